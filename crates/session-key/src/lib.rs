@@ -1,0 +1,38 @@
+//! Names of an opencode-router session: who ([`Identity`]), what ([`RepoUrl`], [`GitRef`]), the
+//! [`SessionHash`] of the three, and the host names that lead to it ([`HostScheme`]).
+//!
+//! Everything here is pure: text in, checked value out. A value that exists is valid, so nothing
+//! behind this crate checks again, and no two different (user, repository, branch) triples can
+//! give the same hash input (see [`SessionHash::of`]).
+//!
+//! ```
+//! use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, Route, SessionHash};
+//!
+//! let who = Identity::parse("Alice@Example.com")?;
+//! let repo = RepoUrl::parse("https://github.com/acme/widgets.git", RepoPolicy::default())?;
+//! let hash = SessionHash::of(&who, &repo, &GitRef::parse("main")?);
+//! assert_eq!(hash.to_string(), "a48da0606867");
+//!
+//! let scheme = HostScheme::new("example.org", "-oc", "attach-")?;
+//! let Route::Session(route) = scheme.parse("a48da0606867-oc.example.org") else { unreachable!() };
+//! assert_eq!(route.hash, hash);
+//! # Ok::<(), session_key::InvalidName>(())
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod git_ref;
+mod hash;
+mod host;
+mod identity;
+mod repo;
+#[cfg(feature = "serde")]
+mod serialize;
+mod text;
+
+pub use error::InvalidName;
+pub use git_ref::GitRef;
+pub use hash::SessionHash;
+pub use host::{HostScheme, Route, SessionRoute, Target};
+pub use identity::Identity;
+pub use repo::{RepoPolicy, RepoUrl};

@@ -1,0 +1,163 @@
+use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, Route};
+
+#[test]
+fn an_email_is_taken_only_where_it_can_be_one() {
+    for good in ["a@b", "carol+dev@example.co.uk", "dörte@beispiel.de", " X@Y.z\n"] {
+        assert!(Identity::parse(good).is_ok(), "{good:?}");
+    }
+    for bad in ["", "   ", "alice", "@b", "a@", "a:b@c", "a@b,c@d", "a b@c", "a\0@b", "a@b\u{feff}c", "a\n@b"]
+    {
+        assert!(Identity::parse(bad).is_err(), "{bad:?}");
+    }
+    assert!(Identity::parse(&format!("{}@b", "a".repeat(300))).is_err());
+}
+
+#[test]
+fn an_identity_in_a_log_is_not_an_address() {
+    let shown = format!("{:?}", Identity::parse("alice@example.com").unwrap());
+    assert!(!shown.contains("alice") && !shown.contains("example"), "{shown}");
+}
+
+#[test]
+fn a_branch_obeys_gits_rules() {
+    for good in ["main", "feature/JIRA-123_x.y", "umlaut-ü", "a@b", "v1.0", "x/-y"] {
+        assert!(GitRef::parse(good).is_ok(), "{good:?}");
+    }
+    let bad = [
+        "",
+        "-x",
+        "--upload-pack=id",
+        "a b",
+        "a..b",
+        "a~b",
+        "a^b",
+        "a:b",
+        "a?b",
+        "a*b",
+        "a[b",
+        "a\\b",
+        "/a",
+        "a/",
+        "a//b",
+        ".a",
+        "a/.b",
+        "a.lock",
+        "a.lock/b",
+        "a.",
+        "@",
+        "a@{b",
+        "HEAD",
+        "a\u{7f}b",
+        "a\tb",
+        "refs/heads/x",
+    ];
+    for bad in bad {
+        assert!(GitRef::parse(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn git_agrees_about_branches() {
+    for name in ["main", "x/-y", "a@b", "a..b", ".a", "a.lock/b", "@", "a.", "a@{b", "-x", "HEAD", "a//b"] {
+        let git = std::process::Command::new("git").args(["check-ref-format", "--branch", name]).output();
+        let Ok(git) = git else { return println!("no git on this machine: not compared") };
+        let ours = GitRef::parse(name).is_ok();
+        assert!(git.status.success() || !ours, "we take {name:?}, git does not");
+        assert!(
+            ours || !git.status.success() || matches!(name, "@" | "HEAD"),
+            "git takes {name:?}, we do not"
+        );
+    }
+}
+
+#[test]
+fn a_repository_address_is_of_an_allowed_kind_and_holds_no_credential() {
+    let check = |url: &str, web: bool, own: bool| {
+        assert_eq!(RepoUrl::parse(url, RepoPolicy::default()).is_ok(), web, "{url:?} by default");
+        assert_eq!(RepoUrl::parse(url, RepoPolicy::OWN_MACHINE).is_ok(), own, "{url:?} on one's own machine");
+    };
+    for url in [
+        "https://github.com/a/b",
+        "HTTP://h:8080/r.git",
+        "https://git.beispiel.de/größe/repo.git",
+        "https://[::1]:8/r",
+    ] {
+        check(url, true, true);
+    }
+    for url in
+        ["ssh://git@h/r", "git://h/r", "git@github.com:a/b.git", "host:path", "file:///srv/x", "/srv/x y"]
+    {
+        check(url, false, true);
+    }
+    let never = [
+        "",
+        "x",
+        "a/b",
+        "https://",
+        "https://h",
+        "https://h/",
+        "https://u@h/r",
+        "https://u:p@h/r",
+        "https://h:99999/r",
+        "https://h/r r",
+        "https://h/\nr",
+        "ssh://u:p@h/r",
+        "ssh://-oProxyCommand=id/r",
+        "-h:x",
+        "git@-x:y",
+        "h:-x",
+        "ext::sh -c id",
+        "ext::sh",
+        "fd::17",
+        "file://evil/x",
+        "file:x",
+        "../x",
+        "ftp://h/r",
+        "javascript://h/r",
+        "https://h\\@evil/r",
+        "https://$(id)/r",
+    ];
+    for url in never {
+        check(url, false, false);
+    }
+}
+
+#[test]
+fn a_repository_names_its_host() {
+    let host = |url| RepoUrl::parse(url, RepoPolicy::OWN_MACHINE).unwrap().host().map(str::to_owned);
+    assert_eq!(host("https://h:8443/r").as_deref(), Some("h"));
+    assert_eq!(host("https://[::1]:8/r").as_deref(), Some("::1"));
+    assert_eq!(host("git@h:r").as_deref(), Some("h"));
+    assert_eq!(host("/srv/x"), None);
+    assert_eq!(host("file:///srv/x"), None);
+}
+
+#[test]
+fn an_error_never_repeats_what_was_typed() {
+    let error = RepoUrl::parse("https://me:hunter2@h/r", RepoPolicy::default()).unwrap_err();
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn a_scheme_whose_names_would_be_ambiguous_or_invalid_is_refused() {
+    for (domain, suffix, attach) in [
+        ("", "", "attach-"),
+        ("example.org:0", "", "attach-"),
+        ("exa mple.org", "", "attach-"),
+        ("127.0.0.1", "", "attach-"),
+        ("example.org", "_/", "attach-"),
+        ("example.org", "-", "attach-"),
+        ("example.org", "", ""),
+        ("example.org", "", "5173-"),
+        ("example.org", &"x".repeat(60), "attach-"),
+    ] {
+        assert!(HostScheme::new(domain, suffix, attach).is_err(), "{domain:?} {suffix:?} {attach:?}");
+    }
+}
+
+#[test]
+fn a_suffix_may_be_a_label_of_its_own() {
+    let scheme = HostScheme::new("example.org", ".opencode", "attach-").unwrap();
+    assert!(matches!(scheme.parse("a48da0606867.opencode.example.org"), Route::Session(_)));
+    assert_eq!(scheme.parse("opencode.example.org"), Route::Site);
+}
