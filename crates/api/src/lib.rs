@@ -1,1 +1,8 @@
-//! api
+//! The JSON surface of opencode-router.
+//!
+//! [`wire`] holds every type that travels as JSON: no other crate's types do. With the feature
+//! `server`, `server` has the axum handlers over a `pod_manager::Manager`; with `client`, `client`
+//! has the typed client that the CLI and the tests use. All three are one contract, written down
+//! in the committed `openapi.json`.
+
+pub mod wire;
