@@ -1,1 +1,17 @@
-//! pod-manager
+//! What opencode sessions are, who brings them about, and when they stop.
+//!
+//! A [`SessionBackend`] (Kubernetes, local processes, memory) makes sessions real and tells what it
+//! sees by [`SessionBackend::watch`]; the manager, shared by all of them, keeps the one index that
+//! every question is answered from, and decides when a session is idle. Nothing here knows of HTTP
+//! servers.
+
+pub mod backend;
+pub mod clock;
+pub mod model;
+
+pub use backend::{BackendError, Observation, SessionBackend, UnsavedWork};
+pub use clock::{Clock, SystemClock};
+pub use model::{
+    Endpoint, Failure, FailureCode, Observed, Password, Phase, Session, Source, Stage, StageRecord,
+    StopReason,
+};
