@@ -15,10 +15,13 @@ pub struct Session {
     /// The owner's e-mail address.
     pub email: String,
     /// The repository's address; null for a new project.
+    #[schema(required)]
     pub repo_url: Option<String>,
     /// The branch worked on; null for a new project.
+    #[schema(required)]
     pub branch: Option<String>,
     /// The branch that `branch` is created from where it does not exist yet; null: the remote's default.
+    #[schema(required)]
     pub source_branch: Option<String>,
     /// What the session is doing.
     pub state: State,
@@ -26,6 +29,7 @@ pub struct Session {
     #[schema(value_type = String, format = DateTime)]
     pub state_since: Timestamp,
     /// Where a browser goes: into the repository's newest opencode session. Null until it runs.
+    #[schema(required)]
     pub url: Option<String>,
     /// When a person last did something in it.
     #[schema(value_type = String, format = DateTime)]
@@ -47,7 +51,7 @@ pub struct Session {
     /// Why it is `stopped` or `failed`, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The agent is working on an answer: it is not idle, whatever `last_activity` says.
+    /// The agent is working on an answer: it is not idle, whatever `lastActivity` says.
     pub busy: bool,
     /// The stages of the present or last start, in order.
     pub stages: Vec<Stage>,
@@ -182,6 +186,7 @@ pub struct SessionState {
     #[schema(value_type = String)]
     pub hash: SessionHash,
     /// Its public URL once it runs.
+    #[schema(required)]
     pub url: Option<String>,
     /// What it is doing.
     pub state: State,
@@ -268,4 +273,23 @@ pub enum SessionEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
+}
+
+impl SessionEvent {
+    /// The SSE `event` name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Progress { .. } => "progress",
+            Self::StateChange { .. } => "state_change",
+            Self::Complete { .. } => "complete",
+            Self::Error { .. } => "error",
+        }
+    }
+
+    /// The stream ends after it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Complete { .. } | Self::Error { .. })
+    }
 }
