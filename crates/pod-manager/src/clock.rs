@@ -18,3 +18,42 @@ impl Clock for SystemClock {
         SystemTime::now()
     }
 }
+
+/// A clock that stands still until it is told to go on.
+#[cfg(feature = "test-util")]
+#[derive(Debug)]
+pub struct ManualClock(parking_lot::Mutex<SystemTime>);
+
+#[cfg(feature = "test-util")]
+impl ManualClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn at(now: SystemTime) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self(parking_lot::Mutex::new(now)))
+    }
+
+    /// Moves it on.
+    pub fn advance(&self, by: std::time::Duration) {
+        *self.0.lock() += by;
+    }
+
+    /// Sets it, backwards too.
+    pub fn set(&self, now: SystemTime) {
+        *self.0.lock() = now;
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Default for ManualClock {
+    /// Some moment in 2026, at a whole second.
+    fn default() -> Self {
+        Self(parking_lot::Mutex::new(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000)))
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Clock for ManualClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock()
+    }
+}

@@ -7,10 +7,18 @@
 
 pub mod backend;
 pub mod clock;
+#[cfg(feature = "test-util")]
+pub mod contract;
+#[cfg(feature = "test-util")]
+pub mod memory;
 pub mod model;
 
 pub use backend::{BackendError, Observation, SessionBackend, UnsavedWork};
+#[cfg(feature = "test-util")]
+pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+#[cfg(feature = "test-util")]
+pub use memory::MemoryBackend;
 pub use model::{
     Endpoint, Failure, FailureCode, Observed, Password, Phase, Session, Source, Stage, StageRecord,
     StopReason,

@@ -1,0 +1,78 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use session_key::{RepoPolicy, SessionHash};
+
+use super::{Harness, session_of};
+use crate::{
+    backend::SessionBackend,
+    clock::ManualClock,
+    memory::{MemoryBackend, Restart, UNREAD_CHANGES},
+    model::{Failure, FailureCode, Session},
+};
+
+/// [`MemoryBackend`], put to the test; also what other crates may use to try a promise out.
+pub struct MemoryHarness {
+    backend: Mutex<Arc<MemoryBackend>>,
+    restart: Restart,
+}
+
+impl MemoryHarness {
+    /// A harness whose processes end, or go on, with a restart.
+    #[must_use]
+    pub fn new(restart: Restart) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        Self { backend: Mutex::new(MemoryBackend::new(clock)), restart }
+    }
+
+    fn backend(&self) -> Arc<MemoryBackend> {
+        self.backend.lock().clone()
+    }
+}
+
+#[async_trait]
+impl Harness for MemoryHarness {
+    async fn open(&self) -> Arc<dyn SessionBackend> {
+        self.backend()
+    }
+
+    async fn restart(&self, backend: Arc<dyn SessionBackend>) -> Arc<dyn SessionBackend> {
+        drop(backend);
+        let next = self.backend().restart(self.restart);
+        *self.backend.lock() = next.clone();
+        next
+    }
+
+    async fn startable(&self) -> Session {
+        session_of("https://git.example.com/acme/widgets", RepoPolicy::default())
+    }
+
+    async fn failing(&self) -> Session {
+        let session = self.startable().await;
+        let failure = Failure {
+            code: FailureCode::RepositoryNotFound,
+            message: "the remote knows no such repository".into(),
+            advice: "check the address".into(),
+            log_tail: Some("fatal: not found".into()),
+        };
+        self.backend().fail_starts(session.hash, Some(failure));
+        session
+    }
+
+    async fn repair(&self, session: &Session) {
+        self.backend().fail_starts(session.hash, None);
+    }
+
+    async fn processes(&self, hash: SessionHash) -> Option<usize> {
+        Some(self.backend().processes(hash))
+    }
+
+    async fn stored(&self, hash: SessionHash) -> bool {
+        self.backend().observed(hash).is_some()
+    }
+
+    fn unread_changes(&self) -> Option<usize> {
+        Some(UNREAD_CHANGES)
+    }
+}
