@@ -1,0 +1,292 @@
+//! Configuration: defaults < file < environment. This is the one place that reads the environment.
+
+mod layers;
+pub mod settings;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use session_key::{HostScheme, Identity, RepoPolicy};
+
+use layers::Layers;
+pub use layers::Origin;
+use settings::{SETTINGS, Scope};
+use values::Reader;
+
+/// What the router is told to be. A value that exists has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens; never empty.
+    pub listen: Vec<IpAddr>,
+    /// The port of site and sessions; 0: the kernel chooses.
+    pub port: u16,
+    /// The port of health and metrics; 0: the kernel chooses.
+    pub health_port: u16,
+    /// How browsers reach it.
+    pub names: Names,
+    /// Who asks.
+    pub identity: IdentitySource,
+    /// How long a session may stand unused.
+    pub idle_timeout: Duration,
+    /// Filled in as the repository by the site.
+    pub default_repo: Option<String>,
+    /// Where sessions live.
+    pub state_dir: PathBuf,
+    /// The opencode that sessions run.
+    pub opencode: PathBuf,
+    /// How long what is under way may take to end.
+    pub drain_timeout: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// What is logged: tracing directives.
+    pub log_level: String,
+    /// Log the names of each request's headers.
+    pub debug_headers: bool,
+    /// Sentences for the log: what was set and has no effect.
+    pub notices: Vec<String>,
+    listing: Vec<(&'static str, String, Origin)>,
+}
+
+/// The parts of the host names, checked to fit together.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// `http` or `https`.
+    pub proto: &'static str,
+    /// `None`: `localhost` with the port that the router came to listen on.
+    domain: Option<String>,
+    suffix: String,
+    attach_prefix: String,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub enum IdentitySource {
+    /// Always the same user, whose machine this is.
+    Dev(Identity),
+    /// Whom a trusted neighbour names; one of the two conditions is set at least, and each that is must hold.
+    Headers {
+        /// The neighbours that may.
+        proxies: Vec<IpNet>,
+        /// What they must send beside.
+        secret: Option<Secret>,
+    },
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// What is wrong with a configuration: one sentence or more, each with what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+impl Config {
+    /// The configuration of this process.
+    ///
+    /// # Errors
+    /// [`Problems`], all that were found.
+    pub fn from_process(file: Option<&Path>) -> Result<Self, Problems> {
+        Self::load(file, std::env::vars_os())
+    }
+
+    /// The configuration that such a file and such an environment make; `file` wins over its CONFIG_FILE.
+    ///
+    /// # Errors
+    /// [`Problems`], all that were found.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Problems> {
+        let mut texts = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, value) in environment {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(texts.insert(name, value)),
+                Err(_) if SETTINGS.iter().any(|setting| setting.name == name) => {
+                    problems.push(format!("{name} in the environment is not UTF-8 text."));
+                }
+                Err(_) => {}
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        let named = texts.get("CONFIG_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let layers = Layers::gather(file.or(named.as_deref()), &texts).map_err(Problems)?;
+        Self::check(&layers, &texts)
+    }
+
+    fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Self, Problems> {
+        let mut read = Reader::new(layers);
+        read.backend();
+        let listen = read.addresses("LISTEN_ADDRESS");
+        let port = read.port("PORT");
+        let health_port = read.port("HEALTH_PORT");
+        if port == health_port && port != 0 {
+            read.wrong("HEALTH_PORT", "is the same as PORT", "3001");
+        }
+        let names = read.names(port);
+        let identity = read.identity(&listen);
+        let idle_timeout = read.minutes("IDLE_TIMEOUT_MINUTES");
+        let default_repo = read.repository("DEFAULT_GIT_REPO", repos(identity.as_ref()));
+        let state_dir = read.state_dir(environment);
+        let opencode = read.program("OPENCODE_BIN", "opencode", environment);
+        let drain_timeout = read.seconds("DRAIN_TIMEOUT_SECONDS");
+        let log_format = read.choice("LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+        let log_level = read.directives("LOG_LEVEL");
+        let debug_headers = read.switch("DEBUG_HEADERS");
+        let problems = read.finish();
+        let Some(identity) = identity.filter(|_| problems.is_empty()) else { return Err(Problems(problems)) };
+        let mut config = Self {
+            listen,
+            port,
+            health_port,
+            names,
+            identity,
+            idle_timeout,
+            default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
+            state_dir,
+            opencode,
+            drain_timeout,
+            log_format,
+            log_level,
+            debug_headers,
+            notices: notices(layers),
+            listing: Vec::new(),
+        };
+        config.listing = SETTINGS.iter().map(|it| config.effective(it, layers)).collect();
+        Ok(config)
+    }
+
+    /// Which repository addresses are taken: on their own machine, a user may clone whatever git can.
+    #[must_use]
+    pub fn repos(&self) -> RepoPolicy {
+        repos(Some(&self.identity))
+    }
+
+    /// The one user owns this machine: sessions are theirs to the last file.
+    #[must_use]
+    pub fn own_machine(&self) -> bool {
+        matches!(self.identity, IdentitySource::Dev(_))
+    }
+
+    /// Where site and sessions are listened for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listen.iter().map(|&ip| SocketAddr::new(ip, self.port)).collect()
+    }
+
+    /// Where health and metrics are listened for.
+    #[must_use]
+    pub fn health_address(&self) -> SocketAddr {
+        SocketAddr::new(self.listen[0], self.health_port)
+    }
+
+    /// The effective configuration, one variable a line with where it comes from; secrets are not shown.
+    #[must_use]
+    pub fn listing(&self) -> String {
+        use fmt::Write as _;
+        let mut text = String::new();
+        for (name, value, origin) in &self.listing {
+            let _infallible =
+                writeln!(text, "{name}={value}{:width$}# {origin}", "", width = pad(name, value));
+        }
+        text
+    }
+
+    fn effective(&self, setting: &settings::Setting, layers: &Layers) -> (&'static str, String, Origin) {
+        let value = match setting.name {
+            _ if setting.secret && layers.text(setting.name).is_some() => "(set, not shown)".to_owned(),
+            "ROUTER_DOMAIN" => {
+                self.names.domain.clone().unwrap_or_else(|| format!("localhost:{}", self.port))
+            }
+            "ROUTER_PROTO" => self.names.proto.to_owned(),
+            "STATE_DIR" => self.state_dir.display().to_string(),
+            "OPENCODE_BIN" => self.opencode.display().to_string(),
+            name => layers.text(name).unwrap_or_default().to_owned(),
+        };
+        (setting.name, value, layers.origin(setting.name))
+    }
+}
+
+impl Names {
+    /// The names of a router that listens on that port.
+    ///
+    /// # Errors
+    /// The parts do not fit together; not after [`Config::load`] has taken them.
+    pub fn scheme(&self, port: u16) -> Result<HostScheme, session_key::InvalidName> {
+        let domain = self.domain.clone().unwrap_or_else(|| format!("localhost:{port}"));
+        HostScheme::new(&domain, &self.suffix, &self.attach_prefix)
+    }
+}
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => f.write_str(path),
+            Self::Environment => f.write_str("environment"),
+        }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+fn repos(identity: Option<&IdentitySource>) -> RepoPolicy {
+    RepoPolicy { ssh_and_git: true, local_paths: matches!(identity, Some(IdentitySource::Dev(_))) }
+}
+
+/// What was set and has no effect.
+fn notices(layers: &Layers) -> Vec<String> {
+    let chosen = SETTINGS.iter().filter(|setting| layers.chosen(setting.name).is_some());
+    chosen
+        .filter_map(|setting| match setting.scope {
+            Scope::Router => None,
+            Scope::Kubernetes => Some(format!("{} has no effect with BACKEND=local.", setting.name)),
+            Scope::Later => Some(format!("{} has no effect yet: what it is for comes later.", setting.name)),
+        })
+        .collect()
+}
+
+/// Blanks that bring the remarks under one another where the values are not too long for it.
+fn pad(name: &str, value: &str) -> usize {
+    60_usize.saturating_sub(name.len() + 1 + value.chars().count()).max(2)
+}

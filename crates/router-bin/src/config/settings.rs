@@ -1,0 +1,270 @@
+//! Every variable: its name, default, unit and meaning. `--help`, `--check-config`, the refusal of
+//! unknown names and docs/configuration.md all come from this one table.
+
+/// One variable.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in the environment; in a file the same, in either case.
+    pub name: &'static str,
+    /// Its default as one would write it, or how it comes about where it is no fixed text.
+    pub default: Otherwise,
+    /// What its value is made of: a unit, a kind, or the words to choose from.
+    pub unit: &'static str,
+    /// What it does, in one or two sentences.
+    pub about: &'static str,
+    /// What it applies to.
+    pub scope: Scope,
+    /// Its value is shown nowhere.
+    pub secret: bool,
+}
+
+/// What a variable is where nobody sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// This text.
+    Is(&'static str),
+    /// Something that depends on the machine or on another variable; in words.
+    From(&'static str),
+    /// Nothing.
+    Unset,
+}
+
+/// What a variable applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The router as it is.
+    Router,
+    /// Sessions on Kubernetes. Setting it has no effect with `BACKEND=local`, which is said at the start.
+    Kubernetes,
+    /// A part of the router that comes later. Setting it has no effect, which is said at the start.
+    Later,
+}
+
+impl Setting {
+    /// The default in words, for a person.
+    #[must_use]
+    pub fn default_text(&self) -> String {
+        match self.default {
+            Otherwise::Is("") => "empty".to_owned(),
+            Otherwise::Is(text) => format!("`{text}`"),
+            Otherwise::From(words) => words.to_owned(),
+            Otherwise::Unset => "not set".to_owned(),
+        }
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+const fn router(name: &'static str, default: Otherwise, unit: &'static str, about: &'static str) -> Setting {
+    Setting { name, default, unit, about, scope: Scope::Router, secret: false }
+}
+
+const fn kubernetes(
+    name: &'static str,
+    default: Otherwise,
+    unit: &'static str,
+    about: &'static str,
+) -> Setting {
+    Setting { name, default, unit, about, scope: Scope::Kubernetes, secret: false }
+}
+
+const fn later(name: &'static str, default: Otherwise, unit: &'static str, about: &'static str) -> Setting {
+    Setting { name, default, unit, about, scope: Scope::Later, secret: false }
+}
+
+use Otherwise::{From, Is, Unset};
+
+/// All of them, in the order in which a person meets them.
+pub const SETTINGS: &[Setting] = &[
+    router(
+        "BACKEND",
+        Is("local"),
+        "`local`",
+        "What brings sessions about: child processes of this machine. `kubernetes` comes with the next release.",
+    ),
+    router(
+        "CONFIG_FILE",
+        Unset,
+        "path of a `.toml`, `.yaml` or `.yml` file",
+        "A file with any of these variables but this one. The environment wins over it; `--config` wins over CONFIG_FILE.",
+    ),
+    router(
+        "LISTEN_ADDRESS",
+        Is("127.0.0.1"),
+        "IP addresses, comma between",
+        "Where the router listens. With `BACKEND=local` only loopback addresses are taken.",
+    ),
+    router("PORT", Is("3000"), "port, 0 for any free one", "The port of the site and of all sessions."),
+    router(
+        "HEALTH_PORT",
+        Is("3001"),
+        "port, 0 for any free one",
+        "The port of `/livez`, `/readyz` and `/metrics`, on the first address of LISTEN_ADDRESS; never on PORT.",
+    ),
+    router(
+        "ROUTER_DOMAIN",
+        From("`localhost:` and PORT"),
+        "host name, `:port` where browsers need one",
+        "The name of the site; sessions are names under it. Browsers resolve everything under `localhost` by themselves.",
+    ),
+    router(
+        "ROUTE_SUFFIX",
+        Is(""),
+        "text",
+        "Stands between a session's hash and the domain: with `-oc`, sessions are `<hash>-oc.<ROUTER_DOMAIN>`.",
+    ),
+    router(
+        "ROUTER_PROTO",
+        From("`http` where the domain is under `localhost`, else `https`"),
+        "`http` or `https`",
+        "How browsers reach those names, for the addresses that the router hands out.",
+    ),
+    router(
+        "ATTACH_ROUTE_PREFIX",
+        Is("attach-"),
+        "text",
+        "Marks the host name of a session for `opencode attach`. The name is kept free; attaching comes later and is answered 404 now.",
+    ),
+    router(
+        "IDENTITY",
+        Is("dev"),
+        "`dev` or `headers`",
+        "Who asks. `dev`: always DEV_EMAIL. `headers`: whom the sign-in proxy names in `X-Auth-Request-Email`. `jwt` comes later.",
+    ),
+    router(
+        "DEV_EMAIL",
+        Is("dev@localhost"),
+        "e-mail address",
+        "The one user of `IDENTITY=dev`. Refused unless every listener is on loopback.",
+    ),
+    router(
+        "TRUSTED_PROXIES",
+        Unset,
+        "IP addresses and CIDRs, comma between",
+        "Who may name the user in a header (`IDENTITY=headers`). The router's direct neighbour counts, not `X-Forwarded-For`.",
+    ),
+    router(
+        "TRUSTED_PROXY_SECRET",
+        Unset,
+        "text, 16 characters or more",
+        "What the sign-in proxy must send in `X-Router-Proxy-Secret` for its headers to count (`IDENTITY=headers`); with TRUSTED_PROXIES, both must hold.",
+    )
+    .secret(),
+    router(
+        "IDLE_TIMEOUT_MINUTES",
+        Is("30"),
+        "minutes, decimals allowed",
+        "How long a session may stand unused before it is stopped. Its files are kept. A session whose agent is at work is in use.",
+    ),
+    router(
+        "DEFAULT_GIT_REPO",
+        Unset,
+        "address of a git repository",
+        "Filled in as the repository where a session is created.",
+    ),
+    router(
+        "STATE_DIR",
+        From("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),
+        "absolute path of a folder",
+        "Where sessions live: repositories, opencode's data, logs. One router at a time may use it.",
+    ),
+    router(
+        "OPENCODE_BIN",
+        From("`opencode` on the PATH"),
+        "path of a program",
+        "The opencode that sessions run. `make run` installs one and sets this.",
+    ),
+    router(
+        "DRAIN_TIMEOUT_SECONDS",
+        Is("10"),
+        "seconds",
+        "How long requests and tunnels under way may take to end by themselves when the router is asked to end.",
+    ),
+    router("LOG_FORMAT", Is("text"), "`text` or `json`", "How log lines are written, on standard error."),
+    router(
+        "LOG_LEVEL",
+        Is("info"),
+        "`error`, `warn`, `info`, `debug`, `trace`, or tracing directives",
+        "What is logged; `info,proxy_core=debug` says it for each part.",
+    ),
+    router(
+        "DEBUG_HEADERS",
+        Is("false"),
+        "`true` or `false`",
+        "Logs the names of each request's headers, never their values.",
+    ),
+    kubernetes("OPENCODE_IMAGE", Unset, "image reference", "The image of a session's pod."),
+    kubernetes("OPENCODE_NAMESPACE", Is("opencode"), "namespace", "Where sessions' objects live."),
+    kubernetes("API_KEY_SECRET_NAME", Is("opencode-api-keys"), "Secret", "API keys that every session gets."),
+    kubernetes(
+        "CONFIG_MAP_NAME",
+        Is("opencode-config-dir"),
+        "ConfigMap",
+        "opencode configuration that every session gets, read-only.",
+    ),
+    kubernetes("IMAGE_PULL_SECRET_NAME", Unset, "Secret", "For pulling the session's image."),
+    kubernetes("STORAGE_CLASS", From("the cluster's own"), "StorageClass", "Of a session's volume."),
+    kubernetes("STORAGE_SIZE", Is("10Gi"), "quantity", "Of a session's volume."),
+    kubernetes("CHROMIUM_IMAGE", Unset, "image reference", "A browser beside each session, where set."),
+    kubernetes(
+        "USER_NAMESPACES",
+        Is("false"),
+        "`true` or `false`",
+        "Sessions' pods get a user namespace (`hostUsers: false`).",
+    ),
+    kubernetes("OPENCODE_ROUTER_URL", Unset, "URL", "How a session's pod reaches the router."),
+    kubernetes(
+        "OPENCODE_ROUTER_EXTERNAL_DOMAIN",
+        Unset,
+        "host name",
+        "How the router is reached from outside the cluster, where that is not ROUTER_DOMAIN.",
+    ),
+    later("ADMIN_SECRET", Unset, "text", "What `X-Admin-Secret` must say on the admin routes.").secret(),
+    later("ATTACH_PORT", Is("4096"), "port", "The listener for `opencode attach`."),
+];
+
+/// The setting of that name, in either case.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(name))
+}
+
+/// The known name that is most like `name`, if any is like it at all.
+#[must_use]
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_uppercase();
+    SETTINGS
+        .iter()
+        .map(|setting| {
+            // `IDLE_TIMEOUT` is far from `IDLE_TIMEOUT_MINUTES` by characters, and yet what was meant.
+            let begun = name.len() >= 4 && setting.name.starts_with(&name);
+            (if begun { 1 } else { distance(&name, setting.name) }, setting.name)
+        })
+        .min()
+        .filter(|&(distance, known)| distance <= 1 + known.len() / 4)
+        .map(|(_, known)| known)
+}
+
+/// How many characters must be put in, taken out, changed or swapped with their neighbour to turn one text into the other.
+fn distance(from: &str, to: &str) -> usize {
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=to.len()).collect();
+    for i in 1..=from.len() {
+        for j in 1..=to.len() {
+            let same = usize::from(from[i - 1] != to[j - 1]);
+            let mut least = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + same);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = least;
+        }
+    }
+    rows[from.len()][to.len()]
+}

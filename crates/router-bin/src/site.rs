@@ -1,0 +1,224 @@
+//! The pages of the site: the SPA that the build embedded.
+//!
+//! Files under `assets/` have names that change with their content and are kept by browsers for good;
+//! all others are asked for anew each time and answered 304 where nothing changed. What is no file is
+//! the SPA's own route and gets its page, but never under `/assets/` or `/api/`: a script that is
+//! missing must not come as a page.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+use include_dir::{Dir, include_dir};
+use sha2::{Digest, Sha256};
+
+static EMBEDDED: Dir<'static> = include_dir!("$OPENCODE_ROUTER_SITE");
+
+/// What the pages may do: load their own files and talk to their own origin, nothing else.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    font-src 'self'; img-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
+    form-action 'self'; frame-ancestors 'none'";
+
+/// Puts on an answer of the site, page or API, what keeps other pages from using it.
+pub fn harden(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            HeaderName::from_static("permissions-policy"),
+            "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        ),
+        (HeaderName::from_static("origin-agent-cluster"), "?1"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// The files of a site, ready to be sent.
+#[derive(Debug)]
+pub struct Site {
+    files: BTreeMap<String, File>,
+}
+
+#[derive(Debug)]
+struct File {
+    content_type: &'static str,
+    /// Of the plain bytes; another encoding's tag has the encoding's name behind it.
+    tag: String,
+    plain: Bytes,
+    /// In the order of preference.
+    encoded: Vec<(&'static str, Bytes)>,
+    immutable: bool,
+}
+
+impl Site {
+    /// The site that was embedded when this program was built.
+    #[must_use]
+    pub fn embedded() -> Self {
+        let mut files = Vec::new();
+        let mut folders = vec![&EMBEDDED];
+        while let Some(folder) = folders.pop() {
+            folders.extend(folder.dirs());
+            files.extend(folder.files().map(|file| {
+                (file.path().to_string_lossy().into_owned(), Bytes::from_static(file.contents()))
+            }));
+        }
+        Self::new(files)
+    }
+
+    /// A site of these files, by path without a leading `/`. `x.br` and `x.gz` beside an `x` are other
+    /// encodings of it.
+    #[must_use]
+    pub fn new(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
+        let mut all: BTreeMap<String, Bytes> = files.into_iter().collect();
+        let plain: Vec<String> = all.keys().filter(|path| !is_sibling(path, &all)).cloned().collect();
+        let mut files = BTreeMap::new();
+        for path in plain {
+            let encoded = [("br", "br"), ("gzip", "gz")]
+                .into_iter()
+                .filter_map(|(name, ending)| Some((name, all.remove(&format!("{path}.{ending}"))?)))
+                .collect();
+            if let Some(plain) = all.remove(&path) {
+                files.insert(path.clone(), File::new(&path, plain, encoded));
+            }
+        }
+        Self { files }
+    }
+
+    /// Answers a request for a page or a file.
+    #[must_use]
+    pub fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let mut response = match self.find(path) {
+            Some(file) => file.respond(headers),
+            None => text(StatusCode::NOT_FOUND, "There is nothing here.\n"),
+        };
+        if *method == Method::HEAD {
+            // hyper keeps the length that is stated and sends no body.
+            *response.body_mut() = Full::default();
+        }
+        response
+    }
+
+    fn find(&self, path: &str) -> Option<&File> {
+        let path = path.trim_start_matches('/');
+        if let Some(file) = self.files.get(path) {
+            return Some(file);
+        }
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let file_like = last.contains('.') || path.starts_with('.');
+        if file_like || ["assets", "api"].iter().any(|folder| is_under(path, folder)) {
+            return None;
+        }
+        self.files.get("index.html")
+    }
+}
+
+impl File {
+    fn new(path: &str, plain: Bytes, encoded: Vec<(&'static str, Bytes)>) -> Self {
+        let digest = Sha256::digest(&plain);
+        let tag = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { content_type: content_type(path), tag, plain, encoded, immutable: is_under(path, "assets") }
+    }
+
+    fn respond(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let accepted = accepted_encodings(headers);
+        let (encoding, bytes) = match self.encoded.iter().find(|(name, _)| accepted(name)) {
+            Some((name, bytes)) => (Some(*name), bytes),
+            None => (None, &self.plain),
+        };
+        let tag = match encoding {
+            Some(encoding) => format!("\"{}-{encoding}\"", self.tag),
+            None => format!("\"{}\"", self.tag),
+        };
+        let fresh = is_known(headers, &tag);
+        let mut response = Response::new(if fresh { Full::default() } else { Full::new(bytes.clone()) });
+        let out = response.headers_mut();
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            out.insert(header::ETAG, tag);
+        }
+        let keep = if self.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+        out.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        if !self.encoded.is_empty() {
+            out.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if fresh {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        out.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        if let Some(encoding) = encoding {
+            out.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        response
+    }
+}
+
+/// A short answer for a person who sees it as it is.
+fn text(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(sentence));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(sentence.len()));
+    response
+}
+
+fn is_sibling(path: &str, all: &BTreeMap<String, Bytes>) -> bool {
+    path.strip_suffix(".br").or_else(|| path.strip_suffix(".gz")).is_some_and(|base| all.contains_key(base))
+}
+
+fn is_under(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Which content codings the client takes (RFC 9110 §12.5.3); `identity` always is taken here.
+fn accepted_encodings(headers: &HeaderMap) -> impl Fn(&str) -> bool {
+    let mut taken: Vec<(String, bool)> = Vec::new();
+    for value in headers.get_all(header::ACCEPT_ENCODING) {
+        for part in value.to_str().unwrap_or_default().split(',') {
+            let (name, weight) = part.split_once(';').unwrap_or((part, ""));
+            let weight = weight.trim().strip_prefix("q=").map_or(Some(1.0), |q| q.trim().parse::<f32>().ok());
+            taken.push((name.trim().to_ascii_lowercase(), weight.is_some_and(|weight| weight > 0.0)));
+        }
+    }
+    move |name| {
+        let stated = |name: &str| taken.iter().find(|(it, _)| it == name).map(|(_, taken)| *taken);
+        stated(name).or_else(|| stated("*")).unwrap_or(false)
+    }
+}
+
+/// The client has this very representation (RFC 9110 §13.1.2, weak comparison).
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        let known = value.to_str().unwrap_or_default();
+        known.split(',').map(str::trim).any(|it| it == "*" || it.trim_start_matches("W/") == tag)
+    })
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "json" | "map" => "application/json",
+        "webmanifest" => "application/manifest+json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        "txt" => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}

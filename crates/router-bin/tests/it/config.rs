@@ -1,0 +1,212 @@
+//! Defaults < file < environment, and what is refused.
+
+use std::{ffi::OsString, io::Write as _, path::Path};
+
+use router_bin::config::{Config, IdentitySource, LogFormat, Problems, settings};
+
+const HOME: (&str, &str) = ("HOME", "/home/ada");
+
+fn load(file: Option<&Path>, environment: &[(&str, &str)]) -> Result<Config, Problems> {
+    let all = [&[HOME], environment].concat();
+    Config::load(file, all.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+}
+
+/// The configuration is refused, with one sentence that holds all of these.
+#[track_caller]
+fn refused(environment: &[(&str, &str)], expected: &[&str]) {
+    let problems = load(None, environment).expect_err("refused");
+    assert!(
+        problems.0.iter().any(|sentence| expected.iter().all(|part| sentence.contains(part))),
+        "{expected:?} not in one of {problems:#?}"
+    );
+}
+
+fn file(ending: &str, text: &str) -> tempfile::TempPath {
+    let mut file = tempfile::Builder::new().suffix(ending).tempfile().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    file.into_temp_path()
+}
+
+#[test]
+fn with_nothing_set_it_is_one_user_on_loopback() {
+    let config = load(None, &[]).expect("taken");
+    assert_eq!(config.addresses(), ["127.0.0.1:3000".parse().expect("an address")]);
+    assert_eq!(config.health_address().port(), 3001);
+    assert_eq!(config.names.proto, "http");
+    assert_eq!(config.names.scheme(4711).expect("fits").domain(), "localhost:4711");
+    assert_eq!(config.state_dir, Path::new("/home/ada/.local/share/opencode-router"));
+    assert_eq!(config.idle_timeout.as_secs(), 1800);
+    assert_eq!(config.log_format, LogFormat::Text);
+    assert!(config.own_machine());
+    assert!(config.notices.is_empty());
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
+    let path = file(".toml", "port = 4000\nidle_timeout_minutes = 0.5\nROUTE_SUFFIX = '-oc'\n");
+    let config = load(Some(&path), &[("PORT", "5000"), ("ROUTE_SUFFIX", "")]).expect("taken");
+    assert_eq!(config.port, 5000);
+    assert_eq!(config.idle_timeout.as_secs(), 30);
+    assert_eq!(config.health_port, 3001);
+    let listing = config.listing();
+    assert!(listing.contains("ROUTE_SUFFIX=-oc"), "an empty variable counts as not set:\n{listing}");
+    let line =
+        |name: &str| listing.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line("PORT=5000").ends_with("# environment"), "{listing}");
+    assert!(line("IDLE_TIMEOUT_MINUTES=0.5").ends_with(".toml"), "{listing}");
+    assert!(line("HEALTH_PORT=3001").ends_with("# default"), "{listing}");
+}
+
+#[test]
+fn a_file_may_be_yaml_and_may_hold_lists() {
+    let path = file(
+        ".yaml",
+        "identity: headers\ntrusted_proxies:\n  - 10.42.0.0/16\n  - ::1\nlog_format: json\ndebug_headers: true\n",
+    );
+    let environment = [("CONFIG_FILE", path.to_str().expect("text"))];
+    let config = load(None, &environment).expect("taken");
+    let IdentitySource::Headers { proxies, secret: None } = &config.identity else { panic!("{config:?}") };
+    assert_eq!(proxies.len(), 2);
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert!(config.debug_headers && !config.own_machine());
+}
+
+#[test]
+fn an_unknown_name_in_a_file_is_refused_with_the_nearest_known_one() {
+    for (text, meant) in [
+        ("router_domian = 'x.org'", "ROUTER_DOMAIN"),
+        ("idle_timeout = 3", "IDLE_TIMEOUT_MINUTES"),
+        ("prot = 1", "PORT"),
+    ] {
+        let path = file(".toml", text);
+        let problems = load(Some(&path), &[]).expect_err("refused");
+        assert!(problems.to_string().contains(&format!("Did you mean {meant}?")), "{problems}");
+    }
+    let path = file(".toml", "colour = 'red'");
+    let problems = load(Some(&path), &[]).expect_err("refused").to_string();
+    assert!(problems.contains("\"colour\"") && !problems.contains("Did you mean"), "{problems}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    for (ending, text, expected) in [
+        (".toml", "port = ", "can't be understood"),
+        (".yaml", "port: [1", "can't be understood"),
+        (".ini", "port=1", "must end in .toml, .yaml or .yml"),
+        (".toml", "[port]\nx = 1", "takes one value"),
+        (".toml", "config_file = 'x'", "has no meaning"),
+    ] {
+        let path = file(ending, text);
+        let problems = load(Some(&path), &[]).expect_err("refused").to_string();
+        assert!(problems.contains(expected) && problems.contains(path.to_str().expect("text")), "{problems}");
+    }
+    let problems = load(Some(Path::new("/nowhere/x.toml")), &[]).expect_err("refused").to_string();
+    assert!(problems.contains("/nowhere/x.toml can't be read"), "{problems}");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_name_and_an_example() {
+    for (name, value, expected) in [
+        ("PORT", "http", "number from 1 to 65535"),
+        ("PORT", "65536", "number from 1 to 65535"),
+        ("HEALTH_PORT", "3000", "same as PORT"),
+        ("LISTEN_ADDRESS", "localhost", "not an IP address"),
+        ("LISTEN_ADDRESS", "127.0.0.1,0.0.0.0", "only loopback"),
+        ("ROUTER_DOMAIN", "http://x.org", "is refused"),
+        ("ROUTE_SUFFIX", "-oc-", "is refused"),
+        ("ATTACH_ROUTE_PREFIX", "1024-", "is refused"),
+        ("ROUTER_PROTO", "ftp", "`https` or `http`"),
+        ("IDLE_TIMEOUT_MINUTES", "0", "minutes from 0.01"),
+        ("IDLE_TIMEOUT_MINUTES", "NaN", "minutes from 0.01"),
+        ("DRAIN_TIMEOUT_SECONDS", "-1", "seconds from 0"),
+        ("DEV_EMAIL", "nobody", "needs a name"),
+        ("DEFAULT_GIT_REPO", "https://me:pw@x.org/a", "is refused"),
+        ("STATE_DIR", "state", "absolute path"),
+        ("LOG_FORMAT", "xml", "`text` or `json`"),
+        ("LOG_LEVEL", "loud=very", "tracing directives"),
+        ("DEBUG_HEADERS", "yes", "`false` or `true`"),
+        ("BACKEND", "kubernetes", "comes with the next release"),
+        ("BACKEND", "docker", "must be `local`"),
+        ("IDENTITY", "jwt", "comes later"),
+        ("IDENTITY", "none", "`dev` or `headers`"),
+    ] {
+        refused(&[(name, value)], &[name, expected, "Example: "]);
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let problems =
+        load(None, &[("PORT", "x"), ("LOG_FORMAT", "x"), ("STATE_DIR", "x")]).expect_err("refused");
+    assert_eq!(problems.0.len(), 3, "{problems}");
+}
+
+#[test]
+fn the_one_user_is_refused_where_others_can_reach_the_router() {
+    refused(&[("LISTEN_ADDRESS", "0.0.0.0"), ("DEV_EMAIL", "me@example.org")], &["DEV_EMAIL", "loopback"]);
+    refused(&[("LISTEN_ADDRESS", "127.0.0.1,192.0.2.1")], &["DEV_EMAIL", "loopback"]);
+    assert!(load(None, &[("LISTEN_ADDRESS", "127.0.0.1,::1")]).is_ok());
+}
+
+#[test]
+fn headers_count_only_from_someone_named() {
+    refused(&[("IDENTITY", "headers")], &["TRUSTED_PROXIES", "TRUSTED_PROXY_SECRET"]);
+    refused(&[("IDENTITY", "headers"), ("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES", "everybody"]);
+    refused(
+        &[("IDENTITY", "headers"), ("TRUSTED_PROXIES", "10.0.0.0/33")],
+        &["neither an IP address nor a CIDR"],
+    );
+    refused(&[("IDENTITY", "headers"), ("TRUSTED_PROXY_SECRET", "short")], &["shorter than 16"]);
+    refused(
+        &[("IDENTITY", "headers"), ("TRUSTED_PROXIES", "::1"), ("LISTEN_ADDRESS", "0.0.0.0")],
+        &["LISTEN_ADDRESS", "only loopback"],
+    );
+    refused(&[("IDENTITY", "headers"), ("TRUSTED_PROXIES", "::1"), ("DEV_EMAIL", "a@b")], &["contradicts"]);
+    refused(&[("TRUSTED_PROXIES", "::1")], &["TRUSTED_PROXIES", "no effect with IDENTITY=dev"]);
+    assert!(load(None, &[("IDENTITY", "headers"), ("TRUSTED_PROXY_SECRET", "0123456789abcdef")]).is_ok());
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let secret = "correct horse battery";
+    let environment = [("IDENTITY", "headers"), ("TRUSTED_PROXY_SECRET", secret), ("ADMIN_SECRET", secret)];
+    let config = load(None, &environment).expect("taken");
+    assert!(!format!("{config:?}").contains("horse"), "{config:?}");
+    assert!(!config.listing().contains("horse"), "{}", config.listing());
+    assert!(config.listing().contains("TRUSTED_PROXY_SECRET=(set, not shown)"));
+    assert!(
+        !load(None, &[("TRUSTED_PROXY_SECRET", secret)]).expect_err("refused").to_string().contains("horse")
+    );
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    let config =
+        load(None, &[("OPENCODE_IMAGE", "x:1"), ("ADMIN_SECRET", "x"), ("COLOUR", "red")]).expect("taken");
+    assert_eq!(config.notices.len(), 2, "{:?}", config.notices);
+    assert!(config.notices[0].starts_with("OPENCODE_IMAGE has no effect with BACKEND=local"));
+    assert!(config.notices[1].starts_with("ADMIN_SECRET has no effect yet"));
+}
+
+#[test]
+fn https_is_assumed_for_a_real_domain() {
+    let config = load(None, &[("ROUTER_DOMAIN", "oc.example.org"), ("ROUTE_SUFFIX", "-oc")]).expect("taken");
+    assert_eq!(config.names.proto, "https");
+    let config = load(None, &[("ROUTER_DOMAIN", "oc.localhost:8080")]).expect("taken");
+    assert_eq!(config.names.proto, "http");
+}
+
+#[test]
+fn every_name_is_listed_once_and_every_default_is_taken() {
+    let mut names: Vec<&str> = settings::SETTINGS.iter().map(|setting| setting.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), settings::SETTINGS.len());
+    let listing = load(None, &[]).expect("taken").listing();
+    for name in names {
+        assert!(
+            listing.lines().any(|line| line.starts_with(&format!("{name}="))),
+            "{name} is not in\n{listing}"
+        );
+    }
+}
