@@ -226,6 +226,7 @@ export async function install(root, live = {}) {
     if (["EACCES", "EPERM", "EROFS"].includes(error.code))
       throw new Refusal(`opencode cannot be installed into ${root}: writing there is not permitted (${error.message}).`);
     if (error.code === "ENOSPC") throw new Refusal(`There is no space left in ${root}.`);
+    if (error.syscall) throw new Refusal(`opencode cannot be installed into ${root}: ${error.message}.`);
     throw error;
   } finally {
     await discard(live);
