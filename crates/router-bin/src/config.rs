@@ -36,6 +36,10 @@ pub struct Config {
     pub identity: IdentitySource,
     /// How long a session may stand unused.
     pub idle_timeout: Duration,
+    /// Sessions that one user may keep; `None`: any number.
+    pub max_sessions: Option<usize>,
+    /// Sessions of one user that may run at once; `None`: any number.
+    pub max_running: Option<usize>,
     /// Filled in as the repository by the site.
     pub default_repo: Option<String>,
     /// Where sessions live.
@@ -52,6 +56,8 @@ pub struct Config {
     pub debug_headers: bool,
     /// Sentences for the log: what was set and has no effect.
     pub notices: Vec<String>,
+    /// The environment without what is the router's own, for the sessions' processes.
+    pub environment: Environment,
     listing: Vec<(&'static str, String, Origin)>,
 }
 
@@ -89,6 +95,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// Variables with their values, which are shown nowhere: API keys are among them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(pub Vec<(OsString, OsString)>);
+
 /// A text that is shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -114,6 +124,9 @@ impl Config {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Problems> {
+        let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
+        let is_ours = |name: &OsString| SETTINGS.iter().any(|setting| name == setting.name);
+        let others = environment.iter().filter(|(name, _)| !is_ours(name)).cloned().collect();
         let mut texts = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, value) in environment {
@@ -131,7 +144,7 @@ impl Config {
         }
         let named = texts.get("CONFIG_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         let layers = Layers::gather(file.or(named.as_deref()), &texts).map_err(Problems)?;
-        Self::check(&layers, &texts)
+        Ok(Self { environment: Environment(others), ..Self::check(&layers, &texts)? })
     }
 
     fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Self, Problems> {
@@ -146,6 +159,8 @@ impl Config {
         let names = read.names(port);
         let identity = read.identity(&listen);
         let idle_timeout = read.minutes("IDLE_TIMEOUT_MINUTES");
+        let max_sessions = read.limit("MAX_SESSIONS_PER_USER");
+        let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
         let default_repo = read.repository("DEFAULT_GIT_REPO", repos(identity.as_ref()));
         let state_dir = read.state_dir(environment);
         let opencode = read.program("OPENCODE_BIN", "opencode", environment);
@@ -162,6 +177,8 @@ impl Config {
             names,
             identity,
             idle_timeout,
+            max_sessions,
+            max_running,
             default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
             state_dir,
             opencode,
@@ -170,6 +187,7 @@ impl Config {
             log_level,
             debug_headers,
             notices: notices(layers),
+            environment: Environment::default(),
             listing: Vec::new(),
         };
         config.listing = SETTINGS.iter().map(|it| config.effective(it, layers)).collect();
@@ -249,6 +267,12 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
     }
 }
 

@@ -160,6 +160,18 @@ pub const SETTINGS: &[Setting] = &[
         "How long a session may stand unused before it is stopped. Its files are kept. A session whose agent is at work is in use.",
     ),
     router(
+        "MAX_SESSIONS_PER_USER",
+        Unset,
+        "sessions",
+        "How many sessions one user may keep, running or not. Asking for one more is answered 429.",
+    ),
+    router(
+        "MAX_RUNNING_SESSIONS_PER_USER",
+        Unset,
+        "sessions",
+        "How many sessions of one user may run at once. Starting one more is answered 429.",
+    ),
+    router(
         "DEFAULT_GIT_REPO",
         Unset,
         "address of a git repository",

@@ -108,6 +108,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A limit; `None` where there is none.
+    pub(super) fn limit(&mut self, name: &'static str) -> Option<usize> {
+        let text = self.layers.chosen(name)?;
+        match text.parse() {
+            Ok(limit) if limit > 0 => Some(limit),
+            _ => {
+                self.wrong(name, "must be a whole number, 1 or more; leave it unset for no limit", "10");
+                None
+            }
+        }
+    }
+
     pub(super) fn switch(&mut self, name: &'static str) -> bool {
         self.choice(name, &[("false", false), ("true", true)])
     }

@@ -119,6 +119,8 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("IDLE_TIMEOUT_MINUTES", "0", "minutes from 0.01"),
         ("IDLE_TIMEOUT_MINUTES", "NaN", "minutes from 0.01"),
         ("DRAIN_TIMEOUT_SECONDS", "-1", "seconds from 0"),
+        ("MAX_SESSIONS_PER_USER", "0", "1 or more"),
+        ("MAX_RUNNING_SESSIONS_PER_USER", "many", "1 or more"),
         ("DEV_EMAIL", "nobody", "needs a name"),
         ("DEFAULT_GIT_REPO", "https://me:pw@x.org/a", "is refused"),
         ("STATE_DIR", "state", "absolute path"),
@@ -177,6 +179,14 @@ fn a_secret_is_shown_nowhere() {
     assert!(
         !load(None, &[("TRUSTED_PROXY_SECRET", secret)]).expect_err("refused").to_string().contains("horse")
     );
+}
+
+#[test]
+fn the_routers_own_variables_do_not_travel_to_sessions() {
+    let config = load(None, &[("ADMIN_SECRET", "x"), ("PORT", "4000"), ("EDITOR", "ed")]).expect("taken");
+    let names: Vec<_> = config.environment.0.iter().map(|(name, _)| name.to_str().expect("text")).collect();
+    assert_eq!(names, ["HOME", "EDITOR"]);
+    assert!(!format!("{:?}", config.environment).contains("/home/ada"), "their values may be keys");
 }
 
 #[test]

@@ -1,0 +1,99 @@
+# What one does with this project. `make` alone lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# Folders; cargo's own variable moves the first.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ROUTER := $(TARGET)/release/opencode-router
+DENY := .tools/bin/cargo-deny
+DENY_VERSION := 0.20.2
+
+# What the pages are made of; `npm ci` and the build run again only when some of it changed.
+WEB_INPUTS := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/coverage/*' 2>/dev/null)
+NPM_CI := npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
+
+##@ For everybody
+
+.PHONY: help
+help: ## list what make can do
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: tools web opencode ## build everything, start the router, print its address
+	@cargo build --locked --release -p router-bin
+	@opencode=$$(node scripts/install-opencode.mjs) && OPENCODE_BIN="$$opencode" exec "$(ROUTER)"
+
+##@ For who changes it
+
+.PHONY: test
+test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
+	cargo test --locked --workspace --all-features
+	cd web && npm test
+	bash scripts/test-journey.sh
+
+.PHONY: check
+check: tools web-deps ## formatting, lints, types, docs, dependencies: what needs no running router
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+	cargo test --locked -p router-bin --test it -- import_table documentation
+	$(MAKE) deny
+	cd web && npm run lint && npm run typecheck && npm run check:api
+	$(MAKE) web
+	cd web && npm run check:size
+	cargo package --locked --allow-dirty -p session-key -p proxy-core
+
+.PHONY: deny
+deny: $(DENY) ## licences, sources and double versions of dependencies
+	@cargo fetch --locked --quiet
+	$(DENY) --offline --locked --workspace check --hide-inclusion-graph bans licenses sources
+
+.PHONY: bench
+bench: tools web ## the figures of docs/benchmarks.md, on this machine
+	cargo build --locked --profile bench -p router-bin
+	bash scripts/bench.sh
+
+.PHONY: clean
+clean: ## remove what was built (sessions are elsewhere and stay)
+	cargo clean
+	rm -rf web/dist web/node_modules tests/journey/node_modules tests/journey/out
+
+# What the targets above stand on.
+
+.PHONY: tools
+tools:
+	@bash scripts/check-tools.sh
+
+.PHONY: opencode
+opencode:
+	@node scripts/install-opencode.mjs >/dev/null
+
+.PHONY: web web-deps
+web: web/dist/index.html
+web-deps: web/node_modules/.package-lock.json
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@echo "Installing what the site is built with (npm ci in web/)"
+	@cd web && $(NPM_CI) && touch node_modules/.package-lock.json
+
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB_INPUTS)
+	@echo "Building the site (npm run build in web/)"
+	@cd web && npm run build && touch dist/index.html
+
+.PHONY: journey-deps
+journey-deps: tests/journey/node_modules/.package-lock.json
+	@bash scripts/ensure-chromium.sh >/dev/null
+
+tests/journey/node_modules/.package-lock.json: tests/journey/package-lock.json
+	@cd tests/journey && $(NPM_CI) && touch node_modules/.package-lock.json
+
+# One version, built once; it needs the network only for that.
+$(DENY): Makefile
+	@if ! "$(DENY)" --version 2>/dev/null | grep -qx "cargo-deny $(DENY_VERSION)"; then \
+	  echo "Installing cargo-deny $(DENY_VERSION) into .tools (once)"; \
+	  cargo install --locked --quiet --root .tools "cargo-deny@$(DENY_VERSION)"; \
+	fi
+	@touch "$(DENY)"
