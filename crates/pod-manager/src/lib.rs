@@ -9,14 +9,19 @@ pub mod backend;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
+pub mod manager;
 #[cfg(feature = "test-util")]
 pub mod memory;
 pub mod model;
+mod opencode;
 
 pub use backend::{BackendError, Observation, SessionBackend, UnsavedWork};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+pub use manager::{
+    Changes, Created, Limit, Manager, ManagerError, NewSession, NoRoute, Settings, Status, View,
+};
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;
 pub use model::{

@@ -5,6 +5,7 @@
 //! unless it is [held](MemoryBackend::hold) or [slowed down](MemoryBackend::slow_verbs).
 
 mod knobs;
+mod opencode;
 mod record;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
 };
 use knobs::Knobs;
 pub use knobs::{Restart, Verb};
+pub use opencode::{FakeOpencode, Message};
 use record::Record;
 
 /// How many changes a watcher may leave unread before it gets a new snapshot instead.

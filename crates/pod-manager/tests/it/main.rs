@@ -1,3 +1,8 @@
 //! The crate, from outside.
 
 mod contract;
+mod greeting;
+mod house;
+mod idle;
+mod races;
+mod verbs;

@@ -1,0 +1,45 @@
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use session_key::Identity;
+use tokio::sync::watch;
+
+/// Tells when something of one user's sessions changed: what did is seen by looking again.
+///
+/// However many changes come while nobody waits, they are told as one.
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<()>);
+
+impl Changes {
+    /// Waits for a change since the last call (at first: since this was made). Safe to drop half-way.
+    /// Never resolves where there is no manager any more.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// One channel per user who is being waited for.
+#[derive(Debug, Default)]
+pub(super) struct Hub(Mutex<HashMap<Identity, watch::Sender<()>>>);
+
+impl Hub {
+    pub(super) fn subscribe(&self, who: &Identity) -> Changes {
+        Changes(self.0.lock().entry(who.clone()).or_default().subscribe())
+    }
+
+    pub(super) fn tell(&self, who: &Identity) {
+        let mut channels = self.0.lock();
+        if let Some(channel) = channels.get(who)
+            && channel.send(()).is_err()
+        {
+            channels.remove(who);
+        }
+    }
+
+    /// Whether somebody waits for this user's changes.
+    pub(super) fn is_watched(&self, who: &Identity) -> bool {
+        self.0.lock().get(who).is_some_and(|channel| channel.receiver_count() > 0)
+    }
+}

@@ -1,0 +1,165 @@
+//! One task per run of a session: greets its opencode, asks it from time to time what it does, and stops the
+//! session when nobody needs it.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Manager, greeter, reaper,
+    slot::{NewRun, Slot},
+    view::since,
+};
+use crate::{
+    model::Endpoint,
+    opencode::{OpencodeError, entry},
+};
+
+/// A message that was just handed over is not seen in opencode's status at once (2 s were seen after a cold start).
+const AT_WORK_AFTER_PROMPT: Duration = Duration::from_secs(10);
+
+pub(super) struct Keeper {
+    pub(super) manager: Arc<Manager>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) endpoint: Endpoint,
+    /// opencode's own; known once it was greeted.
+    directory: Option<String>,
+    /// It was said already that opencode does not answer.
+    warned: bool,
+}
+
+impl Keeper {
+    /// Works until the run is over.
+    pub(super) async fn keep(manager: Arc<Manager>, run: NewRun) {
+        let token = run.token.clone();
+        let mut keeper =
+            Self { manager, slot: run.slot, endpoint: run.endpoint, directory: None, warned: false };
+        token.run_until_cancelled(keeper.work()).await;
+    }
+
+    async fn work(&mut self) {
+        self.open().await;
+        loop {
+            sleep(self.pause()).await;
+            if self.directory.is_none() {
+                self.greet().await;
+            }
+            let busy = self.probe().await;
+            if matches!(busy, Ok(false)) && reaper::is_idle(self) {
+                reaper::stop_if_idle(self).await;
+            }
+        }
+    }
+
+    /// Greets until it worked, or until its owner has waited long enough.
+    async fn open(&mut self) {
+        let begun = Instant::now();
+        while !self.greet().await {
+            if begun.elapsed() >= self.manager.settings.greet_patience {
+                tracing::warn!(session.hash = %self.slot.hash, "opencode could not be greeted; the session is opened without");
+                let now = self.manager.clock.now();
+                self.learn(|run| {
+                    run.entry.get_or_insert_with(|| "/".into());
+                    run.opened.get_or_insert(now);
+                });
+                return;
+            }
+            sleep(self.manager.settings.greet_pause).await;
+        }
+    }
+
+    async fn greet(&mut self) -> bool {
+        let Some((_, observed)) = self.slot.run(&self.endpoint) else { return false };
+        let manager = &self.manager;
+        let session = &observed.session;
+        let prompts = session.initial_message.is_some() && !observed.greeted;
+        let welcome =
+            greeter::greet(&manager.opencode, &*manager.backend, session, observed.greeted, &self.endpoint);
+        match welcome.await {
+            Ok(welcome) => {
+                let now = manager.clock.now();
+                let entry = entry(&welcome.directory, &welcome.conversation);
+                self.learn(|run| {
+                    run.opened.get_or_insert(now);
+                    (run.title, run.entry) = (welcome.conversation.title, Some(entry));
+                    if prompts {
+                        (run.busy, run.busy_at, run.prompted) = (true, Some(now), Some(now));
+                    }
+                });
+                self.directory = Some(welcome.directory);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(session.hash = %self.slot.hash, %error, "opencode was not greeted");
+                false
+            }
+        }
+    }
+
+    /// Asks what it does, and which conversation is the newest.
+    async fn probe(&mut self) -> Result<bool, OpencodeError> {
+        let busy = self.ask_busy().await;
+        match &busy {
+            Ok(_) => self.warned = false,
+            Err(error) if !self.warned => {
+                self.warned = true;
+                tracing::warn!(session.hash = %self.slot.hash, %error, "opencode can't be asked what it does; the session is not stopped while that is so");
+            }
+            Err(_) => {}
+        }
+        if busy.is_ok()
+            && let Some(directory) = &self.directory
+        {
+            self.refresh(directory).await;
+        }
+        busy
+    }
+
+    /// Asks whether an agent is at work, and keeps the answer.
+    pub(super) async fn ask_busy(&self) -> Result<bool, OpencodeError> {
+        let mut busy = self.manager.opencode.is_busy(&self.endpoint).await?;
+        let now = self.manager.clock.now();
+        self.learn(|run| {
+            if busy {
+                run.busy_at = Some(now);
+            }
+            busy |= run.prompted.is_some_and(|at| since(now, at) < AT_WORK_AFTER_PROMPT);
+            run.busy = busy;
+        });
+        Ok(busy)
+    }
+
+    /// Follows the newest conversation.
+    async fn refresh(&self, directory: &str) {
+        match self.manager.opencode.conversations(&self.endpoint, 1).await {
+            Ok(newest) => {
+                let newest = newest.into_iter().next();
+                let entry = newest.as_ref().map_or_else(|| "/".into(), |newest| entry(directory, newest));
+                self.learn(|run| {
+                    (run.title, run.entry) = (newest.and_then(|newest| newest.title), Some(entry));
+                });
+            }
+            Err(error) => {
+                tracing::debug!(session.hash = %self.slot.hash, %error, "the newest conversation is not known");
+            }
+        }
+    }
+
+    fn learn(&self, how: impl FnOnce(&mut super::view::RunFacts)) {
+        self.slot.learn(&self.endpoint, self.manager.clock.now(), &self.manager.hub, how);
+    }
+
+    /// Until the next question: short while somebody looks at the session's state, and never past the moment at
+    /// which it could be idle.
+    fn pause(&self) -> Duration {
+        let settings = &self.manager.settings;
+        let watched = self.manager.hub.is_watched(&self.slot.owner);
+        let longest = if watched { settings.probe_watched } else { settings.probe_unwatched };
+        let pause = longest.mul_f64(rand::rng().random_range(0.8..1.2));
+        match reaper::idle_in(self) {
+            Some(left) => pause.min(left.max(settings.probe_shortest)),
+            None => pause,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! When a session is idle, and how it is stopped then.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    keeper::Keeper,
+    view::{RunFacts, since},
+};
+use crate::model::StopReason;
+
+/// Since when nobody needs a session: a person used it last, an agent was at work last, it came up, or this manager
+/// began to look at it (what was before, it did not see); whatever was last.
+fn unneeded_since(run: &RunFacts, running_since: SystemTime, last_activity: SystemTime) -> SystemTime {
+    last_activity.max(running_since).max(run.first_seen).max(run.busy_at.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// How long it is still kept, as things are; `None` where the run is over or not yet opened.
+pub(super) fn idle_in(keeper: &Keeper) -> Option<Duration> {
+    let (run, observed) = keeper.slot.run(&keeper.endpoint)?;
+    run.opened?;
+    let unneeded = unneeded_since(&run, observed.since, keeper.slot.last_activity());
+    let manager = &keeper.manager;
+    Some(manager.settings.idle_timeout.saturating_sub(since(manager.clock.now(), unneeded)))
+}
+
+pub(super) fn is_idle(keeper: &Keeper) -> bool {
+    idle_in(keeper) == Some(Duration::ZERO)
+}
+
+/// Stops the session unless it turns out that somebody needs it: its opencode is asked once more, and no request
+/// may have come since that was begun. From then on requests are refused, so that none is let in and cut off.
+pub(super) async fn stop_if_idle(keeper: &Keeper) {
+    let (manager, slot) = (&keeper.manager, &keeper.slot);
+    // A verb under way decides by itself what becomes of the session.
+    let Some(_turn) = manager.verbs.try_lock(slot.hash) else { return };
+    let routed = slot.routed();
+    if !matches!(keeper.ask_busy().await, Ok(false)) || !is_idle(keeper) {
+        return;
+    }
+    if !slot.close_unless_routed(routed, manager.clock.now(), &manager.hub) {
+        return;
+    }
+    tracing::info!(session.hash = %slot.hash, "the session is idle; it is stopped");
+    manager.write_activity(slot, Duration::ZERO).await;
+    if let Err(error) = manager.backend.stop(slot.hash, StopReason::Idle).await {
+        tracing::warn!(session.hash = %slot.hash, %error, "the idle session could not be stopped");
+        slot.reopen(manager.clock.now(), &manager.hub);
+    }
+}

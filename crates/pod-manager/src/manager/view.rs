@@ -1,0 +1,137 @@
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::model::{Endpoint, Observed, Phase, Stage, StageRecord};
+
+/// What a session is doing, for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// On its way to `Running`: being brought about, or its opencode is being made ready.
+    Creating,
+    /// Requests are served.
+    Running,
+    /// On its way to `Stopped`, or to being gone.
+    Stopping,
+    /// Not there, but for its files.
+    Stopped,
+    /// It could not be started or kept running; [`Phase::Failed`] says why.
+    Failed,
+}
+
+impl Status {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Creating, Self::Running, Self::Stopping, Self::Stopped, Self::Failed];
+
+    /// The status as programs see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A session at one moment, as its owner sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// What the backend saw last.
+    pub observed: Arc<Observed>,
+    /// What it is doing. It runs somewhat later than the backend says: once opencode was greeted.
+    pub status: Status,
+    /// The stages of the present or last start, [`Stage::Ready`] (the manager's own) among them.
+    pub stages: Vec<StageRecord>,
+    /// When a person used it last, some seconds late.
+    pub last_activity: SystemTime,
+    /// An agent was at work when it was asked last.
+    pub busy: bool,
+    /// The newest conversation's title, once it has one.
+    pub title: Option<String>,
+    /// The path that leads into the repository, from `/`; `None` until it is known.
+    pub entry: Option<String>,
+}
+
+impl View {
+    /// Where it answers, while the backend says that it runs.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.observed.phase {
+            Phase::Running(endpoint) => Some(endpoint),
+            _ => None,
+        }
+    }
+}
+
+/// What the manager knows of one run of a session, beside what the backend sees.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RunFacts {
+    /// When this manager saw it first.
+    pub(super) first_seen: SystemTime,
+    /// When it was opened to its owner; `None`: not yet.
+    pub(super) opened: Option<SystemTime>,
+    pub(super) busy: bool,
+    /// When an agent was at work last.
+    pub(super) busy_at: Option<SystemTime>,
+    /// When the first message was handed over, in this run.
+    pub(super) prompted: Option<SystemTime>,
+    pub(super) title: Option<String>,
+    pub(super) entry: Option<String>,
+}
+
+/// The view that follows from what is known.
+pub(super) fn view(
+    observed: &Arc<Observed>,
+    run: Option<&RunFacts>,
+    last_activity: SystemTime,
+    closing: bool,
+) -> View {
+    let opened = run.and_then(|run| run.opened);
+    let status = match &observed.phase {
+        Phase::Starting => Status::Creating,
+        Phase::Running(_) if closing => Status::Stopping,
+        Phase::Running(_) if opened.is_some() => Status::Running,
+        Phase::Running(_) => Status::Creating,
+        Phase::Stopping => Status::Stopping,
+        Phase::Stopped(_) => Status::Stopped,
+        Phase::Failed(_) => Status::Failed,
+    };
+    View {
+        observed: observed.clone(),
+        status,
+        stages: stages(observed, opened),
+        last_activity: last_activity.max(observed.last_activity),
+        busy: run.is_some_and(|run| run.busy),
+        title: run.and_then(|run| run.title.clone()),
+        entry: run.and_then(|run| run.entry.clone()),
+    }
+}
+
+/// The backend's stages, and the manager's own last one.
+fn stages(observed: &Observed, opened: Option<SystemTime>) -> Vec<StageRecord> {
+    let mut stages = observed.stages.clone();
+    let (started, ended) = match observed.phase {
+        Phase::Running(_) => (Some(observed.since), opened),
+        Phase::Starting => (None, None),
+        Phase::Stopped(_) | Phase::Stopping | Phase::Failed(_) => return stages,
+    };
+    stages.retain(|record| record.stage != Stage::Ready);
+    stages.push(StageRecord {
+        stage: Stage::Ready,
+        started,
+        ended,
+        message: None,
+        percent: None,
+        bytes: None,
+    });
+    stages
+}
+
+/// How long ago; no time at all where a clock went backwards.
+pub(super) fn since(now: SystemTime, then: SystemTime) -> Duration {
+    now.duration_since(then).unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! When a session is stopped because nobody needs it, and when it is not.
+
+use std::time::{Duration, SystemTime};
+
+use pod_manager::{Clock, NoRoute, Phase, Status, StopReason, memory::Restart, memory::Verb};
+
+use crate::house::{House, IDLE, alice};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl House {
+    pub(crate) fn clock_now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Waits until the manager has looked at the session again, twice: so it saw all that was so before, and it did
+    /// what it does about it.
+    async fn looked_at(&self) {
+        self.opencode.asked(3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_is_stopped_after_the_timeout_and_not_before() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.clock.advance(IDLE - SECOND);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    house.clock.advance(SECOND);
+    let seen = house.until(hash, Status::Stopped).await;
+    assert_eq!(seen.observed.phase, Phase::Stopped(StopReason::Idle));
+    assert!(matches!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Stopped))));
+    assert_eq!(house.backend.calls(Verb::Stop, hash), 1);
+}
+
+#[tokio::test]
+async fn a_persons_request_keeps_it() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.clock.advance(IDLE - SECOND);
+    house.manager.touch(hash);
+    house.clock.advance(IDLE - SECOND);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    house.clock.advance(SECOND);
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_route_that_was_asked_for_is_no_activity() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.clock.advance(IDLE - SECOND);
+    house.manager.route(&alice(), hash).expect("it runs");
+    house.clock.advance(SECOND);
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn an_agent_at_work_keeps_it_and_the_timeout_begins_when_it_is_done() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.opencode.set_busy(true);
+    house.when(hash, |view| view.busy).await;
+    house.clock.advance(3 * IDLE);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    house.opencode.set_busy(false);
+    house.when(hash, |view| !view.busy).await;
+    house.clock.advance(IDLE - SECOND);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    house.clock.advance(SECOND);
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn who_can_not_be_asked_is_not_stopped() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.opencode.set_silent(true);
+    house.clock.advance(3 * IDLE);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.backend.calls(Verb::Stop, hash), 0);
+    house.opencode.set_silent(false);
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_router_that_was_away_does_not_stop_what_it_did_not_see() {
+    let mut house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.end().await;
+    house.clock.advance(3 * IDLE);
+    house.restart(Restart::ProcessesWentOn).await;
+    house.when(hash, |view| view.entry.is_some()).await;
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    house.clock.advance(IDLE);
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn the_last_activity_is_known_to_the_next_router() {
+    let mut house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.clock.advance(7 * SECOND);
+    house.manager.touch(hash);
+    let used = house.clock_now();
+    house.end().await;
+    house.clock.advance(100 * SECOND);
+    house.restart(Restart::ProcessesEnded).await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").last_activity, used);
+}
+
+#[tokio::test]
+async fn activity_is_written_once_a_minute_and_told_every_ten_seconds() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    for _ in 0..120 {
+        house.clock.advance(SECOND);
+        house.manager.touch(hash);
+        tokio::time::sleep(Duration::from_millis(6)).await;
+    }
+    let used = house.clock_now();
+    let written = house.backend.calls(Verb::Touch, hash);
+    assert!((1..=3).contains(&written), "written {written} times in two minutes");
+    let told = house.manager.get(&alice(), hash).expect("it is there").last_activity;
+    assert!(used.duration_since(told).expect("in the past") <= 11 * SECOND, "told 10 s late at most");
+    house.clock.advance(61 * SECOND);
+    house
+        .eventually("the last one is written too", || {
+            house.backend.observed(hash).expect("it is there").last_activity == used
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_stop_that_fails_leaves_the_session_open_and_is_tried_again() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house
+        .backend
+        .refuse(|verb| (verb == Verb::Stop).then(|| pod_manager::BackendError::Unavailable("gone".into())));
+    house.clock.advance(IDLE);
+    house.eventually("it is tried", || house.backend.calls(Verb::Stop, hash) >= 2).await;
+    house.backend.refuse_nothing();
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_resumed_has_the_whole_timeout_again() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.clock.advance(IDLE);
+    house.until(hash, Status::Stopped).await;
+    house.clock.advance(5 * IDLE);
+    house.manager.resume(&alice(), hash).await.expect("resume");
+    house.until(hash, Status::Running).await;
+    house.clock.advance(IDLE - SECOND);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_stops_nobody() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.clock.set(house.clock_now() - 10 * IDLE);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+}

@@ -1,0 +1,213 @@
+//! What the manager's verbs and questions promise.
+
+use std::time::Duration;
+
+use pod_manager::{
+    BackendError, Failure, FailureCode, Limit, ManagerError, NewSession, NoRoute, Settings, Source, Stage,
+    Status, memory::Verb,
+};
+use session_key::SessionHash;
+use tokio::time::timeout;
+
+use crate::house::{House, alice, bob, quick, repository};
+
+fn failure() -> Failure {
+    Failure {
+        code: FailureCode::CloneFailed,
+        message: "the clone failed".into(),
+        advice: "try again".into(),
+        log_tail: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_created_is_seen_at_once() {
+    let house = House::new().await;
+    house.backend.hold(Stage::Cloning);
+    let created = house.create("widgets").await;
+    let hash = created.view.observed.session.hash;
+    assert!(created.new);
+    assert_eq!(created.view.status, Status::Creating);
+    let seen = house.manager.get(&alice(), hash).expect("it is there");
+    assert_eq!(seen.status, Status::Creating);
+    assert_eq!(house.manager.list(&alice()), [seen]);
+    assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Creating)));
+    house.backend.release(Stage::Cloning);
+    house.until(hash, Status::Running).await;
+}
+
+#[tokio::test]
+async fn what_was_created_is_seen_though_the_backend_tells_nothing_yet() {
+    // A deletion that does not end keeps the new session from being told of.
+    let house = House::with(Settings { settle: Duration::from_millis(50), ..quick() }).await;
+    let hash = house.running("widgets").await;
+    house.backend.hold_stops(true);
+    house.manager.delete(&alice(), hash).await.expect("delete");
+    assert_eq!(house.manager.get(&alice(), hash), None, "what was deleted is not seen");
+    assert!(house.manager.list(&alice()).is_empty());
+    assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotFound));
+    let created = house.create("widgets").await;
+    assert!(created.new);
+    assert_eq!(created.view.status, Status::Creating);
+    house.backend.hold_stops(false);
+    let seen = house.until(hash, Status::Running).await;
+    assert_eq!(seen.observed.session.created_at, created.view.observed.session.created_at);
+}
+
+#[tokio::test]
+async fn creating_twice_creates_once() {
+    let house = House::new().await;
+    let first = house.create("widgets").await;
+    let second = house.create("widgets").await;
+    assert!(first.new && !second.new);
+    assert_eq!(first.view.observed.session, second.view.observed.session);
+    assert_eq!(house.manager.list(&alice()).len(), 1);
+}
+
+#[tokio::test]
+async fn creating_what_is_stopped_or_failed_starts_it_again() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    let stopped = house.manager.stop(&alice(), hash).await.expect("stop");
+    assert!(matches!(stopped.status, Status::Stopping | Status::Stopped));
+    house.until(hash, Status::Stopped).await;
+    house.backend.fail_starts(hash, Some(failure()));
+    let again = house.create("widgets").await;
+    assert!(!again.new);
+    house.until(hash, Status::Failed).await;
+    house.backend.fail_starts(hash, None);
+    let again = house.create("widgets").await;
+    assert!(!again.new);
+    assert!(matches!(again.view.status, Status::Creating | Status::Running));
+    house.until(hash, Status::Running).await;
+}
+
+#[tokio::test]
+async fn a_project_without_a_repository_is_another_one_each_time() {
+    let house = House::new().await;
+    let new = || NewSession { source: Source::Empty, initial_message: None };
+    let one = house.manager.create(&alice(), new()).await.expect("create");
+    let two = house.manager.create(&alice(), new()).await.expect("create");
+    assert_ne!(one.view.observed.session.hash, two.view.observed.session.hash);
+    assert_eq!(house.manager.list(&alice()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_is_routed_to_where_it_runs() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    let endpoint = house.manager.route(&alice(), hash).expect("a route");
+    assert_eq!(endpoint.address, house.opencode.address());
+    assert_eq!(endpoint.password.expect("it has one").expose(), "geheim");
+    house.manager.stop(&alice(), hash).await.expect("stop");
+    assert!(matches!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(_))));
+}
+
+#[tokio::test]
+async fn anothers_session_is_as_one_that_is_not_there() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    let manager = &house.manager;
+    assert_eq!(manager.get(&bob(), hash), None);
+    assert!(manager.list(&bob()).is_empty());
+    assert_eq!(manager.route(&bob(), hash), Err(NoRoute::NotFound));
+    assert!(matches!(manager.stop(&bob(), hash).await, Err(ManagerError::NotFound)));
+    assert!(matches!(manager.resume(&bob(), hash).await, Err(ManagerError::NotFound)));
+    assert!(matches!(manager.delete(&bob(), hash).await, Err(ManagerError::NotFound)));
+    assert!(matches!(manager.logs(&bob(), hash, 10).await, Err(ManagerError::NotFound)));
+    assert!(matches!(manager.unsaved_work(&bob(), hash).await, Err(ManagerError::NotFound)));
+    assert_eq!(manager.get(&alice(), hash).expect("hers").status, Status::Running);
+    let nowhere = SessionHash::from_bytes([1; 6]);
+    assert!(matches!(manager.stop(&alice(), nowhere).await, Err(ManagerError::NotFound)));
+    assert_eq!(house.backend.calls(Verb::Stop, nowhere), 0);
+}
+
+#[tokio::test]
+async fn the_session_used_last_comes_first() {
+    let house = House::new().await;
+    let mut hashes = Vec::new();
+    for name in ["one", "two", "three"] {
+        hashes.push(house.running(name).await);
+        house.clock.advance(Duration::from_secs(60));
+    }
+    house.manager.touch(hashes[0]);
+    let used = house.clock_now();
+    house.when(hashes[0], |view| view.last_activity == used).await;
+    let order: Vec<_> = house.manager.list(&alice()).iter().map(|view| view.observed.session.hash).collect();
+    assert_eq!(order, [hashes[0], hashes[2], hashes[1]]);
+}
+
+#[tokio::test]
+async fn changes_of_others_are_not_told_and_many_are_told_as_one() {
+    let house = House::new().await;
+    let (mut hers, mut his) = (house.manager.changes(&alice()), house.manager.changes(&bob()));
+    house.running("widgets").await;
+    house.running("gadgets").await;
+    timeout(Duration::from_secs(5), hers.next()).await.expect("she is told");
+    let quiet = async {
+        // What is still under way (a title, say) may be told; but not once for each of the changes before.
+        for _ in 0..8 {
+            hers.next().await;
+        }
+    };
+    assert!(timeout(Duration::from_millis(200), quiet).await.is_err(), "many changes are one");
+    assert!(timeout(Duration::from_millis(10), his.next()).await.is_err(), "he is not told");
+}
+
+#[tokio::test]
+async fn what_the_backend_can_not_do_is_said() {
+    let house = House::new().await;
+    house.backend.refuse(|verb| (verb == Verb::Start).then(|| BackendError::DiskFull("/data".into())));
+    let refused = house.manager.create(&alice(), repository("widgets", None)).await;
+    assert!(matches!(refused, Err(ManagerError::DiskFull)));
+    assert!(house.manager.list(&alice()).is_empty(), "nothing is shown that is not there");
+    house.backend.refuse(|_| Some(BackendError::Unavailable("gone".into())));
+    let refused = house.manager.create(&alice(), repository("widgets", None)).await;
+    assert!(matches!(refused, Err(ManagerError::Unavailable(_))));
+    house.backend.refuse_nothing();
+    house.running("widgets").await;
+}
+
+#[tokio::test]
+async fn a_user_may_have_so_many_and_no_more_also_at_once() {
+    let settings = Settings { max_sessions: Some(3), max_running: Some(2), ..quick() };
+    let house = House::with(settings).await;
+    let names: Vec<_> = (0..8).map(|number| format!("repo-{number}")).collect();
+    let her = alice();
+    let all = names.iter().map(|name| house.manager.create(&her, repository(name, None)));
+    let results = futures_util::future::join_all(all).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
+    for result in results.into_iter().filter(Result::is_err) {
+        assert!(matches!(result, Err(ManagerError::LimitReached { limit: Limit::Running, max: 2 })));
+    }
+    let hash = house.manager.list(&alice())[0].observed.session.hash;
+    house.until(hash, Status::Running).await;
+    house.manager.stop(&alice(), hash).await.expect("stop");
+    house.until(hash, Status::Stopped).await;
+    house.running("third").await;
+    let refused = house.manager.create(&alice(), repository("fourth", None)).await;
+    assert!(matches!(refused, Err(ManagerError::LimitReached { limit: Limit::Kept, max: 3 })));
+    let refused = house.manager.resume(&alice(), hash).await;
+    assert!(matches!(refused, Err(ManagerError::LimitReached { limit: Limit::Running, max: 2 })));
+    house.manager.create(&bob(), repository("widgets", None)).await.expect("another user has room");
+}
+
+#[tokio::test]
+async fn nothing_is_made_before_it_is_known_what_there_is() {
+    let house = House::new().await;
+    let manager = pod_manager::Manager::new(house.backend.clone(), house.clock.clone(), quick());
+    assert!(!manager.is_ready());
+    let refused = manager.create(&alice(), repository("widgets", None)).await;
+    assert!(matches!(refused, Err(ManagerError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn statuses_are_counted() {
+    let house = House::new().await;
+    house.running("one").await;
+    let two = house.running("two").await;
+    house.manager.stop(&alice(), two).await.expect("stop");
+    house.until(two, Status::Stopped).await;
+    let counts: Vec<_> = house.manager.counts().into_iter().map(|(_, count)| count).collect();
+    assert_eq!(counts, [0, 1, 0, 1, 0]);
+}
