@@ -1,1 +1,30 @@
-//! proxy-core
+#![doc = include_str!("../README.md")]
+
+mod activity;
+mod body;
+mod cookies;
+mod directory;
+mod forward;
+mod future;
+mod host_router;
+mod identify;
+mod identity;
+mod refusal;
+mod resolve;
+mod same_origin;
+mod serve;
+mod websocket;
+
+pub use activity::{Activity, RecordActivity, TrackActivity, TrackActivityLayer};
+pub use body::{Body, BodyError};
+pub use cookies::Cookies;
+pub use directory::{Directory, Unroutable, Upstream};
+pub use forward::{Forward, ForwardSettings};
+pub use future::RefuseOr;
+pub use host_router::HostRouter;
+pub use identify::{Identify, IdentifyLayer};
+pub use identity::{FixedIdentity, IdentityExtractor, TrustedHeaders, Unidentified};
+pub use refusal::{PlainRefusals, Refusal, Refusals, respond};
+pub use resolve::{Resolve, ResolveLayer};
+pub use same_origin::{SameOrigin, SameOriginLayer};
+pub use serve::{PeerAddr, ServeSettings, serve};

@@ -1,0 +1,47 @@
+//! A proxy in forty lines: `cargo run -p proxy-core --example embed -- 127.0.0.1:8000 127.0.0.1:4096`
+//! serves what listens at the second address as session `a48da0606867`, for one user, at
+//! <http://a48da0606867.localhost:8000>.
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{Request, Response};
+use proxy_core::*;
+use session_key::{HostScheme, Identity, SessionHash, SessionRoute};
+use tower::{ServiceBuilder, service_fn};
+
+struct OneSession(SessionHash, SocketAddr);
+
+impl Directory for OneSession {
+    fn resolve(&self, route: &SessionRoute, _: &Identity) -> Result<Upstream, Unroutable> {
+        if route.hash != self.0 {
+            return Err(Unroutable::NotFound);
+        }
+        Ok(Upstream { address: self.1, authorization: None })
+    }
+}
+
+impl RecordActivity for OneSession {
+    fn touch(&self, hash: SessionHash, what: Activity) {
+        println!("{hash}: {what:?}");
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let address = |n| std::env::args().nth(n).ok_or_else(|| anyhow::anyhow!("two addresses, please"));
+    let listener = tokio::net::TcpListener::bind(address(1)?).await?;
+    println!("listening on {}", listener.local_addr()?);
+    let sessions = Arc::new(OneSession("a48da0606867".parse()?, address(2)?.parse()?));
+    let me = FixedIdentity(Identity::parse("me@example.com")?);
+    let session = ServiceBuilder::new()
+        .layer(IdentifyLayer::new(Arc::new(me)))
+        .layer(SameOriginLayer::new())
+        .layer(ResolveLayer::new(sessions.clone()))
+        .layer(TrackActivityLayer::new(sessions))
+        .service(Forward::new(ForwardSettings { public_proto: "http", ..Default::default() }));
+    let site = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::from("the site\n"))) });
+    let scheme = HostScheme::new("localhost:8000", "", "attach-")?;
+    let stack = HostRouter::new(Arc::new(scheme), session, site);
+    serve(listener, stack, ServeSettings::default(), async { drop(tokio::signal::ctrl_c().await) }).await;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use session_key::{SessionHash, SessionRoute};
+use tokio::time::Instant;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{Body, BodyError};
+
+/// Is told when a person uses a session. Called on the way of every request: it must be quick and never wait.
+pub trait RecordActivity: Send + Sync + 'static {
+    /// The session was used, now.
+    fn touch(&self, hash: SessionHash, what: Activity);
+}
+
+/// How a session was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// A request arrived.
+    Request,
+    /// Bytes of a request's body arrived.
+    Upload,
+    /// Bytes of a response's body left that is not an event stream.
+    Download,
+    /// The client sent something through a tunnel: for a WebSocket, a frame that is no control frame.
+    Frame,
+}
+
+/// Makes [`TrackActivity`] services.
+#[derive(Clone)]
+pub struct TrackActivityLayer {
+    record: Arc<dyn RecordActivity>,
+}
+
+impl TrackActivityLayer {
+    /// Tells `record`.
+    #[must_use]
+    pub fn new(record: Arc<dyn RecordActivity>) -> Self {
+        Self { record }
+    }
+}
+
+impl fmt::Debug for TrackActivityLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrackActivityLayer")
+    }
+}
+
+impl<S> Layer<S> for TrackActivityLayer {
+    type Service = TrackActivity<S>;
+
+    fn layer(&self, inner: S) -> TrackActivity<S> {
+        TrackActivity { inner, layer: self.clone() }
+    }
+}
+
+/// Tells a person's use of a session from what its page does by itself.
+///
+/// A request is activity, and so are uploads, downloads and tunnels for as long as they move. An event stream is
+/// not: not its opening, which a forgotten tab repeats for ever, and not what the session sends on it. A
+/// refusal is not activity, so whatever refuses stands outside of this. Of a body or a tunnel at most one
+/// [`RecordActivity::touch`] a second is made.
+#[derive(Debug, Clone)]
+pub struct TrackActivity<S> {
+    inner: S,
+    layer: TrackActivityLayer,
+}
+
+impl<S> Service<Request<Body>> for TrackActivity<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Tracked<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Some(route) = request.extensions().get::<SessionRoute>() else {
+            return Tracked { inner: self.inner.call(request), touch: None };
+        };
+        let toucher =
+            |what| Toucher { record: self.layer.record.clone(), hash: route.hash, what, last: None };
+        let (frames, upload, download) =
+            (toucher(Activity::Frame), toucher(Activity::Upload), toucher(Activity::Download));
+        if !asks_for_events(request.method(), request.headers()) {
+            self.layer.record.touch(route.hash, Activity::Request);
+        }
+        if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
+            request.extensions_mut().insert(frames);
+        }
+        if !request.body().is_end_stream() {
+            request = request.map(|body| Body::new(TouchingBody { body, touch: upload }));
+        }
+        Tracked { inner: self.inner.call(request), touch: Some(download) }
+    }
+}
+
+/// An `EventSource` says so; it opens again by itself whenever it was cut.
+fn asks_for_events(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::GET && headers.get(header::ACCEPT).is_some_and(is_event_stream)
+}
+
+fn is_event_stream(value: &http::HeaderValue) -> bool {
+    let kind = value.as_bytes().split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+pin_project! {
+    /// The future of [`TrackActivity`].
+    #[derive(Debug)]
+    pub struct Tracked<F> {
+        #[pin]
+        inner: F,
+        touch: Option<Toucher>,
+    }
+}
+
+impl<F> Future for Tracked<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(response) = ready!(this.inner.poll(context));
+        let events = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
+        // What comes whole with its head is over before anybody could call it a download.
+        let small = response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL);
+        Poll::Ready(Ok(match this.touch.take() {
+            Some(touch) if !events && !small => response.map(|body| Body::new(TouchingBody { body, touch })),
+            _ => response,
+        }))
+    }
+}
+
+/// Bytes; a body up to this long needs no watching.
+const SMALL: u64 = 64 * 1024;
+
+/// Tells of one body or tunnel, at most once a second.
+#[derive(Clone)]
+pub(crate) struct Toucher {
+    record: Arc<dyn RecordActivity>,
+    hash: SessionHash,
+    what: Activity,
+    last: Option<Instant>,
+}
+
+impl Toucher {
+    pub(crate) fn touch(&mut self) {
+        let now = Instant::now();
+        if self.last.is_none_or(|last| now - last >= Duration::from_secs(1)) {
+            self.last = Some(now);
+            self.record.touch(self.hash, self.what);
+        }
+    }
+}
+
+impl fmt::Debug for Toucher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Toucher").field(&self.what).finish()
+    }
+}
+
+struct TouchingBody {
+    body: Body,
+    touch: Toucher,
+}
+
+impl HttpBody for TouchingBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if matches!(frame, Some(Ok(_))) {
+            self.touch.touch();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

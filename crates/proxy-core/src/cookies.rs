@@ -1,0 +1,84 @@
+//! Cookies that are not the session's business: the sign-in proxy's and the router's own.
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// Names of cookies that no session sees, and that no session may set.
+///
+/// A name covers itself and what begins with it and `_`, so that `_oauth2_proxy` covers the chunks
+/// `_oauth2_proxy_0`, `_oauth2_proxy_1` and the `_oauth2_proxy_csrf…` cookies too. The prefixes `__Host-` and
+/// `__Secure-` before a name change nothing.
+#[derive(Debug, Clone)]
+pub struct Cookies {
+    names: Vec<Box<str>>,
+}
+
+impl Default for Cookies {
+    /// oauth2-proxy's.
+    fn default() -> Self {
+        Self::new(["_oauth2_proxy"])
+    }
+}
+
+impl Cookies {
+    /// Guards the cookies of these names.
+    pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self { names: names.into_iter().map(Into::into).collect() }
+    }
+
+    fn guards(&self, cookie: &[u8]) -> bool {
+        let name =
+            cookie.strip_prefix(b"__Host-").or_else(|| cookie.strip_prefix(b"__Secure-")).unwrap_or(cookie);
+        self.names.iter().any(|guarded| {
+            name.strip_prefix(guarded.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'_')
+        })
+    }
+
+    /// Takes the guarded cookies out of `Cookie`, and leaves the others as they came.
+    pub(crate) fn strip_from_request(&self, headers: &mut HeaderMap) {
+        let touched = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .any(|value| pairs(value).any(|pair| self.guards(name(pair))));
+        if !touched {
+            return;
+        }
+        let kept: Vec<HeaderValue> = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| {
+                let kept: Vec<&[u8]> = pairs(value).filter(|pair| !self.guards(name(pair))).collect();
+                (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok())?
+            })
+            .collect();
+        headers.remove(header::COOKIE);
+        for value in kept {
+            headers.append(header::COOKIE, value);
+        }
+    }
+
+    /// Takes out what a session may not set: guarded names, and cookies for more than its own host.
+    pub(crate) fn strip_from_response(&self, headers: &mut HeaderMap) {
+        let refused = |value: &HeaderValue| {
+            let mut parts = pairs(value);
+            let guarded = parts.next().is_none_or(|pair| self.guards(name(pair)));
+            guarded || parts.any(|attribute| name(attribute).eq_ignore_ascii_case(b"domain"))
+        };
+        if !headers.get_all(header::SET_COOKIE).iter().any(refused) {
+            return;
+        }
+        let kept: Vec<HeaderValue> =
+            headers.get_all(header::SET_COOKIE).iter().filter(|value| !refused(value)).cloned().collect();
+        headers.remove(header::SET_COOKIE);
+        for value in kept {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+}
+
+fn pairs(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+}
+
+fn name(pair: &[u8]) -> &[u8] {
+    pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii()
+}

@@ -1,0 +1,311 @@
+//! `Forward`: carries a request to its session and the answer back.
+
+mod hop;
+mod pool;
+mod request;
+mod response;
+mod tunnel;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
+};
+use http_body::Body as _;
+use hyper::{body::Incoming, client::conn::http1::SendRequest, ext::Protocol, upgrade::OnUpgrade};
+use tokio::time::timeout;
+use tower_service::Service;
+
+pub(crate) use self::pool::Return;
+use self::{pool::Pool, tunnel::Tap};
+use crate::{
+    Body, PeerAddr, Refusal, Refusals, Upstream, activity::Toucher, cookies::Cookies, refusal::PlainRefusals,
+    serve::Lifetime, websocket::FrameReader,
+};
+
+/// Numbers and names of [`Forward`].
+#[derive(Debug, Clone)]
+pub struct ForwardSettings {
+    /// How long opening a connection may take (default 5 s).
+    pub connect_timeout: Duration,
+    /// How long the response's head may take once the request was sent (default 5 min: an agent may think).
+    /// Bodies, event streams and tunnels have no limit.
+    pub header_timeout: Duration,
+    /// Idle connections kept per upstream (default 64).
+    pub idle_per_upstream: usize,
+    /// How long an idle connection is kept (default 30 s).
+    pub idle_timeout: Duration,
+    /// Cookies that no session sees.
+    pub cookies: Cookies,
+    /// `X-Forwarded-Proto`: how browsers reach the router.
+    pub public_proto: &'static str,
+}
+
+impl Default for ForwardSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(300),
+            idle_per_upstream: 64,
+            idle_timeout: Duration::from_secs(30),
+            cookies: Cookies::default(),
+            public_proto: "https",
+        }
+    }
+}
+
+/// Carries a request to the [`Upstream`] in its extensions, and the answer back, streaming both.
+///
+/// Without an `Upstream` the answer is [`Refusal::NotFound`]. See the crate's page for what it removes and adds.
+#[derive(Clone)]
+pub struct Forward(Arc<Inner>);
+
+struct Inner {
+    pool: Arc<Pool>,
+    settings: ForwardSettings,
+    refusals: Arc<dyn Refusals>,
+}
+
+impl Forward {
+    /// A service with a pool of its own; clones share it.
+    #[must_use]
+    pub fn new(settings: ForwardSettings) -> Self {
+        Self::with_refusals(settings, Arc::new(PlainRefusals))
+    }
+
+    /// The same, with refusals of one's own.
+    #[must_use]
+    pub fn with_refusals(settings: ForwardSettings, refusals: Arc<dyn Refusals>) -> Self {
+        let pool = Arc::new(Pool::new(settings.idle_per_upstream, settings.idle_timeout));
+        Self(Arc::new(Inner { pool, settings, refusals }))
+    }
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Self::new(ForwardSettings::default())
+    }
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Forward").field(&self.0.settings).finish()
+    }
+}
+
+impl Service<Request<Body>> for Forward {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move { Ok(inner.forward(request).await) })
+    }
+}
+
+/// What a request asks to become.
+struct Upgrade {
+    down: OnUpgrade,
+    tap: Option<Tap>,
+    lifetime: Option<Lifetime>,
+    /// An extended CONNECT of HTTP/2 (RFC 8441): answered 200, not 101.
+    connect: bool,
+}
+
+impl Inner {
+    async fn forward(&self, request: Request<Body>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let Some(upstream) = parts.extensions.remove::<Upstream>() else {
+            return self.refusals.refuse(&Refusal::NotFound, &parts);
+        };
+        let Some(host) = parts.headers.get(header::HOST).cloned() else {
+            return self.refusals.refuse(&Refusal::Malformed("the request names no host\n"), &parts);
+        };
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let upgrade = match self.take_upgrade(&mut parts) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return self.refusals.refuse(&refusal, &parts),
+        };
+        // What a refusal may want to know of the request, once it has been sent.
+        let asked = asked(&parts);
+
+        let facts = request::Facts {
+            peer: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
+            host: &host,
+            proto: self.settings.public_proto,
+            authorization: upstream.authorization.as_ref(),
+        };
+        let upgrade_to = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
+        request::scrub(&mut parts.headers, &self.settings.cookies, &facts);
+        if let Some(protocol) = upgrade_to {
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.insert(header::UPGRADE, protocol);
+        }
+        parts.uri = Uri::from(path.clone());
+        parts.version = Version::HTTP_11;
+
+        let sent = match self
+            .send(upstream.address, parts.method, parts.uri, parts.headers, body, upgrade.is_some())
+            .await
+        {
+            Ok(sent) => sent,
+            Err(refusal) => return self.refusals.refuse(&refusal, &asked),
+        };
+        self.answer(sent, upgrade, upstream.address, path.path(), &host)
+    }
+
+    /// Recognises a request to upgrade, and takes its other end.
+    fn take_upgrade(&self, parts: &mut Parts) -> Result<Option<Upgrade>, Refusal> {
+        let connect = parts.method == Method::CONNECT;
+        if connect {
+            let websocket =
+                parts.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+            if !websocket {
+                return Err(Refusal::Malformed("CONNECT is for WebSockets alone here\n"));
+            }
+            parts.method = Method::GET;
+            parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            // Nobody checks it: HTTP/2 has no handshake of keys (RFC 8441 §5).
+            parts
+                .headers
+                .insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        } else if !hop::wants_upgrade(&parts.headers) {
+            return Ok(None);
+        }
+        let Some(down) = parts.extensions.remove::<OnUpgrade>() else {
+            return Err(Refusal::Malformed("this connection can't be upgraded\n"));
+        };
+        let websocket = parts
+            .headers
+            .get(header::UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let tap = parts.extensions.get::<Toucher>().cloned().map(|touch| match websocket {
+            true => Tap::WebSocket(touch, FrameReader::default()),
+            false => Tap::Bytes(touch),
+        });
+        Ok(Some(Upgrade { down, tap, lifetime: parts.extensions.get::<Lifetime>().cloned(), connect }))
+    }
+
+    /// Sends the request, on an idle connection where there is one. One that was closed meanwhile is no
+    /// failure: what was not sent is sent again, and what was is too where doing it twice is doing it once.
+    async fn send(
+        &self,
+        to: SocketAddr,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Body,
+        upgrade: bool,
+    ) -> Result<(Response<Incoming>, SendRequest<Body>), Refusal> {
+        let repeatable = !upgrade && method.is_idempotent() && body.is_end_stream();
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let sending = async {
+            while !upgrade && let Some(mut sender) = self.pool.take(to).await {
+                let again = repeatable.then(|| copy_of(&request));
+                match sender.try_send_request(request).await {
+                    Ok(response) => return Ok((response, sender)),
+                    Err(mut error) => match error.take_message().or(again) {
+                        Some(message) => request = message,
+                        None => return Err(unreachable(error.into_error())),
+                    },
+                }
+            }
+            let connecting = timeout(self.settings.connect_timeout, pool::connect(to));
+            let mut sender = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
+            let response = sender.send_request(request).await.map_err(unreachable)?;
+            Ok((response, sender))
+        };
+        timeout(self.settings.header_timeout, sending).await.unwrap_or(Err(Refusal::TimedOut))
+    }
+
+    fn answer(
+        &self,
+        (response, sender): (Response<Incoming>, SendRequest<Body>),
+        upgrade: Option<Upgrade>,
+        to: SocketAddr,
+        path: &str,
+        host: &HeaderValue,
+    ) -> Response<Body> {
+        let (mut parts, body) = response.into_parts();
+        let protocol = parts.headers.get(header::UPGRADE).cloned();
+        response::scrub(&mut parts.headers, &self.settings.cookies, path, host);
+        parts.version = Version::HTTP_11;
+        if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+            let back = Return { pool: self.pool.clone(), to, sender };
+            parts.extensions.clear();
+            return Response::from_parts(parts, Body::pooled(body, back));
+        }
+        let (Some(upgrade), Some(up)) = (upgrade, parts.extensions.remove::<OnUpgrade>()) else {
+            tracing::debug!("a session switched protocols unasked");
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            return response;
+        };
+        if upgrade.connect {
+            parts.status = StatusCode::OK;
+            parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        } else {
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
+        }
+        let task = tunnel::run(upgrade.down, up, upgrade.tap, upgrade.lifetime.clone());
+        match upgrade.lifetime {
+            Some(lifetime) => lifetime.spawn(task),
+            None => drop(tokio::spawn(task)),
+        }
+        Response::from_parts(parts, Body::empty())
+    }
+}
+
+fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Refusal {
+    tracing::debug!(error = %error.into(), "a session could not be asked");
+    Refusal::Unreachable
+}
+
+fn copy_of(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// The request's head, as far as refusals look at it: no body, no credentials.
+fn asked(parts: &Parts) -> Parts {
+    let mut asked = Request::new(()).into_parts().0;
+    asked.method = parts.method.clone();
+    asked.uri = parts.uri.clone();
+    for name in [header::ACCEPT, header::HOST, HeaderValueName::SEC_FETCH_MODE, HeaderValueName::X_REQUEST_ID]
+    {
+        if let Some(value) = parts.headers.get(&name) {
+            asked.headers.insert(name, value.clone());
+        }
+    }
+    asked
+}
+
+/// Header names that `http` has no constants for.
+struct HeaderValueName;
+
+impl HeaderValueName {
+    const SEC_FETCH_MODE: http::HeaderName = http::HeaderName::from_static("sec-fetch-mode");
+    const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+}

@@ -1,0 +1,63 @@
+//! What of a request goes on to the session, and what the router adds.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::hop;
+use crate::{cookies::Cookies, identity};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Facts of the request that its headers don't hold.
+pub(super) struct Facts<'a> {
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) host: &'a HeaderValue,
+    pub(super) proto: &'static str,
+    pub(super) authorization: Option<&'a HeaderValue>,
+}
+
+/// Makes the headers those that the session may see.
+pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_>) {
+    let trailers = accepts_trailers(headers);
+    hop::strip(headers);
+    identity::strip(headers);
+    cookies.strip_from_request(headers);
+    for name in [header::FORWARDED, X_REAL_IP, X_FORWARDED_FOR, header::AUTHORIZATION] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let peer = facts.peer.map(|peer| peer.ip().to_canonical().to_string());
+    if let Some(Ok(peer)) = peer.as_deref().map(HeaderValue::from_str) {
+        headers.insert(X_FORWARDED_FOR, peer);
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.proto));
+    headers.insert(X_FORWARDED_HOST, facts.host.clone());
+    headers.insert(X_FORWARDED_PORT, port_of(facts.host, facts.proto));
+    headers.insert(header::HOST, facts.host.clone());
+    if let Some(authorization) = facts.authorization {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
+}
+
+/// `TE: trailers` is the one thing of TE that may be said anew to the next hop (RFC 9110 §10.1.4).
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+fn port_of(host: &HeaderValue, proto: &str) -> HeaderValue {
+    let port = host.to_str().ok().and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
+    match port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty()) {
+        Some(port) => HeaderValue::from_str(port).unwrap_or_else(|_| HeaderValue::from_static("443")),
+        None => HeaderValue::from_static(if proto == "http" { "80" } else { "443" }),
+    }
+}

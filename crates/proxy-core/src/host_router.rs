@@ -1,0 +1,101 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::future::Either;
+use http::{HeaderValue, Request, Response, header, request::Parts};
+use session_key::{HostScheme, Route};
+use tower_service::Service;
+
+use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr};
+
+/// Sends a request to the session's stack or to the site, by its host name; a name that is not ours is refused.
+///
+/// The [`session_key::SessionRoute`] goes into the request's extensions; `Host` is there and is the one name
+/// that was asked for, whatever the HTTP version.
+#[derive(Clone)]
+pub struct HostRouter<S, W> {
+    scheme: Arc<HostScheme>,
+    session: S,
+    site: W,
+    refusals: Arc<dyn Refusals>,
+}
+
+impl<S, W> HostRouter<S, W> {
+    /// Routes to `session` and `site`.
+    pub fn new(scheme: Arc<HostScheme>, session: S, site: W) -> Self {
+        Self { scheme, session, site, refusals: Arc::new(PlainRefusals) }
+    }
+
+    /// The same, with refusals of one's own.
+    #[must_use]
+    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
+        self.refusals = refusals;
+        self
+    }
+}
+
+impl<S, W> fmt::Debug for HostRouter<S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostRouter").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}
+
+impl<S, W> Service<Request<Body>> for HostRouter<S, W>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    W: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = RefuseOr<Either<S::Future, W::Future>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        match self.session.poll_ready(context) {
+            Poll::Ready(_) => self.site.poll_ready(context),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let host = match only_host(&parts) {
+            Ok(host) => host,
+            Err(why) => return RefuseOr::refused(self.refusals.refuse(&Refusal::Malformed(why), &parts)),
+        };
+        let route = self.scheme.parse(host.to_str().unwrap_or_default());
+        parts.headers.insert(header::HOST, host);
+        match route {
+            Route::Foreign => RefuseOr::refused(self.refusals.refuse(&Refusal::Foreign, &parts)),
+            Route::Site => RefuseOr::passed(Either::Right(self.site.call(Request::from_parts(parts, body)))),
+            Route::Session(route) => {
+                parts.extensions.insert(route);
+                RefuseOr::passed(Either::Left(self.session.call(Request::from_parts(parts, body))))
+            }
+        }
+    }
+}
+
+/// The one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2, RFC 9113
+/// §8.3.1). Two that differ have no meaning.
+fn only_host(parts: &Parts) -> Result<HeaderValue, &'static str> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err("the request has more than one Host\n");
+    }
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    match (host, authority) {
+        (None, None) => Err("the request names no host\n"),
+        (Some(host), None) => Ok(host.clone()),
+        (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
+            Err("the request names two hosts\n")
+        }
+        (_, Some(authority)) => {
+            HeaderValue::from_str(authority).map_err(|_| "the request's host is not a name\n")
+        }
+    }
+}

@@ -1,0 +1,105 @@
+use std::{fmt, net::IpAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use ipnet::IpNet;
+use session_key::Identity;
+use subtle::ConstantTimeEq;
+
+use super::{IdentityExtractor, Unidentified, strip};
+use crate::PeerAddr;
+
+/// The user is in a header that a sign-in proxy set (oauth2-proxy's `X-Auth-Request-Email`).
+///
+/// It counts only from peers in the given networks, and, where a secret is set, only with that secret in
+/// its header. With neither, nobody is believed.
+#[derive(Clone)]
+pub struct TrustedHeaders {
+    email: HeaderName,
+    peers: Vec<IpNet>,
+    secret: Option<(HeaderName, Box<[u8]>)>,
+}
+
+impl TrustedHeaders {
+    /// Believes `X-Auth-Request-Email` from these networks.
+    #[must_use]
+    pub fn from_peers(peers: Vec<IpNet>) -> Self {
+        Self { email: HeaderName::from_static("x-auth-request-email"), peers, secret: None }
+    }
+
+    /// Asks for this secret in this header as well (or alone, where no networks are given).
+    #[must_use]
+    pub fn with_secret(mut self, header: HeaderName, secret: &str) -> Self {
+        self.secret = Some((header, secret.as_bytes().into()));
+        self
+    }
+
+    /// Reads the user from another header.
+    #[must_use]
+    pub fn with_email_header(mut self, header: HeaderName) -> Self {
+        self.email = header;
+        self
+    }
+
+    fn trusts(&self, parts: &Parts) -> bool {
+        if self.peers.is_empty() && self.secret.is_none() {
+            return false;
+        }
+        let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
+        let near = self.peers.is_empty()
+            || peer.is_some_and(|peer: IpAddr| self.peers.iter().any(|net| net.contains(&peer)));
+        near && self.secret.as_ref().is_none_or(|(header, secret)| {
+            only(&parts.headers, header).is_some_and(|given| given.as_bytes().ct_eq(secret).into())
+        })
+    }
+
+    fn read(&self, parts: &Parts) -> Result<Identity, Unidentified> {
+        let alias = self.email.as_str().replace('-', "_");
+        let count = parts.headers.get_all(&self.email).iter().count();
+        if count > 1
+            || parts
+                .headers
+                .keys()
+                .any(|name| name.as_str().contains('_') && name.as_str().replace('-', "_") == alias)
+        {
+            return Err(Unidentified::Ambiguous);
+        }
+        if !self.trusts(parts) {
+            return Err(Unidentified::Missing);
+        }
+        let value = only(&parts.headers, &self.email).ok_or(Unidentified::Missing)?;
+        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Unidentified::Ambiguous)?;
+        if text.trim().is_empty() {
+            return Err(Unidentified::Missing);
+        }
+        Identity::parse(text).map_err(|_| Unidentified::Ambiguous)
+    }
+}
+
+impl IdentityExtractor for TrustedHeaders {
+    fn identify(&self, parts: &mut Parts) -> Result<Identity, Unidentified> {
+        let identity = self.read(parts);
+        parts.headers.remove(&self.email);
+        if let Some((header, _)) = &self.secret {
+            parts.headers.remove(header);
+        }
+        strip(&mut parts.headers);
+        identity
+    }
+}
+
+impl fmt::Debug for TrustedHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = self.secret.as_ref().map(|(header, _)| header);
+        f.debug_struct("TrustedHeaders")
+            .field("email", &self.email)
+            .field("peers", &self.peers)
+            .field("secret", &secret)
+            .finish()
+    }
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then_some(first)
+}

@@ -1,0 +1,91 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, request::Parts};
+use session_key::{Identity, SessionRoute};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{Body, Directory, PlainRefusals, Refusal, Refusals, RefuseOr, Unroutable, Upstream};
+
+/// Makes [`Resolve`] services.
+#[derive(Clone)]
+pub struct ResolveLayer {
+    directory: Arc<dyn Directory>,
+    refusals: Arc<dyn Refusals>,
+}
+
+impl ResolveLayer {
+    /// Asks `directory` where a request goes.
+    #[must_use]
+    pub fn new(directory: Arc<dyn Directory>) -> Self {
+        Self { directory, refusals: Arc::new(PlainRefusals) }
+    }
+
+    /// The same, with refusals of one's own.
+    #[must_use]
+    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
+        self.refusals = refusals;
+        self
+    }
+
+    fn resolve(&self, parts: &Parts) -> Result<Upstream, Refusal> {
+        let route = parts.extensions.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
+        let who = parts.extensions.get::<Identity>().ok_or(Refusal::NotFound)?;
+        self.directory.resolve(route, who).map_err(|why| match why {
+            Unroutable::NotFound => Refusal::NotFound,
+            Unroutable::NotRunning { retry_after } => Refusal::NotRunning { hash: route.hash, retry_after },
+        })
+    }
+}
+
+impl fmt::Debug for ResolveLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResolveLayer")
+    }
+}
+
+impl<S> Layer<S> for ResolveLayer {
+    type Service = Resolve<S>;
+
+    fn layer(&self, inner: S) -> Resolve<S> {
+        Resolve { inner, layer: self.clone() }
+    }
+}
+
+/// Puts the [`Upstream`] into the request's extensions, by its [`SessionRoute`] and [`Identity`], or refuses.
+///
+/// Without either of the two the answer is that of a session that does not exist.
+#[derive(Debug, Clone)]
+pub struct Resolve<S> {
+    inner: S,
+    layer: ResolveLayer,
+}
+
+impl<S> Service<Request<Body>> for Resolve<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = RefuseOr<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        match self.layer.resolve(&parts) {
+            Ok(upstream) => {
+                parts.extensions.insert(upstream);
+                RefuseOr::passed(self.inner.call(Request::from_parts(parts, body)))
+            }
+            Err(refusal) => RefuseOr::refused(self.layer.refusals.refuse(&refusal, &parts)),
+        }
+    }
+}

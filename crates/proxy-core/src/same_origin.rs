@@ -1,0 +1,126 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, HeaderName, Method, Request, Response, header, request::Parts};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr};
+
+/// Makes [`SameOrigin`] services.
+#[derive(Clone)]
+pub struct SameOriginLayer {
+    refusals: Arc<dyn Refusals>,
+}
+
+impl SameOriginLayer {
+    /// With plain refusals.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { refusals: Arc::new(PlainRefusals) }
+    }
+
+    /// The same, with refusals of one's own.
+    #[must_use]
+    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
+        self.refusals = refusals;
+        self
+    }
+}
+
+impl Default for SameOriginLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for SameOriginLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SameOriginLayer")
+    }
+}
+
+impl<S> Layer<S> for SameOriginLayer {
+    type Service = SameOrigin<S>;
+
+    fn layer(&self, inner: S) -> SameOrigin<S> {
+        SameOrigin { inner, layer: self.clone() }
+    }
+}
+
+/// Lets a session host be used by its own pages alone.
+///
+/// Sibling sub-domains are same-site, so cookies travel between them, and another session's page is hostile.
+/// Refused is a request whose `Origin` is not the host it goes to; one that the browser marks as coming from
+/// another origin (`Sec-Fetch-Site`), unless the user followed a link; and a WebSocket without an `Origin`, if a
+/// browser sent it. Programs send neither header, and pass.
+#[derive(Debug, Clone)]
+pub struct SameOrigin<S> {
+    inner: S,
+    layer: SameOriginLayer,
+}
+
+impl<S> Service<Request<Body>> for SameOrigin<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = RefuseOr<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        if is_own(&parts) {
+            return RefuseOr::passed(self.inner.call(Request::from_parts(parts, body)));
+        }
+        RefuseOr::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &parts))
+    }
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+fn is_own(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    if let Some(origin) = origins.next() {
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let same = matches!((origin, host), (Some(origin), Some(host)) if same_host(origin, host));
+        return same && origins.next().is_none();
+    }
+    let upgrade = headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
+    if upgrade && (headers.contains_key(header::COOKIE) || headers.contains_key(SEC_FETCH_SITE)) {
+        return false;
+    }
+    match value(headers, &SEC_FETCH_SITE) {
+        None | Some("same-origin" | "none") => true,
+        Some(_) => {
+            matches!(parts.method, Method::GET | Method::HEAD)
+                && value(headers, &SEC_FETCH_MODE) == Some("navigate")
+                && value(headers, &SEC_FETCH_DEST) == Some("document")
+        }
+    }
+}
+
+/// Whether two `host[:port]` are one, where a protocol's own port may be left out.
+fn same_host(origin: &str, host: &str) -> bool {
+    let plain = |host: &str| {
+        let host = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host);
+        host.to_ascii_lowercase()
+    };
+    origin.eq_ignore_ascii_case(host) || plain(origin) == plain(host)
+}
+
+fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}

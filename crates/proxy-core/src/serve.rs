@@ -1,0 +1,216 @@
+//! The accept loop.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_service::Service;
+
+use crate::Body;
+
+/// Who is at the other end of the connection: an extension of every request that [`serve`] hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Limits of [`serve`].
+#[derive(Debug, Clone)]
+pub struct ServeSettings {
+    /// How long a client may take for a request's head, and to begin its first one (default 30 s).
+    pub header_timeout: Duration,
+    /// Longest head taken, in bytes (default 64 KiB); longer is answered 431.
+    pub max_head: usize,
+    /// Connections at one time (default 16,384); further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// After the end was asked for: how long event streams, tunnels and requests may go on (default 10 s).
+    pub drain: Duration,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            max_head: 64 * 1024,
+            max_connections: 16_384,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades, until `shutdown` resolves; then accepts no more, lets
+/// what is under way end, cuts what has not ended after [`ServeSettings::drain`], and returns.
+///
+/// A failing connection is not an error, nor is one that can't be accepted: the loop goes on.
+pub async fn serve<S, F>(listener: TcpListener, service: S, settings: ServeSettings, shutdown: F)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    F: Future<Output = ()>,
+{
+    let lifetime = Lifetime {
+        tasks: TaskTracker::new(),
+        drain: CancellationToken::new(),
+        cut: CancellationToken::new(),
+    };
+    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accept = async {
+            // A place first: who finds none stays in the kernel's queue.
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection =
+                    connection(stream, peer, service.clone(), settings.clone(), lifetime.clone());
+                lifetime.tasks.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => back_off(&error).await,
+        }
+    }
+    drop(listener);
+    lifetime.drain.cancel();
+    lifetime.tasks.close();
+    if timeout(settings.drain, lifetime.tasks.wait()).await.is_err() {
+        lifetime.cut.cancel();
+        lifetime.tasks.wait().await;
+    }
+}
+
+/// A connection that broke before it was accepted is nothing; out of descriptors, the only cure is time.
+async fn back_off(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::warn!(%error, "a connection could not be accepted; trying again in a second");
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn connection<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    settings: ServeSettings,
+    lifetime: Lifetime,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let _ = stream.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(settings.max_head);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(settings.max_head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Duration::from_secs(30))
+        .enable_connect_protocol();
+
+    let begun = Arc::new(AtomicBool::new(false));
+    let entry = Entry { service, peer, lifetime: lifetime.clone(), begun: begun.clone() };
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), entry));
+    let mut patience = pin!(sleep(settings.header_timeout));
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            end = connection.as_mut() => {
+                if let Err(error) = end {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = &mut patience, if !begun.load(Ordering::Relaxed) && !patience.is_elapsed() => {
+                if !begun.load(Ordering::Relaxed) {
+                    return tracing::debug!("a connection was closed: no request came");
+                }
+            }
+            () = lifetime.drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = lifetime.cut.cancelled() => return,
+        }
+    }
+}
+
+/// Hands requests on, with the facts of their connection.
+#[derive(Clone)]
+struct Entry<S> {
+    service: S,
+    peer: SocketAddr,
+    lifetime: Lifetime,
+    begun: Arc<AtomicBool>,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Entry<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::from);
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        request.extensions_mut().insert(self.lifetime.clone());
+        // Every service of ours is ready at all times: refusals are responses.
+        self.service.clone().call(request)
+    }
+}
+
+/// The server's life, as far as tunnels must know it: they outlive the connection that they came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Lifetime {
+    tasks: TaskTracker,
+    drain: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Lifetime {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Runs it until it ends, or is cut off at the end of the drain.
+    pub(crate) async fn until_cut(&self, task: impl Future<Output = ()>) {
+        tokio::select! {
+            () = task => {}
+            () = self.cut.cancelled() => {}
+        }
+    }
+}
