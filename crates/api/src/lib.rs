@@ -5,4 +5,10 @@
 //! has the typed client that the CLI and the tests use. All three are one contract, written down
 //! in the committed `openapi.json`.
 
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod wire;

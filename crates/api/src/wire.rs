@@ -37,7 +37,7 @@ pub struct Session {
     /// When it was first asked for.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// Minutes without activity after which it is stopped; its files are kept.
+    /// Minutes without activity after which it is stopped; its files are kept. 0: it never is.
     pub idle_timeout_minutes: u32,
     /// The first words of the message it was created with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,7 +222,7 @@ pub struct SiteConfig {
     pub ssh_repos: bool,
     /// `file://` addresses and absolute paths are taken.
     pub local_repos: bool,
-    /// Minutes without activity after which a session is stopped.
+    /// Minutes without activity after which a session is stopped; 0: it never is.
     pub idle_timeout_minutes: u32,
     /// The router's version.
     pub version: String,

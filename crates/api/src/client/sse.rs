@@ -1,0 +1,106 @@
+//! Reads server-sent events (WHATWG HTML §9.2.6) out of bytes, however they are cut.
+
+/// One event. Its id and retry time are of no use here: see `server::live`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SseEvent {
+    /// `message` where none was given.
+    pub(super) name: String,
+    pub(super) data: String,
+}
+
+/// Longest event taken, in bytes: a list of thousands of sessions fits.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Takes bytes as they come.
+#[derive(Debug, Default)]
+pub(super) struct SseReader {
+    line: Vec<u8>,
+    after_cr: bool,
+    name: String,
+    data: String,
+    any_data: bool,
+}
+
+/// An event that is longer than any the router sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl SseReader {
+    /// The events that these bytes complete.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLong> {
+        let mut events = Vec::new();
+        for &byte in bytes {
+            let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
+            match byte {
+                b'\n' if after_cr => {}
+                b'\n' | b'\r' => events.extend(self.end_of_line()),
+                _ => self.line.push(byte),
+            }
+            if self.line.len() + self.data.len() > MAX_BYTES {
+                return Err(TooLong);
+            }
+        }
+        Ok(events)
+    }
+
+    fn end_of_line(&mut self) -> Option<SseEvent> {
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&line);
+        if line.is_empty() {
+            let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
+            let name = if name.is_empty() { "message".to_owned() } else { name };
+            return std::mem::take(&mut self.any_data).then_some(SseEvent { name, data });
+        }
+        let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.name),
+            "data" => {
+                if std::mem::replace(&mut self.any_data, true) {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+            }
+            // A comment (the heartbeat), or a field of no use here.
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SseEvent, SseReader};
+
+    fn check(text: &str, expected: &[(&str, &str)]) {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(name, data)| SseEvent { name: (*name).into(), data: (*data).into() })
+            .collect();
+        // Whole, byte by byte, and cut in two at every place.
+        for cut in 0..=text.len() {
+            let mut reader = SseReader::default();
+            let (left, right) = text.as_bytes().split_at(cut);
+            let got: Vec<_> =
+                [left, right].iter().flat_map(|part| reader.feed(part).expect("short")).collect();
+            assert_eq!(got, expected, "{text:?} cut at {cut}");
+        }
+        let mut reader = SseReader::default();
+        let got: Vec<_> = text.bytes().flat_map(|byte| reader.feed(&[byte]).expect("short")).collect();
+        assert_eq!(got, expected, "{text:?} byte by byte");
+    }
+
+    #[test]
+    fn events_are_read_however_the_bytes_are_cut() {
+        check("event: sessions\ndata: {\"ä\":1}\n\n", &[("sessions", "{\"ä\":1}")]);
+        check("data: a\ndata: b\n\ndata:c\n\n", &[("message", "a\nb"), ("message", "c")]);
+        check("event: x\r\ndata: 1\r\n\r\nevent: y\rdata: 2\r\r", &[("x", "1"), ("y", "2")]);
+    }
+
+    #[test]
+    fn heartbeats_unknown_fields_and_unfinished_events_are_no_events() {
+        check(":\n\n: beat\n\nid: 7\nretry: 10\n\n", &[]);
+        check("data: cut off\n", &[]);
+        check("event: nothing\n\ndata\n\n", &[("message", "")]);
+    }
+}

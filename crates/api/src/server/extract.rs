@@ -1,0 +1,95 @@
+//! What handlers take from a request, each with its refusal.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use session_key::{Identity, SessionHash};
+
+use super::{MAX_BODY_BYTES, error::Refusal};
+
+/// Who asks. Where the method changes something, the content type was checked too.
+pub(super) struct Caller(pub(super) Identity);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let who = parts.extensions.get::<Identity>().cloned();
+        let who = who.ok_or_else(|| {
+            Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                "You are not signed in. Sign in and try again.",
+            )
+        })?;
+        match parts.method {
+            Method::GET | Method::HEAD => Ok(Self(who)),
+            _ if says_json(parts) => Ok(Self(who)),
+            _ => Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "This request must say content-type: application/json, with or without a body.",
+            )),
+        }
+    }
+}
+
+fn says_json(parts: &Parts) -> bool {
+    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    let essence = only.to_str().ok().and_then(|value| value.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
+
+/// The session that the path names. What is no hash is no session.
+pub(super) struct Named(pub(super) SessionHash);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(hash) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::no_such_session())?;
+        SessionHash::parse(&hash).map(Self).map_err(|_| Refusal::no_such_session())
+    }
+}
+
+/// The query, where a parameter that is not of its kind is a 400.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(why) => Err(Refusal::invalid("invalid_query", format!("{}.", why.body_text()))),
+        }
+    }
+}
+
+/// A JSON body. Empty is `{}`.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|why| match why.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("The request's body is longer than {} KiB.", MAX_BODY_BYTES / 1024),
+            ),
+            _ => Refusal::invalid("invalid_body", "The request's body could not be read to its end."),
+        })?;
+        let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // serde_json's sentences end in "at line 1 column 17".
+        serde_json::from_slice(json).map(Self).map_err(|why| {
+            Refusal::invalid("invalid_json", format!("The request's body is not as it should be: {why}."))
+        })
+    }
+}

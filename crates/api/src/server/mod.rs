@@ -1,0 +1,121 @@
+//! The routes under `/api`, over a [`Manager`].
+//!
+//! Who asks is an [`Identity`] among the request's extensions, put there by the layers in front;
+//! without one every route answers 401. Another user's session answers exactly as one that does
+//! not exist. Every error is an [`ErrorBody`](crate::wire::ErrorBody), whatever made it.
+//!
+//! Mutations must say `content-type: application/json`, with or without a body: a page of another
+//! origin can't send that without asking first (CORS), and is never answered that it may.
+
+mod create;
+mod error;
+mod extract;
+mod live;
+mod names;
+mod progress;
+mod sessions;
+mod site;
+mod view;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use pod_manager::Manager;
+use session_key::{HostScheme, RepoPolicy};
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::wire;
+
+/// Longest request body, in bytes.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Longest initial message, in bytes of UTF-8.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Most lines that one answer of the log route holds.
+pub const MAX_LOG_LINES: usize = 10_000;
+
+/// What the routes stand on.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The names under which sessions are reached.
+    pub scheme: HostScheme,
+    /// `http` or `https`: how browsers reach those names.
+    pub proto: String,
+    /// Which repository addresses are taken.
+    pub repos: RepoPolicy,
+    /// Filled in as the repository by the site.
+    pub default_repo: Option<String>,
+    /// The router's version.
+    pub version: String,
+}
+
+/// What every handler is given.
+#[derive(Clone)]
+pub struct ApiState {
+    manager: Arc<Manager>,
+    settings: Arc<Settings>,
+    ends: CancellationToken,
+}
+
+impl ApiState {
+    /// The state of routes over this manager. Once `ends` is cancelled, event streams come to their end, so
+    /// that a server that drains does not wait for them; other requests are answered as before.
+    #[must_use]
+    pub fn new(manager: Arc<Manager>, settings: Settings, ends: CancellationToken) -> Self {
+        Self { manager, settings: Arc::new(settings), ends }
+    }
+}
+
+/// The routes, all under `/api`, and their description.
+///
+/// Merge the router into the site's: paths under `/api` that are no route are answered here
+/// (404, JSON), all others are left to the site's own fallback.
+pub fn router(state: ApiState) -> (Router, utoipa::openapi::OpenApi) {
+    let (routes, description) = described();
+    (routes.with_state(state), description)
+}
+
+/// The description of the routes: what `openapi.json` holds, as pretty JSON with a newline at its end.
+///
+/// # Errors
+/// None in practice: the description is made of strings and maps.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    let (_, description) = described();
+    Ok(description.to_pretty_json()? + "\n")
+}
+
+fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
+    let routes = OpenApiRouter::new()
+        .routes(routes!(sessions::list, create::create))
+        .routes(routes!(live::stream))
+        .routes(routes!(create::suggest_branch))
+        .routes(routes!(sessions::get, sessions::delete))
+        .routes(routes!(sessions::resume))
+        .routes(routes!(sessions::stop))
+        .routes(routes!(live::events))
+        .routes(routes!(sessions::logs))
+        .routes(routes!(sessions::work))
+        .routes(routes!(site::config))
+        .routes(routes!(site::openapi))
+        .fallback(error::no_such_route)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(error::finish));
+    OpenApiRouter::with_openapi(Description::openapi()).nest("/api", routes).split_for_parts()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "opencode-router",
+        description = "Sessions of opencode, one for each user, repository and branch.\n\n\
+            Who asks is known from the sign-in in front of the router, not from anything in these requests. \
+            Every error answer is an `ErrorBody`. POST and DELETE must say `content-type: application/json`, \
+            also where they have no body.",
+        version = "1",
+        license(name = "MIT", identifier = "MIT")
+    ),
+    components(schemas(wire::SessionEvent, wire::ErrorBody)),
+    tags((name = "sessions", description = "A user's own sessions"), (name = "site", description = "What the site needs to know"))
+)]
+struct Description;

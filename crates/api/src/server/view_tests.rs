@@ -1,0 +1,209 @@
+use std::{net::Ipv4Addr, sync::Arc};
+
+use pod_manager::{Endpoint, Failure, FailureCode, Observed, Session, StageRecord};
+use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, SessionHash};
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+fn settings() -> Settings {
+    Settings {
+        scheme: HostScheme::new("example.org", "-oc", "attach-").expect("a scheme"),
+        proto: "https".to_owned(),
+        repos: RepoPolicy::default(),
+        default_repo: None,
+        version: "1".to_owned(),
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn record(stage: Stage, started: Option<u64>, ended: Option<u64>) -> StageRecord {
+    let (started, ended) = (started.map(at), ended.map(at));
+    StageRecord { stage, started, ended, message: None, percent: None, bytes: None }
+}
+
+fn running() -> Phase {
+    let address = (Ipv4Addr::LOCALHOST, 4096).into();
+    Phase::Running(Endpoint { address, password: None, run: "1".into() })
+}
+
+fn failed() -> Phase {
+    Phase::Failed(Failure {
+        code: FailureCode::BranchNotFound,
+        message: "There is no such branch.".into(),
+        advice: "Choose another.".into(),
+        log_tail: Some("fatal".into()),
+    })
+}
+
+fn view(phase: Phase, status: Status) -> View {
+    let asked = Session {
+        hash: SessionHash::parse("a48da0606867").expect("a hash"),
+        owner: Identity::parse("Alice@Example.com").expect("an address"),
+        source: Source::Repository {
+            url: RepoUrl::parse("https://h.example/o/n", RepoPolicy::default()).expect("a repository"),
+            branch: GitRef::parse("fix").expect("a branch"),
+            from: Some(GitRef::parse("main").expect("a branch")),
+        },
+        initial_message: Some("\n Fix it.\nThen test.".into()),
+        created_at: at(1),
+    };
+    let observed = Observed {
+        session: Arc::new(asked),
+        phase,
+        since: at(2),
+        stages: Vec::new(),
+        last_activity: at(3),
+        greeted: true,
+    };
+    View {
+        observed: Arc::new(observed),
+        status,
+        stages: Vec::new(),
+        last_activity: at(4),
+        busy: true,
+        title: Some("Title".into()),
+        entry: Some("/L3dvcms/session/ses_1".into()),
+    }
+}
+
+fn shown(view: &View) -> wire::Session {
+    session(view, &settings(), TIMEOUT)
+}
+
+#[test]
+fn a_running_session_travels_whole() {
+    let json = serde_json::to_value(shown(&view(running(), Status::Running))).expect("JSON");
+    let expected = serde_json::json!({
+        "hash": "a48da0606867",
+        "email": "alice@example.com",
+        "repoUrl": "https://h.example/o/n",
+        "branch": "fix",
+        "sourceBranch": "main",
+        "state": "running",
+        "stateSince": "1970-01-01T00:00:02Z",
+        "url": "https://a48da0606867-oc.example.org/L3dvcms/session/ses_1",
+        "lastActivity": "1970-01-01T00:00:04Z",
+        "createdAt": "1970-01-01T00:00:01Z",
+        "idleTimeoutMinutes": 30,
+        "description": "Fix it.",
+        "title": "Title",
+        "busy": true,
+        "stages": [],
+    });
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn only_a_running_session_has_a_url() {
+    for (phase, status, expected) in [
+        (Phase::Starting, Status::Creating, None),
+        // The backend sees opencode answer, the manager has not greeted it yet.
+        (running(), Status::Creating, None),
+        (running(), Status::Stopping, None),
+        (Phase::Stopping, Status::Stopping, None),
+        (Phase::Stopped(StopReason::Idle), Status::Stopped, None),
+        (failed(), Status::Failed, None),
+        (running(), Status::Running, Some("https://a48da0606867-oc.example.org/L3dvcms/session/ses_1")),
+    ] {
+        let view = view(phase, status);
+        assert_eq!(shown(&view).url.as_deref(), expected, "{status:?}");
+    }
+}
+
+#[test]
+fn a_session_whose_entry_is_unknown_is_entered_at_its_root() {
+    let mut view = view(running(), Status::Running);
+    view.entry = None;
+    assert_eq!(shown(&view).url.as_deref(), Some("https://a48da0606867-oc.example.org/"));
+}
+
+#[test]
+fn a_reason_is_given_for_what_does_not_run() {
+    let reason = |phase, status| shown(&view(phase, status)).reason;
+    let failure = reason(failed(), Status::Failed).expect("a reason");
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("branch_not_found", "There is no such branch.")
+    );
+    assert_eq!(
+        (failure.advice.as_deref(), failure.log_tail.as_deref()),
+        (Some("Choose another."), Some("fatal"))
+    );
+    for (why, code, message) in [
+        (StopReason::Idle, "idle", "Nobody used it for 30 minutes."),
+        (StopReason::Requested, "requested", "It was stopped on request."),
+        (StopReason::RouterStopped, "router_stopped", "It was stopped together with the router."),
+        (StopReason::NeverStarted, "never_started", "It was made, but never started."),
+    ] {
+        let stopped = reason(Phase::Stopped(why), Status::Stopped).expect("a reason");
+        assert_eq!((stopped.code.as_str(), stopped.message.as_str()), (code, message));
+    }
+    assert!(
+        reason(Phase::Stopped(StopReason::RouterCrashed), Status::Stopped)
+            .expect("a reason")
+            .advice
+            .is_some()
+    );
+    for (phase, status) in [
+        (running(), Status::Running),
+        (Phase::Starting, Status::Creating),
+        (Phase::Stopping, Status::Stopping),
+    ] {
+        assert_eq!(reason(phase, status), None);
+    }
+}
+
+#[test]
+fn stages_tell_how_far_a_start_is() {
+    use wire::StageStatus::{Active, Done, Failed, Pending};
+    let check = |phase, status, records: [StageRecord; 3], expected: [wire::StageStatus; 3]| {
+        let mut view = view(phase, status);
+        view.stages = records.to_vec();
+        let got: Vec<_> = shown(&view).stages.iter().map(|stage| stage.status).collect();
+        assert_eq!(got, expected);
+    };
+    let begun = |ended| {
+        [
+            record(Stage::Cloning, Some(1), Some(2)),
+            record(Stage::Starting, Some(2), ended),
+            record(Stage::Ready, None, None),
+        ]
+    };
+    check(Phase::Starting, Status::Creating, begun(None), [Done, Active, Pending]);
+    check(Phase::Starting, Status::Creating, begun(Some(3)), [Done, Done, Pending]);
+    check(failed(), Status::Failed, begun(None), [Done, Failed, Pending]);
+    check(failed(), Status::Failed, begun(Some(3)), [Done, Failed, Pending]);
+    let ready = [1, 2, 3].map(|second| record(Stage::Ready, Some(second), Some(second)));
+    check(running(), Status::Running, ready, [Done, Done, Done]);
+}
+
+#[test]
+fn the_first_message_describes_in_one_line() {
+    assert_eq!(description("\n\n  Do this. \nThen that."), Some("Do this.".into()));
+    assert_eq!(description(" \n\t"), None);
+    let long = "word ".repeat(40);
+    let short = description(&long).expect("words");
+    assert!(short.ends_with("word…") && short.chars().count() <= DESCRIPTION_CHARS + 1, "{short}");
+    let unbroken = "é".repeat(200);
+    assert_eq!(description(&unbroken), Some("é".repeat(DESCRIPTION_CHARS) + "…"));
+}
+
+#[test]
+fn minutes_are_rounded_up_and_never_is_none() {
+    for (seconds, expected) in [(1, 1), (60, 1), (61, 2), (1800, 30), (0, 0), (u64::MAX, 0)] {
+        assert_eq!(minutes(Duration::from_secs(seconds)), expected, "{seconds} s");
+    }
+}
+
+#[test]
+fn what_can_not_be_told_of_work_is_not_told_as_none() {
+    let work = UnsavedWork { uncommitted_files: 2, unpushed_commits: 1 };
+    let known = unsaved(Some(work));
+    assert_eq!((known.known, known.uncommitted_files, known.unpushed_commits), (true, 2, 1));
+    assert!(!unsaved(None).known);
+}

@@ -1,0 +1,126 @@
+//! The routes on a loopback socket, over a backend in memory: for tests that act as users do, over HTTP.
+
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{StatusCode, header::HeaderMap},
+    middleware::{self, Next},
+    response::Response,
+    routing::{any, get, post},
+};
+use pod_manager::{Manager, ManualClock, MemoryBackend};
+use serde_json::{Value, json};
+use session_key::{HostScheme, Identity, RepoPolicy};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{Client, parse_header},
+    server::{self, ApiState, Settings},
+};
+
+/// The header by which a test says who asks; it stands for the sign-in.
+pub const USER: &str = "x-test-user";
+
+/// A router's API with all that is behind it. Ends when dropped.
+pub struct TestRouter {
+    /// Its sessions; the knobs of [`MemoryBackend`] are turned here.
+    pub backend: Arc<MemoryBackend>,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// Ends its event streams.
+    pub ends: CancellationToken,
+    address: String,
+    _tasks: JoinSet<()>,
+}
+
+impl TestRouter {
+    /// Starts one with the usual settings: `http://<hash>.localhost:3000`, every kind of repository.
+    ///
+    /// # Errors
+    /// Where no port of this machine can be listened on.
+    pub async fn start() -> io::Result<Self> {
+        Self::with(pod_manager::Settings::default()).await
+    }
+
+    /// Starts one whose manager has these settings.
+    ///
+    /// # Errors
+    /// Where no port of this machine can be listened on.
+    pub async fn with(manager: pod_manager::Settings) -> io::Result<Self> {
+        let clock = Arc::new(ManualClock::default());
+        let backend = MemoryBackend::new(clock.clone());
+        let (ends, mut tasks) = (CancellationToken::new(), JoinSet::new());
+
+        let opencode = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        backend.set_endpoint(opencode.local_addr()?, None);
+        serve(&mut tasks, opencode, fake_opencode());
+
+        let manager = Manager::new(backend.clone(), clock.clone(), manager);
+        tasks.spawn(manager.clone().run(CancellationToken::new()));
+        manager.ready().await;
+
+        let scheme = HostScheme::new("localhost:3000", "", "attach-").map_err(io::Error::other)?;
+        let settings = Settings {
+            scheme,
+            proto: "http".to_owned(),
+            repos: RepoPolicy::OWN_MACHINE,
+            default_repo: Some("https://github.com/acme/widgets".to_owned()),
+            version: "0.1.0-test".to_owned(),
+        };
+        let (routes, _) = server::router(ApiState::new(manager, settings, ends.clone()));
+        let site =
+            routes.fallback(|| async { (StatusCode::OK, "the site") }).layer(middleware::from_fn(sign_in));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = format!("http://{}", listener.local_addr()?);
+        serve(&mut tasks, listener, site);
+        Ok(Self { backend, clock, ends, address, _tasks: tasks })
+    }
+
+    /// Where it is reached.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A client that is signed in as this user.
+    ///
+    /// # Panics
+    /// Where the address is one that no header can hold.
+    #[must_use]
+    pub fn client(&self, email: &str) -> Client {
+        let header = parse_header(&format!("{USER}: {email}")).expect("a header");
+        let headers = HeaderMap::from_iter([header]);
+        let client = Client::with_headers(&self.address, headers).expect("an address");
+        client.patient_for(Duration::from_secs(10))
+    }
+}
+
+fn serve(tasks: &mut JoinSet<()>, listener: TcpListener, routes: Router) {
+    tasks.spawn(async move {
+        // It ends with the test; what it says then is of no use.
+        let _ = axum::serve(listener, routes).await;
+    });
+}
+
+async fn sign_in(mut request: Request, next: Next) -> Response {
+    let email = request.headers_mut().remove(USER);
+    if let Some(who) = email.and_then(|email| Identity::parse(email.to_str().ok()?).ok()) {
+        request.extensions_mut().insert(who);
+    }
+    next.run(request).await
+}
+
+/// As much of opencode as the manager asks: one conversation, in `/work`, never busy.
+fn fake_opencode() -> Router {
+    let conversation = || json!({ "id": "ses_1", "title": "A title" });
+    Router::new()
+        .route("/path", get(|| async { Json(json!({ "directory": "/work" })) }))
+        .route("/session", get(move || async move { Json(json!([conversation()])) }))
+        .route("/session/status", get(|| async { Json(json!({})) }))
+        .route("/session/{id}/message", get(|| async { Json(json!([])) }))
+        .route("/session/{id}/prompt_async", post(|| async { StatusCode::NO_CONTENT }))
+        .fallback(any(|| async { (StatusCode::NOT_FOUND, Json(Value::Null)) }))
+}
