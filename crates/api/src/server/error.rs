@@ -112,7 +112,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         response = Response::from_parts(parts, body.into_body());
     }
     let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -122,12 +122,9 @@ fn unexplained(response: &Response) -> Option<Refusal> {
     let status = response.status();
     let refuse = |code, message: &str| Some(Refusal::new(status, code, message));
     match status {
+        // Which ones it takes is in the header `Allow`, which axum adds behind this.
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed =
-                response.headers().get(axum::http::header::ALLOW).and_then(|allow| allow.to_str().ok());
-            let hint =
-                allowed.map(|allow| format!(" It takes {}.", allow.replace(',', ", "))).unwrap_or_default();
-            refuse("method_not_allowed", &format!("This address does not take that method.{hint}"))
+            refuse("method_not_allowed", "This address does not take that method.")
         }
         status if status.is_client_error() => refuse("invalid_request", "The request can't be understood."),
         status if status.is_server_error() => refuse("internal", "The router failed. Its log tells more."),

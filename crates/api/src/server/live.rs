@@ -125,3 +125,45 @@ fn sse(events: impl Stream<Item = Event> + Send + 'static) -> Response {
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     ([unbuffered], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{body::Body, http::Request};
+    use pod_manager::{Manager, ManualClock, MemoryBackend};
+    use session_key::{HostScheme, Identity, RepoPolicy};
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+    use tower::ServiceExt;
+
+    use super::super::{ApiState, Settings, router};
+    use super::{HEARTBEAT, StreamExt};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_events_has_a_heartbeat() {
+        let clock = Arc::new(ManualClock::default());
+        let manager =
+            Manager::new(MemoryBackend::new(clock.clone()), clock, pod_manager::Settings::default());
+        let settings = Settings {
+            scheme: HostScheme::new("localhost:3000", "", "attach-").expect("a scheme"),
+            proto: "http".to_owned(),
+            repos: RepoPolicy::default(),
+            default_repo: None,
+            version: String::new(),
+        };
+        let (routes, _) = router(ApiState::new(manager, settings, CancellationToken::new()));
+        let who = Identity::parse("alice@example.com").expect("an address");
+        let request =
+            Request::get("/api/sessions/stream").extension(who).body(Body::empty()).expect("a request");
+        let mut body = routes.oneshot(request).await.expect("an answer").into_body().into_data_stream();
+        let first = body.next().await.expect("an event").expect("bytes");
+        assert!(first.starts_with(b"event: sessions"), "{first:?}");
+        for _ in 0..3 {
+            let before = Instant::now();
+            let beat = body.next().await.expect("a heartbeat").expect("bytes");
+            assert_eq!(&beat[..], b":\n\n");
+            assert_eq!(before.elapsed(), HEARTBEAT);
+        }
+    }
+}

@@ -19,7 +19,7 @@ mod view;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::any};
 use pod_manager::Manager;
 use session_key::{HostScheme, RepoPolicy};
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,12 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .fallback(error::no_such_route)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(error::finish));
-    OpenApiRouter::with_openapi(Description::openapi()).nest("/api", routes).split_for_parts()
+    // A nested router does not see its own prefix with nothing but a slash behind it.
+    let bare = any(error::no_such_route).layer(middleware::from_fn(error::finish));
+    OpenApiRouter::with_openapi(Description::openapi())
+        .nest("/api", routes)
+        .route("/api/", bare)
+        .split_for_parts()
 }
 
 #[derive(OpenApi)]

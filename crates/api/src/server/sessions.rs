@@ -117,7 +117,7 @@ pub(super) async fn logs(
     Asked(LogQuery { lines }): Asked<LogQuery>,
 ) -> Result<Response, Refusal> {
     if !(1..=MAX_LOG_LINES).contains(&lines) {
-        let sentence = format!("`lines` must be a number from 1 to {MAX_LOG_LINES}.");
+        let sentence = format!("The number of lines must be from 1 to {MAX_LOG_LINES}.");
         return Err(Refusal::invalid("invalid_query", sentence));
     }
     let text = api.manager.logs(&who, hash, lines).await?;

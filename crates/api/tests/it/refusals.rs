@@ -1,0 +1,216 @@
+//! What is refused, and how: always a sentence and a code as JSON.
+
+use api::{
+    client::ClientError,
+    testing::{TestRouter, USER},
+    wire::{CreateSession, ErrorBody},
+};
+use pod_manager::{BackendError, Settings, memory::Verb};
+use reqwest::{Method, Response};
+use session_key::SessionHash;
+
+use crate::{ALICE, BOB, create, on, router, soon};
+
+async fn ask(router: &TestRouter, who: &str, method: Method, path: &str, body: &str) -> Response {
+    let request = reqwest::Client::new()
+        .request(method, format!("{}{path}", router.address()))
+        .header(USER, who)
+        .header("content-type", "application/json; charset=utf-8")
+        .body(body.to_owned());
+    soon(request.send()).await.expect("an answer")
+}
+
+/// Status, code and sentence of a refusal.
+async fn refused(answer: Response) -> (u16, String, String) {
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let status = answer.status().as_u16();
+    let ErrorBody { error, code, .. } = soon(answer.json()).await.expect("an error body");
+    assert!(error.ends_with('.') && error.starts_with(char::is_uppercase), "no sentence: {error}");
+    (status, code, error)
+}
+
+/// All of an answer but its date.
+async fn whole(answer: Response) -> (u16, Vec<(String, String)>, String) {
+    let mut headers: Vec<_> = answer
+        .headers()
+        .iter()
+        .filter(|(name, _)| *name != "date")
+        .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
+        .collect();
+    headers.sort();
+    (answer.status().as_u16(), headers, soon(answer.text()).await.expect("a body"))
+}
+
+#[tokio::test]
+async fn anothers_session_is_as_one_that_does_not_exist() {
+    let router = router().await;
+    let hers = create(&router.client(ALICE), "fix").await;
+    let nobodys = SessionHash::from_bytes([7; 6]);
+    for (method, what) in [
+        (Method::GET, ""),
+        (Method::GET, "/events"),
+        (Method::GET, "/logs"),
+        (Method::GET, "/logs?lines=5"),
+        (Method::GET, "/work"),
+        (Method::POST, "/resume"),
+        (Method::POST, "/stop"),
+        (Method::DELETE, ""),
+    ] {
+        let mut answers = Vec::new();
+        for name in [hers.to_string(), nobodys.to_string(), "nonsense".to_owned()] {
+            let path = format!("/api/sessions/{name}{what}");
+            answers.push(whole(ask(&router, BOB, method.clone(), &path, "").await).await);
+        }
+        assert_eq!(answers[0].0, 404, "{method} {what}");
+        assert_eq!(answers[0], answers[1], "{method} {what}");
+        assert_eq!(answers[0], answers[2], "{method} {what}");
+    }
+    let still = soon(router.client(ALICE).get(hers)).await.expect("her session");
+    assert_eq!(still.hash, hers);
+    assert_eq!(router.backend.calls(Verb::Stop, hers) + router.backend.calls(Verb::Delete, hers), 0);
+}
+
+#[tokio::test]
+async fn a_user_sees_only_their_own_sessions() {
+    let router = router().await;
+    let (alice, bob) = (router.client(ALICE), router.client(BOB));
+    let hers = create(&alice, "fix").await;
+    let his = create(&bob, "fix").await;
+    assert_ne!(hers, his, "the same repository and branch, two users");
+    for (client, email, hash) in [(alice, ALICE, hers), (bob, BOB, his)] {
+        let list = soon(client.list()).await.expect("a list");
+        assert_eq!(list.email, email);
+        assert_eq!(list.sessions.iter().map(|one| one.hash).collect::<Vec<_>>(), [hash]);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_json_404_and_the_site_is_left_alone() {
+    let router = router().await;
+    for path in ["/api", "/api/", "/api/nothing", "/api/sessions/a48da0606867/nothing", "/api/sessions/"] {
+        let (status, code, _) = refused(ask(&router, ALICE, Method::GET, path, "").await).await;
+        assert_eq!((status, code.as_str()), (404, "no_such_route"), "{path}");
+    }
+    let site = ask(&router, ALICE, Method::GET, "/apis", "").await;
+    assert_eq!(soon(site.text()).await.expect("a body"), "the site");
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_405_and_those_it_takes_are_named() {
+    let router = router().await;
+    for (method, path) in [
+        (Method::PUT, "/api/sessions"),
+        (Method::DELETE, "/api/config"),
+        (Method::PATCH, "/api/sessions/stream"),
+    ] {
+        let answer = ask(&router, ALICE, method, path, "").await;
+        let allowed = answer.headers()["allow"].to_str().expect("text").to_owned();
+        let (status, code, _) = refused(answer).await;
+        assert_eq!((status, code.as_str()), (405, "method_not_allowed"), "{path}");
+        assert!(allowed.contains("GET"), "{allowed}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_as_it_should_be_is_told_where() {
+    let router = router().await;
+    for (body, part) in [
+        (r#"{"repoUrl": "#, "line 1 column 12"),
+        (r#"{"repoUrl": 5}"#, "expected a string at line 1 column 13"),
+        (r#"{"repo": "https://h.example/o/n"}"#, "unknown field `repo`"),
+        ("\u{1}", "line 1 column 1"),
+    ] {
+        let (status, code, error) =
+            refused(ask(&router, ALICE, Method::POST, "/api/sessions", body).await).await;
+        assert_eq!((status, code.as_str()), (400, "invalid_json"), "{body}");
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(soon(router.client(ALICE).list()).await.expect("a list").sessions.is_empty());
+}
+
+#[tokio::test]
+async fn limits_are_named() {
+    let router = router().await;
+    let message = |length: usize| format!(r#"{{"initialMessage":"{}"}}"#, "x".repeat(length));
+    for (body, expected, part) in [
+        (message(64 * 1024 + 1), (400, "message_too_long"), "64 KiB"),
+        (message(300 * 1024), (413, "body_too_large"), "256 KiB"),
+    ] {
+        let (status, code, error) =
+            refused(ask(&router, ALICE, Method::POST, "/api/sessions", &body).await).await;
+        assert_eq!((status, code.as_str()), expected);
+        assert!(error.contains(part), "{error}");
+    }
+    for lines in ["0", "10001", "many", "-1", ""] {
+        let path = format!("/api/sessions/a48da0606867/logs?lines={lines}");
+        let (status, code, _) = refused(ask(&router, ALICE, Method::GET, &path, "").await).await;
+        assert_eq!((status, code.as_str()), (400, "invalid_query"), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_can_not_be_taken_are_refused_with_their_own_code() {
+    let alice = router().await;
+    let alice = (alice.client(ALICE), alice);
+    let asked = |repo: Option<&str>, branch: Option<&str>| CreateSession {
+        repo_url: repo.map(Into::into),
+        branch: branch.map(Into::into),
+        ..CreateSession::default()
+    };
+    for (asked, expected) in [
+        (asked(Some("https://me:secret@h.example/o/n"), None), "invalid_repository"),
+        (asked(Some("--upload-pack=touch x"), None), "invalid_repository"),
+        (asked(Some("ext::sh -c id"), None), "invalid_repository"),
+        (asked(Some("https://h.example/o/n"), Some("-x")), "invalid_branch"),
+        (asked(None, Some("fix")), "branch_without_repository"),
+    ] {
+        let refused = soon(alice.0.create(&asked)).await.expect_err("it is refused");
+        let ClientError::Refused { status, code, message, .. } = refused else { panic!("{refused:?}") };
+        assert_eq!((status, code.as_str()), (400, expected));
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn the_request_id_of_the_layers_in_front_is_given_back() {
+    let router = router().await;
+    let request = reqwest::Client::new()
+        .get(format!("{}/api/sessions/a48da0606867", router.address()))
+        .header(USER, ALICE)
+        .header("x-request-id", "req-7");
+    let answer = soon(request.send()).await.expect("an answer");
+    let body: ErrorBody = soon(answer.json()).await.expect("an error body");
+    assert_eq!(body.request_id.as_deref(), Some("req-7"));
+}
+
+#[tokio::test]
+async fn a_backend_that_is_away_or_full_is_told_without_its_secrets() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    router.backend.refuse(|_| Some(BackendError::Unavailable("10.0.0.7 is away".into())));
+    let answer = ask(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
+    assert!(answer.headers().contains_key("retry-after"));
+    let (status, code, error) = refused(answer).await;
+    assert_eq!((status, code.as_str()), (503, "unavailable"));
+    assert!(!error.contains("10.0.0.7"), "{error}");
+    router.backend.refuse(|_| Some(BackendError::DiskFull("/secret/place".into())));
+    let (status, code, error) = refused(ask(&router, ALICE, Method::POST, "/api/sessions", "{}").await).await;
+    assert_eq!((status, code.as_str()), (507, "disk_full"));
+    assert!(!error.contains("/secret"), "{error}");
+    router.backend.refuse_nothing();
+    soon(alice.create(&on("fix"))).await.expect("it works again");
+}
+
+#[tokio::test]
+async fn a_limit_on_sessions_is_a_429_that_names_it() {
+    let settings = Settings { max_sessions: Some(1), ..Settings::default() };
+    let router = soon(TestRouter::with(settings)).await.expect("a router");
+    let alice = router.client(ALICE);
+    let first = create(&alice, "one").await;
+    let refused = soon(alice.create(&on("two"))).await.expect_err("one is all");
+    let ClientError::Refused { status, code, message, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!((status, code.as_str()), (429, "limit_reached"));
+    assert!(message.contains("The limit is 1."), "{message}");
+    assert_eq!(create(&alice, "one").await, first, "the one that is there is no new one");
+    create(&router.client(BOB), "two").await;
+}

@@ -1,0 +1,210 @@
+//! What is pushed.
+
+use std::time::Duration;
+
+use api::{
+    client::Client,
+    testing::USER,
+    wire::{SessionEvent, StageName, State},
+};
+use futures_util::StreamExt;
+use pod_manager::{Failure, FailureCode, Stage};
+use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+
+use crate::{ALICE, BOB, REPO, create, next, router, soon, until};
+
+fn failure() -> Failure {
+    Failure {
+        code: FailureCode::RepositoryNotFound,
+        message: "There is no such repository.".into(),
+        advice: "Look at its address.".into(),
+        log_tail: Some("fatal: not found".into()),
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_pushed_at_once_and_on_every_change() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    let mut lists = alice.watch_list();
+    let first = next(&mut lists).await;
+    assert_eq!((first.email.as_str(), first.sessions.len()), (ALICE, 0));
+    router.backend.hold(Stage::Cloning);
+    let hash = create(&alice, "fix").await;
+    assert_eq!(next(&mut lists).await.sessions.first().expect("the session").state, State::Creating);
+    router.backend.release(Stage::Cloning);
+    while next(&mut lists).await.sessions.first().expect("the session").state != State::Running {}
+    soon(alice.delete(hash)).await.expect("it goes");
+    while !next(&mut lists).await.sessions.is_empty() {}
+}
+
+#[tokio::test]
+async fn what_another_user_does_is_not_told() {
+    let router = router().await;
+    let (alice, bob) = (router.client(ALICE), router.client(BOB));
+    let mut his = bob.watch_list();
+    assert!(next(&mut his).await.sessions.is_empty());
+    let hers = create(&alice, "fix").await;
+    until(&alice, hers, State::Running).await;
+    let own = create(&bob, "other").await;
+    // The next that he is told is of his own session already.
+    let told: Vec<_> = next(&mut his).await.sessions.iter().map(|session| session.hash).collect();
+    assert_eq!(told, [own]);
+}
+
+#[tokio::test]
+async fn a_start_is_told_until_it_runs() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    router.backend.hold(Stage::Cloning);
+    let hash = create(&alice, "fix").await;
+    let mut events = alice.watch(hash);
+    let SessionEvent::Progress { stage, stages, .. } = next(&mut events).await else { panic!("no progress") };
+    assert_eq!(stage, StageName::Cloning);
+    assert!(stages.len() >= 3, "{stages:?}");
+    assert_eq!(next(&mut events).await, SessionEvent::StateChange { state: State::Creating });
+    router.backend.release(Stage::Cloning);
+    let mut seen = Vec::new();
+    let url = loop {
+        match next(&mut events).await {
+            SessionEvent::Complete { url } => break url,
+            event => seen.push(event),
+        }
+    };
+    assert!(seen.contains(&SessionEvent::StateChange { state: State::Running }), "{seen:?}");
+    assert_eq!(url, format!("http://{hash}.localhost:3000/L3dvcms/session/ses_1"));
+    assert!(soon(events.next()).await.is_none(), "the stream ends");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_told_with_its_reason() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    let who = Identity::parse(ALICE).expect("an address");
+    let repo = RepoUrl::parse(REPO, RepoPolicy::default()).expect("a repository");
+    let hash = SessionHash::of(&who, &repo, &GitRef::parse("fix").expect("a branch"));
+    router.backend.fail_starts(hash, Some(failure()));
+    assert_eq!(create(&alice, "fix").await, hash);
+    let mut events = alice.watch(hash);
+    let (message, reason) = loop {
+        if let SessionEvent::Error { message, reason } = next(&mut events).await {
+            break (message, reason.expect("a reason"));
+        }
+    };
+    assert_eq!(message, "There is no such repository.");
+    assert_eq!(reason.code, "repository_not_found");
+    assert_eq!(reason.log_tail.as_deref(), Some("fatal: not found"));
+    assert!(soon(events.next()).await.is_none(), "the stream ends");
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_the_end_of_its_stream() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    router.backend.hold(Stage::Starting);
+    let hash = create(&alice, "fix").await;
+    let mut events = alice.watch(hash);
+    next(&mut events).await;
+    soon(alice.delete(hash)).await.expect("it goes");
+    let last = loop {
+        let event = next(&mut events).await;
+        if event.is_last() {
+            break event;
+        }
+    };
+    assert_eq!(last, SessionEvent::Error { message: "The session was deleted.".into(), reason: None });
+}
+
+#[tokio::test]
+async fn a_stream_asks_not_to_be_buffered_and_its_last_event_ends_reconnects() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    let hash = create(&alice, "fix").await;
+    until(&alice, hash, State::Running).await;
+    let url = format!("{}/api/sessions/{hash}/events", router.address());
+    let ask = |last: &'static str| {
+        let request = reqwest::Client::new().get(&url).header(USER, ALICE).header("last-event-id", last);
+        soon(request.send())
+    };
+    let answer = ask("").await.expect("an answer");
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
+    {
+        assert_eq!(answer.headers()[name], value, "{name}");
+    }
+    let text = soon(answer.text()).await.expect("a stream that ends");
+    let last = text.trim_end().rsplit("\n\n").next().expect("an event");
+    assert!(last.contains("event: complete") && last.contains("id: end"), "{last}");
+    assert_eq!(ask("end").await.expect("an answer").status(), 204);
+    assert_eq!(ask("other").await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn streams_end_when_the_router_drains() {
+    let router = router().await;
+    let alice = router.client(ALICE).patient_for(Duration::ZERO);
+    let mut lists = alice.watch_list();
+    next(&mut lists).await;
+    router.ends.cancel();
+    let lost = soon(lists.next()).await.expect("a reason").expect_err("the stream is over");
+    assert!(lost.is_passing(), "{lost}");
+    assert!(soon(lists.next()).await.is_none());
+    soon(alice.list()).await.expect("other requests are answered");
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_with_a_hint() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", taken.local_addr().expect("an address"));
+    drop(taken);
+    let client = Client::new(&address).expect("a client");
+    let lost = soon(client.list()).await.expect_err("nobody is there");
+    assert!(lost.to_string().contains("refused"), "{lost}");
+    assert!(lost.hint().expect("a hint").contains("make run"));
+}
+
+/// A line between client and router that can be cut.
+struct Line {
+    address: String,
+    cut: tokio::sync::watch::Sender<()>,
+    _task: tokio::task::JoinSet<()>,
+}
+
+impl Line {
+    async fn to(router: &str) -> Self {
+        let router = router.trim_start_matches("http://").to_owned();
+        let listener = soon(tokio::net::TcpListener::bind("127.0.0.1:0")).await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let cut = tokio::sync::watch::Sender::new(());
+        let mut task = tokio::task::JoinSet::new();
+        let cuts = cut.clone();
+        task.spawn(async move {
+            let mut calls = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (router, mut cut) = (router.clone(), cuts.subscribe());
+                calls.spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(router).await.expect("the router");
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, cut, _task: task }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_reconnects_and_misses_nothing() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    let line = Line::to(router.address()).await;
+    let header = api::client::parse_header(&format!("{USER}: {ALICE}")).expect("a header");
+    let far = Client::with_headers(&line.address, [header].into_iter().collect()).expect("a client");
+    let mut lists = far.watch_list();
+    assert!(next(&mut lists).await.sessions.is_empty());
+    line.cut.send_replace(());
+    let hash = create(&alice, "fix").await;
+    while next(&mut lists).await.sessions.iter().all(|session| session.hash != hash) {}
+}
