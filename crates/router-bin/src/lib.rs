@@ -2,6 +2,18 @@
 //! site, health and metrics. The binary is `main.rs`; everything it does is here, so that tests can
 //! do it too.
 
+mod audited;
 pub mod cli;
+pub mod compose;
 pub mod config;
+pub mod health;
+pub mod logging;
+pub mod metrics;
+mod observe;
+mod refusals;
+mod sessions;
+mod shield;
 pub mod site;
+pub mod stack;
+
+pub use sessions::Ports;

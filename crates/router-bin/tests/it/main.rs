@@ -4,3 +4,4 @@ mod config;
 mod documentation;
 mod import_table;
 mod site;
+mod whole;

@@ -1,0 +1,120 @@
+//! From a configuration and a backend to everything that the router runs, whichever backend it is.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use http::HeaderName;
+use pod_manager::{
+    Clock, SessionBackend,
+    manager::{self, Manager},
+};
+use proxy_core::{FixedIdentity, IdentityExtractor, TrustedHeaders};
+use session_key::HostScheme;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, IdentitySource},
+    health::Health,
+    logging::Audit,
+    metrics::{Metrics, Starts},
+    sessions::Ports,
+    site::Site,
+    stack::{Entrance, Ingredients, stack},
+};
+
+/// The header in which a sign-in proxy proves itself by TRUSTED_PROXY_SECRET.
+pub const PROXY_SECRET_HEADER: HeaderName = HeaderName::from_static("x-router-proxy-secret");
+
+/// What the router is made of, ready to run.
+pub struct Composition {
+    /// Brings sessions about.
+    pub backend: Arc<dyn SessionBackend>,
+    /// Knows them.
+    pub manager: Arc<Manager>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled once the router is ending: it wants no more requests then, and event streams end.
+    pub ending: CancellationToken,
+    scheme: Arc<HostScheme>,
+    audit: Arc<Audit>,
+}
+
+impl Composition {
+    /// Puts it together; nothing runs yet.
+    ///
+    /// # Errors
+    /// The audit's key can't be read or written.
+    pub fn new(
+        config: &Config,
+        backend: Arc<dyn SessionBackend>,
+        clock: Arc<dyn Clock>,
+        scheme: Arc<HostScheme>,
+    ) -> std::io::Result<Self> {
+        let audit = Arc::new(Audit::open(&config.state_dir)?);
+        let metrics = Arc::new(Metrics::new(clock.now()));
+        let settings = manager::Settings {
+            idle_timeout: config.idle_timeout,
+            max_sessions: config.max_sessions,
+            max_running: config.max_running,
+            ..manager::Settings::default()
+        };
+        let manager = Manager::new(backend.clone(), clock, settings);
+        Ok(Self { backend, manager, metrics, ending: CancellationToken::new(), scheme, audit })
+    }
+
+    /// The service of the public listeners; `ports` are those that the router itself listens on.
+    pub fn service(&self, config: &Config, ports: Vec<u16>) -> impl Entrance + use<> {
+        let settings = api::server::Settings {
+            scheme: HostScheme::clone(&self.scheme),
+            proto: config.names.proto.to_owned(),
+            repos: config.repos(),
+            default_repo: config.default_repo.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let state = api::server::ApiState::new(self.manager.clone(), settings, self.ending.clone());
+        let (api, _) = api::server::router(state);
+        stack(Ingredients {
+            manager: self.manager.clone(),
+            api,
+            site: Arc::new(Site::embedded()),
+            identity: extractor(&config.identity),
+            scheme: self.scheme.clone(),
+            proto: config.names.proto,
+            ports: Ports { own_machine: config.own_machine(), ours: ports },
+            metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
+            debug_headers: config.debug_headers,
+            ending: self.ending.clone(),
+        })
+    }
+
+    /// What the health listener answers from.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health { manager: self.manager.clone(), metrics: self.metrics.clone(), ending: self.ending.clone() }
+    }
+
+    /// Runs the manager, and counts what the backend tells, until `stop` is cancelled.
+    pub async fn run(&self, stop: CancellationToken) {
+        let counting = async {
+            let (mut seen, mut starts) = (self.backend.watch(), Starts::default());
+            while let Some(seen) = seen.next().await {
+                starts.observe(&seen, &self.metrics);
+            }
+        };
+        tokio::join!(self.manager.clone().run(stop.clone()), stop.run_until_cancelled(counting));
+    }
+}
+
+fn extractor(source: &IdentitySource) -> Arc<dyn IdentityExtractor> {
+    match source {
+        IdentitySource::Dev(who) => Arc::new(FixedIdentity(who.clone())),
+        IdentitySource::Headers { proxies, secret } => {
+            let headers = TrustedHeaders::from_peers(proxies.clone());
+            Arc::new(match secret {
+                Some(secret) => headers.with_secret(PROXY_SECRET_HEADER, secret.expose()),
+                None => headers,
+            })
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Log lines, and the audit among them. No line holds an e-mail address, a token or a secret.
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use session_key::{Identity, SessionHash};
+use sha2::{Digest, Sha256};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::config::{Config, LogFormat};
+
+/// The target of audit lines; they are logged at `info`, whatever LOG_LEVEL says of the rest.
+pub const AUDIT: &str = "audit";
+
+/// Begins to log to standard error, as configured. To be called once in a process.
+///
+/// # Errors
+/// Something logs already.
+pub fn begin(config: &Config) -> anyhow::Result<()> {
+    let mut directives = config.log_level.clone();
+    if !directives.contains(AUDIT) {
+        directives.push_str(",audit=info");
+    }
+    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(directives)?);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    match config.log_format {
+        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_span_list(false)).try_init(),
+        LogFormat::Text if io::stderr().is_terminal() => registry.with(layer.compact()).try_init(),
+        LogFormat::Text => registry.with(layer.compact().with_ansi(false)).try_init(),
+    }?;
+    Ok(())
+}
+
+/// Writes who did what to which session, so that it can be told apart later without naming anyone: users
+/// appear as a digest with a key that only this router has.
+pub struct Audit {
+    key: [u8; 32],
+}
+
+/// What was done to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Made by its owner.
+    Created,
+    /// Its page was opened in a browser.
+    Opened,
+    /// Started again.
+    Resumed,
+    /// Stopped by its owner.
+    Stopped,
+    /// Deleted with all its files.
+    Deleted,
+    /// The request was turned away.
+    Refused,
+}
+
+impl Audit {
+    /// With the key in `folder`, made there where it is missing, so that a user's digest stays the same.
+    ///
+    /// # Errors
+    /// The key can't be read or written.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("audit-key");
+        let mut key = [0; 32];
+        match fs::File::open(&path) {
+            Ok(mut file) => {
+                file.read_exact(&mut key)?;
+                return Ok(Self { key });
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        key = rand::random();
+        // A key that was cut off half-way would stop every later start: it gets its name once it is whole.
+        let fresh = folder.join("audit-key.new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+        fs::rename(fresh, path)?;
+        Ok(Self { key })
+    }
+
+    /// The user as audit lines name them.
+    #[must_use]
+    pub fn digest(&self, who: &Identity) -> String {
+        let digest = Sha256::new().chain_update(self.key).chain_update(who.email()).finalize();
+        digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes one line.
+    pub fn note(
+        &self,
+        deed: Deed,
+        who: Option<&Identity>,
+        hash: Option<SessionHash>,
+        request: &str,
+        why: &str,
+    ) {
+        tracing::info!(
+            target: AUDIT,
+            deed = deed.as_str(),
+            session.hash = hash.map(tracing::field::display),
+            user = who.map(|who| self.digest(who)),
+            request.id = request,
+            why = (!why.is_empty()).then_some(why),
+            "{}", deed.sentence(),
+        );
+    }
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Audit(…)")
+    }
+}
+
+impl Deed {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Opened => "opened",
+            Self::Resumed => "resumed",
+            Self::Stopped => "stopped",
+            Self::Deleted => "deleted",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Created => "a session was created",
+            Self::Opened => "a session was opened",
+            Self::Resumed => "a session was resumed",
+            Self::Stopped => "a session was stopped",
+            Self::Deleted => "a session was deleted",
+            Self::Refused => "a request was refused",
+        }
+    }
+}
