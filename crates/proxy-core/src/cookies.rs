@@ -59,9 +59,10 @@ impl Cookies {
     /// Takes out what a session may not set: guarded names, and cookies for more than its own host.
     pub(crate) fn strip_from_response(&self, headers: &mut HeaderMap) {
         let refused = |value: &HeaderValue| {
-            let mut parts = pairs(value);
-            let guarded = parts.next().is_none_or(|pair| self.guards(name(pair)));
-            guarded || parts.any(|attribute| name(attribute).eq_ignore_ascii_case(b"domain"))
+            let mut parts = value.as_bytes().split(|&byte| byte == b';').map(name);
+            // A cookie without a name is sent back as its value alone, which may look like any other (RFC 6265bis §5.6).
+            let guarded = parts.next().is_none_or(|cookie| cookie.is_empty() || self.guards(cookie));
+            guarded || parts.any(|attribute| attribute.eq_ignore_ascii_case(b"domain"))
         };
         if !headers.get_all(header::SET_COOKIE).iter().any(refused) {
             return;

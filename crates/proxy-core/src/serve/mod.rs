@@ -1,5 +1,7 @@
 //! The accept loop.
 
+mod wire;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -13,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -27,7 +29,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service;
 
-use crate::Body;
+use self::wire::{Watched, Wire};
+use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr};
 
 /// Who is at the other end of the connection: an extension of every request that [`serve`] hands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,8 +143,10 @@ async fn connection<S>(
         .enable_connect_protocol();
 
     let begun = Arc::new(AtomicBool::new(false));
-    let entry = Entry { service, peer, lifetime: lifetime.clone(), begun: begun.clone() };
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), entry));
+    let wire = Wire::new(settings.max_head);
+    let entry = Entry { service, peer, lifetime: lifetime.clone(), begun: begun.clone(), wire: wire.clone() };
+    let stream = Watched { stream: TokioIo::new(stream), wire };
+    let mut connection = pin!(builder.serve_connection_with_upgrades(stream, entry));
     let mut patience = pin!(sleep(settings.header_timeout));
     let mut draining = false;
     loop {
@@ -173,6 +178,7 @@ struct Entry<S> {
     peer: SocketAddr,
     lifetime: Lifetime,
     begun: Arc<AtomicBool>,
+    wire: Wire,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Entry<S>
@@ -181,15 +187,19 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = RefuseOr<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
         let mut request = request.map(Body::from);
+        if request.version() < Version::HTTP_2 && self.wire.has_two_framings(&request) {
+            let why = Refusal::Malformed("the request has both Content-Length and Transfer-Encoding\n");
+            return RefuseOr::refused(PlainRefusals.refuse(&why, &request.into_parts().0));
+        }
         request.extensions_mut().insert(PeerAddr(self.peer));
         request.extensions_mut().insert(self.lifetime.clone());
         // Every service of ours is ready at all times: refusals are responses.
-        self.service.clone().call(request)
+        RefuseOr::passed(self.service.clone().call(request))
     }
 }
 

@@ -1,0 +1,152 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use proxy_core::{Body, BodyError};
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::*;
+
+type Chunk = Result<Frame<Bytes>, BodyError>;
+
+fn body_of(chunks: mpsc::Receiver<Chunk>) -> Body {
+    Body::new(StreamBody::new(stream::unfold(chunks, |mut chunks| async {
+        chunks.recv().await.map(|chunk| (chunk, chunks))
+    })))
+}
+
+fn chunk(text: &'static str) -> Chunk {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+#[tokio::test]
+async fn events_arrive_one_by_one() {
+    let (send, chunks) = mpsc::channel(1);
+    let chunks = Arc::new(parking_lot::Mutex::new(Some(chunks)));
+    let upstream = upstream(move |_| {
+        let body = body_of(chunks.lock().take().unwrap());
+        async { Response::new(body) }
+    })
+    .await;
+    let world = World::before(upstream).await;
+    let mut body = world.get("/event").await.into_body();
+    for event in ["data: 1\n\n", "data: 2\n\n"] {
+        send.send(chunk(event)).await.unwrap();
+        // The next one is sent only after this one has arrived.
+        let frame = within("the event", body.frame()).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), event);
+    }
+    drop(send);
+    assert!(within("the end", body.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_the_sessions_response() {
+    let gone = CancellationToken::new();
+    let token = gone.clone();
+    let upstream = upstream(move |_| {
+        let guard = token.clone().drop_guard();
+        async move {
+            let endless = stream::repeat_with(|| chunk("data: x\n\n")).map(move |chunk| {
+                let _ = &guard;
+                chunk
+            });
+            Response::new(Body::new(StreamBody::new(endless)))
+        }
+    })
+    .await;
+    let world = World::before(upstream).await;
+    let mut body = world.get("/event").await.into_body();
+    within("an event", body.frame()).await.unwrap().unwrap();
+    drop(body);
+    within("the upstream's end", gone.cancelled()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_before_the_answer_ends_the_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::before(listener.local_addr().unwrap()).await;
+    let asking = tokio::spawn(send_to(world.proxy, get("/")));
+    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+    read_head(&mut stream).await.unwrap();
+    asking.abort();
+    let mut rest = Vec::new();
+    within("the connection's end", stream.read_to_end(&mut rest)).await.unwrap();
+}
+
+#[tokio::test]
+async fn trailers_pass() {
+    let upstream = upstream(|_| async {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-checksum", "1".parse().unwrap());
+        let frames: Vec<Chunk> = vec![chunk("x"), Ok(Frame::trailers(trailers))];
+        let mut response = Response::new(Body::new(StreamBody::new(stream::iter(frames))));
+        response.headers_mut().insert("trailer", "x-checksum".parse().unwrap());
+        response
+    })
+    .await;
+    let mut request = get("/");
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
+    let response = World::before(upstream).await.send(request).await;
+    let collected = within("the body", response.into_body().collect()).await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["x-checksum"], "1");
+}
+
+#[tokio::test]
+async fn an_answer_may_begin_before_the_upload_has_ended() {
+    let upstream = upstream(|request| async { Response::new(Body::from(request.into_body())) }).await;
+    let world = World::before(upstream).await;
+    let (send, chunks) = mpsc::channel(1);
+    send.send(chunk("one")).await.unwrap();
+    let mut echo = world.send(request("POST", "/").body(body_of(chunks)).unwrap()).await.into_body();
+    assert_eq!(within("an echo", echo.frame()).await.unwrap().unwrap().into_data().unwrap(), "one");
+    send.send(chunk("two")).await.unwrap();
+    assert_eq!(within("an echo", echo.frame()).await.unwrap().unwrap().into_data().unwrap(), "two");
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_the_session_back() {
+    let produced = Arc::new(AtomicUsize::new(0));
+    let count = produced.clone();
+    let upstream = upstream(move |_| {
+        let count = count.clone();
+        async move {
+            let chunks = stream::repeat_with(move || {
+                count.fetch_add(65_536, Ordering::Relaxed);
+                Ok::<_, BodyError>(Frame::data(Bytes::from_static(&[7; 65_536])))
+            });
+            Response::new(Body::new(StreamBody::new(chunks)))
+        }
+    })
+    .await;
+    let world = World::before(upstream).await;
+    let mut body = world.get("/").await.into_body();
+    within("a first frame", body.frame()).await.unwrap().unwrap();
+    // Nobody reads on: production comes to rest once the sockets are full.
+    within("the rest", async {
+        let mut last = 0;
+        let mut same = 0;
+        while same < 20 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            let now = produced.load(Ordering::Relaxed);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+    })
+    .await;
+    assert!(
+        produced.load(Ordering::Relaxed) < 64 << 20,
+        "{} bytes lie somewhere",
+        produced.load(Ordering::Relaxed)
+    );
+}

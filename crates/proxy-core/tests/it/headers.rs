@@ -1,0 +1,184 @@
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+
+use crate::world::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+async fn seen(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> String {
+    let (upstream, mut heads) = raw_upstream(OK).await;
+    let world = World::before(upstream).await;
+    let response = world.send(build(request("GET", "/a?b=c")).body(Empty::<Bytes>::new()).unwrap()).await;
+    assert_eq!(response.status(), 200);
+    within("the request", heads.recv()).await.unwrap().to_lowercase()
+}
+
+#[tokio::test]
+async fn nothing_of_the_users_travels_on() {
+    let head = seen(|request| {
+        request
+            .header("X-Auth-Request-User", "alice")
+            .header("X-Auth-Request-Access-Token", "gho_secret")
+            .header("X_Auth_Request_Token", "gho_secret")
+            .header("X-Forwarded-Access-Token", "gho_secret")
+            .header("X-Forwarded-Email", "alice@example.com")
+            .header("Authorization", "Bearer gho_secret")
+            .header("Cookie", "theme=dark; _oauth2_proxy=secret; a=b")
+            .header("Cookie", "_oauth2_proxy_0=secret; __Secure-_oauth2_proxy_1=secret")
+            .header("Cookie", "_oauth2_proxy_csrf_x=secret")
+            .header("Cookie", "_oauth2_proxyish=mine")
+    })
+    .await;
+    assert!(!head.contains("secret") && !head.contains("alice") && !head.contains("auth-request"), "{head}");
+    assert!(head.contains("cookie: theme=dark; a=b\r\n"), "{head}");
+    assert!(head.contains("cookie: _oauth2_proxyish=mine\r\n"), "{head}");
+    assert!(head.contains("authorization: basic b3blbmnvzgu6chc="), "{head}");
+}
+
+#[tokio::test]
+async fn the_host_stays_and_forwarding_headers_are_made_anew() {
+    let head = seen(|request| {
+        request
+            .header("X-Forwarded-For", "6.6.6.6")
+            .header("X-Forwarded-Host", "evil.com")
+            .header("X-Forwarded-Proto", "gopher")
+            .header("X-Real-IP", "6.6.6.6")
+            .header("Forwarded", "for=6.6.6.6")
+    })
+    .await;
+    assert!(head.starts_with("get /a?b=c http/1.1\r\n"), "{head}");
+    assert!(!head.contains("6.6.6.6") && !head.contains("evil") && !head.contains("gopher"), "{head}");
+    for line in [
+        "host: a48da0606867-oc.example.org\r\n",
+        "x-forwarded-for: 127.0.0.1\r\n",
+        "x-forwarded-host: a48da0606867-oc.example.org\r\n",
+        "x-forwarded-proto: https\r\n",
+        "x-forwarded-port: 443\r\n",
+    ] {
+        assert!(head.contains(line), "{line} is not in {head}");
+    }
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_end_here() {
+    let head = seen(|request| {
+        request
+            .header("Connection", "X-One, keep-alive")
+            .header("Connection", "x-two,host")
+            .header("X-One", "1")
+            .header("X-Two", "2")
+            .header("X-Three", "3")
+            .header("Keep-Alive", "timeout=5")
+            .header("Proxy-Authorization", "x")
+            .header("Proxy-Connection", "keep-alive")
+            .header("TE", "gzip, trailers")
+    })
+    .await;
+    for gone in ["x-one", "x-two", "keep-alive", "proxy-"] {
+        assert!(!head.contains(gone), "{gone} is in {head}");
+    }
+    assert!(
+        head.contains("x-three: 3") && head.contains("te: trailers\r\n") && head.contains("host: a48d"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_hostile_comes_back() {
+    let (upstream, _heads) = raw_upstream(concat!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+        "Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n",
+        "Set-Cookie: own=1; Path=/; HttpOnly\r\n",
+        "Set-Cookie: wide=1; Domain=example.org\r\n",
+        "Set-Cookie: wide2=1; path=/; dOmAiN =.example.org\r\n",
+        "Set-Cookie: _oauth2_proxy=forged\r\nSet-Cookie: __Host-_oauth2_proxy_0=forged; Secure\r\nSet-Cookie: ; x\r\nSet-Cookie: =_oauth2_proxy=forged\r\n",
+        "Clear-Site-Data: \"*\"\r\nStrict-Transport-Security: max-age=1\r\nAlt-Svc: h3=\":1\"\r\nNEL: {}\r\n",
+        "Report-To: {}\r\nReporting-Endpoints: a=\"https://evil\"\r\nService-Worker-Allowed: /\r\n",
+        "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n",
+        "Content-Security-Policy: default-src 'self'\r\n\r\nok",
+    ))
+    .await;
+    let response = World::before(upstream).await.get("/app/worker.js").await;
+    let headers = response.headers();
+    let cookies: Vec<_> = headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(cookies, ["own=1; Path=/; HttpOnly"]);
+    for gone in [
+        "x-hop",
+        "keep-alive",
+        "clear-site-data",
+        "strict-transport-security",
+        "alt-svc",
+        "nel",
+        "report-to",
+        "reporting-endpoints",
+        "service-worker-allowed",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+    ] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+    assert_eq!(headers["origin-agent-cluster"], "?1");
+    assert_eq!(headers["content-security-policy"], "default-src 'self'");
+}
+
+#[tokio::test]
+async fn what_a_session_allows_its_own_origin_stays() {
+    let (upstream, _heads) = raw_upstream(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Origin: https://a48da0606867-oc.example.org\r\nService-Worker-Allowed: /app/\r\n\r\nok",
+    )
+    .await;
+    let response = World::before(upstream).await.get("/app/worker.js").await;
+    assert!(response.headers().contains_key("access-control-allow-origin"));
+    assert!(response.headers().contains_key("service-worker-allowed"));
+}
+
+#[tokio::test]
+async fn an_upstreams_password_is_not_for_debug_output() {
+    let upstream = proxy_core::Upstream {
+        address: "127.0.0.1:1".parse().unwrap(),
+        authorization: Some(http::HeaderValue::from_static("Basic c2VjcmV0")),
+    };
+    assert!(!format!("{upstream:?}").contains("c2VjcmV0"));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn no_header_that_connection_lists_ever_passes(
+            names in prop::collection::vec("x-[a-z]{1,8}", 1..6),
+            split in 0usize..6,
+            spaces in " {0,2}",
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (first, second) = names.split_at(split.min(names.len()));
+            let head = runtime.block_on(seen(|mut request| {
+                for list in [first, second] {
+                    if !list.is_empty() {
+                        request = request.header("Connection", list.join(&format!("{spaces},{spaces}")));
+                    }
+                }
+                for name in &names {
+                    request = request.header(name, "listed");
+                }
+                request.header("x-0-other", "kept")
+            }));
+            prop_assert!(!head.contains("listed"), "{}", head);
+            prop_assert!(head.contains("x-0-other: kept"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_nobodys_is_refused_before_anything_else() {
+    let (upstream, _heads) = raw_upstream(OK).await;
+    let world = World::before(upstream).await;
+    let nobody = Request::get("/").header("host", HOST).body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(world.send(nobody).await.status(), 401);
+    assert!(world.touches().is_empty());
+}

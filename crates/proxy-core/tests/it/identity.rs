@@ -1,0 +1,79 @@
+use std::net::SocketAddr;
+
+use http::{HeaderName, Request, request::Parts};
+use proxy_core::{IdentityExtractor, PeerAddr, TrustedHeaders, Unidentified};
+
+fn parts(peer: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder();
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut parts = request.body(()).unwrap().into_parts().0;
+    parts.extensions.insert(PeerAddr(SocketAddr::new(peer.parse().unwrap(), 1)));
+    parts
+}
+
+fn check(
+    trusted: &TrustedHeaders,
+    peer: &str,
+    headers: &[(&str, &str)],
+    expected: Result<&str, Unidentified>,
+) {
+    let mut parts = parts(peer, headers);
+    let identity = trusted.identify(&mut parts);
+    assert_eq!(
+        identity.as_ref().map(|identity| identity.email()).map_err(|why| *why),
+        expected,
+        "{peer} {headers:?}"
+    );
+    let left: Vec<_> = parts.headers.keys().filter(|name| name.as_str() != "accept").collect();
+    assert!(left.is_empty(), "{left:?} would travel on");
+}
+
+const EMAIL: &str = "X-Auth-Request-Email";
+
+#[test]
+fn a_header_counts_only_from_a_trusted_peer() {
+    let near = TrustedHeaders::from_peers(vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+    let alice = [(EMAIL, " Alice@Example.com"), ("accept", "*/*")];
+    check(&near, "10.1.2.3", &alice, Ok("alice@example.com"));
+    check(&near, "::ffff:10.1.2.3", &alice, Ok("alice@example.com"));
+    check(&near, "fd00::1", &alice, Ok("alice@example.com"));
+    check(&near, "10.2.0.1", &alice, Err(Unidentified::Missing));
+    check(&near, "10.1.2.3", &[], Err(Unidentified::Missing));
+    check(&near, "10.1.2.3", &[(EMAIL, "")], Err(Unidentified::Missing));
+    check(&TrustedHeaders::from_peers(vec![]), "127.0.0.1", &alice, Err(Unidentified::Missing));
+}
+
+#[test]
+fn a_shared_secret_is_asked_for_as_well() {
+    let header = HeaderName::from_static("x-router-secret");
+    let both =
+        TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse().unwrap()]).with_secret(header.clone(), "s3cret");
+    let given = |secret| [(EMAIL, "a@b"), ("x-router-secret", secret)];
+    check(&both, "10.0.0.1", &given("s3cret"), Ok("a@b"));
+    check(&both, "10.0.0.1", &given("s3creT"), Err(Unidentified::Missing));
+    check(&both, "10.0.0.1", &[(EMAIL, "a@b")], Err(Unidentified::Missing));
+    check(&both, "11.0.0.1", &given("s3cret"), Err(Unidentified::Missing));
+    let alone = TrustedHeaders::from_peers(vec![]).with_secret(header, "s3cret");
+    check(&alone, "8.8.8.8", &given("s3cret"), Ok("a@b"));
+    check(
+        &alone,
+        "8.8.8.8",
+        &[(EMAIL, "a@b"), ("x-router-secret", "s3cret"), ("x-router-secret", "x")],
+        Err(Unidentified::Missing),
+    );
+    assert!(!format!("{alone:?}").contains("s3cret"));
+}
+
+#[test]
+fn two_users_in_one_request_are_none() {
+    let near = TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse().unwrap()]);
+    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "c@d")], Err(Unidentified::Ambiguous));
+    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "a@b")], Err(Unidentified::Ambiguous));
+    check(&near, "127.0.0.1", &[(EMAIL, "a@b,c@d")], Err(Unidentified::Ambiguous));
+    for alias in ["X_Auth_Request_Email", "X-Auth_Request-Email", "x_auth-request-email"] {
+        check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (alias, "c@d")], Err(Unidentified::Ambiguous));
+        check(&near, "127.0.0.1", &[(alias, "c@d")], Err(Unidentified::Ambiguous));
+    }
+}
