@@ -11,7 +11,7 @@ pub use fixed::FixedIdentity;
 pub use trusted_headers::TrustedHeaders;
 
 /// Tells who sends a request. It removes what it read, so that it cannot travel on; whatever it leaves of
-/// [the known identity and token headers](strip) `Forward` removes as well.
+/// the known identity and token headers `Forward` removes as well.
 pub trait IdentityExtractor: Send + Sync + 'static {
     /// Who it is.
     ///
