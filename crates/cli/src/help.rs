@@ -73,9 +73,9 @@ The session's key is printed; with -o json or yaml, all that is known of it.
 Examples:
   {me} create https://github.com/acme/widgets fix-login
   {me} create https://github.com/acme/widgets fix-login --from develop --open
-  {me} create .                          # the repository here, on a router of your own machine
+  {me} create .   # the repository here, on a router of your own machine
   {me} create --empty -m 'Write a game of snake in one HTML file' --open
-  key=$({me} create https://github.com/acme/widgets --wait) && {me} open $key",
+  {me} create https://github.com/acme/widgets --wait | xargs {me} open",
     ),
     (
         "stop",
