@@ -42,6 +42,15 @@ pub(crate) struct Conversation {
     pub(crate) id: String,
     /// `None` where it has only the name that opencode gives to every new one.
     pub(crate) title: Option<String>,
+    /// The folder it is about.
+    directory: String,
+}
+
+impl Conversation {
+    /// The path of the page that shows it, in the repository it belongs to.
+    pub(crate) fn entry(&self) -> String {
+        format!("/{}/session/{}", BASE64_URL_SAFE_NO_PAD.encode(&self.directory), self.id)
+    }
 }
 
 /// The ids under which an initial message is sent. The same session has the same ids always, and opencode
@@ -75,17 +84,6 @@ impl Opencode {
             .pool_max_idle_per_host(0)
             .build();
         Self(client.expect("a client without TLS, proxies and files has nothing that could fail"))
-    }
-
-    /// The folder it works in.
-    pub(crate) async fn directory(&self, at: &Endpoint) -> Result<String, OpencodeError> {
-        let path = self.get(at, "/path").await?;
-        match path["directory"].as_str() {
-            Some(directory) if !directory.is_empty() && directory.len() <= MAX_DIRECTORY => {
-                Ok(directory.to_owned())
-            }
-            _ => Err(OpencodeError::Strange("no directory")),
-        }
     }
 
     /// The conversations last used, newest first; `limit` at most.
@@ -193,19 +191,20 @@ impl Opencode {
     }
 }
 
-/// The path of the page that shows a conversation, in the repository it belongs to.
-pub(crate) fn entry(directory: &str, conversation: &Conversation) -> String {
-    format!("/{}/session/{}", BASE64_URL_SAFE_NO_PAD.encode(directory), conversation.id)
-}
-
 fn conversation(value: &Value) -> Result<Conversation, OpencodeError> {
     let id = value["id"].as_str().unwrap_or_default();
-    let proper =
-        |rest: &str| rest.len() <= 64 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let proper = |rest: &str| {
+        (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
     if !id.strip_prefix("ses_").is_some_and(proper) {
         return Err(OpencodeError::Strange("an id that is none of its own"));
     }
-    Ok(Conversation { id: id.to_owned(), title: value["title"].as_str().and_then(title) })
+    let directory = value["directory"].as_str().unwrap_or_default();
+    if directory.is_empty() || directory.len() > MAX_DIRECTORY {
+        return Err(OpencodeError::Strange("no directory"));
+    }
+    let title = value["title"].as_str().and_then(title);
+    Ok(Conversation { id: id.to_owned(), title, directory: directory.to_owned() })
 }
 
 fn title(text: &str) -> Option<String> {
@@ -227,3 +226,6 @@ fn words(error: reqwest::Error) -> String {
     }
     reason.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,21 +20,20 @@ impl Changes {
     }
 }
 
-/// One channel per user who is being waited for.
+/// One channel per user who is being waited for; those that nobody waits at go when another one comes.
 #[derive(Debug, Default)]
 pub(super) struct Hub(Mutex<HashMap<Identity, watch::Sender<()>>>);
 
 impl Hub {
     pub(super) fn subscribe(&self, who: &Identity) -> Changes {
-        Changes(self.0.lock().entry(who.clone()).or_default().subscribe())
+        let mut channels = self.0.lock();
+        channels.retain(|_, channel| channel.receiver_count() > 0);
+        Changes(channels.entry(who.clone()).or_default().subscribe())
     }
 
     pub(super) fn tell(&self, who: &Identity) {
-        let mut channels = self.0.lock();
-        if let Some(channel) = channels.get(who)
-            && channel.send(()).is_err()
-        {
-            channels.remove(who);
+        if let Some(channel) = self.0.lock().get(who) {
+            channel.send_replace(());
         }
     }
 

@@ -10,12 +10,6 @@ use crate::{
 /// In how many of the newest conversations the first message is looked for.
 const LOOK_BACK: usize = 20;
 
-/// What was found, or made, there.
-pub(super) struct Welcome {
-    pub(super) directory: String,
-    pub(super) conversation: Conversation,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotGreeted {
     #[error(transparent)]
@@ -24,7 +18,7 @@ pub(super) enum NotGreeted {
     Backend(#[from] BackendError),
 }
 
-/// Makes sure that there is a conversation, and that the first message (where there is one that was not handed
+/// Makes sure that there is a conversation (the newest one is given), and that the first message (where there is one that was not handed
 /// over yet) is in one.
 ///
 /// It may be cut off anywhere, by the router's end too, and called again: a message that may have been handed
@@ -36,22 +30,20 @@ pub(super) async fn greet(
     session: &Session,
     greeted: bool,
     at: &Endpoint,
-) -> Result<Welcome, NotGreeted> {
-    let directory = opencode.directory(at).await?;
-    let conversation = match session.initial_message.as_deref().filter(|_| !greeted) {
+) -> Result<Conversation, NotGreeted> {
+    match session.initial_message.as_deref().filter(|_| !greeted) {
         None => match opencode.conversations(at, 1).await?.pop() {
-            Some(newest) => newest,
-            None => opencode.converse(at).await?,
+            Some(newest) => Ok(newest),
+            None => Ok(opencode.converse(at).await?),
         },
         Some(message) => {
             let ids = MessageIds::of(session);
             let conversation = place(opencode, at, &ids).await?;
             opencode.prompt(at, &conversation.id, &ids, message).await?;
             backend.greeted(session.hash).await?;
-            conversation
+            Ok(conversation)
         }
-    };
-    Ok(Welcome { directory, conversation })
+    }
 }
 
 /// Where the first message is, or else is to go: into the newest conversation if nothing was said there, since

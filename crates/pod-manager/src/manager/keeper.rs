@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::Endpoint,
-    opencode::{OpencodeError, entry},
+    opencode::{Conversation, OpencodeError},
 };
 
 /// A message that was just handed over is not seen in opencode's status at once (2 s were seen after a cold start).
@@ -23,8 +23,7 @@ pub(super) struct Keeper {
     pub(super) manager: Arc<Manager>,
     pub(super) slot: Arc<Slot>,
     pub(super) endpoint: Endpoint,
-    /// opencode's own; known once it was greeted.
-    directory: Option<String>,
+    greeted: bool,
     /// It was said already that opencode does not answer.
     warned: bool,
 }
@@ -34,7 +33,7 @@ impl Keeper {
     pub(super) async fn keep(manager: Arc<Manager>, run: NewRun) {
         let token = run.token.clone();
         let mut keeper =
-            Self { manager, slot: run.slot, endpoint: run.endpoint, directory: None, warned: false };
+            Self { manager, slot: run.slot, endpoint: run.endpoint, greeted: false, warned: false };
         token.run_until_cancelled(keeper.work()).await;
     }
 
@@ -42,7 +41,7 @@ impl Keeper {
         self.open().await;
         loop {
             sleep(self.pause()).await;
-            if self.directory.is_none() {
+            if !self.greeted {
                 self.greet().await;
             }
             let busy = self.probe().await;
@@ -74,20 +73,20 @@ impl Keeper {
         let manager = &self.manager;
         let session = &observed.session;
         let prompts = session.initial_message.is_some() && !observed.greeted;
-        let welcome =
+        let greeting =
             greeter::greet(&manager.opencode, &*manager.backend, session, observed.greeted, &self.endpoint);
-        match welcome.await {
-            Ok(welcome) => {
+        match greeting.await {
+            Ok(conversation) => {
                 let now = manager.clock.now();
-                let entry = entry(&welcome.directory, &welcome.conversation);
+                let entry = conversation.entry();
                 self.learn(|run| {
                     run.opened.get_or_insert(now);
-                    (run.title, run.entry) = (welcome.conversation.title, Some(entry));
+                    (run.title, run.entry) = (conversation.title, Some(entry));
                     if prompts {
                         (run.busy, run.busy_at, run.prompted) = (true, Some(now), Some(now));
                     }
                 });
-                self.directory = Some(welcome.directory);
+                self.greeted = true;
                 true
             }
             Err(error) => {
@@ -108,10 +107,8 @@ impl Keeper {
             }
             Err(_) => {}
         }
-        if busy.is_ok()
-            && let Some(directory) = &self.directory
-        {
-            self.refresh(directory).await;
+        if busy.is_ok() && self.greeted {
+            self.refresh().await;
         }
         busy
     }
@@ -131,11 +128,11 @@ impl Keeper {
     }
 
     /// Follows the newest conversation.
-    async fn refresh(&self, directory: &str) {
+    async fn refresh(&self) {
         match self.manager.opencode.conversations(&self.endpoint, 1).await {
             Ok(newest) => {
                 let newest = newest.into_iter().next();
-                let entry = newest.as_ref().map_or_else(|| "/".into(), |newest| entry(directory, newest));
+                let entry = newest.as_ref().map_or_else(|| "/".into(), Conversation::entry);
                 self.learn(|run| {
                     (run.title, run.entry) = (newest.and_then(|newest| newest.title), Some(entry));
                 });

@@ -17,7 +17,7 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 impl Manager {
     /// Keeps the index, greets, probes and stops what is idle; returns when `stop` is cancelled, with the last
-    /// activity written down. Call it once.
+    /// activity written down. Call it once, and [`SessionBackend::shutdown`](crate::SessionBackend::shutdown) after it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let keepers = TaskTracker::new();
         // Ends the keepers also where this future is dropped instead.

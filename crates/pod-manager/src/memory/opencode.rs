@@ -159,7 +159,6 @@ impl State {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         let session = |talk: &Talk| json!({ "id": talk.id, "title": talk.title, "directory": "/fake/repo" });
         match (method, parts.as_slice()) {
-            ("GET", ["path"]) => (200, json!({ "directory": "/fake/repo", "worktree": "/fake/repo" })),
             ("GET", ["session"]) => {
                 let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit="));
                 let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(100);

@@ -5,4 +5,5 @@ mod greeting;
 mod house;
 mod idle;
 mod races;
+mod real_opencode;
 mod verbs;
