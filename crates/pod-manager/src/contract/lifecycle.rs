@@ -6,10 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{Eye, Harness};
-use crate::{
-    backend::SessionBackend,
-    model::{Phase, StopReason},
-};
+use crate::model::{Phase, StopReason};
 
 /// A start of what is not there makes its storage and runs it, once.
 pub async fn starting_what_is_not_there_makes_and_runs_it(h: &dyn Harness) {
@@ -120,17 +117,16 @@ pub async fn stopping_what_is_stopped_or_not_there_is_success(h: &dyn Harness) {
 /// A stop calls a start off, wherever it is.
 pub async fn stopping_during_a_start_ends_stopped(h: &dyn Harness) {
     let backend = h.open().await;
-    let mut eye = Eye::on(&*backend, h.patience());
     for millis in [0, 5, 50] {
         let session = h.startable().await;
         backend.start(&session).await.expect("start");
         tokio::time::sleep(Duration::from_millis(millis)).await;
         backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-        eye.stopped(session.hash).await;
+        // Fresh eyes: a session may be told as never started before its start is.
+        Eye::on(&*backend, h.patience()).stopped(session.hash).await;
         assert!(h.processes(session.hash).await.is_none_or(|count| count == 0), "no process is left");
-        let again = backend.start(&session).await;
-        again.expect("start of what was called off");
-        eye.running(session.hash).await;
+        backend.start(&session).await.expect("start of what was called off");
+        Eye::on(&*backend, h.patience()).running(session.hash).await;
     }
     backend.shutdown().await;
 }
@@ -295,7 +291,7 @@ pub async fn two_runs_never_exist_at_once(h: &dyn Harness) {
 /// Whatever came before and at once: the last verb alone says how it ends.
 pub async fn a_storm_of_verbs_ends_in_what_was_asked_last(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
-    let mut eye = Eye::on(&*backend, h.patience());
+    // Each end is looked at with fresh eyes: what came before is seen by others late.
     let verb = async |number: usize| match number % 4 {
         0 | 1 => backend.start(&session).await,
         2 => backend.stop(session.hash, StopReason::Requested).await,
@@ -308,21 +304,15 @@ pub async fn a_storm_of_verbs_ends_in_what_was_asked_last(h: &dyn Harness) {
         match last {
             "running" => {
                 backend.start(&session).await.expect("start");
-                settle(&*backend, &session, h).await;
-                eye.running(session.hash).await;
+                Eye::on(&*backend, h.patience()).running(session.hash).await;
             }
             _ => {
                 backend.delete(session.hash).await.expect("delete");
-                eye.gone(session.hash).await;
+                Eye::on(&*backend, h.patience()).gone(session.hash).await;
                 assert!(!h.stored(session.hash).await, "nothing is left");
             }
         }
         assert!(h.processes(session.hash).await.is_none_or(|count| count <= 1), "no process too many");
     }
     backend.shutdown().await;
-}
-
-/// Waits, with fresh eyes, until the session runs and is told so to whoever looks now.
-async fn settle(backend: &dyn SessionBackend, session: &crate::Session, h: &dyn Harness) {
-    Eye::on(backend, h.patience()).running(session.hash).await;
 }

@@ -47,3 +47,26 @@ pub(super) async fn stop_if_idle(keeper: &Keeper) {
         slot.reopen(manager.clock.now(), &manager.hub);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_needs_it_since_the_last_of_all_that_counts() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let run = |first_seen, busy_at: Option<u64>| RunFacts {
+            first_seen: at(first_seen),
+            opened: Some(at(0)),
+            busy: false,
+            busy_at: busy_at.map(at),
+            prompted: None,
+            title: None,
+            entry: None,
+        };
+        assert_eq!(unneeded_since(&run(1, None), at(2), at(3)), at(3), "a person used it");
+        assert_eq!(unneeded_since(&run(1, Some(2)), at(3), at(0)), at(3), "it came up");
+        assert_eq!(unneeded_since(&run(3, Some(1)), at(2), at(0)), at(3), "this manager came");
+        assert_eq!(unneeded_since(&run(1, Some(3)), at(2), at(0)), at(3), "an agent was at work");
+    }
+}

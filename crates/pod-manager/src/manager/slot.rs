@@ -334,3 +334,6 @@ impl Facts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use tokio::{
 
 use crate::model::Password;
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// As much of opencode as the manager asks for, on a loopback port of its own; behaves as opencode 1.18 was seen to.
 ///
 /// Give its [`address`](FakeOpencode::address) to [`MemoryBackend::set_endpoint`](super::MemoryBackend::set_endpoint).
@@ -26,6 +28,17 @@ struct Inside {
     state: Mutex<State>,
     /// How often it was asked whether an agent is at work.
     asked: watch::Sender<usize>,
+    gate: watch::Sender<Gate>,
+}
+
+/// Where who asks whether an agent is at work may have to wait.
+#[derive(Default)]
+struct Gate {
+    closed: bool,
+    /// How many may pass all the same.
+    passes: usize,
+    /// How many had to wait so far.
+    waited: usize,
 }
 
 #[derive(Default)]
@@ -61,7 +74,12 @@ impl FakeOpencode {
     pub async fn start(password: Option<Password>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
-        let inside = Arc::new(Inside { password, state: Mutex::default(), asked: watch::Sender::new(0) });
+        let inside = Arc::new(Inside {
+            password,
+            state: Mutex::default(),
+            asked: watch::Sender::new(0),
+            gate: watch::Sender::default(),
+        });
         let served = inside.clone();
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -81,6 +99,36 @@ impl FakeOpencode {
     /// An agent is at work, or is not.
     pub fn set_busy(&self, busy: bool) {
         self.inside.state.lock().busy = busy;
+    }
+
+    /// Whoever asks whether an agent is at work has to wait for the answer from now on; returns once one waits.
+    ///
+    /// # Panics
+    /// Where nobody asks within half a minute.
+    pub async fn hold_status(&self) {
+        self.inside.gate.send_modify(|gate| gate.closed = true);
+        self.waited(1).await;
+    }
+
+    /// Answers one who waits, and returns once another one waits.
+    ///
+    /// # Panics
+    /// Where nobody asks again within half a minute.
+    pub async fn answer_one(&self) {
+        let waited = self.inside.gate.borrow().waited;
+        self.inside.gate.send_modify(|gate| gate.passes += 1);
+        self.waited(waited + 1).await;
+    }
+
+    /// Answers all, as before [`hold_status`](FakeOpencode::hold_status).
+    pub fn release_status(&self) {
+        self.inside.gate.send_replace(Gate::default());
+    }
+
+    async fn waited(&self, count: usize) {
+        let mut gate = self.inside.gate.subscribe();
+        let all = tokio::time::timeout(PATIENCE, gate.wait_for(|gate| gate.waited >= count));
+        assert!(all.await.is_ok(), "nobody asked whether an agent is at work");
     }
 
     /// It takes connections and closes them without an answer.
@@ -118,7 +166,7 @@ impl FakeOpencode {
     pub async fn asked(&self, times: usize) {
         let mut asked = self.inside.asked.subscribe();
         let goal = *asked.borrow_and_update() + times;
-        let all = tokio::time::timeout(Duration::from_secs(30), asked.wait_for(|count| *count >= goal));
+        let all = tokio::time::timeout(PATIENCE, asked.wait_for(|count| *count >= goal));
         assert!(all.await.is_ok(), "nobody asked whether an agent is at work");
     }
 }
@@ -198,6 +246,7 @@ impl Inside {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         if path == "/session/status" {
             self.asked.send_modify(|count| *count += 1);
+            self.pass_gate().await;
         }
         let (status, answer) = if self.admits(&head) {
             let mut state = self.state.lock();
@@ -222,6 +271,25 @@ impl Inside {
             format!("HTTP/1.1 {status} Fake\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
         // Whoever asked may be gone.
         let _ = stream.write_all(response.as_bytes()).await;
+    }
+
+    async fn pass_gate(&self) {
+        let mut gate = self.gate.subscribe();
+        self.gate.send_if_modified(|gate| {
+            gate.waited += usize::from(gate.closed);
+            gate.closed
+        });
+        let mut passed = false;
+        while !passed {
+            // The sender is in `self`: it can't be gone.
+            let _ = gate.wait_for(|gate| !gate.closed || gate.passes > 0).await;
+            self.gate.send_if_modified(|gate| {
+                let took = gate.closed && gate.passes > 0;
+                gate.passes -= usize::from(took);
+                passed = took || !gate.closed;
+                took
+            });
+        }
     }
 
     fn admits(&self, head: &str) -> bool {

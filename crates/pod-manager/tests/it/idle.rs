@@ -146,6 +146,7 @@ async fn a_stop_that_fails_leaves_the_session_open_and_is_tried_again() {
         .refuse(|verb| (verb == Verb::Stop).then(|| pod_manager::BackendError::Unavailable("gone".into())));
     house.clock.advance(IDLE);
     house.eventually("it is tried", || house.backend.calls(Verb::Stop, hash) >= 2).await;
+    house.eventually("it is open", || house.manager.route(&alice(), hash).is_ok()).await;
     house.backend.refuse_nothing();
     house.until(hash, Status::Stopped).await;
 }
@@ -171,4 +172,47 @@ async fn a_clock_that_goes_back_stops_nobody() {
     house.clock.set(house.clock_now() - 10 * IDLE);
     house.looked_at().await;
     assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+}
+
+#[tokio::test]
+async fn an_agent_that_begins_to_work_as_the_session_is_to_be_stopped_keeps_it() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.opencode.hold_status().await;
+    house.clock.advance(IDLE);
+    // The first question is answered with no; the next one is the last before the stop.
+    house.opencode.answer_one().await;
+    house.opencode.set_busy(true);
+    house.opencode.release_status();
+    house.looked_at().await;
+    assert_eq!(house.backend.calls(Verb::Stop, hash), 0);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_while_the_last_question_is_asked_keeps_it() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.opencode.hold_status().await;
+    house.clock.advance(IDLE);
+    house.opencode.answer_one().await;
+    house.manager.route(&alice(), hash).expect("it is let in");
+    // Whether or not it turns out to be a person's.
+    house.opencode.answer_one().await;
+    assert_eq!(house.backend.calls(Verb::Stop, hash), 0, "it was not cut off");
+    house.opencode.release_status();
+    house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn no_request_is_let_in_while_the_stop_is_being_written_down() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.backend.slow_verbs(Duration::from_millis(500));
+    house.clock.advance(IDLE);
+    house.eventually("it is to be stopped", || house.backend.calls(Verb::Stop, hash) == 1).await;
+    assert!(matches!(house.backend.observed(hash).expect("it is there").phase, Phase::Running(_)));
+    assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Stopping)));
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Stopping);
+    house.until(hash, Status::Stopped).await;
 }

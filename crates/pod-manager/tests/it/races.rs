@@ -53,6 +53,7 @@ async fn a_storm_of_verbs_on_one_session_ends_in_a_consistent_state() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn creating_at_once_creates_once() {
     let house = House::new().await;
+    house.backend.slow_verbs(Duration::from_millis(2));
     let mut all = JoinSet::new();
     for _ in 0..32 {
         let manager = house.manager.clone();

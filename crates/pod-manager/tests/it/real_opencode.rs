@@ -187,13 +187,17 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     let entry = seen.entry.clone().expect("an entry");
     assert!(entry.contains("/session/ses_"), "{entry}");
 
-    // Its agent is at work for as long as the model thinks, and longer than a message counts as just sent.
-    house.clock.advance(Duration::from_secs(60));
-    house
-        .eventually("the agent is seen at work", || {
-            house.manager.get(&alice(), hash).is_some_and(|view| view.busy)
-        })
-        .await;
+    // Its agent is at work for as long as the model thinks. On a cold start opencode says so late.
+    let at_work = async {
+        while opencode
+            .get("/session/status", password)
+            .await
+            .is_none_or(|status| status == serde_json::json!({}))
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), at_work).await.expect("the agent is at work");
     house.clock.advance(3 * IDLE);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);

@@ -49,6 +49,9 @@ async fn what_was_created_is_seen_though_the_backend_tells_nothing_yet() {
     let created = house.create("widgets").await;
     assert!(created.new);
     assert_eq!(created.view.status, Status::Creating);
+    let (old, new) =
+        (&house.backend.observed(hash).expect("it is there").session, &created.view.observed.session);
+    assert!(old.created_at < new.created_at, "the two can be told apart, though no time has passed");
     house.backend.hold_stops(false);
     let seen = house.until(hash, Status::Running).await;
     assert_eq!(seen.observed.session.created_at, created.view.observed.session.created_at);
@@ -172,6 +175,7 @@ async fn what_the_backend_can_not_do_is_said() {
 async fn a_user_may_have_so_many_and_no_more_also_at_once() {
     let settings = Settings { max_sessions: Some(3), max_running: Some(2), ..quick() };
     let house = House::with(settings).await;
+    house.backend.slow_verbs(Duration::from_millis(2));
     let names: Vec<_> = (0..8).map(|number| format!("repo-{number}")).collect();
     let her = alice();
     let all = names.iter().map(|name| house.manager.create(&her, repository(name, None)));
