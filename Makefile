@@ -31,6 +31,7 @@ run: tools web opencode ## build everything, start the router, print its address
 .PHONY: test
 test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features
+	cargo test --locked -p pod-manager --all-features --test it -- --ignored
 	cd web && npm test
 	bash scripts/test-journey.sh
 
