@@ -27,7 +27,7 @@ fn the_committed_description_is_that_of_the_routes() {
     assert_eq!(
         committed(),
         api::server::openapi_json().expect("a description"),
-        "openapi.json is not that of the routes: run `cargo run -p api --features test-util --example openapi`"
+        "openapi.json is not that of the routes: run `cargo run -p api --example openapi`"
     );
 }
 
