@@ -144,9 +144,15 @@ async fn a_stop_that_fails_leaves_the_session_open_and_is_tried_again() {
     house
         .backend
         .refuse(|verb| (verb == Verb::Stop).then(|| pod_manager::BackendError::Unavailable("gone".into())));
+    house.opencode.hold_status().await;
     house.clock.advance(IDLE);
-    house.eventually("it is tried", || house.backend.calls(Verb::Stop, hash) >= 2).await;
-    house.eventually("it is open", || house.manager.route(&alice(), hash).is_ok()).await;
+    // Twice it says that no agent is at work; then the stop is tried; then it is asked anew.
+    house.opencode.answer_one().await;
+    house.opencode.answer_one().await;
+    assert_eq!(house.backend.calls(Verb::Stop, hash), 1);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert!(house.manager.route(&alice(), hash).is_ok());
+    house.opencode.release_status();
     house.backend.refuse_nothing();
     house.until(hash, Status::Stopped).await;
 }
