@@ -110,7 +110,7 @@ impl Slot {
 
     /// The newest activity: what was reported here, or written down before.
     pub(super) fn last_activity(&self) -> SystemTime {
-        let touched = UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst));
+        let touched = self.touched();
         self.facts.lock().observed.as_ref().map_or(touched, |observed| observed.last_activity.max(touched))
     }
 
@@ -270,8 +270,12 @@ impl Slot {
             (facts.expected, facts.deleted) = (None, None);
             self.open_again(&mut facts);
         }
-        let touched = UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst));
-        if stale || (touched > facts.told.activity && super::view::since(now, facts.told.at) >= pace) {
+        let touched = self.touched();
+        let due = touched > facts.told.activity && over_since(facts.told.at, now, pace);
+        if due {
+            facts.told = Told { activity: touched, at: now };
+        }
+        if due || stale {
             self.show(&mut facts, now, hub);
         }
     }
@@ -279,10 +283,10 @@ impl Slot {
     /// The activity that is to be written to the backend now: newer than what it has, and not within `pace` of
     /// the last one.
     pub(super) fn unwritten(&self, now: SystemTime, pace: Duration) -> Option<SystemTime> {
-        let touched = UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst));
+        let touched = self.touched();
         let mut facts = self.facts.lock();
         let known = facts.observed.as_ref()?.last_activity;
-        let due = facts.written.is_none_or(|at| super::view::since(now, at) >= pace);
+        let due = facts.written.is_none_or(|at| over_since(at, now, pace));
         if touched <= known || !due || facts.deleted.is_some() {
             return None;
         }
@@ -295,39 +299,52 @@ impl Slot {
         self.closing.store(false, Ordering::SeqCst);
     }
 
-    /// Works the view out anew, and tells where it is another one. Under the lock, so that views follow each
-    /// other as the facts do.
+    fn touched(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst))
+    }
+
+    /// Works the view out anew, and tells where it is another one; the newest activity is told with it, and is by
+    /// itself no reason to. Under the lock, so that views follow each other as the facts do.
     fn show(&self, facts: &mut Facts, now: SystemTime, hub: &Hub) {
-        let touched = UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst));
-        let shown = match (&facts.expected, &facts.observed) {
-            (Some((session, _)), _) => {
-                let observed = Observed {
-                    session: session.clone(),
-                    phase: Phase::Starting,
-                    since: session.created_at,
-                    stages: Vec::new(),
-                    last_activity: session.created_at,
-                    greeted: false,
-                };
-                Some(view(&Arc::new(observed), None, touched, false))
-            }
-            (None, Some(observed)) if facts.deleted.is_none() => {
-                let run = facts.run.as_ref().map(|(_, run, _)| run);
-                Some(view(observed, run, touched, facts.closing_since.is_some()))
-            }
-            (None, _) => None,
-        };
-        facts.told = Told { activity: touched, at: now };
         let deleting = facts.deleted.is_some();
         self.deleting.send_if_modified(|was| std::mem::replace(was, deleting) != deleting);
-        if self.view.load().as_deref() != shown.as_ref() {
-            self.view.store(shown.map(Arc::new));
-            hub.tell(&self.owner);
+        let mut shown = facts.view();
+        if self.view.load().as_deref() == shown.as_ref() {
+            return;
         }
+        facts.told = Told { activity: self.touched(), at: now };
+        if let Some(view) = &mut shown {
+            view.last_activity = view.last_activity.max(facts.told.activity);
+        }
+        self.view.store(shown.map(Arc::new));
+        hub.tell(&self.owner);
     }
 }
 
+/// Whether `pace` has passed since then; also where the clock went backwards, and nobody knows.
+fn over_since(then: SystemTime, now: SystemTime, pace: Duration) -> bool {
+    now.duration_since(then).is_ok_and(|passed| passed >= pace) || now < then
+}
+
 impl Facts {
+    /// The view that follows, with the activity that viewers know of.
+    fn view(&self) -> Option<View> {
+        if let Some((session, _)) = &self.expected {
+            let observed = Observed {
+                session: session.clone(),
+                phase: Phase::Starting,
+                since: session.created_at,
+                stages: Vec::new(),
+                last_activity: session.created_at,
+                greeted: false,
+            };
+            return Some(view(&Arc::new(observed), None, self.told.activity, false));
+        }
+        let observed = self.observed.as_ref().filter(|_| self.deleted.is_none())?;
+        let run = self.run.as_ref().map(|(_, run, _)| run);
+        Some(view(observed, run, self.told.activity, self.closing_since.is_some()))
+    }
+
     fn end_run(&mut self) {
         if let Some((_, _, token)) = self.run.take() {
             token.cancel();
