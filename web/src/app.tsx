@@ -1,0 +1,77 @@
+import { Route, Router } from "@solidjs/router";
+import { createEffect, createResource, createSignal, ErrorBoundary, type JSX, on } from "solid-js";
+import { api, type State } from "./api/client";
+import { createSessions } from "./api/sessions";
+import css from "./app.module.css";
+import { SiteContext } from "./context";
+import { I18nProvider, useI18n } from "./i18n";
+import { nameOf } from "./lib/names";
+import { Header } from "./parts/Header";
+import { KeysDialog } from "./parts/KeysDialog";
+import { LinkBar } from "./parts/LinkBar";
+import { Home } from "./screens/Home";
+import { Missing } from "./screens/Missing";
+import { SessionScreen } from "./screens/SessionScreen";
+
+export function App() {
+  return (
+    <I18nProvider>
+      <Router root={Frame}>
+        <Route path="/" component={Home} />
+        <Route path="/session/:hash" component={SessionScreen} />
+        <Route path="*" component={() => <Missing />} />
+      </Router>
+    </I18nProvider>
+  );
+}
+
+function Frame(props: { children?: JSX.Element }) {
+  const i18n = useI18n();
+  const sessions = createSessions();
+  const [config] = createResource(() => api.config().catch(() => undefined));
+  const [said, announce] = createSignal("");
+  announceStates(sessions, announce);
+  return (
+    <SiteContext.Provider value={{ sessions, config, announce }}>
+      <a class={css.skip} href="#main">
+        {i18n.t("app.skip")}
+      </a>
+      <LinkBar link={sessions.link()} />
+      <Header />
+      <main id="main" class={css.main} tabindex="-1">
+        <ErrorBoundary
+          fallback={(error) => <Missing text={i18n.t("error.unknown", { message: String(error) })} />}
+        >
+          {props.children}
+        </ErrorBoundary>
+      </main>
+      <KeysDialog />
+      <p class="visually-hidden" role="status" aria-live="polite">
+        {said()}
+      </p>
+    </SiteContext.Provider>
+  );
+}
+
+/** Each change of a session's state is said once. */
+function announceStates(sessions: ReturnType<typeof createSessions>, announce: (text: string) => void) {
+  const i18n = useI18n();
+  let known = new Map<string, State>();
+  createEffect(
+    on(
+      () => sessions.list.sessions.map((session) => [session.hash, session.state] as const),
+      (now) => {
+        for (const [hash, state] of now) {
+          const before = known.get(hash);
+          const session = sessions.session(hash);
+          if (session && before !== undefined && before !== state) {
+            announce(
+              i18n.t("state.changed", { name: nameOf(i18n, session), state: i18n.t(`state.${state}`) }),
+            );
+          }
+        }
+        known = new Map(now);
+      },
+    ),
+  );
+}

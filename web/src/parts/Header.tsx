@@ -1,0 +1,65 @@
+import { A } from "@solidjs/router";
+import Languages from "lucide-solid/icons/languages";
+import Monitor from "lucide-solid/icons/monitor";
+import Moon from "lucide-solid/icons/moon";
+import Sun from "lucide-solid/icons/sun";
+import { createSignal, Show } from "solid-js";
+import { Dynamic } from "solid-js/web";
+import { useSite } from "../context";
+import { useI18n } from "../i18n";
+import controls from "../styles/controls.module.css";
+import css from "./Header.module.css";
+
+type Theme = "system" | "dark" | "light";
+const NEXT: Record<Theme, Theme> = { system: "dark", dark: "light", light: "system" };
+const ICON = { system: Monitor, dark: Moon, light: Sun };
+
+export function Header() {
+  const i18n = useI18n();
+  const { sessions } = useSite();
+  const [theme, setTheme] = createSignal<Theme>(
+    (document.documentElement.dataset.theme as Theme) ?? "system",
+  );
+  const turn = () => {
+    const next = NEXT[theme()];
+    setTheme(next);
+    localStorage.setItem("theme", next);
+    if (next === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = next;
+  };
+  const other = () => (i18n.language() === "en" ? "de" : "en");
+  return (
+    <header class={css.header}>
+      <A class={css.brand} href="/" aria-label={`${i18n.t("app.name")}: ${i18n.t("app.home")}`}>
+        <img src="/icon.svg" alt="" width="20" height="20" />
+        {i18n.t("app.name")}
+      </A>
+      <div class={css.tools}>
+        <Show when={sessions.list.email}>
+          <span class={css.email} title={i18n.t("app.signedInAs", { email: sessions.list.email })}>
+            {sessions.list.email}
+          </span>
+        </Show>
+        <button
+          type="button"
+          class={`${controls.button} ${controls.quiet}`}
+          lang={other()}
+          aria-label={other() === "de" ? "Deutsch" : "English"}
+          onClick={() => i18n.choose(other())}
+        >
+          <Languages size={16} aria-hidden="true" />
+          {other().toUpperCase()}
+        </button>
+        <button
+          type="button"
+          class={`${controls.button} ${controls.quiet} ${controls.icon}`}
+          aria-label={`${i18n.t("app.theme")}: ${i18n.t(`theme.${theme()}`)}`}
+          title={`${i18n.t("app.theme")}: ${i18n.t(`theme.${theme()}`)}`}
+          onClick={turn}
+        >
+          <Dynamic component={ICON[theme()]} size={16} aria-hidden="true" />
+        </button>
+      </div>
+    </header>
+  );
+}

@@ -1,0 +1,57 @@
+import { DropdownMenu } from "@kobalte/core/dropdown-menu";
+import Ellipsis from "lucide-solid/icons/ellipsis";
+import { createSignal, Show } from "solid-js";
+import type { Session } from "../api/client";
+import { useSite } from "../context";
+import { useI18n } from "../i18n";
+import { hrefOf } from "../lib/names";
+import controls from "../styles/controls.module.css";
+import { DeleteDialog } from "./DeleteDialog";
+import { LogsDialog } from "./LogsDialog";
+import css from "./RowMenu.module.css";
+
+/** Open from the start: it is made by the press that asks for it. */
+export function RowMenu(props: { session: Session; name: string }) {
+  const i18n = useI18n();
+  const { announce } = useSite();
+  const [dialog, setDialog] = createSignal<"logs" | "delete">();
+  const copy = async () => {
+    await navigator.clipboard.writeText(new URL(hrefOf(props.session), location.href).href);
+    announce(i18n.t("action.copied"));
+  };
+  return (
+    <>
+      <DropdownMenu defaultOpen placement="bottom-end" gutter={4}>
+        <DropdownMenu.Trigger
+          class={`${controls.button} ${controls.quiet} ${controls.icon}`}
+          aria-label={i18n.t("row.more", { name: props.name })}
+        >
+          <Ellipsis size={16} aria-hidden="true" />
+        </DropdownMenu.Trigger>
+        <DropdownMenu.Portal>
+          <DropdownMenu.Content class={css.menu} aria-label={i18n.t("row.more", { name: props.name })}>
+            <DropdownMenu.Item class={css.item} onSelect={() => location.assign(hrefOf(props.session))}>
+              {i18n.t("action.open")}
+            </DropdownMenu.Item>
+            <DropdownMenu.Item class={css.item} onSelect={() => void copy()}>
+              {i18n.t("action.copyLink")}
+            </DropdownMenu.Item>
+            <DropdownMenu.Item class={css.item} onSelect={() => setDialog("logs")}>
+              {i18n.t("action.logs")}
+            </DropdownMenu.Item>
+            <DropdownMenu.Separator class={css.line} />
+            <DropdownMenu.Item class={`${css.item} ${css.danger}`} onSelect={() => setDialog("delete")}>
+              {i18n.t("action.delete")}
+            </DropdownMenu.Item>
+          </DropdownMenu.Content>
+        </DropdownMenu.Portal>
+      </DropdownMenu>
+      <Show when={dialog() === "logs"}>
+        <LogsDialog hash={props.session.hash} name={props.name} onClose={() => setDialog(undefined)} />
+      </Show>
+      <Show when={dialog() === "delete"}>
+        <DeleteDialog session={props.session} name={props.name} onClose={() => setDialog(undefined)} />
+      </Show>
+    </>
+  );
+}

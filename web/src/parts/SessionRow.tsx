@@ -1,0 +1,133 @@
+import Ellipsis from "lucide-solid/icons/ellipsis";
+import Play from "lucide-solid/icons/play";
+import Square from "lucide-solid/icons/square";
+import { createSignal, lazy, Show, Suspense } from "solid-js";
+import { api, type Session } from "../api/client";
+import { useSite } from "../context";
+import { useI18n } from "../i18n";
+import { sentence } from "../lib/errors";
+import { hrefOf, nameOf } from "../lib/names";
+import { relative } from "../lib/time";
+import controls from "../styles/controls.module.css";
+import css from "./SessionRow.module.css";
+
+// What is behind a press of a button is not part of the first load.
+const RowMenu = lazy(() => import("./RowMenu").then((module) => ({ default: module.RowMenu })));
+
+export function SessionRow(props: { session: Session; now: number }) {
+  const i18n = useI18n();
+  const { sessions } = useSite();
+  const [busy, setBusy] = createSignal(false);
+  const [failure, setFailure] = createSignal("");
+  const [menu, setMenu] = createSignal(false);
+  const name = () => nameOf(i18n, props.session);
+  const said = () => props.session.title ?? props.session.description;
+
+  const act = async (what: (hash: string) => Promise<unknown>) => {
+    setBusy(true);
+    setFailure("");
+    try {
+      await what(props.session.hash);
+      if (sessions.link() !== "live") await sessions.refresh();
+    } catch (error) {
+      setFailure(sentence(i18n, error));
+    } finally {
+      setBusy(false);
+    }
+  };
+
+  const facts = () => {
+    const session = props.session;
+    const facts = [
+      i18n.t("row.active", { ago: relative(i18n.language(), Date.parse(session.lastActivity), props.now) }),
+    ];
+    if (session.state === "running") {
+      if (session.busy) facts.push(i18n.t("row.busy"));
+      // 0: it is never stopped for being idle.
+      else if (session.idleTimeoutMinutes > 0) {
+        const stops = Date.parse(session.lastActivity) + session.idleTimeoutMinutes * 60_000;
+        facts.push(
+          i18n.t("row.stopsIn", { in: relative(i18n.language(), Math.max(stops, props.now), props.now) }),
+        );
+      }
+    }
+    return facts.join(" · ");
+  };
+
+  return (
+    <li class={css.row}>
+      <span class={controls.dot} data-state={props.session.state} aria-hidden="true" />
+      <div class={css.text}>
+        <a
+          class={css.link}
+          href={hrefOf(props.session)}
+          rel={props.session.url ? "external" : undefined}
+          data-row
+        >
+          <span class={css.name}>{name()}</span>
+          <Show when={props.session.branch}>
+            <span class={css.branch}>{props.session.branch}</span>
+          </Show>
+        </a>
+        <Show when={said()}>
+          <p class={css.title}>{said()}</p>
+        </Show>
+        <p class={css.meta}>
+          <span class={css.state} data-state={props.session.state}>
+            {i18n.t(`state.${props.session.state}`)}
+          </span>{" "}
+          · {facts()}
+        </p>
+        <Show when={failure()}>
+          <p class={controls.error} role="alert">
+            {failure()}
+          </p>
+        </Show>
+      </div>
+      <div class={css.actions}>
+        <Show when={props.session.state === "running" || props.session.state === "creating"}>
+          <button
+            type="button"
+            class={`${controls.button} ${controls.quiet}`}
+            disabled={busy()}
+            aria-label={`${i18n.t("action.stop")}: ${name()}`}
+            onClick={() => void act(api.stop)}
+          >
+            <Square size={14} aria-hidden="true" />
+            {i18n.t("action.stop")}
+          </button>
+        </Show>
+        <Show when={props.session.state === "stopped" || props.session.state === "failed"}>
+          <button
+            type="button"
+            class={`${controls.button} ${controls.quiet}`}
+            disabled={busy()}
+            aria-label={`${i18n.t(props.session.state === "failed" ? "action.retry" : "action.resume")}: ${name()}`}
+            onClick={() => void act(api.resume)}
+          >
+            <Play size={14} aria-hidden="true" />
+            {i18n.t(props.session.state === "failed" ? "action.retry" : "action.resume")}
+          </button>
+        </Show>
+        <Suspense fallback={<span class={controls.spinner} />}>
+          <Show
+            when={menu()}
+            fallback={
+              <button
+                type="button"
+                class={`${controls.button} ${controls.quiet} ${controls.icon}`}
+                aria-haspopup="menu"
+                aria-label={i18n.t("row.more", { name: name() })}
+                onClick={() => setMenu(true)}
+              >
+                <Ellipsis size={16} aria-hidden="true" />
+              </button>
+            }
+          >
+            <RowMenu session={props.session} name={name()} />
+          </Show>
+        </Suspense>
+      </div>
+    </li>
+  );
+}

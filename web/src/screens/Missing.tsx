@@ -1,0 +1,21 @@
+import { A } from "@solidjs/router";
+import { useI18n } from "../i18n";
+import { Title } from "../parts/Title";
+import controls from "../styles/controls.module.css";
+import css from "./Session.module.css";
+
+/** One sentence and a way home. */
+export function Missing(props: { text?: string }) {
+  const i18n = useI18n();
+  return (
+    <div class={css.screen}>
+      <Title text={i18n.t("missing.title")} />
+      <h1 class={css.title}>{props.text ?? i18n.t("missing.title")}</h1>
+      <div>
+        <A class={controls.button} href="/">
+          {i18n.t("missing.home")}
+        </A>
+      </div>
+    </div>
+  );
+}

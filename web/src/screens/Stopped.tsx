@@ -1,0 +1,54 @@
+import Play from "lucide-solid/icons/play";
+import Trash from "lucide-solid/icons/trash";
+import { createEffect, Show } from "solid-js";
+import type { Session } from "../api/client";
+import { useI18n } from "../i18n";
+import { reasonOf } from "../lib/names";
+import { moment } from "../lib/time";
+import controls from "../styles/controls.module.css";
+import css from "./Session.module.css";
+import type { Acts } from "./SessionScreen";
+
+export function Stopped(props: { session: Session; acts: Acts }) {
+  const i18n = useI18n();
+  let resume: HTMLButtonElement | undefined;
+  const stopping = () => props.session.state === "stopping";
+  createEffect(() => {
+    if (!stopping()) resume?.focus();
+  });
+  return (
+    <>
+      <section class={`${controls.panel} ${css.card}`} aria-labelledby="stopped-title">
+        <h2 id="stopped-title">{i18n.t(stopping() ? "stopping.title" : "stopped.title")}</h2>
+        <Show when={!stopping()}>
+          <p class={css.sentence}>
+            {reasonOf(i18n, props.session).what}{" "}
+            {i18n.t("stopped.since", { when: moment(i18n.language(), Date.parse(props.session.stateSince)) })}
+          </p>
+        </Show>
+        <p>{i18n.t("stopped.kept")}</p>
+      </section>
+      <div class={css.actions}>
+        <button
+          ref={resume}
+          type="button"
+          class={`${controls.button} ${controls.primary}`}
+          disabled={props.acts.busy || stopping()}
+          onClick={props.acts.resume}
+        >
+          <Play size={14} aria-hidden="true" />
+          {i18n.t("action.resume")}
+        </button>
+        <button
+          type="button"
+          class={controls.button}
+          disabled={props.acts.busy || stopping()}
+          onClick={props.acts.remove}
+        >
+          <Trash size={14} aria-hidden="true" />
+          {i18n.t("action.delete")}
+        </button>
+      </div>
+    </>
+  );
+}

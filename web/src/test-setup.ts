@@ -1,0 +1,2 @@
+// happy-dom has no such thing; the page asks whether there is a mouse.
+globalThis.matchMedia ??= ((query: string) => ({ matches: false, media: query })) as never;
