@@ -46,7 +46,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       const form = site.composer(page);
       await form.repository.fill("not an address");
       await form.start.click();
-      await page.getByText(/address/i).first().waitFor();
+      await page.getByText("That is no repository address").waitFor();
       assert.equal(await form.repository.getAttribute("aria-invalid"), "true");
       assert.equal((await site.api(router, "GET", "/sessions")).json.sessions.length, 0);
     });
@@ -118,7 +118,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       const list = await browser.page();
       await site.home(list, router);
       await site.row(list, hash).hover();
-      await site.row(list, hash).getByRole("button", { name: /^stop/i }).click();
+      await site.row(list, hash).getByRole("button", { name: "Stop", exact: true }).click();
       await site.row(list, hash).getByText(/^stopped/i).first().waitFor();
       await eventually("the process has gone", () => opencodesOf(router.pid).length === 0);
       assert.equal((await site.session(router, hash)).state, "stopped");
@@ -138,12 +138,12 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       page = await browser.page();
       await page.goto(`http://${host}/`);
       await page.waitForURL(`${router.url}/session/${hash}`);
-      await page.getByRole("button", { name: /^resume/i }).waitFor();
+      await page.getByRole("button", { name: "Resume" }).waitFor();
       await inspect(page, "stopped");
     });
 
     await step("resumed, the conversation and the uncommitted file are still there", async () => {
-      await page.getByRole("button", { name: /^resume/i }).click();
+      await page.getByRole("button", { name: "Resume" }).click();
       await opencode.arrives(page, host);
       await opencode.answers(page, "one two three four");
       assert.deepEqual(await opencode.asked(page), ["count to four"]);
@@ -153,24 +153,18 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
 
     await step("deleting says what is lost, and Cancel has the focus", async () => {
       await site.home(page, router);
-      await site.row(page, hash).hover();
-      await site.row(page, hash).getByRole("button", { name: /more|menu|actions/i }).click();
-      await page.getByRole("menuitem", { name: /^delete/i }).click();
-      const dialog = page.getByRole("alertdialog").or(page.getByRole("dialog"));
-      await dialog.getByText(/1 (uncommitted|file|change)/i).first().waitFor();
-      assert.match(await page.evaluate(() => document.activeElement?.textContent ?? ""), /cancel/i);
+      const dialog = await site.askToDelete(page, hash);
+      await dialog.getByText("1 file is changed and not committed.").waitFor();
+      assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
       await inspect(page, "delete-dialog");
-      await dialog.getByRole("button", { name: /cancel/i }).click();
+      await dialog.getByRole("button", { name: "Cancel" }).click();
       await dialog.waitFor({ state: "hidden" });
       assert.equal((await site.session(router, hash)).state, "running");
     });
 
     await step("deleted, its folder and its process are gone", async () => {
-      await site.row(page, hash).hover();
-      await site.row(page, hash).getByRole("button", { name: /more|menu|actions/i }).click();
-      await page.getByRole("menuitem", { name: /^delete/i }).click();
-      const dialog = page.getByRole("alertdialog").or(page.getByRole("dialog"));
-      await dialog.getByRole("button", { name: /^delete/i }).click();
+      const dialog = await site.askToDelete(page, hash);
+      await dialog.getByRole("button", { name: "Delete" }).click();
       await site.row(page, hash).waitFor({ state: "detached" });
       await eventually("process and folder are gone", () => opencodesOf(router.pid).length === 0 && tracesOf(hash, router.stateDir).length === 0);
       assert.equal((await site.api(router, "GET", `/sessions/${hash}`)).status, 404);
@@ -179,7 +173,8 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
 
     await step("its old address says that there is no such session", async () => {
       await page.goto(`${router.url}/session/${hash}`);
-      await page.getByRole("link", { name: /home|sessions/i }).first().waitFor();
+      await page.getByText("There is no such session").waitFor();
+      await site.wayHome(page).waitFor();
       await inspect(page, "session-not-found");
       assertQuiet(page);
     });

@@ -14,7 +14,7 @@ after(() => world?.end());
 test("a page that is not there says so and shows the way home", async () => {
   const page = await world.browser.page();
   await page.goto(`${world.router.url}/no/such/page`);
-  const home = page.getByRole("link", { name: /home|sessions/i }).first();
+  const home = site.wayHome(page);
   await home.waitFor();
   await inspect(page, "not-found");
   await home.click();
@@ -32,7 +32,7 @@ test("while the router is away a bar says so, and it goes by itself", { timeout:
   await site.home(page, world.router);
   const { port } = world.router;
   await world.router.stop();
-  const bar = page.getByText(/(connection|not reachable|unreachable|offline|reconnect)/i).first();
+  const bar = page.getByText("The router does not answer");
   await bar.waitFor();
   await inspect(page, "offline");
   await world.restartRouter({ PORT: String(port) });
