@@ -33,7 +33,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
 
   try {
     router = world.router;
-    git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 2_500_000 });
+    git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 6_000_000 });
     page = await browser.page();
 
     await step("the home screen says that there is nothing yet, and what to do", async () => {
