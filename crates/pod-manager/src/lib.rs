@@ -9,6 +9,8 @@ pub mod backend;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
+#[cfg(all(feature = "local", unix))]
+pub mod local;
 pub mod manager;
 #[cfg(feature = "test-util")]
 pub mod memory;
@@ -19,6 +21,8 @@ pub use backend::{BackendError, Observation, SessionBackend, UnsavedWork};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+#[cfg(all(feature = "local", unix))]
+pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{
     Changes, Created, Limit, Manager, ManagerError, NewSession, NoRoute, Settings, Status, View,
 };

@@ -4,6 +4,7 @@ mod contract;
 mod greeting;
 mod house;
 mod idle;
+mod local;
 mod races;
 mod real_opencode;
 mod verbs;

@@ -1,0 +1,87 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+use session_key::SessionHash;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::{backend::Observation, model::Observed};
+
+/// How many changes a watcher may leave unread before it gets a new snapshot instead.
+pub const UNREAD_CHANGES: usize = 256;
+
+/// What is seen of the sessions, and who watches.
+pub(super) struct Board {
+    seen: Mutex<BTreeMap<SessionHash, Arc<Observed>>>,
+    news: broadcast::Sender<Observation>,
+    ended: CancellationToken,
+}
+
+impl Board {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            seen: Mutex::default(),
+            news: broadcast::Sender::new(UNREAD_CHANGES),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    pub(super) fn get(&self, hash: SessionHash) -> Option<Arc<Observed>> {
+        self.seen.lock().get(&hash).cloned()
+    }
+
+    /// Tells of a session that is new or has changed.
+    pub(super) fn show(&self, observed: &Observed) {
+        let observed = Arc::new(observed.clone());
+        let mut seen = self.seen.lock();
+        seen.insert(observed.session.hash, observed.clone());
+        // Sent under the lock, so that watchers are told in the order of the changes. No receiver is no
+        // error: nobody watches.
+        let _ = self.news.send(Observation::Applied(observed));
+    }
+
+    /// Tells that a session is gone.
+    pub(super) fn remove(&self, hash: SessionHash) {
+        let mut seen = self.seen.lock();
+        if seen.remove(&hash).is_some() {
+            let _ = self.news.send(Observation::Removed(hash));
+        }
+    }
+
+    /// Ends every watcher's stream.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    pub(super) fn watch(self: &Arc<Self>) -> BoxStream<'static, Observation> {
+        let (board, ended) = (Arc::downgrade(self), self.ended.clone());
+        stream::unfold(None, move |news| next(board.clone(), news))
+            .take_until(ended.cancelled_owned())
+            .boxed()
+    }
+}
+
+/// The next thing to tell a watcher: a snapshot at first and after it fell behind, else the next change.
+/// Subscribing and copying happen under one lock, so that nothing falls between the two.
+async fn next(
+    board: Weak<Board>,
+    news: Option<broadcast::Receiver<Observation>>,
+) -> Option<(Observation, Option<broadcast::Receiver<Observation>>)> {
+    if let Some(mut news) = news {
+        match news.recv().await {
+            Ok(change) => return Some((change, Some(news))),
+            Err(broadcast::error::RecvError::Closed) => return None,
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+        }
+    }
+    let board = board.upgrade()?;
+    let seen = board.seen.lock();
+    let news = board.news.subscribe();
+    let all = seen.values().cloned().collect();
+    Some((Observation::Snapshot(all), Some(news)))
+}

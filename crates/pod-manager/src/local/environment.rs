@@ -1,0 +1,221 @@
+//! Which variables a session's processes get.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+use super::{settings::LocalSettings, table::MARKER};
+
+/// Variables that are the router's own business: its configuration, its secrets, and what tells git of the
+/// repository that the router itself was started in.
+const NEVER: &[&str] = &[
+    "ADMIN_SECRET",
+    "ALLOWED_GIT_HOSTS",
+    "API_KEY_SECRET_NAME",
+    "ATTACH_PORT",
+    "ATTACH_ROUTE_PREFIX",
+    "BACKEND",
+    "CHROMIUM_IMAGE",
+    "CONFIG_FILE",
+    "CONFIG_MAP_NAME",
+    "DEBUG_HEADERS",
+    "DEFAULT_GIT_REPO",
+    "DEV_EMAIL",
+    "DRAIN_TIMEOUT_SECONDS",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+    "HEALTH_PORT",
+    "IDENTITY",
+    "IDLE_TIMEOUT_MINUTES",
+    "IMAGE_PULL_SECRET_NAME",
+    "LISTEN_ADDRESS",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+    "MAX_RUNNING_SESSIONS_PER_USER",
+    "MAX_SESSIONS_PER_USER",
+    "OPENCODE_BIN",
+    "OPENCODE_IMAGE",
+    "OPENCODE_NAMESPACE",
+    "OPENCODE_SERVER_PASSWORD",
+    "OPENCODE_SERVER_USERNAME",
+    "PORT",
+    "ROUTER_DOMAIN",
+    "ROUTER_PROTO",
+    "ROUTE_SUFFIX",
+    "STATE_DIR",
+    "STORAGE_CLASS",
+    "STORAGE_SIZE",
+    "TRUSTED_PROXIES",
+    "TRUSTED_PROXY_SECRET",
+    "USER_NAMESPACES",
+];
+
+/// What a session gets of the router's variables where the machine is not the user's own.
+const HARMLESS: &[&str] = &[
+    "ALL_PROXY",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "LANG",
+    "LANGUAGE",
+    "NODE_EXTRA_CA_CERTS",
+    "NO_PROXY",
+    "OPENCODE_CONFIG",
+    "OPENCODE_CONFIG_CONTENT",
+    "OPENCODE_CONFIG_DIR",
+    "PATH",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// The variables of every process of a session whose folder is `dir`.
+pub(super) fn of_session(settings: &LocalSettings, dir: &Path, marker: &str) -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<_> = settings
+        .environment
+        .iter()
+        .filter(|(name, _)| !is_the_routers(name) && (settings.own_machine || is_harmless(name)))
+        .chain(&settings.variables)
+        .cloned()
+        .collect();
+    let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
+    for (name, folder) in
+        [("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache")]
+    {
+        set(name, dir.join(folder).into());
+    }
+    if !settings.own_machine {
+        set("HOME", dir.join("home").into());
+        set("XDG_CONFIG_HOME", dir.join("home/.config").into());
+    }
+    set(MARKER, marker.into());
+    variables
+}
+
+/// Where the user keeps opencode's data (and so the keys of their providers); `None` where it can't be told.
+pub(super) fn opencode_data_of_user(settings: &LocalSettings) -> Option<PathBuf> {
+    let value = |name: &str| {
+        let (_, value) = settings.environment.iter().rev().find(|(known, _)| known == name)?;
+        // The XDG rules: what is no absolute path counts as not set.
+        Some(PathBuf::from(value)).filter(|path| path.is_absolute())
+    };
+    let data = value("XDG_DATA_HOME").or_else(|| Some(value("HOME")?.join(".local/share")))?;
+    Some(data.join("opencode"))
+}
+
+fn is_the_routers(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| NEVER.contains(&name) || name.starts_with("OPENCODE_ROUTER_"))
+}
+
+fn is_harmless(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        HARMLESS.contains(&name) || name.starts_with("LC_") || name.starts_with("OPENCODE_DISABLE_")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(own_machine: bool) -> LocalSettings {
+        let mut settings = LocalSettings::new("/state", "opencode");
+        settings.own_machine = own_machine;
+        settings.environment = [
+            ("PATH", "/bin"),
+            ("HOME", "/home/alice"),
+            ("ANTHROPIC_API_KEY", "key"),
+            ("SSH_AUTH_SOCK", "/run/agent"),
+            ("PORT", "3000"),
+            ("ADMIN_SECRET", "secret"),
+            ("OPENCODE_ROUTER_COOKIE_KEY", "secret"),
+            ("OPENCODE_SERVER_PASSWORD", "secret"),
+            ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
+            ("GIT_DIR", "/elsewhere/.git"),
+            ("LC_CTYPE", "C.UTF-8"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec();
+        settings.variables = vec![("TEAM_KEY".into(), "team".into())];
+        settings
+    }
+
+    fn names(own_machine: bool) -> Vec<String> {
+        let mut names: Vec<_> = of_session(&settings(own_machine), Path::new("/state/s"), "id/hash")
+            .into_iter()
+            .map(|(name, _)| name.into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn on_their_own_machine_a_user_finds_their_own_variables_but_not_the_routers() {
+        assert_eq!(
+            names(true),
+            [
+                "ANTHROPIC_API_KEY",
+                "HOME",
+                "LC_CTYPE",
+                "OPENCODE_DISABLE_MODELS_FETCH",
+                "OPENCODE_ROUTER_SESSION",
+                "PATH",
+                "SSH_AUTH_SOCK",
+                "TEAM_KEY",
+                "XDG_CACHE_HOME",
+                "XDG_DATA_HOME",
+                "XDG_STATE_HOME",
+            ]
+        );
+    }
+
+    #[test]
+    fn elsewhere_only_what_is_on_the_list_goes_in_and_home_is_the_sessions() {
+        assert_eq!(
+            names(false),
+            [
+                "HOME",
+                "LC_CTYPE",
+                "OPENCODE_DISABLE_MODELS_FETCH",
+                "OPENCODE_ROUTER_SESSION",
+                "PATH",
+                "TEAM_KEY",
+                "XDG_CACHE_HOME",
+                "XDG_CONFIG_HOME",
+                "XDG_DATA_HOME",
+                "XDG_STATE_HOME",
+            ]
+        );
+        let home = of_session(&settings(false), Path::new("/state/s"), "id/hash")
+            .into_iter()
+            .rfind(|(name, _)| name == "HOME");
+        assert_eq!(home.unwrap().1, "/state/s/home");
+    }
+
+    #[test]
+    fn the_users_keys_are_looked_for_where_opencode_keeps_them() {
+        let mut settings = settings(true);
+        let data = |settings: &LocalSettings| opencode_data_of_user(settings);
+        assert_eq!(data(&settings), Some("/home/alice/.local/share/opencode".into()));
+        settings.environment.push(("XDG_DATA_HOME".into(), "/data".into()));
+        assert_eq!(data(&settings), Some("/data/opencode".into()));
+        settings.environment.clear();
+        assert_eq!(data(&settings), None);
+    }
+}

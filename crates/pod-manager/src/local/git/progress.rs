@@ -1,0 +1,97 @@
+use super::super::run::Step;
+
+/// What git's progress lines are about, in the order in which they come, how it is told, and which part of
+/// the whole (in percent) it is.
+const PARTS: &[(&str, &str, u8, u8)] = &[
+    ("remote: Enumerating objects", "The remote counts what there is", 0, 0),
+    ("remote: Counting objects", "The remote counts what there is", 0, 0),
+    ("remote: Compressing objects", "The remote packs what there is", 0, 0),
+    ("Receiving objects", "Receiving the repository", 0, 85),
+    ("Resolving deltas", "Unpacking the repository", 85, 95),
+    ("Updating files", "Writing the files", 95, 100),
+    ("Checking out files", "Writing the files", 95, 100),
+];
+
+/// Understands a line of `git --progress`, such as
+/// `Receiving objects:  45% (450/1000), 1.20 MiB | 1.10 MiB/s`; `None` for every other line.
+pub(super) fn parse(line: &str) -> Option<Step> {
+    let (what, rest) = line.split_once(':').and_then(|(head, rest)| match head {
+        "remote" => rest.split_once(':').map(|(tail, rest)| (format!("remote:{tail}"), rest)),
+        _ => Some((head.to_owned(), rest)),
+    })?;
+    let (_, message, from, to) = PARTS.iter().find(|(known, ..)| *known == what)?;
+    let rest = rest.trim();
+    let percent = rest.split_once('%').and_then(|(percent, _)| percent.trim().parse::<u8>().ok());
+    let of_whole = percent.map(|percent| {
+        let share = u16::from(to - from) * u16::from(percent.min(100)) / 100;
+        from + u8::try_from(share).unwrap_or(0)
+    });
+    Some(Step {
+        message: (*message).into(),
+        percent: of_whole.filter(|_| to > from),
+        bytes: match what.as_str() {
+            "Receiving objects" => bytes(rest),
+            _ => None,
+        },
+    })
+}
+
+/// The amount in `45% (450/1000), 1.20 MiB | 1.10 MiB/s`.
+fn bytes(rest: &str) -> Option<u64> {
+    let (_, amount) = rest.split_once("), ")?;
+    let mut words = amount.split([' ', ',', '|']).filter(|word| !word.is_empty());
+    let number: f64 = words.next()?.parse().ok()?;
+    let unit = match words.next()? {
+        "bytes" | "byte" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    // git's own rounding is coarser than this.
+    Some((number * unit).max(0.0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_clone_are_understood() {
+        #[track_caller]
+        fn check(line: &str, expected: Option<(&str, Option<u8>, Option<u64>)>) {
+            let step = parse(line);
+            let seen = step.as_ref().map(|step| (&*step.message, step.percent, step.bytes));
+            assert_eq!(seen, expected, "{line}");
+        }
+        check("Cloning into 'repo.partial'...", None);
+        check("fatal: repository 'x' not found", None);
+        check("remote: Repository not found.", None);
+        check(
+            "remote: Enumerating objects: 12, done.",
+            Some(("The remote counts what there is", None, None)),
+        );
+        check(
+            "remote: Compressing objects:  50% (5/10)",
+            Some(("The remote packs what there is", None, None)),
+        );
+        check("Receiving objects:   0% (0/10)", Some(("Receiving the repository", Some(0), None)));
+        check(
+            "Receiving objects:  50% (5/10), 1.50 KiB | 700.00 KiB/s",
+            Some(("Receiving the repository", Some(42), Some(1536))),
+        );
+        check(
+            "Receiving objects: 100% (9/9), 612 bytes | 612.00 KiB/s, done.",
+            Some(("Receiving the repository", Some(85), Some(612))),
+        );
+        check(
+            "Receiving objects:  99% (9/9), 2.00 GiB | 1.00 MiB/s",
+            Some(("Receiving the repository", Some(84), Some(2 << 30))),
+        );
+        check("Resolving deltas: 100% (3/3), done.", Some(("Unpacking the repository", Some(95), None)));
+        check("Updating files: 100% (3/3)", Some(("Writing the files", Some(100), None)));
+        check("Receiving objects: 900% (x", Some(("Receiving the repository", None, None)));
+        check("", None);
+        check(":::", None);
+    }
+}

@@ -1,0 +1,81 @@
+//! What watchers are told of a session, and how it changes.
+
+use std::time::SystemTime;
+
+use super::{
+    record::{Kept, Record},
+    run::Step,
+};
+use crate::model::{Endpoint, Observed, Phase, Stage, StageRecord, StopReason};
+
+/// The stages of a start here.
+const STAGES: [Stage; 2] = [Stage::Cloning, Stage::Starting];
+
+/// A session as its record tells of it, without a process.
+pub(super) fn of(record: &Record) -> Observed {
+    Observed {
+        session: record.session.clone(),
+        phase: match &record.kept {
+            // It is about to be begun.
+            Kept::Running => Phase::Stopped(StopReason::NeverStarted),
+            Kept::Stopped(why) => Phase::Stopped(*why),
+            Kept::Failed(failure) => Phase::Failed(failure.clone()),
+        },
+        since: record.since,
+        stages: Vec::new(),
+        last_activity: record.last_activity,
+        greeted: record.greeted,
+    }
+}
+
+pub(super) fn phase(seen: &mut Observed, phase: Phase, now: SystemTime) {
+    // A failure ends the stage that it happened in, and so does everything else that is no start.
+    end_stage(seen, now);
+    (seen.phase, seen.since) = (phase, now);
+}
+
+/// A start begins: all its stages are to come.
+pub(super) fn begin(seen: &mut Observed, now: SystemTime) {
+    let to_come =
+        |stage| StageRecord { stage, started: None, ended: None, message: None, percent: None, bytes: None };
+    seen.stages = STAGES.map(to_come).to_vec();
+    (seen.phase, seen.since) = (Phase::Starting, now);
+}
+
+/// A stage begins, perhaps not for the first time.
+pub(super) fn enter(seen: &mut Observed, stage: Stage, now: SystemTime) {
+    end_stage(seen, now);
+    if let Some(record) = seen.stages.iter_mut().find(|record| record.stage == stage) {
+        *record =
+            StageRecord { stage, started: Some(now), ended: None, message: None, percent: None, bytes: None };
+    }
+}
+
+/// How far the present stage is; it never goes back.
+pub(super) fn step(seen: &mut Observed, step: &Step) {
+    if let Some(record) = current(seen) {
+        record.message = Some(step.message.to_string());
+        record.percent = record.percent.max(step.percent);
+        record.bytes = record.bytes.max(step.bytes);
+    }
+}
+
+pub(super) fn message(seen: &mut Observed, message: &str) {
+    if let Some(record) = current(seen) {
+        record.message = Some(message.to_owned());
+    }
+}
+
+pub(super) fn ready(seen: &mut Observed, endpoint: Endpoint, now: SystemTime) {
+    phase(seen, Phase::Running(endpoint), now);
+}
+
+fn current(seen: &mut Observed) -> Option<&mut StageRecord> {
+    seen.stages.iter_mut().find(|record| record.started.is_some() && record.ended.is_none())
+}
+
+fn end_stage(seen: &mut Observed, now: SystemTime) {
+    if let Some(record) = current(seen) {
+        record.ended = Some(now);
+    }
+}

@@ -1,0 +1,177 @@
+//! One run of a session: from its folder's preparation to the end of its process.
+
+use std::{path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Shared,
+    git::{self, Git, storage_failure},
+    log::{self, Log},
+    opencode,
+    store::make_dir,
+    table::{Mark, Traits},
+};
+use crate::model::{Endpoint, Failure, Session, Stage};
+
+/// Progress is told no more often than this; a repository's is said many times a second.
+const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+/// How much of the log a failure holds.
+const TAIL_LINES: usize = 30;
+
+/// Why a run did not go on.
+#[derive(Debug)]
+pub(super) enum Interrupted {
+    /// It was to end, and has ended.
+    CalledOff,
+    /// It can't go on.
+    Failed(Failure),
+}
+
+/// What a run tells while it goes on.
+pub(super) enum Report {
+    /// This stage has begun, and those before it are over.
+    Stage(Stage),
+    /// How far the present stage is.
+    Step(Step),
+    /// A word on the present stage.
+    Message(Arc<str>),
+    /// To be written down; the run waits until it is.
+    Keep(Keep, oneshot::Sender<()>),
+    /// opencode answers there.
+    Ready(Endpoint),
+    /// opencode ended, and is started again.
+    Again(Arc<str>),
+}
+
+/// What of a run is to outlast the router.
+pub(super) enum Keep {
+    Process(Option<Mark>),
+    FirstCommit(String),
+}
+
+/// How far a stage is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) message: Arc<str>,
+    pub(super) percent: Option<u8>,
+    pub(super) bytes: Option<u64>,
+}
+
+type Told = (Instant, Arc<str>);
+
+/// Where a run tells how it goes on.
+#[derive(Clone)]
+pub(super) struct Tell {
+    reports: mpsc::Sender<Report>,
+    /// When progress was told last, and in which words.
+    last: Arc<Mutex<Option<Told>>>,
+}
+
+impl Tell {
+    pub(super) fn new(reports: mpsc::Sender<Report>) -> Self {
+        Self { reports, last: Arc::default() }
+    }
+
+    /// Tells how far the stage is, unless that was told just now: what is lost is soon out of date.
+    pub(super) fn progress(&self, step: Step) {
+        let mut last = self.last.lock();
+        let now = Instant::now();
+        let just_now = last
+            .as_ref()
+            .is_some_and(|(at, message)| *message == step.message && now.duration_since(*at) < TELL_EVERY);
+        if !just_now {
+            *last = Some((now, step.message.clone()));
+            let _ = self.reports.try_send(Report::Step(step));
+        }
+    }
+
+    pub(super) fn message(&self, message: &str) {
+        let _ = self.reports.try_send(Report::Message(message.into()));
+    }
+
+    pub(super) async fn report(&self, report: Report) {
+        let _ = self.reports.send(report).await;
+    }
+
+    /// Has something written down, and waits until it is.
+    pub(super) async fn keep(&self, what: Keep) {
+        let (done, written) = oneshot::channel();
+        self.report(Report::Keep(what, done)).await;
+        let _ = written.await;
+    }
+}
+
+/// What one run works with.
+pub(super) struct Run {
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Arc<Session>,
+    pub(super) traits: Traits,
+    pub(super) tell: Tell,
+    pub(super) calloff: CancellationToken,
+}
+
+impl Run {
+    /// Goes on until it is called off or fails; either way no process of it is left then.
+    pub(super) async fn go(self) -> Interrupted {
+        let interrupted = match self.make_folders().await {
+            Ok(log) => self.work(log).await,
+            Err(error) => Interrupted::Failed(storage_failure("the session's folders can't be made", &error)),
+        };
+        match interrupted {
+            Interrupted::Failed(mut failure) => {
+                if failure.log_tail.is_none() {
+                    failure.log_tail = self.log_tail().await;
+                }
+                Interrupted::Failed(failure)
+            }
+            called_off => called_off,
+        }
+    }
+
+    async fn work(&self, log: Log) -> Interrupted {
+        self.tell.report(Report::Stage(Stage::Cloning)).await;
+        let git = Git::new(&self.shared.settings, self.traits.clone(), self.calloff.clone())
+            .telling(log.clone(), self.tell.clone());
+        match git::prepare(git, &self.session, &self.shared.settings.limits).await {
+            Ok(prepared) => {
+                if let Some(commit) = prepared.first_commit {
+                    self.tell.keep(Keep::FirstCommit(commit)).await;
+                }
+            }
+            Err(interrupted) => return interrupted,
+        }
+        self.tell.report(Report::Stage(Stage::Starting)).await;
+        opencode::keep_running(self, &log).await
+    }
+
+    async fn make_folders(&self) -> std::io::Result<Log> {
+        let (dir, own_machine) = (self.traits.dir.clone(), self.shared.settings.own_machine);
+        let max = self.shared.settings.limits.log_bytes;
+        let made = tokio::task::spawn_blocking(move || {
+            let names: &[&str] = match own_machine {
+                true => &["data/opencode", "state", "cache"],
+                false => &["data/opencode", "state", "cache", "home"],
+            };
+            names.iter().try_for_each(|name| make_dir(&dir.join(name)))?;
+            Log::open(&dir, max)
+        });
+        made.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    }
+
+    pub(super) fn repo(&self) -> PathBuf {
+        self.traits.dir.join("repo")
+    }
+
+    /// The last lines of the log, for a failure.
+    pub(super) async fn log_tail(&self) -> Option<String> {
+        let dir = self.traits.dir.clone();
+        let tail = tokio::task::spawn_blocking(move || log::tail(&dir, TAIL_LINES)).await.ok()?.ok()?;
+        (!tail.trim().is_empty()).then_some(tail)
+    }
+}

@@ -1,0 +1,264 @@
+//! Clones, and why they fail.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use pod_manager::{
+    FailureCode, Observed, Phase, SessionBackend, Source, Stage, StopReason,
+    contract::{Eye, Harness},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::harness::{Local, PATIENCE, environment, fail, nothing_runs_in, run, script};
+
+fn cloning(seen: &Observed) -> &pod_manager::StageRecord {
+    seen.stages.iter().find(|record| record.stage == Stage::Cloning).expect("there is such a stage")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_tells_how_far_it_is() {
+    let local = Local::new();
+    let (backend, session) = (local.backend().await, local.session("origin", "main", None));
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    backend.start(&session).await.expect("start");
+    let told = |seen: &Observed| !seen.stages.is_empty() && cloning(seen).percent.is_some();
+    let seen = eye.until(session.hash, "cloning", told).await;
+    assert_eq!(cloning(&seen).message.as_deref(), Some("Receiving the repository"));
+    eye.running(session.hash).await;
+    let seen = eye.now(session.hash).expect("it runs");
+    assert!(cloning(seen).ended.is_some());
+    assert_eq!(fs::read_to_string(local.repo(session.hash).join("README.md")).expect("a file"), "hello\n");
+    let log = backend.logs(session.hash, 100).await.expect("logs");
+    assert!(log.contains("$ git clone"), "{log}");
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_of_the_users_own_machine_can_be_cloned() {
+    let local = Local::new();
+    let path = local.root().join("origin.git").display().to_string();
+    let (backend, session) = (local.backend().await, local.session_at(&path, "main", None));
+    run(&backend, &session).await;
+    assert!(local.repo(session.hash).join("README.md").exists());
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_not_there_is_told() {
+    let local = Local::new();
+    let (backend, session) = (local.backend().await, local.session("nowhere", "main", None));
+    let failure = fail(&backend, &session).await;
+    assert_eq!(failure.code, FailureCode::RepositoryNotFound);
+    assert!(failure.log_tail.expect("what git said").contains("fatal:"));
+    assert!(!local.folder(session.hash).join("repo.partial").exists(), "no half of it is left");
+    backend.shutdown().await;
+}
+
+/// A web server that answers everything with one status line; gives its address.
+async fn web_server(status: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                let _ = stream.read(&mut buffer).await;
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\
+                     Connection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    format!("http://{address}/acme/widgets.git")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_web_server_says_is_told_apart() {
+    let local = Local::new();
+    let backend = local.backend().await;
+    for (status, code) in [
+        ("404 Not Found", FailureCode::RepositoryNotFound),
+        ("401 Unauthorized", FailureCode::AuthenticationFailed),
+        ("403 Forbidden", FailureCode::AuthenticationFailed),
+        ("503 Service Unavailable", FailureCode::NetworkUnreachable),
+    ] {
+        let session = local.session_at(&web_server(status).await, "main", None);
+        let failure = fail(&backend, &session).await;
+        assert_eq!(failure.code, code, "{status}: {failure:?}");
+    }
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_that_cannot_be_reached_is_told() {
+    let local = Local::new();
+    let backend = local.backend().await;
+    // Taken and given back: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    for url in [
+        format!("http://127.0.0.1:{port}/a/b"),
+        format!("git://127.0.0.1:{port}/a/b"),
+        "http://nothing.invalid/a/b".to_owned(),
+    ] {
+        let failure = fail(&backend, &local.session_at(&url, "main", None)).await;
+        assert_eq!(failure.code, FailureCode::NetworkUnreachable, "{url}: {failure:?}");
+    }
+    backend.shutdown().await;
+}
+
+/// `git daemon`, ended with this.
+struct Daemon(Child, u16);
+
+impl Daemon {
+    fn serve(local: &Local, folder: &Path) -> Self {
+        for _ in 0..20 {
+            let port =
+                TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+            let mut child = Command::new("git")
+                .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+                .args([format!("--port={port}"), format!("--base-path={}", folder.display())])
+                .env_clear()
+                .envs(environment(&local.root().join("home")))
+                .stderr(Stdio::null())
+                .process_group(0)
+                .spawn()
+                .expect("git daemon runs");
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < Duration::from_secs(5) && child.try_wait().expect("a child").is_none() {
+                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Self(child, port);
+                }
+                std::thread::yield_now();
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("git daemon does not listen");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let group = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).expect("an id"));
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_over_the_network_works_and_says_what_is_missing() {
+    let local = Local::new();
+    let daemon = Daemon::serve(&local, &local.root());
+    let backend = local.backend().await;
+    let url = |name: &str| format!("git://127.0.0.1:{}/{name}", daemon.1);
+    let session = local.session_at(&url("origin.git"), "release", None);
+    run(&backend, &session).await;
+    assert_eq!(local.git(&local.repo(session.hash), &["branch", "--show-current"]), "release");
+    let failure = fail(&backend, &local.session_at(&url("other.git"), "main", None)).await;
+    assert_eq!(failure.code, FailureCode::RepositoryNotFound, "{failure:?}");
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_during_a_clone_is_told() {
+    let mut local = Local::new();
+    local.settings.git = script(
+        &local.root().join("git"),
+        "case \"$*\" in *clone*) echo 'error: file write error: No space left on device' >&2; exit 128;; esac",
+    );
+    let (backend, session) = (local.backend().await, local.session("origin", "main", None));
+    let failure = fail(&backend, &session).await;
+    assert_eq!(failure.code, FailureCode::DiskFull);
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_git_that_is_not_there_is_told() {
+    let mut local = Local::new();
+    local.settings.git = local.root().join("nowhere/git");
+    let (backend, session) = (local.backend().await, local.session("origin", "main", None));
+    let failure = fail(&backend, &session).await;
+    assert_eq!(failure.code, FailureCode::CloneFailed);
+    assert!(failure.advice.contains("Install git"), "{}", failure.advice);
+    backend.shutdown().await;
+}
+
+/// A git that hangs in the middle of a clone, with a child that hangs as well.
+pub(super) fn hanging_git(local: &Local) -> std::path::PathBuf {
+    let lines = "case \"$*\" in *clone*)\n\
+                 mkdir -p repo.partial/.git; echo half > repo.partial/half; echo on > hanging\n\
+                 sleep 1000 & sleep 1000;; esac\n\
+                 exec git \"$@\"";
+    script(&local.root().join("git"), lines)
+}
+
+async fn until_it_hangs(local: &Local, session: &pod_manager::Session) {
+    let hangs = tokio::time::timeout(PATIENCE, async {
+        while !local.folder(session.hash).join("hanging").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    hangs.await.expect("git begins");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_or_a_delete_ends_a_clone_with_all_its_processes() {
+    let mut local = Local::new();
+    local.settings.git = hanging_git(&local);
+    let (backend, session) = (local.backend().await, local.session("origin", "main", None));
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    backend.start(&session).await.expect("start");
+    until_it_hangs(&local, &session).await;
+    backend.stop(session.hash, StopReason::Requested).await.expect("stop");
+    let seen = eye.stopped(session.hash).await;
+    assert_eq!(seen.phase, Phase::Stopped(StopReason::Requested));
+    nothing_runs_in(&local.folder(session.hash));
+    assert!(!local.repo(session.hash).exists(), "half a clone is none");
+
+    fs::remove_file(local.folder(session.hash).join("hanging")).expect("removed");
+    backend.start(&session).await.expect("start");
+    until_it_hangs(&local, &session).await;
+    backend.delete(session.hash).await.expect("delete");
+    eye.gone(session.hash).await;
+    assert!(!local.stored(session.hash).await, "nothing is left");
+    nothing_runs_in(&local.root());
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_project_needs_no_identity_of_the_user() {
+    let local = Local::new();
+    let mut session = local.session("origin", "main", None);
+    session.source = Source::Empty;
+    let backend = local.backend().await;
+    run(&backend, &session).await;
+    let repo = local.repo(session.hash);
+    assert_eq!(local.git(&repo, &["log", "--format=%s|%ae"]), "Initial commit|alice@example.com");
+    assert_eq!(local.git(&repo, &["branch", "--show-current"]), "main");
+    assert_eq!(local.git(&repo, &["ls-tree", "HEAD"]), "", "the first commit is empty");
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_project_is_in_the_name_of_who_has_told_git_theirs() {
+    let local = Local::new();
+    let config = "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = trunk\n\
+                  [commit]\n\tgpgSign = true\n";
+    fs::write(local.root().join("home/.gitconfig"), config).expect("a file");
+    let mut session = local.session("origin", "main", None);
+    session.source = Source::Empty;
+    let backend = local.backend().await;
+    run(&backend, &session).await;
+    let repo = local.repo(session.hash);
+    assert_eq!(local.git(&repo, &["log", "--format=%an|%ae"]), "Ada|ada@example.org");
+    assert_eq!(local.git(&repo, &["branch", "--show-current"]), "trunk");
+    backend.shutdown().await;
+}

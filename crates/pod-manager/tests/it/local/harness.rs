@@ -1,0 +1,252 @@
+use std::{
+    ffi::OsString,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pod_manager::{
+    Endpoint, Failure, ManualClock, Phase, Session, SessionBackend, Source, StopReason,
+    contract::{Eye, Harness, session_of},
+    local::{LocalBackend, LocalError, LocalSettings, UNREAD_CHANGES},
+};
+use session_key::{GitRef, RepoPolicy, RepoUrl, SessionHash};
+use tempfile::TempDir;
+
+use super::stand_in;
+
+/// One state folder, a remote beside it, and settings that are quick.
+pub(crate) struct Local {
+    root: PathBuf,
+    pub(crate) settings: LocalSettings,
+    count: AtomicU64,
+    _dir: Option<TempDir>,
+}
+
+impl Local {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().canonicalize().expect("a folder");
+        std::fs::create_dir(root.join("home")).expect("a home");
+        stand_in::install(&root);
+        let local = Self { _dir: Some(dir), ..Self::at(root) };
+        local.make_remote("origin");
+        local
+    }
+
+    /// On a folder that another one has made.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        let mut settings = LocalSettings::new(root.join("state"), root.join("opencode"));
+        settings.environment = environment(&root.join("home"));
+        settings.limits.ready = Duration::from_secs(20);
+        settings.limits.stop = Duration::from_secs(5);
+        settings.limits.pause = Duration::from_millis(20);
+        settings.limits.restarts = 2;
+        Self { root, settings, count: AtomicU64::new(0), _dir: None }
+    }
+
+    /// The same, with a stand-in that behaves so.
+    pub(crate) fn that(how: &str) -> Self {
+        let mut local = Self::new();
+        local.behave(how);
+        local
+    }
+
+    pub(crate) fn behave(&mut self, how: &str) {
+        self.settings.variables = vec![(stand_in::HOW.into(), how.into())];
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
+    pub(crate) async fn backend(&self) -> Arc<LocalBackend> {
+        self.try_backend().await.expect("the backend opens")
+    }
+
+    pub(crate) async fn try_backend(&self) -> Result<Arc<LocalBackend>, LocalError> {
+        LocalBackend::open(self.settings.clone(), Arc::new(ManualClock::default())).await
+    }
+
+    /// A bare repository with a few branches.
+    pub(crate) fn make_remote(&self, name: &str) -> PathBuf {
+        let bare = self.root().join(format!("{name}.git"));
+        let work = self.root().join(format!("{name}.work"));
+        self.git(&self.root(), &["init", "-q", "-b", "main", work.to_str().expect("text")]);
+        std::fs::write(work.join("README.md"), "hello\n").expect("a file");
+        self.git(&work, &["add", "."]);
+        self.git(&work, &["commit", "-q", "-m", "one"]);
+        self.git(&work, &["branch", "release"]);
+        self.git(&work, &["clone", "-q", "--bare", ".", bare.to_str().expect("text")]);
+        bare
+    }
+
+    /// git as a person would use it; gives what it answers.
+    pub(crate) fn git(&self, dir: &Path, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=Test", "-c", "user.email=test@example.com"])
+            .args(args)
+            .current_dir(dir)
+            .env_clear()
+            .envs(environment(&self.root().join("home")))
+            .output()
+            .expect("git runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {args:?}: {said}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// A session of the remote of this name, on that branch.
+    pub(crate) fn session(&self, remote: &str, branch: &str, from: Option<&str>) -> Session {
+        let url = format!("file://{}/{remote}.git", self.root().display());
+        self.session_at(&url, branch, from)
+    }
+
+    pub(crate) fn session_at(&self, url: &str, branch: &str, from: Option<&str>) -> Session {
+        let mut session = session_of("https://example.com/a/b", RepoPolicy::OWN_MACHINE);
+        let url = RepoUrl::parse(url, RepoPolicy::OWN_MACHINE).expect("an address");
+        let branch = GitRef::parse(branch).expect("a branch");
+        session.hash = SessionHash::of(&session.owner, &url, &branch);
+        session.source =
+            Source::Repository { url, branch, from: from.map(|from| GitRef::parse(from).expect("a branch")) };
+        session
+    }
+
+    pub(crate) fn folder(&self, hash: SessionHash) -> PathBuf {
+        self.settings.state_dir.join("sessions").join(hash.to_string())
+    }
+
+    pub(crate) fn repo(&self, hash: SessionHash) -> PathBuf {
+        self.folder(hash).join("repo")
+    }
+}
+
+/// What a person's shell would have, with a home of the test's.
+pub(crate) fn environment(home: &Path) -> Vec<(OsString, OsString)> {
+    vec![
+        ("PATH".into(), stand_in::variable("PATH").expect("a PATH").into()),
+        ("HOME".into(), home.into()),
+        ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
+    ]
+}
+
+/// The processes, other than those that have ended, that work inside a folder.
+#[cfg(target_os = "linux")]
+pub(crate) fn processes_in(folder: &Path) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)) {
+            found.push(pid);
+        }
+    }
+    Some(found)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn processes_in(_folder: &Path) -> Option<Vec<u32>> {
+    None
+}
+
+/// No process works inside a folder (or that can't be told).
+#[track_caller]
+pub(crate) fn nothing_runs_in(folder: &Path) {
+    let left = processes_in(folder).unwrap_or_default();
+    assert!(left.is_empty(), "processes are left: {left:?}");
+}
+
+/// Whether a process is opencode (or a child of it), by a variable that nothing else gets.
+fn has_password(pid: u32) -> bool {
+    let name = b"OPENCODE_SERVER_PASSWORD=";
+    std::fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|all| all.split(|byte| *byte == 0).any(|variable| variable.starts_with(name)))
+}
+
+#[async_trait]
+impl Harness for Local {
+    async fn open(&self) -> Arc<dyn SessionBackend> {
+        self.backend().await
+    }
+
+    async fn startable(&self) -> Session {
+        session_of(&format!("file://{}/origin.git", self.root().display()), RepoPolicy::OWN_MACHINE)
+    }
+
+    async fn failing(&self) -> Session {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let url = format!("file://{}/later-{number}.git", self.root().display());
+        session_of(&url, RepoPolicy::OWN_MACHINE)
+    }
+
+    async fn repair(&self, session: &Session) {
+        let Source::Repository { url, .. } = &session.source else { panic!("it has a repository") };
+        let name = url.as_str().rsplit('/').next().and_then(|name| name.strip_suffix(".git"));
+        self.make_remote(name.expect("a name of this harness"));
+    }
+
+    async fn processes(&self, hash: SessionHash) -> Option<usize> {
+        // git works there as well, before opencode does and never beside it.
+        let all = processes_in(&self.repo(hash))?;
+        let opencode = all.iter().filter(|pid| has_password(**pid)).count();
+        Some(opencode + usize::from(opencode > 0 && all.len() > opencode))
+    }
+
+    async fn stored(&self, hash: SessionHash) -> bool {
+        let trash = std::fs::read_dir(self.settings.state_dir.join("trash")).into_iter().flatten().flatten();
+        let on_its_way = trash
+            .map(|entry| entry.file_name())
+            .any(|name| name.to_string_lossy().starts_with(&hash.to_string()));
+        self.folder(hash).exists() || on_its_way
+    }
+
+    fn unread_changes(&self) -> Option<usize> {
+        Some(UNREAD_CHANGES)
+    }
+}
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts a session, and waits until it runs.
+pub(crate) async fn run(backend: &LocalBackend, session: &Session) -> Endpoint {
+    backend.start(session).await.expect("start");
+    Eye::on(backend, PATIENCE).running(session.hash).await
+}
+
+/// Stops a session, and waits until it has stopped.
+pub(crate) async fn stop(backend: &LocalBackend, session: &Session) {
+    backend.stop(session.hash, StopReason::Requested).await.expect("stop");
+    Eye::on(backend, PATIENCE).stopped(session.hash).await;
+}
+
+/// Starts a session that can't run, and waits for its failure.
+pub(crate) async fn fail(backend: &LocalBackend, session: &Session) -> Failure {
+    backend.start(session).await.expect("start");
+    let seen = Eye::on(backend, PATIENCE).failed(session.hash).await;
+    let Phase::Failed(failure) = &seen.phase else { unreachable!("just looked at") };
+    failure.clone()
+}
+
+/// Asks a session's opencode for a page; `None` where the connection broke.
+pub(crate) async fn get(endpoint: &Endpoint, path: &str) -> Option<String> {
+    let password = endpoint.password.as_ref().expect("it has a password");
+    let request = reqwest::Client::new()
+        .get(format!("http://{}{path}", endpoint.address))
+        .basic_auth("opencode", Some(password.expose()));
+    let response = request.send().await.ok()?;
+    assert_eq!(response.status(), 200, "{path}");
+    response.text().await.ok()
+}
+
+/// Writes a shell script that can be run.
+pub(crate) fn script(path: &Path, lines: &str) -> PathBuf {
+    std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).expect("the script is written");
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("the script can be run");
+    path.to_owned()
+}

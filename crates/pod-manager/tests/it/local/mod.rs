@@ -1,0 +1,12 @@
+//! Sessions as processes and folders of this machine.
+
+mod branches;
+mod cloning;
+mod contract;
+mod crash;
+mod files;
+mod harness;
+mod opencode;
+mod processes;
+mod stand_in;
+mod unsaved;

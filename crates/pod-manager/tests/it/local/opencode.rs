@@ -1,0 +1,100 @@
+//! The same with the real opencode, where it is installed (`make test` installs it).
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use pod_manager::{
+    SessionBackend, StopReason,
+    contract::{Eye, Harness},
+};
+
+use super::{
+    harness::{Local, PATIENCE, get, nothing_runs_in, processes_in, run, stop},
+    stand_in::variable,
+};
+
+/// What is said where there is no opencode.
+const SKIPPED: &str = "SKIPPED: opencode is not installed; `make test` installs it, or set OPENCODE_BIN";
+
+/// The state folder with the real opencode; `None` where there is none.
+fn real() -> Option<Local> {
+    let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.opencode/bin/opencode");
+    let program = variable("OPENCODE_BIN").map_or(installed, PathBuf::from);
+    if !program.exists() {
+        return None;
+    }
+    let mut local = Local::new();
+    local.settings.opencode = program;
+    local.settings.limits.ready = Duration::from_secs(60);
+    local.settings.limits.stop = Duration::from_secs(10);
+    // Nothing here needs the network.
+    for name in ["OPENCODE_DISABLE_MODELS_FETCH", "OPENCODE_DISABLE_LSP_DOWNLOAD"] {
+        local.settings.variables.push((name.into(), "1".into()));
+    }
+    Some(local)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_the_real_opencode_run_side_by_side_and_end() {
+    let Some(local) = real() else { return println!("{SKIPPED}") };
+    let keys = local.root().join("home/.local/share/opencode/auth.json");
+    fs::create_dir_all(keys.parent().expect("a folder")).expect("a folder");
+    fs::write(&keys, r#"{"anthropic":{"type":"api","key":"no key at all"}}"#).expect("a file");
+    let backend = local.backend().await;
+    let sessions = [local.session("origin", "main", None), local.session("origin", "release", None)];
+    let mut made = Vec::new();
+    for session in &sessions {
+        let endpoint = run(&backend, session).await;
+        let path: serde_json::Value =
+            serde_json::from_str(&get(&endpoint, "/path").await.expect("an answer")).expect("JSON");
+        assert_eq!(path["directory"], local.repo(session.hash).display().to_string(), "{path}");
+        let password = endpoint.password.as_ref().expect("a password").expose();
+        let answer = reqwest::Client::new()
+            .post(format!("http://{}/session", endpoint.address))
+            .basic_auth("opencode", Some(password))
+            .json(&serde_json::json!({}))
+            .send()
+            .await
+            .expect("an answer");
+        let answer: serde_json::Value = answer.json().await.expect("JSON");
+        made.push((endpoint, answer["id"].as_str().expect("an id").to_owned()));
+    }
+    for (at, (endpoint, id)) in made.iter().enumerate() {
+        let listed = get(endpoint, "/session").await.expect("an answer");
+        assert!(listed.contains(id.as_str()), "its own is there");
+        assert!(!listed.contains(made[1 - at].1.as_str()), "the other's is not");
+        let keys = get(endpoint, "/provider").await.expect("an answer");
+        let keys: serde_json::Value = serde_json::from_str(&keys).expect("JSON");
+        let connected = keys["connected"].as_array().expect("a list");
+        assert!(connected.iter().any(|name| name == "anthropic"), "the user's provider: {connected:?}");
+    }
+    stop(&backend, &sessions[0]).await;
+    nothing_runs_in(&local.folder(sessions[0].hash));
+    let again = run(&backend, &sessions[0]).await;
+    let listed = get(&again, "/session").await.expect("an answer");
+    assert!(listed.contains(made[0].1.as_str()), "the conversation is still there");
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    eye.running(sessions[1].hash).await;
+    backend.delete(sessions[1].hash).await.expect("delete");
+    eye.gone(sessions[1].hash).await;
+    assert!(!local.stored(sessions[1].hash).await, "nothing is left");
+    backend.shutdown().await;
+    nothing_runs_in(&local.root());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_real_opencode_is_started_again() {
+    let Some(local) = real() else { return println!("{SKIPPED}") };
+    let (backend, session) = (local.backend().await, local.session("origin", "main", None));
+    let first = run(&backend, &session).await;
+    let all = processes_in(&local.repo(session.hash)).unwrap_or_default();
+    let Some(pid) = all.first() else { return };
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(*pid).expect("an id"));
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    eye.running(session.hash).await;
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is there");
+    let again = |seen: &pod_manager::Observed| matches!(&seen.phase, pod_manager::Phase::Running(endpoint) if endpoint.run != first.run);
+    eye.until(session.hash, "running again", again).await;
+    backend.stop(session.hash, StopReason::Idle).await.expect("stop");
+    eye.stopped(session.hash).await;
+    backend.shutdown().await;
+}

@@ -1,0 +1,134 @@
+//! A program that stands in for opencode: it listens where it is told to, asks for the password, and breaks
+//! as it is told to. It is this test binary, started again by a shell script called `opencode`.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use base64::Engine;
+
+use super::harness::script;
+
+/// How it behaves, by the variable [`HOW`].
+pub(crate) const HOW: &str = "STAND_IN";
+const ARGS: &str = "STAND_IN_ARGS";
+
+/// Writes the program into a folder, as `opencode`.
+pub(crate) fn install(dir: &Path) {
+    let this = std::env::current_exe().expect("this program has a path");
+    let lines = format!(
+        "if [ \"${HOW}\" = deaf ]; then trap '' TERM; fi\n\
+         {ARGS}=\"$*\" exec '{}' --exact local::stand_in::program --ignored --nocapture",
+        this.display()
+    );
+    script(&dir.join("opencode"), &lines);
+}
+
+#[expect(clippy::disallowed_methods, reason = "this program is told by variables what to be")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[test]
+#[ignore = "it is a program that other tests start"]
+fn program() {
+    let Some(args) = variable(ARGS) else { return };
+    let how = variable(HOW).unwrap_or_default();
+    println!("stand-in called as: {args}");
+    let port = args.split_once("--port ").expect("a port").1.trim();
+    assert!(args.starts_with("serve --hostname 127.0.0.1 "), "{args}");
+    let data = PathBuf::from(variable("XDG_DATA_HOME").expect("data has a place"));
+    let starts = data.join("starts");
+    let count = std::fs::read_to_string(&starts).map_or(0, |text| text.parse().unwrap_or(0)) + 1;
+    std::fs::write(&starts, count.to_string()).expect("the start is counted");
+    match how.as_str() {
+        "crash" => {
+            println!("\u{1b}[91mError: it is broken\u{1b}[0m");
+            std::process::exit(3);
+        }
+        "full" => {
+            println!("SQLiteError: database or disk is full");
+            std::process::exit(1);
+        }
+        "killed" => kill_myself(),
+        "crash-once" if count == 1 => std::process::exit(4),
+        "spew" => {
+            for line in 0..200_000 {
+                println!("line {line} of too many");
+            }
+        }
+        "family" => {
+            // One in the same group, and one in a group of its own that does not hear.
+            let mut shell = Command::new("/bin/sh");
+            leave(shell.args(["-c", "sleep 1000 & exec sleep 1000"]));
+            let mut shell = Command::new("/bin/sh");
+            leave(shell.args(["-c", "trap '' TERM HUP; sleep 1000; sleep 1000"]).process_group(0));
+        }
+        _ => {}
+    }
+    let listener = TcpListener::bind(("127.0.0.1", port.parse().expect("a port"))).expect("the port is free");
+    println!("stand-in listening on http://127.0.0.1:{port}");
+    for stream in listener.incoming().flatten() {
+        let how = how.clone();
+        std::thread::spawn(move || answer(stream, &how));
+    }
+}
+
+/// Leaves a child running, and its end to nobody.
+fn leave(command: &mut Command) {
+    let mut child = command.spawn().expect("a child");
+    std::thread::spawn(move || child.wait());
+}
+
+fn kill_myself() {
+    let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+}
+
+fn answer(mut stream: TcpStream, how: &str) {
+    if how == "mute" {
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+    let password = variable("OPENCODE_SERVER_PASSWORD").expect("a password");
+    let expected = base64::engine::general_purpose::STANDARD.encode(format!("opencode:{password}"));
+    let (mut first, mut authorized) = (String::new(), how == "open");
+    for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+        if line.is_empty() {
+            break;
+        }
+        authorized |= line.to_lowercase().starts_with("authorization:") && line.ends_with(&expected);
+        if first.is_empty() {
+            first = line;
+        }
+    }
+    let (status, body) = match (authorized, first.split(' ').nth(1).unwrap_or_default()) {
+        (false, _) => ("401 Unauthorized", String::new()),
+        (true, "/global/health") => ("200 OK", r#"{"healthy":true,"version":"0"}"#.to_owned()),
+        (true, "/crash") => std::process::exit(5),
+        (true, "/kill") => {
+            kill_myself();
+            return;
+        }
+        (true, "/environment") => {
+            let lines: Vec<_> =
+                environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+            ("200 OK", lines.join("\n"))
+        }
+        (true, "/folder") => ("200 OK", std::env::current_dir().expect("a folder").display().to_string()),
+        (true, _) => ("200 OK", "<html>any page</html>".to_owned()),
+    };
+    let length = body.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test looks at what the program was given")]
+fn environment() -> Vec<(String, String)> {
+    std::env::vars().collect()
+}
