@@ -55,10 +55,10 @@ pub struct Created {
 }
 
 impl Client {
-    /// A client of the router at this address (`http://localhost:3000`).
+    /// A client of the router at this address (`http://localhost:3000`). Over https, whom the machine trusts is trusted.
     ///
     /// # Errors
-    /// [`ClientError::Address`] where that is no http address; https is not spoken yet.
+    /// [`ClientError::Address`] where that is no http or https address.
     pub fn new(address: &str) -> Result<Self, ClientError> {
         Self::with_headers(address, HeaderMap::new())
     }
@@ -66,18 +66,13 @@ impl Client {
     /// A client that sends these headers with each request: what a sign-in in front of the router asks for.
     ///
     /// # Errors
-    /// [`ClientError::Address`] where the address is no http one; https is not spoken yet.
+    /// [`ClientError::Address`] where the address is no http or https one.
     pub fn with_headers(address: &str, mut headers: HeaderMap) -> Result<Self, ClientError> {
         let refuse = |why: &str| ClientError::Address { address: address.to_owned(), why: why.to_owned() };
         let base = Url::parse(address).map_err(|why| refuse(&why.to_string()))?;
         match base.scheme() {
-            "http" if base.host_str().is_some() => {}
-            // reqwest's TLS would have to be set up in every program that has this crate beside other users of
-            // reqwest, the router among them, or brings a second C library into all of them.
-            "https" => {
-                return Err(refuse("https is not spoken here; forward a port of this machine to the router"));
-            }
-            _ => return Err(refuse("it must start with http://")),
+            "http" | "https" if base.host_str().is_some() => {}
+            _ => return Err(refuse("it must start with http:// or https://")),
         }
         headers.values_mut().for_each(|value| value.set_sensitive(true));
         let mut http = reqwest::Client::builder()
@@ -313,10 +308,23 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_when_the_client_is_made() {
-        for address in ["", "localhost:3000", "ftp://h.example", "unix:/run/x", "https://h.example"] {
+        for address in ["", "localhost:3000", "ftp://h.example", "unix:/run/x", "https://"] {
             let refused = Client::new(address).expect_err(address);
             assert!(matches!(refused, ClientError::Address { .. }), "{refused:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_router_behind_https_is_spoken_to_in_tls() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client =
+            Client::new(&format!("https://{}", listener.local_addr().expect("bound"))).expect("a client");
+        let asking = tokio::spawn(async move { client.config().await });
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        // RFC 8446 §5.1: a record of type handshake (22).
+        assert_eq!(tokio::io::AsyncReadExt::read_u8(&mut stream).await.expect("a byte"), 22);
+        drop(stream);
+        assert!(matches!(asking.await.expect("an end"), Err(ClientError::Unreachable { .. })));
     }
 
     #[test]
