@@ -32,8 +32,9 @@ run: tools web opencode ## build everything, start the router, print its address
 test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it -- --ignored
+	node --test scripts/
 	cd web && npm test
-	bash scripts/test-journey.sh
+	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
 .PHONY: check
 check: tools web-deps ## formatting, lints, types, docs, dependencies: what needs no running router
@@ -55,7 +56,7 @@ deny: $(DENY) ## licences, sources and double versions of dependencies
 .PHONY: bench
 bench: tools web ## the figures of docs/benchmarks.md, on this machine
 	cargo build --locked --profile bench -p router-bin
-	bash scripts/bench.sh
+	ROUTER_BIN="$(abspath $(TARGET))/release/opencode-router" node scripts/bench/bench.mjs
 
 .PHONY: clean
 clean: ## remove what was built (sessions are elsewhere and stay)

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,6 +26,8 @@ use values::Reader;
 pub struct Config {
     /// Where it listens; never empty.
     pub listen: Vec<IpAddr>,
+    /// Where it listens too if the machine has such an address: nobody chose any.
+    pub listen_if_there: Option<IpAddr>,
     /// The port of site and sessions; 0: the kernel chooses.
     pub port: u16,
     /// The port of health and metrics; 0: the kernel chooses.
@@ -170,8 +172,10 @@ impl Config {
         let debug_headers = read.switch("DEBUG_HEADERS");
         let problems = read.finish();
         let Some(identity) = identity.filter(|_| problems.is_empty()) else { return Err(Problems(problems)) };
+        let chosen = layers.chosen("LISTEN_ADDRESS").is_some();
         let mut config = Self {
             listen,
+            listen_if_there: (!chosen).then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             port,
             health_port,
             names,

@@ -10,10 +10,13 @@ pub mod health;
 pub mod logging;
 pub mod metrics;
 mod observe;
+mod opencode;
 mod refusals;
+pub mod run;
 mod sessions;
 mod shield;
 pub mod site;
 pub mod stack;
+mod start;
 
 pub use sessions::Ports;

@@ -129,3 +129,60 @@ fn sorry(panic: &(dyn Any + Send), id: &HeaderValue, metrics: &Metrics) -> Respo
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, time::UNIX_EPOCH};
+
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    fn shield<F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static>(
+        inner: fn(Request<Body>) -> F,
+    ) -> (impl Fn() -> Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>, Arc<Metrics>)
+    {
+        let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
+        let service = ShieldLayer::new(metrics.clone()).layer(service_fn(inner));
+        (move || Box::pin(service.clone().oneshot(Request::new(Body::empty()))) as Pin<Box<_>>, metrics)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted_and_the_next_request_is_served() {
+        fn at_once(_: Request<Body>) -> std::future::Ready<Result<Response<Body>, Infallible>> {
+            panic!("at once")
+        }
+        async fn later(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+            panic!("later")
+        }
+        let (at_once, counted_at_once) = shield(at_once);
+        let (later, counted_later) = shield(later);
+        for _ in 0..2 {
+            for response in [at_once().await, later().await] {
+                let Ok(response) = response;
+                assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+                assert!(response.headers().contains_key(X_REQUEST_ID));
+            }
+        }
+        for metrics in [counted_at_once, counted_later] {
+            let text = metrics.render([]).expect("text");
+            assert!(text.contains("opencode_router_panics_total 2"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_has_an_id_of_its_own_whatever_the_client_says() {
+        async fn tell(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+            let id = request.extensions().get::<RequestId>().expect("an id").as_str().to_owned();
+            assert_eq!(request.headers()[X_REQUEST_ID], id.as_str());
+            Ok(Response::new(id.into()))
+        }
+        let (ask, _) = shield(tell);
+        let mut seen = HashSet::new();
+        for _ in 0..3 {
+            let Ok(response) = ask().await;
+            seen.insert(response.headers()[X_REQUEST_ID].clone());
+        }
+        assert_eq!(seen.len(), 3);
+    }
+}

@@ -95,7 +95,7 @@ pub const SETTINGS: &[Setting] = &[
         "LISTEN_ADDRESS",
         Is("127.0.0.1"),
         "IP addresses, comma between",
-        "Where the router listens. With `BACKEND=local` only loopback addresses are taken.",
+        "Where the router listens; as long as nobody sets it, on `::1` as well where the machine has it, since browsers try that first. With `BACKEND=local` only loopback addresses are taken.",
     ),
     router("PORT", Is("3000"), "port, 0 for any free one", "The port of the site and of all sessions."),
     router(

@@ -3,5 +3,7 @@
 mod config;
 mod documentation;
 mod import_table;
+mod real;
+mod record;
 mod site;
 mod whole;

@@ -130,32 +130,36 @@ impl Whole {
         hash
     }
 
-    /// Waits until the session's events say so.
+    /// Waits until the user's stream of sessions shows it so.
     pub(super) async fn until(&self, who: &str, hash: &str, state: &str) {
-        let reached = async {
-            loop {
-                let session: Value = self
-                    .get(who, "localhost", &format!("/api/sessions/{hash}"))
-                    .await
-                    .json()
-                    .await
-                    .expect("JSON");
-                if session["state"] == state {
+        let mut stream = self.get(who, "localhost", "/api/sessions/stream").await;
+        let shown = async {
+            let mut text = String::new();
+            while let Some(piece) = stream.chunk().await.expect("the stream goes on") {
+                text.push_str(&String::from_utf8_lossy(&piece));
+                // What is whole ends with an empty line; the rest is still to come.
+                let Some((whole, rest)) = text.rsplit_once("\n\n") else { continue };
+                let lists = whole
+                    .lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
+                let sessions = lists.last().map(|list| list["sessions"].clone()).unwrap_or_default();
+                let is_so = |session: &Value| session["hash"] == hash && session["state"] == state;
+                if sessions.as_array().is_some_and(|sessions| sessions.iter().any(is_so)) {
                     return;
                 }
-                tokio::task::yield_now().await;
+                text = rest.to_owned();
             }
+            panic!("the stream ended");
         };
-        timeout(Duration::from_secs(30), reached).await.unwrap_or_else(|_| panic!("{hash} is not {state}"));
+        timeout(Duration::from_secs(10), shown).await.unwrap_or_else(|_| panic!("{hash} is not {state}"));
     }
 }
 
 /// As much of opencode as the manager asks, and for all else: what was sent.
 fn tells_all() -> Router {
-    let conversation = json!({ "id": "ses_1", "title": "A title" });
+    let conversation = json!({ "id": "ses_1", "title": "A title", "directory": "/work" });
     let list = Json(json!([conversation]));
     Router::new()
-        .route("/path", get(|| async { Json(json!({ "directory": "/work" })) }))
         .route("/session", get(|| async { list }))
         .route("/session/status", get(|| async { Json(json!({})) }))
         .route("/session/{id}/message", get(|| async { Json(json!([])) }))
