@@ -134,17 +134,30 @@ fn sorry(panic: &(dyn Any + Send), id: &HeaderValue, metrics: &Metrics) -> Respo
 mod tests {
     use std::{collections::HashSet, time::UNIX_EPOCH};
 
-    use tower::{ServiceExt as _, service_fn};
+    use tower::{ServiceExt as _, service_fn, util::ServiceFn};
 
     use super::*;
 
-    fn shield<F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static>(
-        inner: fn(Request<Body>) -> F,
-    ) -> (impl Fn() -> Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>, Arc<Metrics>)
+    /// What is asked through a shield, and what was counted there.
+    struct Shielded<H> {
+        service: Shield<ServiceFn<H>>,
+        metrics: Arc<Metrics>,
+    }
+
+    impl<H, F> Shielded<H>
+    where
+        H: Fn(Request<Body>) -> F + Clone,
+        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
-        let service = ShieldLayer::new(metrics.clone()).layer(service_fn(inner));
-        (move || Box::pin(service.clone().oneshot(Request::new(Body::empty()))) as Pin<Box<_>>, metrics)
+        fn new(inner: H) -> Self {
+            let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
+            Self { service: ShieldLayer::new(metrics.clone()).layer(service_fn(inner)), metrics }
+        }
+
+        async fn ask(&self) -> Response<Body> {
+            let Ok(response) = self.service.clone().oneshot(Request::new(Body::empty())).await;
+            response
+        }
     }
 
     #[tokio::test]
@@ -155,16 +168,14 @@ mod tests {
         async fn later(_: Request<Body>) -> Result<Response<Body>, Infallible> {
             panic!("later")
         }
-        let (at_once, counted_at_once) = shield(at_once);
-        let (later, counted_later) = shield(later);
+        let (at_once, later) = (Shielded::new(at_once), Shielded::new(later));
         for _ in 0..2 {
-            for response in [at_once().await, later().await] {
-                let Ok(response) = response;
+            for response in [at_once.ask().await, later.ask().await] {
                 assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
                 assert!(response.headers().contains_key(X_REQUEST_ID));
             }
         }
-        for metrics in [counted_at_once, counted_later] {
+        for metrics in [at_once.metrics, later.metrics] {
             let text = metrics.render([]).expect("text");
             assert!(text.contains("opencode_router_panics_total 2"), "{text}");
         }
@@ -177,11 +188,10 @@ mod tests {
             assert_eq!(request.headers()[X_REQUEST_ID], id.as_str());
             Ok(Response::new(id.into()))
         }
-        let (ask, _) = shield(tell);
+        let shielded = Shielded::new(tell);
         let mut seen = HashSet::new();
         for _ in 0..3 {
-            let Ok(response) = ask().await;
-            seen.insert(response.headers()[X_REQUEST_ID].clone());
+            seen.insert(shielded.ask().await.headers()[X_REQUEST_ID].clone());
         }
         assert_eq!(seen.len(), 3);
     }

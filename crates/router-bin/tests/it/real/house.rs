@@ -144,7 +144,7 @@ impl House {
     }
 }
 
-/// A router that is up. It is killed if the test forgets it.
+/// A router that is up. Dropped, it is asked to end and waited for: killed, it would leave its sessions running.
 pub(crate) struct Router {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -214,6 +214,18 @@ impl Router {
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id() else { return };
+        // What can't be sent or waited for is killed by `kill_on_drop`.
+        let _unsent = std::process::Command::new("kill").arg(pid.to_string()).status();
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -139,10 +139,10 @@ impl Whole {
                 text.push_str(&String::from_utf8_lossy(&piece));
                 // What is whole ends with an empty line; the rest is still to come.
                 let Some((whole, rest)) = text.rsplit_once("\n\n") else { continue };
-                let lists = whole
+                let mut lists = whole
                     .lines()
                     .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
-                let sessions = lists.last().map(|list| list["sessions"].clone()).unwrap_or_default();
+                let sessions = lists.next_back().map(|list| list["sessions"].clone()).unwrap_or_default();
                 let is_so = |session: &Value| session["hash"] == hash && session["state"] == state;
                 if sessions.as_array().is_some_and(|sessions| sessions.iter().any(is_so)) {
                     return;
