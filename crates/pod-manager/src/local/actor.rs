@@ -5,19 +5,18 @@
 //! what is asked for with what is there, and does the next step. So it does not matter in which state a
 //! request comes, nor in which order several come.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use session_key::SessionHash;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinError,
-};
+use tokio::{sync::mpsc, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Shared,
     git::storage_failure,
-    group, observe,
+    group,
+    news::{Command, News, What, Work, next},
+    observe,
     record::{Deletion, Kept, Record},
     run::{Interrupted, Keep, Report, Run, Tell},
     store::remove_tree,
@@ -25,25 +24,11 @@ use super::{
 };
 use crate::{
     backend::BackendError,
-    model::{Failure, FailureCode, Observed, Phase, Session, Stage, StopReason},
+    model::{Failure, FailureCode, Observed, Phase, Stage, StopReason},
 };
 
 /// Reports of a run that may wait to be read.
 const REPORTS: usize = 64;
-
-/// What is asked of a session.
-pub(super) struct Command {
-    pub(super) what: What,
-    pub(super) answer: oneshot::Sender<Result<(), BackendError>>,
-}
-
-pub(super) enum What {
-    Start(Arc<Session>),
-    Stop(StopReason),
-    Delete,
-    Touch(SystemTime),
-    Greeted,
-}
 
 /// The task of one session.
 pub(super) struct Actor {
@@ -55,19 +40,6 @@ pub(super) struct Actor {
     seen: Option<Observed>,
     work: Option<Work>,
     inbox: mpsc::UnboundedReceiver<Command>,
-}
-
-enum Work {
-    Run { task: AbortOnDropHandle<Interrupted>, reports: mpsc::Receiver<Report>, calloff: CancellationToken },
-    Removal { task: AbortOnDropHandle<()> },
-}
-
-enum News {
-    Command(Command),
-    Report(Report),
-    RunOver(Result<Interrupted, JoinError>),
-    RemovalOver,
-    Closing,
 }
 
 impl Actor {
@@ -370,22 +342,6 @@ impl Actor {
             tracing::error!(session.hash = %self.hash, %error, "a session's record can't be written");
             self.record = Some(record);
         }
-    }
-}
-
-/// What happens next in what is under way; nothing where nothing is.
-async fn next(work: &mut Option<Work>) -> News {
-    match work {
-        None => std::future::pending().await,
-        Some(Work::Removal { task }) => {
-            let _ = task.await;
-            News::RemovalOver
-        }
-        Some(Work::Run { task, reports, .. }) => tokio::select! {
-            biased;
-            Some(report) = reports.recv() => News::Report(report),
-            over = task => News::RunOver(over),
-        },
     }
 }
 

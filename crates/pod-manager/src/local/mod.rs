@@ -14,6 +14,7 @@ mod environment;
 mod git;
 mod group;
 mod log;
+mod news;
 mod observe;
 mod opencode;
 mod ready;
@@ -41,10 +42,11 @@ use crate::{
     clock::Clock,
     model::{Session, StopReason},
 };
-use actor::{Actor, Command, What};
+use actor::Actor;
 use board::Board;
 pub use board::UNREAD_CHANGES;
 use git::Git;
+use news::{Command, What};
 use record::{Kept, Record};
 pub use settings::{Limits, LocalError, LocalSettings};
 use store::{Store, remove_tree};

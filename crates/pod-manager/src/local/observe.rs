@@ -79,3 +79,47 @@ fn end_stage(seen: &mut Observed, now: SystemTime) {
         record.ended = Some(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use session_key::{Identity, SessionHash};
+
+    use super::*;
+    use crate::model::{Session, Source};
+
+    fn seen() -> Observed {
+        let now = SystemTime::UNIX_EPOCH;
+        let session = Session {
+            hash: SessionHash::from_bytes([1; 6]),
+            owner: Identity::parse("alice@example.com").unwrap(),
+            source: Source::Empty,
+            initial_message: None,
+            created_at: now,
+        };
+        of(&Record::new(Arc::new(session), now))
+    }
+
+    #[test]
+    fn progress_does_not_go_back() {
+        let mut seen = seen();
+        begin(&mut seen, SystemTime::UNIX_EPOCH);
+        enter(&mut seen, Stage::Cloning, SystemTime::UNIX_EPOCH);
+        for (percent, bytes) in [(Some(40), Some(1000)), (None, None), (Some(30), Some(900))] {
+            step(&mut seen, &Step { message: "Receiving".into(), percent, bytes });
+            assert_eq!((seen.stages[0].percent, seen.stages[0].bytes), (Some(40), Some(1000)));
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_the_stage_that_it_happened_in() {
+        let mut seen = seen();
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+        begin(&mut seen, SystemTime::UNIX_EPOCH);
+        enter(&mut seen, Stage::Cloning, SystemTime::UNIX_EPOCH);
+        phase(&mut seen, Phase::Stopping, later);
+        assert_eq!(seen.stages[0].ended, Some(later));
+        assert_eq!(seen.stages[1].started, None, "the next one never began");
+    }
+}

@@ -167,7 +167,7 @@ impl RecordFile {
             session: Arc::new(self.session.session()?),
             last_activity: self.last_activity.into(),
             greeted: self.greeted,
-            kept: self.kept.kept()?,
+            kept: self.kept.kept(),
             since: self.since.into(),
             process: self.process,
             first_commit: self.first_commit,
@@ -228,23 +228,21 @@ impl KeptFile {
         }
     }
 
-    fn kept(self) -> Result<Kept, String> {
-        Ok(match self {
+    /// A word that this router does not know was written by one of the same version that knows more: what
+    /// comes nearest is taken for it.
+    fn kept(self) -> Kept {
+        match self {
             Self::Running => Kept::Running,
-            Self::Stopped { reason } => Kept::Stopped(
-                REASONS
-                    .into_iter()
-                    .find(|known| known.as_str() == reason)
-                    .ok_or_else(|| format!("there is no reason called {reason:?}"))?,
-            ),
+            Self::Stopped { reason } => {
+                let known = REASONS.into_iter().find(|known| known.as_str() == reason);
+                Kept::Stopped(known.unwrap_or(StopReason::Requested))
+            }
             Self::Failed { code, message, advice, log_tail } => {
-                let code = CODES
-                    .into_iter()
-                    .find(|known| known.as_str() == code)
-                    .ok_or_else(|| format!("there is no failure called {code:?}"))?;
+                let known = CODES.into_iter().find(|known| known.as_str() == code);
+                let code = known.unwrap_or(FailureCode::BackendError);
                 Kept::Failed(Failure { code, message, advice, log_tail })
             }
-        })
+        }
     }
 }
 
@@ -322,6 +320,17 @@ mod tests {
             let hash = record.session.hash;
             assert_eq!(Record::from_json(&record.to_json().unwrap(), hash).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_reason_that_is_not_known_is_no_damage() {
+        let mut record = record(Source::Empty);
+        record.kept = Kept::Stopped(StopReason::Idle);
+        let text = String::from_utf8(record.to_json().unwrap()).unwrap();
+        let newer = text.replace("\"idle\"", "\"full_moon\"");
+        assert_ne!(newer, text);
+        record.kept = Kept::Stopped(StopReason::Requested);
+        assert_eq!(Record::from_json(newer.as_bytes(), record.session.hash).unwrap(), record);
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Store {
     /// Makes the folder where it is not there, and holds it until it is [let go](Store::release).
     pub(super) fn open(root: &Path) -> Result<Self, LocalError> {
         let failed = |source| LocalError::Folder { path: root.to_owned(), source };
-        make_dir(root).map_err(failed)?;
+        // One that is there already is the user's: what is open to others in it is their affair.
+        DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
         // Processes tell their working folder without symbolic links; theirs and ours are compared.
         let root = root.canonicalize().map_err(failed)?;
         let lock = hold(&root)?;

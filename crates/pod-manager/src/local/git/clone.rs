@@ -32,8 +32,8 @@ pub(in super::super) async fn prepare(
 ) -> Result<Prepared, Interrupted> {
     git.make_home(session).await?;
     if is_dir(&git.repo()) {
-        if let Source::Repository { url, branch, from } = &session.source {
-            git.prepare_ssh(url).await?;
+        if let Source::Repository { branch, from, .. } = &session.source {
+            git.prepare_ssh().await?;
             git.refresh(branch, from.as_ref(), limits.fetch).await?;
         }
         return Ok(Prepared::default());
@@ -65,7 +65,7 @@ impl Git {
         branch: &GitRef,
         from: Option<&GitRef>,
     ) -> Result<Prepared, Interrupted> {
-        self.prepare_ssh(url).await?;
+        self.prepare_ssh().await?;
         let args = [
             "clone",
             "--progress",

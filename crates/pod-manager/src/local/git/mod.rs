@@ -17,7 +17,6 @@ use std::{
 
 use futures_util::future::join;
 use parking_lot::Mutex;
-use session_key::RepoUrl;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::Command,
@@ -126,21 +125,16 @@ impl Git {
         self.variables.push((name.into(), value.into()));
     }
 
-    /// Without the user's own ssh set-up, ssh may not ask anything either.
-    async fn prepare_ssh(&mut self, url: &RepoUrl) -> Result<(), Interrupted> {
-        let http_or_file = ["http:", "https:", "file:", "/"];
-        let is_set = |name: &str| self.variables.iter().any(|(known, _)| known == name);
-        if http_or_file.iter().any(|kind| url.as_str().to_ascii_lowercase().starts_with(kind))
-            || is_set("GIT_SSH_COMMAND")
-            || is_set("GIT_SSH")
-        {
+    /// ssh may not ask anything either, unless the user has told git which ssh to use: then it is that one,
+    /// whatever the repository's own configuration says. (Their configuration may turn any address into
+    /// one of ssh.)
+    async fn prepare_ssh(&mut self) -> Result<(), Interrupted> {
+        if self.variables.iter().any(|(name, _)| name == "GIT_SSH_COMMAND" || name == "GIT_SSH") {
             return Ok(());
         }
         let dir = self.session_dir.clone();
-        let set_up = self.ask(&dir, &["config", "--get", "core.sshCommand"]).await;
-        if !set_up.is_ok_and(|output| output.line().is_some()) {
-            self.set("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
-        }
+        let users = self.ask(&dir, &["config", "--get", "core.sshCommand"]).await?.line();
+        self.set("GIT_SSH_COMMAND", users.as_deref().unwrap_or("ssh -o BatchMode=yes"));
         Ok(())
     }
 

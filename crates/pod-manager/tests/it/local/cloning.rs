@@ -168,6 +168,38 @@ async fn a_clone_over_the_network_works_and_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ssh_asks_nothing_unless_the_user_has_chosen_their_own() {
+    let mut local = Local::new();
+    let (bin, called) = (local.root().join("bin"), local.root().join("called"));
+    fs::create_dir(&bin).expect("a folder");
+    let lines = |name: &str| {
+        format!(
+            "echo {name} \"$@\" > '{}'\necho 'Permission denied (publickey).' >&2; exit 255",
+            called.display()
+        )
+    };
+    script(&bin.join("ssh"), &lines("ssh"));
+    let own = script(&bin.join("own"), &lines("own"));
+    for (name, value) in &mut local.settings.environment {
+        if name == "PATH" {
+            *value = format!("{}:{}", bin.display(), value.to_str().expect("text")).into();
+        }
+    }
+    let backend = local.backend().await;
+    let failure = fail(&backend, &local.session_at("git@example.invalid:a/b", "main", None)).await;
+    assert_eq!(failure.code, FailureCode::AuthenticationFailed, "{failure:?}");
+    let how = fs::read_to_string(&called).expect("it was called");
+    assert!(how.starts_with("ssh -o BatchMode=yes"), "{how}");
+
+    let config = format!("[core]\n\tsshCommand = {}\n", own.display());
+    fs::write(local.root().join("home/.gitconfig"), config).expect("a file");
+    fail(&backend, &local.session_at("ssh://git@example.invalid/a/b", "main", None)).await;
+    let how = fs::read_to_string(&called).expect("it was called");
+    assert!(how.starts_with("own ") && !how.contains("BatchMode"), "{how}");
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_during_a_clone_is_told() {
     let mut local = Local::new();
     local.settings.git = script(

@@ -205,13 +205,17 @@ impl Harness for Local {
         self.folder(hash).exists() || on_its_way
     }
 
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
     fn unread_changes(&self) -> Option<usize> {
         Some(UNREAD_CHANGES)
     }
 }
 
 /// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Starts a session, and waits until it runs.
 pub(crate) async fn run(backend: &LocalBackend, session: &Session) -> Endpoint {

@@ -62,11 +62,11 @@ async fn sessions_of_the_real_opencode_run_side_by_side_and_end() {
         let listed = get(endpoint, "/session").await.expect("an answer");
         assert!(listed.contains(id.as_str()), "its own is there");
         assert!(!listed.contains(made[1 - at].1.as_str()), "the other's is not");
-        let keys = get(endpoint, "/provider").await.expect("an answer");
-        let keys: serde_json::Value = serde_json::from_str(&keys).expect("JSON");
-        let connected = keys["connected"].as_array().expect("a list");
-        assert!(connected.iter().any(|name| name == "anthropic"), "the user's provider: {connected:?}");
     }
+    let providers = get(&made[0].0, "/provider").await.expect("an answer");
+    let providers: serde_json::Value = serde_json::from_str(&providers).expect("JSON");
+    let connected = providers["connected"].as_array().expect("a list");
+    assert!(connected.iter().any(|name| name == "anthropic"), "the user's provider: {connected:?}");
     stop(&backend, &sessions[0]).await;
     nothing_runs_in(&local.folder(sessions[0].hash));
     let again = run(&backend, &sessions[0]).await;
