@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use session_key::{SessionHash, SessionRoute};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Body, BodyError};
+use crate::{Body, BodyError, refusal::Refused};
 
 /// Is told when a person uses a session. Called on the way of every request: it must be quick and never wait.
 pub trait RecordActivity: Send + Sync + 'static {
@@ -28,7 +28,7 @@ pub trait RecordActivity: Send + Sync + 'static {
 /// How a session was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activity {
-    /// A request arrived.
+    /// A request arrived; one that only reads counts once it is answered, unless by an event stream.
     Request,
     /// Bytes of a request's body arrived.
     Upload,
@@ -69,9 +69,10 @@ impl<S> Layer<S> for TrackActivityLayer {
 /// Tells a person's use of a session from what its page does by itself.
 ///
 /// A request is activity, and so are uploads, downloads and tunnels for as long as they move. An event stream is
-/// not: not its opening, which a forgotten tab repeats for ever, and not what the session sends on it. A
-/// refusal is not activity, so whatever refuses stands outside of this. Of a body or a tunnel at most one
-/// [`RecordActivity::touch`] a second is made.
+/// not: not its opening, which a forgotten tab repeats for ever (and which a page that uses `fetch` does not announce,
+/// so that only the answer tells), and not what the session sends on it. A refusal is not activity, so whatever
+/// refuses stands outside of this; [`crate::Forward`]'s own refusals of reads don't count either. Of a body or a
+/// tunnel at most one [`RecordActivity::touch`] a second is made.
 #[derive(Debug, Clone)]
 pub struct TrackActivity<S> {
     inner: S,
@@ -94,30 +95,30 @@ where
         let Some(route) = request.extensions().get::<SessionRoute>() else {
             return Tracked { inner: self.inner.call(request), touch: None };
         };
-        let toucher =
-            |what| Toucher { record: self.layer.record.clone(), hash: route.hash, what, last: None };
-        let (frames, upload, download) =
-            (toucher(Activity::Frame), toucher(Activity::Upload), toucher(Activity::Download));
-        if !asks_for_events(request.method(), request.headers()) {
-            self.layer.record.touch(route.hash, Activity::Request);
+        let mut tracker = Toucher {
+            record: self.layer.record.clone(),
+            hash: route.hash,
+            what: Activity::Request,
+            last: None,
+        };
+        let upgrade = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade;
+        if !reads {
+            tracker.touch();
         }
-        if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
-            request.extensions_mut().insert(frames);
+        if upgrade {
+            request.extensions_mut().insert(tracker.of(Activity::Frame));
         }
         if !request.body().is_end_stream() {
-            request = request.map(|body| Body::new(TouchingBody { body, touch: upload }));
+            let touch = tracker.of(Activity::Upload);
+            request = request.map(|body| Body::new(TouchingBody { body, touch }));
         }
-        Tracked { inner: self.inner.call(request), touch: Some(download) }
+        Tracked { inner: self.inner.call(request), touch: Some(tracker) }
     }
 }
 
-/// An `EventSource` says so; it opens again by itself whenever it was cut.
-fn asks_for_events(method: &Method, headers: &HeaderMap) -> bool {
-    method == Method::GET && headers.get(header::ACCEPT).is_some_and(is_event_stream)
-}
-
 fn is_event_stream(value: &http::HeaderValue) -> bool {
-    let kind = value.as_bytes().split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default();
+    let kind = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
@@ -140,13 +141,20 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(response) = ready!(this.inner.poll(context));
+        let Some(mut tracker) = this.touch.take() else { return Poll::Ready(Ok(response)) };
         let events = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
+        if events || response.extensions().get::<Refused>().is_some() {
+            return Poll::Ready(Ok(response));
+        }
+        if tracker.last.is_none() {
+            tracker.touch();
+        }
         // What comes whole with its head is over before anybody could call it a download.
-        let small = response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL);
-        Poll::Ready(Ok(match this.touch.take() {
-            Some(touch) if !events && !small => response.map(|body| Body::new(TouchingBody { body, touch })),
-            _ => response,
-        }))
+        if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL) {
+            return Poll::Ready(Ok(response));
+        }
+        let touch = tracker.of(Activity::Download);
+        Poll::Ready(Ok(response.map(|body| Body::new(TouchingBody { body, touch }))))
     }
 }
 
@@ -163,6 +171,11 @@ pub(crate) struct Toucher {
 }
 
 impl Toucher {
+    /// The same for something else.
+    fn of(&self, what: Activity) -> Self {
+        Self { what, last: None, ..self.clone() }
+    }
+
     pub(crate) fn touch(&mut self) {
         let now = Instant::now();
         if self.last.is_none_or(|last| now - last >= Duration::from_secs(1)) {

@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
-use crate::forward::Return;
+use crate::{forward::Return, serve::NextHead};
 
 /// What went wrong while a body was read.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,7 +24,7 @@ enum Kind {
     #[default]
     Empty,
     Full(Option<Bytes>),
-    Incoming(Incoming),
+    Received(Received),
     Pooled(Pooled),
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
@@ -44,6 +44,23 @@ impl Body {
         B::Error: Into<BodyError>,
     {
         Self(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
+    }
+}
+
+/// A body off a connection; what comes after it on HTTP/1.1 is the next head.
+#[derive(Debug)]
+struct Received {
+    body: Incoming,
+    next_head: Option<NextHead>,
+}
+
+impl Received {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.next_head = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 }
 
@@ -78,6 +95,10 @@ impl Pooled {
 }
 
 impl Body {
+    pub(crate) fn received(body: Incoming, next_head: Option<NextHead>) -> Self {
+        Self(Kind::Received(Received { body, next_head }))
+    }
+
     pub(crate) fn pooled(body: Incoming, connection: Return) -> Self {
         if body.is_end_stream() {
             connection.give();
@@ -89,7 +110,7 @@ impl Body {
 
 impl From<Incoming> for Body {
     fn from(body: Incoming) -> Self {
-        Self(Kind::Incoming(body))
+        Self::received(body, None)
     }
 }
 
@@ -122,7 +143,7 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Incoming(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Kind::Received(body) => body.poll_frame(context),
             Kind::Pooled(body) => body.poll_frame(context),
             Kind::Boxed(body) => Pin::new(body).poll_frame(context),
         }
@@ -132,7 +153,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Empty | Kind::Full(None) => true,
             Kind::Full(Some(_)) => false,
-            Kind::Incoming(body) => body.is_end_stream(),
+            Kind::Received(received) => received.body.is_end_stream(),
             Kind::Pooled(pooled) => pooled.body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -142,7 +163,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Empty | Kind::Full(None) => SizeHint::with_exact(0),
             Kind::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(body) => body.size_hint(),
+            Kind::Received(received) => received.body.size_hint(),
             Kind::Pooled(pooled) => pooled.body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }

@@ -13,9 +13,9 @@ pub struct Cookies {
 }
 
 impl Default for Cookies {
-    /// oauth2-proxy's.
+    /// oauth2-proxy's and Cloudflare Access's.
     fn default() -> Self {
-        Self::new(["_oauth2_proxy"])
+        Self::new(["_oauth2_proxy", "CF_Authorization", "CF_AppSession"])
     }
 }
 
@@ -33,26 +33,20 @@ impl Cookies {
         })
     }
 
-    /// Takes the guarded cookies out of `Cookie`, and leaves the others as they came.
+    /// Takes the guarded cookies out of `Cookie`, and makes one line of several: HTTP/2 sends a line for each, and
+    /// HTTP/1.1 has one (RFC 9113 §8.2.3).
     pub(crate) fn strip_from_request(&self, headers: &mut HeaderMap) {
-        let touched = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .any(|value| pairs(value).any(|pair| self.guards(name(pair))));
-        if !touched {
+        let mut lines = headers.get_all(header::COOKIE).iter();
+        let Some(first) = lines.next() else { return };
+        if lines.next().is_none() && !pairs(first).any(|pair| self.guards(name(pair))) {
             return;
         }
-        let kept: Vec<HeaderValue> = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| {
-                let kept: Vec<&[u8]> = pairs(value).filter(|pair| !self.guards(name(pair))).collect();
-                (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok())?
-            })
-            .collect();
-        headers.remove(header::COOKIE);
-        for value in kept {
-            headers.append(header::COOKIE, value);
+        let all = headers.get_all(header::COOKIE).iter().flat_map(pairs);
+        let kept: Vec<&[u8]> = all.filter(|pair| !self.guards(name(pair))).collect();
+        let line = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|line| !line.is_empty());
+        match line {
+            Some(line) => drop(headers.insert(header::COOKIE, line)),
+            None => drop(headers.remove(header::COOKIE)),
         }
     }
 

@@ -3,11 +3,12 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use http::Response;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
 use crate::Body;
 
@@ -53,6 +54,38 @@ where
         match self.project().state.project() {
             StateProjection::Passed { future } => future.poll(context),
             StateProjection::Refused { response } => Poll::Ready(Ok(response.take().unwrap_or_default())),
+        }
+    }
+}
+
+pin_project! {
+    /// Calls a service once it is ready, as tower asks of whoever calls one.
+    #[project = WhenReadyProjection]
+    pub(crate) enum WhenReady<S: Service<Request<Body>>> {
+        Waiting { service: S, request: Option<Request<Body>> },
+        Called { #[pin] future: S::Future },
+    }
+}
+
+impl<S: Service<Request<Body>>> WhenReady<S> {
+    pub(crate) fn new(service: S, request: Request<Body>) -> Self {
+        Self::Waiting { service, request: Some(request) }
+    }
+}
+
+impl<S: Service<Request<Body>>> Future for WhenReady<S> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let future = match self.as_mut().project() {
+                WhenReadyProjection::Called { future } => return future.poll(context),
+                WhenReadyProjection::Waiting { service, request } => {
+                    ready!(service.poll_ready(context))?;
+                    service.call(request.take().unwrap_or_default())
+                }
+            };
+            self.set(Self::Called { future });
         }
     }
 }

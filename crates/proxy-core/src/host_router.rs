@@ -88,14 +88,43 @@ fn only_host(parts: &Parts) -> Result<HeaderValue, &'static str> {
         return Err("the request has more than one Host\n");
     }
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    match (host, authority) {
-        (None, None) => Err("the request names no host\n"),
-        (Some(host), None) => Ok(host.clone()),
+    let host = match (host, authority) {
+        (None, None) => return Err("the request names no host\n"),
+        (Some(host), None) => Some(host.clone()),
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
-            Err("the request names two hosts\n")
+            return Err("the request names two hosts\n");
         }
-        (_, Some(authority)) => {
-            HeaderValue::from_str(authority).map_err(|_| "the request's host is not a name\n")
+        (_, Some(authority)) => HeaderValue::from_str(authority).ok(),
+    };
+    host.filter(|host| is_host(host.as_bytes())).ok_or("the request's host is not a name\n")
+}
+
+/// Whether it can be a `host[:port]` of anybody's (RFC 3986 §3.2.2, without what no DNS name has).
+fn is_host(host: &[u8]) -> bool {
+    let (name, behind) = match host.strip_prefix(b"[") {
+        Some(address) => {
+            let Some(end) = address.iter().position(|&byte| byte == b']') else { return false };
+            let (address, behind) = address.split_at(end);
+            if !address.iter().all(|&byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
+                return false;
+            }
+            (address, &behind[1..])
         }
+        None => host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len())),
+    };
+    let is_name_byte = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+    !name.is_empty() && name.iter().all(is_name_byte) && is_port(behind)
+}
+
+fn is_port(behind: &[u8]) -> bool {
+    match behind.strip_prefix(b":") {
+        None => behind.is_empty(),
+        Some(digits) => digits
+            .iter()
+            .try_fold(0, |port: u16, byte| {
+                let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+                port.checked_mul(10)?.checked_add(digit)
+            })
+            .is_some(),
     }
 }

@@ -95,3 +95,7 @@ pub fn respond(refusal: &Refusal, content_type: &'static str, body: Body) -> Res
     }
     response
 }
+
+/// Marks a response as a refusal of [`crate::Forward`]'s, which is not the session's answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused;

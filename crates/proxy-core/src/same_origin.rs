@@ -91,25 +91,35 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 fn is_own(parts: &Parts) -> bool {
     let headers = &parts.headers;
+    let upgrade = headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    if let Some(origin) = origins.next() {
+    let origin = origins.next();
+    if let Some(origin) = origin {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let same = matches!((origin, host), (Some(origin), Some(host)) if same_host(origin, host));
-        return same && origins.next().is_none();
+        if !same || origins.next().is_some() {
+            return false;
+        }
     }
-    let upgrade = headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
-    if upgrade && (headers.contains_key(header::COOKIE) || headers.contains_key(SEC_FETCH_SITE)) {
-        return false;
+    if upgrade {
+        // Not all browsers mark WebSockets, and not all alike; `Origin` they all send.
+        return origin.is_some()
+            || !(headers.contains_key(header::COOKIE) || headers.keys().any(is_sec_fetch));
     }
     match value(headers, &SEC_FETCH_SITE) {
         None | Some("same-origin" | "none") => true,
+        // The user followed a link.
         Some(_) => {
             matches!(parts.method, Method::GET | Method::HEAD)
                 && value(headers, &SEC_FETCH_MODE) == Some("navigate")
                 && value(headers, &SEC_FETCH_DEST) == Some("document")
         }
     }
+}
+
+fn is_sec_fetch(name: &HeaderName) -> bool {
+    name.as_str().starts_with("sec-fetch-")
 }
 
 /// Whether two `host[:port]` are one, where a protocol's own port may be left out.

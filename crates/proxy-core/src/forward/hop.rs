@@ -2,27 +2,33 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Removes them, and whatever each `Connection` header names. `Trailer` stays: it describes the body.
-pub(super) fn strip(headers: &mut HeaderMap) {
+/// Removes the hop-by-hop headers, whatever each `Connection` header names, and what else is `unwanted`. `Trailer`
+/// stays: it describes the body.
+pub(super) fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         for name in connection_options(headers) {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
+    let goes = |name: &&HeaderName| is_hop_by_hop(name.as_str()) || unwanted(name.as_str());
+    let going: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
+    for name in going {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// The header names that the `Connection` headers list. `Host` and the framing are never ours to lose.
@@ -35,7 +41,7 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The protocol asked for by `Connection: upgrade` and `Upgrade` (RFC 9110 §7.8), if any.
+/// Whether `Connection: upgrade` and `Upgrade` ask for another protocol (RFC 9110 §7.8).
 pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
         && headers.get_all(header::CONNECTION).iter().any(|value| {

@@ -5,6 +5,7 @@ mod pool;
 mod request;
 mod response;
 mod tunnel;
+mod upload;
 
 use std::{
     convert::Infallible,
@@ -18,8 +19,8 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    request::Parts, uri::PathAndQuery,
 };
 use http_body::Body as _;
 use hyper::{body::Incoming, client::conn::http1::SendRequest, ext::Protocol, upgrade::OnUpgrade};
@@ -27,10 +28,14 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 pub(crate) use self::pool::Return;
-use self::{pool::Pool, tunnel::Tap};
+use self::{pool::Pool, tunnel::Tap, upload::Pace};
 use crate::{
-    Body, PeerAddr, Refusal, Refusals, Upstream, activity::Toucher, cookies::Cookies, refusal::PlainRefusals,
-    serve::Lifetime, websocket::FrameReader,
+    Body, PeerAddr, Refusal, Refusals, Upstream,
+    activity::Toucher,
+    cookies::Cookies,
+    refusal::{PlainRefusals, Refused},
+    serve::Lifetime,
+    websocket::FrameReader,
 };
 
 /// Numbers and names of [`Forward`].
@@ -38,7 +43,8 @@ use crate::{
 pub struct ForwardSettings {
     /// How long opening a connection may take (default 5 s).
     pub connect_timeout: Duration,
-    /// How long the response's head may take once the request was sent (default 5 min: an agent may think).
+    /// How long the response's head may take once the request was sent, or its upload has come to a halt (default
+    /// 5 min: an agent may think).
     /// Bodies, event streams and tunnels have no limit.
     pub header_timeout: Duration,
     /// Idle connections kept per upstream (default 64).
@@ -131,15 +137,15 @@ impl Inner {
     async fn forward(&self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let Some(upstream) = parts.extensions.remove::<Upstream>() else {
-            return self.refusals.refuse(&Refusal::NotFound, &parts);
+            return self.refuse(&Refusal::NotFound, &parts);
         };
         let Some(host) = parts.headers.get(header::HOST).cloned() else {
-            return self.refusals.refuse(&Refusal::Malformed("the request names no host\n"), &parts);
+            return self.refuse(&Refusal::Malformed("the request names no host\n"), &parts);
         };
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let upgrade = match self.take_upgrade(&mut parts) {
             Ok(upgrade) => upgrade,
-            Err(refusal) => return self.refusals.refuse(&refusal, &parts),
+            Err(refusal) => return self.refuse(&refusal, &parts),
         };
         // What a refusal may want to know of the request, once it has been sent.
         let asked = asked(&parts);
@@ -164,9 +170,15 @@ impl Inner {
             .await
         {
             Ok(sent) => sent,
-            Err(refusal) => return self.refusals.refuse(&refusal, &asked),
+            Err(refusal) => return self.refuse(&refusal, &asked),
         };
-        self.answer(sent, upgrade, upstream.address, path.path(), &host)
+        self.answer(sent, upgrade, upstream.address, path.path(), &asked, &host)
+    }
+
+    fn refuse(&self, refusal: &Refusal, parts: &Parts) -> Response<Body> {
+        let mut response = self.refusals.refuse(refusal, parts);
+        response.extensions_mut().insert(Refused);
+        response
     }
 
     /// Recognises a request to upgrade, and takes its other end.
@@ -213,18 +225,22 @@ impl Inner {
         upgrade: bool,
     ) -> Result<(Response<Incoming>, SendRequest<Body>), Refusal> {
         let repeatable = !upgrade && method.is_idempotent() && body.is_end_stream();
+        let (body, pace) = Pace::of(body);
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         let sending = async {
-            while !upgrade && let Some(mut sender) = self.pool.take(to).await {
+            let mut fresh = upgrade;
+            while !fresh && let Some(mut sender) = self.pool.take(to).await {
                 let again = repeatable.then(|| copy_of(&request));
                 match sender.try_send_request(request).await {
                     Ok(response) => return Ok((response, sender)),
-                    Err(mut error) => match error.take_message().or(again) {
-                        Some(message) => request = message,
-                        None => return Err(unreachable(error.into_error())),
+                    Err(mut error) => match (error.take_message(), again) {
+                        (Some(unsent), _) => request = unsent,
+                        // Answered with something else than HTTP, it would be again.
+                        (None, Some(again)) if !error.error().is_parse() => (request, fresh) = (again, true),
+                        _ => return Err(unreachable(error.into_error())),
                     },
                 }
             }
@@ -233,7 +249,7 @@ impl Inner {
             let response = sender.send_request(request).await.map_err(unreachable)?;
             Ok((response, sender))
         };
-        timeout(self.settings.header_timeout, sending).await.unwrap_or(Err(Refusal::TimedOut))
+        upload::in_time(self.settings.header_timeout, pace, sending).await
     }
 
     fn answer(
@@ -242,6 +258,7 @@ impl Inner {
         upgrade: Option<Upgrade>,
         to: SocketAddr,
         path: &str,
+        asked: &Parts,
         host: &HeaderValue,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
@@ -254,10 +271,7 @@ impl Inner {
             return Response::from_parts(parts, Body::pooled(body, back));
         }
         let (Some(upgrade), Some(up)) = (upgrade, parts.extensions.remove::<OnUpgrade>()) else {
-            tracing::debug!("a session switched protocols unasked");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::BAD_GATEWAY;
-            return response;
+            return self.refuse(&unreachable("it switched protocols unasked"), asked);
         };
         if upgrade.connect {
             parts.status = StatusCode::OK;
@@ -293,8 +307,7 @@ fn asked(parts: &Parts) -> Parts {
     let mut asked = Request::new(()).into_parts().0;
     asked.method = parts.method.clone();
     asked.uri = parts.uri.clone();
-    for name in [header::ACCEPT, header::HOST, HeaderValueName::SEC_FETCH_MODE, HeaderValueName::X_REQUEST_ID]
-    {
+    for name in [header::ACCEPT, header::HOST, SEC_FETCH_MODE, SEC_FETCH_DEST, X_REQUEST_ID] {
         if let Some(value) = parts.headers.get(&name) {
             asked.headers.insert(name, value.clone());
         }
@@ -302,10 +315,6 @@ fn asked(parts: &Parts) -> Parts {
     asked
 }
 
-/// Header names that `http` has no constants for.
-struct HeaderValueName;
-
-impl HeaderValueName {
-    const SEC_FETCH_MODE: http::HeaderName = http::HeaderName::from_static("sec-fetch-mode");
-    const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
-}
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

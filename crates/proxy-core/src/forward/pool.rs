@@ -1,13 +1,18 @@
 //! Idle connections to upstreams.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::Body;
+use crate::{Body, serve::keep_alive};
 
 /// A stack of idle connections per upstream: the one used last is used next, so that the others age and go.
 pub(super) struct Pool {
@@ -16,15 +21,16 @@ pub(super) struct Pool {
     keep: Duration,
 }
 
+#[derive(Default)]
 struct Idle {
     stacks: HashMap<SocketAddr, Vec<(SendRequest<Body>, Instant)>>,
-    swept: Instant,
+    /// Somebody looks after those that nobody uses.
+    swept: bool,
 }
 
 impl Pool {
     pub(super) fn new(per_upstream: usize, keep: Duration) -> Self {
-        let idle = Idle { stacks: HashMap::new(), swept: Instant::now() };
-        Self { idle: Mutex::new(idle), per_upstream, keep }
+        Self { idle: Mutex::default(), per_upstream, keep }
     }
 
     /// An idle connection that can take a request now.
@@ -53,22 +59,38 @@ impl Pool {
     }
 
     /// Gives a connection back, once the response on it is over.
-    pub(super) fn give(&self, to: SocketAddr, sender: SendRequest<Body>) {
+    fn give(self: &Arc<Self>, to: SocketAddr, sender: SendRequest<Body>) {
         if sender.is_closed() {
             return;
         }
-        let now = Instant::now();
         let mut idle = self.idle.lock();
         let stack = idle.stacks.entry(to).or_default();
         if stack.len() < self.per_upstream {
-            stack.push((sender, now));
+            stack.push((sender, Instant::now()));
         }
-        if now - idle.swept > self.keep {
-            idle.swept = now;
-            for stack in idle.stacks.values_mut() {
-                stack.retain(|(sender, since)| !sender.is_closed() && now - *since < self.keep);
-            }
-            idle.stacks.retain(|_, stack| !stack.is_empty());
+        if !std::mem::replace(&mut idle.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self), self.keep));
+        }
+    }
+
+    /// Drops what is closed or too old; whether anything is left.
+    fn sweep(&self) -> bool {
+        let mut idle = self.idle.lock();
+        for stack in idle.stacks.values_mut() {
+            stack.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < self.keep);
+        }
+        idle.stacks.retain(|_, stack| !stack.is_empty());
+        idle.swept = !idle.stacks.is_empty();
+        idle.swept
+    }
+}
+
+/// Goes on for as long as there are idle connections, so that one to a session that has gone does not stay.
+async fn sweep(pool: Weak<Pool>, keep: Duration) {
+    loop {
+        tokio::time::sleep(keep.max(Duration::from_millis(100)) / 2).await;
+        if !pool.upgrade().is_some_and(|pool| pool.sweep()) {
+            return;
         }
     }
 }
@@ -92,6 +114,7 @@ pub(super) async fn connect(
 ) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
+    keep_alive(&stream);
     let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

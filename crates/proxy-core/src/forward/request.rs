@@ -11,7 +11,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Facts of the request that its headers don't hold.
 pub(super) struct Facts<'a> {
@@ -24,12 +23,8 @@ pub(super) struct Facts<'a> {
 /// Makes the headers those that the session may see.
 pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_>) {
     let trailers = accepts_trailers(headers);
-    hop::strip(headers);
-    identity::strip(headers);
+    hop::strip(headers, is_unwanted);
     cookies.strip_from_request(headers);
-    for name in [header::FORWARDED, X_REAL_IP, X_FORWARDED_FOR, header::AUTHORIZATION] {
-        headers.remove(name);
-    }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -44,6 +39,14 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_
     if let Some(authorization) = facts.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
+}
+
+/// What others say of the way here, and of who asks: it is said anew, by us.
+fn is_unwanted(name: &str) -> bool {
+    let name = identity::plain(name);
+    matches!(&*name, "authorization" | "forwarded" | "x-real-ip")
+        || name.starts_with("x-forwarded-")
+        || identity::is_known(&name)
 }
 
 /// `TE: trailers` is the one thing of TE that may be said anew to the next hop (RFC 9110 §10.1.4).

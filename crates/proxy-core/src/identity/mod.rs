@@ -3,6 +3,8 @@
 mod fixed;
 mod trusted_headers;
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, request::Parts};
 use session_key::Identity;
 use thiserror::Error;
@@ -33,31 +35,41 @@ pub enum Unidentified {
 
 /// Removes every header that sign-in proxies use for identity and tokens, in any spelling.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    let known = |name: &str| {
-        const PREFIX: &str = "x-auth-request-";
-        const OTHERS: [&str; 9] = [
-            "x-forwarded-access-token",
-            "x-forwarded-email",
-            "x-forwarded-groups",
-            "x-forwarded-preferred-username",
-            "x-forwarded-user",
-            "x-auth-token",
-            "x-id-token",
-            "cf-access-jwt-assertion",
-            "cf-access-authenticated-user-email",
-        ];
-        name.starts_with(PREFIX) || OTHERS.contains(&name)
-    };
-    let found: Vec<_> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.starts_with(['x', 'c'])
-                && (known(name) || (name.contains('_') && known(&name.replace('_', "-"))))
-        })
-        .cloned()
-        .collect();
+    let found: Vec<_> = headers.keys().filter(|name| is_known(&plain(name.as_str()))).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+/// The name as servers read it that take `_` for `-`.
+pub(crate) fn plain(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
+}
+
+/// Whether a sign-in proxy says with it who asks, or hands on a token of theirs.
+pub(crate) fn is_known(name: &str) -> bool {
+    const BEGIN: [&str; 7] = [
+        "cf-access-",
+        "x-amzn-oidc-",
+        "x-auth-request-",
+        "x-goog-authenticated-user-",
+        "x-ms-client-principal",
+        "x-ms-token-",
+        "x-pomerium-",
+    ];
+    matches!(
+        name,
+        "remote-email"
+            | "remote-groups"
+            | "remote-name"
+            | "remote-user"
+            | "x-auth-token"
+            | "x-forwarded-access-token"
+            | "x-forwarded-email"
+            | "x-forwarded-groups"
+            | "x-forwarded-preferred-username"
+            | "x-forwarded-user"
+            | "x-goog-iap-jwt-assertion"
+            | "x-id-token"
+    ) || (name.starts_with(['c', 'x']) && BEGIN.iter().any(|begin| name.starts_with(begin)))
 }

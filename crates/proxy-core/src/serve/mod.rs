@@ -16,21 +16,24 @@ use std::{
 };
 
 use http::{Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service;
 
+pub(crate) use self::wire::NextHead;
 use self::wire::{Watched, Wire};
-use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr};
+use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr, future::WhenReady};
 
 /// Who is at the other end of the connection: an extension of every request that [`serve`] hands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +44,9 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct ServeSettings {
     /// How long a client may take for a request's head, and to begin its first one (default 30 s).
     pub header_timeout: Duration,
-    /// Longest head taken, in bytes (default 64 KiB); longer is answered 431.
+    /// Longest head taken, in bytes (default 64 KiB, at least 8 KiB); longer is answered 431.
     pub max_head: usize,
-    /// Connections at one time (default 16,384); further ones wait in the kernel's queue.
+    /// Connections at one time, tunnels included (default 16,384); further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// After the end was asked for: how long event streams, tunnels and requests may go on (default 10 s).
     pub drain: Duration,
@@ -70,11 +73,7 @@ where
     S::Future: Send + 'static,
     F: Future<Output = ()>,
 {
-    let lifetime = Lifetime {
-        tasks: TaskTracker::new(),
-        drain: CancellationToken::new(),
-        cut: CancellationToken::new(),
-    };
+    let house = House::default();
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -89,22 +88,18 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection =
-                    connection(stream, peer, service.clone(), settings.clone(), lifetime.clone());
-                lifetime.tasks.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                let lifetime = Lifetime::new(house.clone(), place.ok());
+                house.tasks.spawn(connection(stream, peer, service.clone(), settings.clone(), lifetime));
             }
             Err(error) => back_off(&error).await,
         }
     }
     drop(listener);
-    lifetime.drain.cancel();
-    lifetime.tasks.close();
-    if timeout(settings.drain, lifetime.tasks.wait()).await.is_err() {
-        lifetime.cut.cancel();
-        lifetime.tasks.wait().await;
+    house.drain.cancel();
+    house.tasks.close();
+    if timeout(settings.drain, house.tasks.wait()).await.is_err() {
+        house.cut.cancel();
+        house.tasks.wait().await;
     }
 }
 
@@ -128,23 +123,24 @@ async fn connection<S>(
     S::Future: Send + 'static,
 {
     let _ = stream.set_nodelay(true);
+    keep_alive(&stream);
+    let max_head = settings.max_head.max(LEAST_HEAD);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
-        .max_buf_size(settings.max_head);
+        .max_buf_size(max_head);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(settings.max_head).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .max_concurrent_streams(256)
         .keep_alive_interval(Duration::from_secs(30))
         .enable_connect_protocol();
 
-    let begun = Arc::new(AtomicBool::new(false));
-    let wire = Wire::new(settings.max_head);
-    let entry = Entry { service, peer, lifetime: lifetime.clone(), begun: begun.clone(), wire: wire.clone() };
+    let wire = Wire::new(max_head);
+    let entry = Entry { service, peer, lifetime: lifetime.clone(), wire: wire.clone() };
     let stream = Watched { stream: TokioIo::new(stream), wire };
     let mut connection = pin!(builder.serve_connection_with_upgrades(stream, entry));
     let mut patience = pin!(sleep(settings.header_timeout));
@@ -157,19 +153,22 @@ async fn connection<S>(
                 }
                 return;
             }
-            () = &mut patience, if !begun.load(Ordering::Relaxed) && !patience.is_elapsed() => {
-                if !begun.load(Ordering::Relaxed) {
+            () = &mut patience, if !lifetime.has_begun() && !patience.is_elapsed() => {
+                if !lifetime.has_begun() {
                     return tracing::debug!("a connection was closed: no request came");
                 }
             }
-            () = lifetime.drain.cancelled(), if !draining => {
+            () = lifetime.0.house.drain.cancelled(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = lifetime.cut.cancelled() => return,
+            () = lifetime.0.house.cut.cancelled() => return,
         }
     }
 }
+
+/// The smallest buffer that hyper works with.
+const LEAST_HEAD: usize = 8 * 1024;
 
 /// Hands requests on, with the facts of their connection.
 #[derive(Clone)]
@@ -177,7 +176,6 @@ struct Entry<S> {
     service: S,
     peer: SocketAddr,
     lifetime: Lifetime,
-    begun: Arc<AtomicBool>,
     wire: Wire,
 }
 
@@ -187,40 +185,75 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RefuseOr<S::Future>;
+    type Future = RefuseOr<WhenReady<S>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.begun.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::from);
-        if request.version() < Version::HTTP_2 && self.wire.has_two_framings(&request) {
+        self.lifetime.0.begun.store(true, Ordering::Relaxed);
+        let mut next_head = None;
+        if request.version() >= Version::HTTP_2 {
+            self.wire.ignore();
+        } else if !self.wire.has_one_framing(&request) {
             let why = Refusal::Malformed("the request has both Content-Length and Transfer-Encoding\n");
-            return RefuseOr::refused(PlainRefusals.refuse(&why, &request.into_parts().0));
+            let parts = request.into_parts().0;
+            return RefuseOr::refused(PlainRefusals.refuse(&why, &parts));
+        } else if !request.body().is_end_stream() {
+            next_head = Some(NextHead(self.wire.clone()));
         }
+        let mut request = request.map(|body| Body::received(body, next_head));
         request.extensions_mut().insert(PeerAddr(self.peer));
         request.extensions_mut().insert(self.lifetime.clone());
-        // Every service of ours is ready at all times: refusals are responses.
-        RefuseOr::passed(self.service.clone().call(request))
+        RefuseOr::passed(WhenReady::new(self.service.clone(), request))
     }
 }
 
-/// The server's life, as far as tunnels must know it: they outlive the connection that they came from.
-#[derive(Debug, Clone)]
-pub(crate) struct Lifetime {
+/// What all connections of one [`serve`] share.
+#[derive(Debug, Clone, Default)]
+struct House {
     tasks: TaskTracker,
     drain: CancellationToken,
     cut: CancellationToken,
 }
 
+/// A connection's life, as far as its tunnels must know it: they outlive the task that it began with.
+#[derive(Debug, Clone)]
+pub(crate) struct Lifetime(Arc<Life>);
+
+#[derive(Debug)]
+struct Life {
+    house: House,
+    /// A request came.
+    begun: AtomicBool,
+    /// One of [`ServeSettings::max_connections`], for as long as anything of the connection is left.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
 impl Lifetime {
+    fn new(house: House, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self(Arc::new(Life { house, begun: AtomicBool::new(false), _place: place }))
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
+        self.0.house.tasks.spawn(task);
     }
 
     /// Runs it until it ends, or is cut off at the end of the drain.
     pub(crate) async fn until_cut(&self, task: impl Future<Output = ()>) {
         tokio::select! {
             () = task => {}
-            () = self.cut.cancelled() => {}
+            () = self.0.house.cut.cancelled() => {}
         }
+    }
+}
+
+/// Finds out within minutes that the other end has vanished without a word, though nothing is to be sent: a laptop
+/// that was closed, a node that was lost.
+pub(crate) fn keep_alive(stream: &TcpStream) {
+    let pace = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&pace) {
+        tracing::debug!(%error, "a connection has no keep-alive");
     }
 }

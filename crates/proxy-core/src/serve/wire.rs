@@ -4,11 +4,14 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
-use http::Request;
+use http::{Method, Request, header};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -17,50 +20,79 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The bytes that were read since the last request was handed on.
-#[derive(Clone)]
-pub(super) struct Wire {
-    bytes: Arc<Mutex<Vec<u8>>>,
+/// The bytes of the request's head that is under way; those of bodies and tunnels are not kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Wire(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// What comes next is a head.
+    watching: AtomicBool,
+    head: Mutex<Vec<u8>>,
+    /// Bytes that a head may have.
     most: usize,
 }
 
 impl Wire {
-    /// Keeps at most `most` bytes: as many as a head may have.
+    /// For heads of at most this many bytes.
     pub(super) fn new(most: usize) -> Self {
-        Self { bytes: Arc::default(), most }
+        Self(Arc::new(State { watching: AtomicBool::new(true), head: Mutex::default(), most }))
     }
 
-    /// Whether this request's head has a `Content-Length` beside its `Transfer-Encoding`. hyper takes the former
-    /// away (as RFC 9112 §6.1 allows), so it has to be looked for in the head as it came.
-    pub(super) fn has_two_framings<B>(&self, request: &Request<B>) -> bool {
-        let bytes = std::mem::take(&mut *self.bytes.lock());
-        if !request.headers().contains_key(http::header::TRANSFER_ENCODING) {
-            return false;
-        }
-        let start = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
-        let Some(head) = find_last(&bytes, start.as_bytes()).map(|at| &bytes[at..]) else { return false };
-        let lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end).skip(1);
-        lines.take_while(|line| !line.is_empty()).any(|line| {
-            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-            name.eq_ignore_ascii_case(b"content-length")
-        })
+    /// Whether a request of HTTP/1.1 that was handed on just now has one framing: no `Content-Length` beside its
+    /// `Transfer-Encoding`. hyper takes the former away (as RFC 9112 §6.1 allows), so it is looked for in the head
+    /// as it came. A chunked request whose head isn't there has none that is known: that happens only to one that
+    /// was sent before the answer to the request before it.
+    pub(super) fn has_one_framing<B: http_body::Body>(&self, request: &Request<B>) -> bool {
+        let head = std::mem::take(&mut *self.0.head.lock());
+        let body_follows = !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE);
+        self.0.watching.store(!body_follows, Ordering::Relaxed);
+        !request.headers().contains_key(header::TRANSFER_ENCODING) || is_chunked_only(&head, request.method())
+    }
+
+    /// Nothing that comes is a head any more.
+    pub(super) fn ignore(&self) {
+        self.0.watching.store(false, Ordering::Relaxed);
+        *self.0.head.lock() = Vec::new();
     }
 
     fn keep(&self, read: &[u8]) {
-        let mut bytes = self.bytes.lock();
-        if bytes.len() + read.len() > self.most {
-            // More than a head: a body goes by. What may come next is in the newest bytes.
-            bytes.clear();
+        let mut head = self.0.head.lock();
+        if head.len() + read.len() > self.0.most {
+            // No head is that long: hyper refuses it.
+            *head = Vec::new();
+            self.0.watching.store(false, Ordering::Relaxed);
+        } else {
+            head.extend_from_slice(read);
         }
-        bytes.extend_from_slice(&read[read.len().saturating_sub(self.most)..]);
     }
 }
 
-fn find_last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).rposition(|window| window == wanted)
+/// Whether this is the head of a request with that method, and names no length.
+fn is_chunked_only(bytes: &[u8], method: &Method) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let mut lines = bytes[start..].split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let first = lines.next().unwrap_or_default();
+    let is_head = first.strip_prefix(method.as_str().as_bytes()).is_some_and(|rest| rest.starts_with(b" "));
+    is_head
+        && lines.take_while(|line| !line.is_empty()).all(|line| {
+            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+            !name.eq_ignore_ascii_case(b"content-length")
+        })
 }
 
-/// A connection whose reads are kept by a [`Wire`].
+/// Held by a request's body: after it, the next head comes.
+#[derive(Debug)]
+pub(crate) struct NextHead(pub(super) Wire);
+
+impl Drop for NextHead {
+    fn drop(&mut self) {
+        self.0.0.head.lock().clear();
+        self.0.0.watching.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection whose heads are kept by a [`Wire`].
 pub(super) struct Watched {
     pub(super) stream: TokioIo<TcpStream>,
     pub(super) wire: Wire,
@@ -72,8 +104,11 @@ impl Read for Watched {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.wire.0.watching.load(Ordering::Relaxed) {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
         // Through a buffer of our own: hyper's can't be read back without `unsafe`.
-        let mut space = [const { MaybeUninit::uninit() }; 16 * 1024];
+        let mut space = [const { MaybeUninit::uninit() }; 8 * 1024];
         let room = buf.remaining().min(space.len());
         let mut space = ReadBuf::uninit(&mut space[..room]);
         ready!(AsyncRead::poll_read(Pin::new(self.stream.inner_mut()), cx, &mut space))?;

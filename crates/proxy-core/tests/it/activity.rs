@@ -28,6 +28,7 @@ async fn an_upload_and_a_download_are_activity_once_a_second_at_most() {
     assert!((1..=5).contains(&count(Activity::Download)), "{touches:?}");
 }
 
+/// opencode's own page asks by `fetch`, which says `*/*` where an `EventSource` says what it wants.
 #[tokio::test]
 async fn a_forgotten_tabs_event_stream_is_not_activity() {
     let upstream = upstream(|_| async {
@@ -37,8 +38,20 @@ async fn a_forgotten_tabs_event_stream_is_not_activity() {
     })
     .await;
     let world = World::before(upstream).await;
-    let mut events = get("/event");
-    events.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
-    let _ = within("the stream", world.send(events).await.into_body().collect()).await.unwrap();
+    for accept in ["text/event-stream", "*/*"] {
+        let mut events = get("/event");
+        events.headers_mut().insert("accept", accept.parse().unwrap());
+        let _ = within("the stream", world.send(events).await.into_body().collect()).await.unwrap();
+        assert_eq!(world.touches(), [], "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_the_session_did_not_answer_is_not_activity() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let world = World::before(address).await;
+    assert_eq!(world.get("/").await.status(), 502);
     assert_eq!(world.touches(), []);
 }

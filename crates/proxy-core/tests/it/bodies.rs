@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use proxy_core::{Body, BodyError};
+use proxy_core::{Body, BodyError, ForwardSettings};
 use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -149,4 +149,87 @@ async fn a_slow_reader_holds_the_session_back() {
         "{} bytes lie somewhere",
         produced.load(Ordering::Relaxed)
     );
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_a_late_answer() {
+    let upstream = upstream(|request| async {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(Body::from(body))
+    })
+    .await;
+    let settings = ForwardSettings { header_timeout: Duration::from_millis(500), ..Default::default() };
+    let world = World::with(upstream, settings, Default::default()).await;
+    let body = StreamBody::new(stream::unfold(0, |count| async move {
+        // The pace of a slow line, for longer in all than an answer may take.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (count < 10).then(|| (chunk("x"), count + 1))
+    }));
+    let response = world.send(request("PUT", "/").body(body).unwrap()).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(text(response).await, "xxxxxxxxxx");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_it_uploads_ends_the_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::before(listener.local_addr().unwrap()).await;
+    let (send, chunks) = mpsc::channel(1);
+    send.send(chunk("a part")).await.unwrap();
+    let body = body_of(chunks);
+    let asking = tokio::spawn(send_to(world.proxy, request("POST", "/").body(body).unwrap()));
+    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+    read_head(&mut stream).await.unwrap();
+    asking.abort();
+    let mut rest = Vec::new();
+    let _ = within("the connection's end", stream.read_to_end(&mut rest)).await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "an upload cut short was passed off as whole");
+}
+
+#[tokio::test]
+async fn a_response_cut_short_is_not_passed_off_as_whole() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\npart",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\npart\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::before(listener.local_addr().unwrap()).await;
+        let asking = tokio::spawn(send_to(world.proxy, get("/")));
+        let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
+        read_head(&mut stream).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
+        drop(stream);
+        let body = asking.await.unwrap().into_body();
+        assert!(within("the body's end", body.collect()).await.is_err(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_with_two_lengths_has_the_one_of_its_chunks() {
+    let (upstream, _heads) = raw_upstream(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    )
+    .await;
+    let response = World::before(upstream).await.get("/").await;
+    assert!(!response.headers().contains_key("content-length"));
+    assert_eq!(text(response).await, "hello");
+}
+
+#[tokio::test]
+async fn a_body_waits_for_the_word_to_go_on() {
+    let upstream = upstream(|request| async { Response::new(Body::from(request.into_body())) }).await;
+    let world = World::before(upstream).await;
+    let mut stream = tokio::net::TcpStream::connect(world.proxy).await.unwrap();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+    let word = within("the word", read_head(&mut stream)).await.unwrap();
+    assert!(word.starts_with("HTTP/1.1 100"), "{word}");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"ok").await.unwrap();
+    let head = within("an answer", read_head(&mut stream)).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let mut body = String::new();
+    within("the body", stream.read_to_string(&mut body)).await.unwrap();
+    assert!(body.contains("ok"), "{body}");
 }

@@ -9,27 +9,11 @@ use tokio::{
 
 use crate::world::*;
 
-async fn tunnel(world: &World, listener: &TcpListener) -> (TcpStream, TcpStream) {
-    let mut client = TcpStream::connect(world.proxy).await.unwrap();
-    let head = format!(
-        "GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
-    );
-    client.write_all(head.as_bytes()).await.unwrap();
-    let (mut server, _) = within("a connection", listener.accept()).await.unwrap();
-    read_head(&mut server).await.unwrap();
-    server
-        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-        .await
-        .unwrap();
-    read_head(&mut client).await.unwrap();
-    (client, server)
-}
-
 #[tokio::test]
 async fn a_drain_waits_for_requests_and_tunnels() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = World::before(listener.local_addr().unwrap()).await;
-    let (mut client, mut server) = tunnel(&world, &listener).await;
+    let (mut client, mut server) = world.tunnel(&listener).await;
     let asking = tokio::spawn(send_to(world.proxy, get("/")));
     let (mut upstream, _) = within("a connection", listener.accept()).await.unwrap();
     read_head(&mut upstream).await.unwrap();
@@ -57,7 +41,7 @@ async fn what_does_not_end_by_itself_is_cut_off() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let settings = ServeSettings { drain: Duration::from_millis(100), ..Default::default() };
     let mut world = World::with(listener.local_addr().unwrap(), Default::default(), settings).await;
-    let (mut client, _server) = tunnel(&world, &listener).await;
+    let (mut client, _server) = world.tunnel(&listener).await;
     let asking = tokio::spawn(send_to(world.proxy, get("/event")));
     let (mut upstream, _) = within("a connection", listener.accept()).await.unwrap();
     read_head(&mut upstream).await.unwrap();

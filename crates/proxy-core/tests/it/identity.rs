@@ -64,6 +64,8 @@ fn a_shared_secret_is_asked_for_as_well() {
         Err(Unidentified::Missing),
     );
     assert!(!format!("{alone:?}").contains("s3cret"));
+    let none = TrustedHeaders::from_peers(vec![]).with_secret(HeaderName::from_static("x-router-secret"), "");
+    check(&none, "8.8.8.8", &given(""), Err(Unidentified::Missing));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 mod activity;
 mod bodies;
+mod connections;
 mod drain;
 mod embed;
 mod headers;
 mod identity;
 mod layers;
 mod memory;
+mod origin;
 mod pool;
 mod protocol;
 mod tunnels;

@@ -117,6 +117,23 @@ impl World {
         let _ = within("the connection's end", stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
+
+    /// A tunnel through the proxy: the client's end, and the server's.
+    pub(crate) async fn tunnel(&self, listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let mut client = TcpStream::connect(self.proxy).await.unwrap();
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let (mut server, _) = within("a connection", listener.accept()).await.unwrap();
+        read_head(&mut server).await.unwrap();
+        server
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            .await
+            .unwrap();
+        read_head(&mut client).await.unwrap();
+        (client, server)
+    }
 }
 
 /// The whole stack; the user is in `X-Auth-Request-Email`, believed from loopback.
