@@ -83,7 +83,7 @@ pub(super) async fn end_all(sessions: Vec<Traits>, grace: Duration) {
     let mut asked: Vec<Pid> = Vec::new();
     let mut pause = Duration::from_millis(10);
     let mut force = false;
-    loop {
+    while !sessions.is_empty() {
         let left = find(sessions.clone()).await;
         if left.is_empty() {
             return;

@@ -71,7 +71,7 @@ impl Default for Limits {
         Self {
             ready: Duration::from_secs(60),
             stop: Duration::from_secs(10),
-            fetch: Duration::from_secs(30),
+            fetch: Duration::from_secs(20),
             question: Duration::from_secs(10),
             restarts: 4,
             pause: Duration::from_millis(500),

@@ -56,7 +56,16 @@ impl Git {
     ) -> Result<(), Interrupted> {
         let repo = self.repo();
         // `--no-optional-locks`: the index is not written, so that nothing at all is touched.
-        let status = self.ask(&repo, &["--no-optional-locks", "status", "--porcelain", "-z"]).await?;
+        // And what is shown does not depend on what the user has set for their own eyes.
+        let args = [
+            "--no-optional-locks",
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=normal",
+            "--ignore-submodules=none",
+        ];
+        let status = self.ask(&repo, &args).await?;
         if !status.ok() {
             self.say("The folder is no git repository any more: it is left as it is.");
             return Ok(());

@@ -21,17 +21,19 @@ use super::{
 
 const ROOT: &str = "CRASH_ROOT";
 const GIT: &str = "CRASH_GIT";
+const OPENCODE: &str = "CRASH_OPENCODE";
 
 /// A router of its own process, that is killed.
-struct Router(Child);
+pub(super) struct Router(Child);
 
 impl Router {
-    /// Starts one that starts the session `main`, and waits until it says so.
-    fn start(local: &Local, says: &str) -> Self {
+    /// Starts one that starts the session `main`, and waits until it says something.
+    pub(super) fn start(local: &Local, says: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
             .args(["--exact", "local::crash::router", "--ignored", "--nocapture"])
             .env(ROOT, local.root())
             .env(GIT, &local.settings.git)
+            .env(OPENCODE, &local.settings.opencode)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the router starts");
@@ -41,7 +43,7 @@ impl Router {
         Self(child)
     }
 
-    fn kill(mut self) {
+    pub(super) fn kill(mut self) {
         self.0.kill().expect("it is there");
         self.0.wait().expect("it ends");
     }
@@ -55,6 +57,7 @@ fn router() {
     runtime.block_on(async {
         let mut local = Local::at(PathBuf::from(root));
         local.settings.git = variable(GIT).expect("a git").into();
+        local.settings.opencode = variable(OPENCODE).expect("an opencode").into();
         let (backend, session) = (local.backend().await, local.session("origin", "main", None));
         let mut eye = Eye::on(&*backend, PATIENCE);
         backend.start(&session).await.expect("start");
@@ -77,7 +80,7 @@ fn edit(local: &Local, session: &Session, change: impl FnOnce(&mut serde_json::V
     fs::write(&path, record.to_string()).expect("written");
 }
 
-async fn the_next_router_ends_it_all(local: &Local, session: &Session) {
+pub(super) async fn the_next_router_ends_it_all(local: &Local, session: &Session) {
     assert!(left_running(local, session) > 0, "something was left running");
     let backend = local.backend().await;
     nothing_runs_in(&local.folder(session.hash));

@@ -44,7 +44,7 @@ impl Local {
     pub(crate) fn at(root: PathBuf) -> Self {
         let mut settings = LocalSettings::new(root.join("state"), root.join("opencode"));
         settings.environment = environment(&root.join("home"));
-        settings.limits.ready = Duration::from_secs(20);
+        settings.limits.ready = Duration::from_secs(60);
         settings.limits.stop = Duration::from_secs(5);
         settings.limits.pause = Duration::from_millis(20);
         settings.limits.restarts = 2;

@@ -8,6 +8,7 @@ use pod_manager::{
 };
 
 use super::{
+    crash::{Router, the_next_router_ends_it_all},
     harness::{Local, PATIENCE, get, nothing_runs_in, processes_in, run, stop},
     stand_in::variable,
 };
@@ -24,8 +25,8 @@ fn real() -> Option<Local> {
     }
     let mut local = Local::new();
     local.settings.opencode = program;
-    local.settings.limits.ready = Duration::from_secs(60);
-    local.settings.limits.stop = Duration::from_secs(10);
+    local.settings.limits.ready = Duration::from_secs(80);
+    local.settings.limits.stop = Duration::from_secs(20);
     // Nothing here needs the network.
     for name in ["OPENCODE_DISABLE_MODELS_FETCH", "OPENCODE_DISABLE_LSP_DOWNLOAD"] {
         local.settings.variables.push((name.into(), "1".into()));
@@ -67,7 +68,9 @@ async fn sessions_of_the_real_opencode_run_side_by_side_and_end() {
     let providers: serde_json::Value = serde_json::from_str(&providers).expect("JSON");
     let connected = providers["connected"].as_array().expect("a list");
     assert!(connected.iter().any(|name| name == "anthropic"), "the user's provider: {connected:?}");
+    let begun = std::time::Instant::now();
     stop(&backend, &sessions[0]).await;
+    assert!(begun.elapsed() < local.settings.limits.stop, "it ends by itself when it is asked to");
     nothing_runs_in(&local.folder(sessions[0].hash));
     let again = run(&backend, &sessions[0]).await;
     let listed = get(&again, "/session").await.expect("an answer");
@@ -97,4 +100,12 @@ async fn a_killed_real_opencode_is_started_again() {
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     eye.stopped(session.hash).await;
     backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_opencode_that_a_killed_router_left_running_is_ended() {
+    let Some(local) = real() else { return println!("{SKIPPED}") };
+    let session = local.session("origin", "main", None);
+    Router::start(&local, "the session runs").kill();
+    the_next_router_ends_it_all(&local, &session).await;
 }
