@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { assertQuiet, inspect } from "../fixtures/browser.mjs";
+import { assertNothingFound, assertQuiet, inspect } from "../fixtures/browser.mjs";
 import { eventually } from "../fixtures/gate.mjs";
 import * as opencode from "../fixtures/opencode-page.mjs";
 import { opencodesOf, tracesOf } from "../fixtures/processes.mjs";
@@ -67,3 +67,5 @@ test("an opencode that is killed is started again by itself", { timeout: 60_000 
   await opencode.arrives(page, site.hostOf(hash, world.router));
   await page.context().close();
 });
+
+test("axe finds nothing on any of these screens, and nothing sticks out", assertNothingFound);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
-import { assertQuiet, inspect, picture } from "../fixtures/browser.mjs";
+import { assertNothingFound, assertQuiet, inspect, picture } from "../fixtures/browser.mjs";
 import { eventually, gate } from "../fixtures/gate.mjs";
 import * as opencode from "../fixtures/opencode-page.mjs";
 import { opencodesOf, tracesOf } from "../fixtures/processes.mjs";
@@ -117,8 +117,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
     await step("stopped from the site, its process goes and its files stay", async () => {
       const list = await browser.page();
       await site.home(list, router);
-      await site.row(list, hash).hover();
-      await site.row(list, hash).getByRole("button", { name: "Stop", exact: true }).click();
+      await site.press(list, hash, "Stop");
       await site.row(list, hash).getByText(/^stopped/i).first().waitFor();
       await eventually("the process has gone", () => opencodesOf(router.pid).length === 0);
       assert.equal((await site.session(router, hash)).state, "stopped");
@@ -178,6 +177,8 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       await inspect(page, "session-not-found");
       assertQuiet(page);
     });
+
+    await t.test("axe finds nothing on any of these screens, and nothing sticks out", assertNothingFound);
 
     await step("the router ends when it is asked to, and leaves no process", async () => {
       assert.equal(await router.stop("SIGTERM"), 0);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { assertQuiet, inspect, picture } from "../fixtures/browser.mjs";
+import { assertNothingFound, assertQuiet, inspect, picture } from "../fixtures/browser.mjs";
 import { get } from "../fixtures/router.mjs";
 import * as site from "../fixtures/site.mjs";
 import { startWorld } from "../fixtures/world.mjs";
@@ -64,3 +64,5 @@ test("the keys are listed by ?, and / leads to the composer", async () => {
   assert.equal(await site.composer(page).repository.evaluate((it) => it === document.activeElement), true);
   await page.context().close();
 });
+
+test("axe finds nothing on any of these screens, and nothing sticks out", assertNothingFound);

@@ -44,7 +44,7 @@ export function Header() {
           type="button"
           class={`${controls.button} ${controls.quiet}`}
           lang={other()}
-          aria-label={other() === "de" ? "Deutsch" : "English"}
+          aria-label={other() === "de" ? "DE: Deutsch" : "EN: English"}
           onClick={() => i18n.choose(other())}
         >
           <Languages size={16} aria-hidden="true" />

@@ -55,7 +55,7 @@ export function SessionRow(props: { session: Session; now: number }) {
   };
 
   return (
-    <li class={css.row}>
+    <li class={css.row} data-hash={props.session.hash}>
       <span class={controls.dot} data-state={props.session.state} aria-hidden="true" />
       <div class={css.text}>
         <a
