@@ -40,7 +40,11 @@ impl Keeper {
     async fn work(&mut self) {
         self.open().await;
         loop {
-            sleep(self.pause()).await;
+            tokio::select! {
+                () = sleep(self.pause()) => {}
+                // Whoever comes to look sees what is so now.
+                () = self.manager.hub.watching_begins(&self.slot.owner) => {}
+            }
             if !self.greeted {
                 self.greet().await;
             }

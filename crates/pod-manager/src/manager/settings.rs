@@ -35,7 +35,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(30 * 60),
             max_sessions: None,
             max_running: None,
-            probe_watched: Duration::from_secs(12),
+            probe_watched: Duration::from_secs(4),
             probe_unwatched: Duration::from_secs(40),
             probe_shortest: Duration::from_secs(1),
             greet_patience: Duration::from_secs(20),

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use pod_manager::{Clock, NoRoute, Phase, Status, StopReason, memory::Restart, memory::Verb};
+use pod_manager::{Clock, NoRoute, Phase, Settings, Status, StopReason, memory::Restart, memory::Verb};
 
-use crate::house::{House, IDLE, alice};
+use crate::house::{House, IDLE, alice, quick};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -183,6 +183,17 @@ async fn a_clock_that_goes_back_stops_nobody() {
     house.clock.set(house.clock_now() - 10 * IDLE);
     house.looked_at().await;
     assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+}
+
+#[tokio::test]
+async fn whoever_comes_to_look_is_told_what_is_so_now() {
+    let unwatched = Settings { probe_unwatched: Duration::from_secs(3600), ..quick() };
+    let house = House::with(unwatched).await;
+    let hash = house.running("widgets").await;
+    for busy in [true, false, true] {
+        house.opencode.set_busy(busy);
+        house.when(hash, |view| view.busy == busy).await;
+    }
 }
 
 #[tokio::test]
