@@ -54,7 +54,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
     await step("the stages of the start are seen, with how much is cloned", async () => {
       hash = await site.create(page, { repository: git.url("widgets", "held"), branch: "fix/first" });
       host = site.hostOf(hash, router);
-      await page.getByText(/\b\d{1,2}\s?%/).first().waitFor();
+      await page.getByText(/\b[1-9]\d?\s?%/).first().waitFor();
       const { state, url, stages } = await site.session(router, hash);
       assert.deepEqual([state, url], ["creating", null]);
       const cloning = stages.find(({ stage }) => stage === "cloning");
@@ -68,7 +68,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       await site.row(page, hash).waitFor();
       await inspect(page, "home-creating");
       await page.goto(`${router.url}/session/${hash}`);
-      await page.getByText(/\b\d{1,2}\s?%/).first().waitFor();
+      await page.getByText(/\b[1-9]\d?\s?%/).first().waitFor();
     });
 
     await step("the page turns into opencode, in the repository, by itself", async () => {
