@@ -52,7 +52,7 @@ pub use settings::{Limits, LocalError, LocalSettings};
 use store::{Store, remove_tree};
 
 /// Sessions of this machine. It must be [shut down](SessionBackend::shutdown) to end them in good order;
-/// dropped without, it kills them.
+/// dropped without, it kills their process groups, and the next one ends what that leaves.
 pub struct LocalBackend {
     shared: Arc<Shared>,
 }
