@@ -41,6 +41,17 @@ test("while the router is away a bar says so, and it goes by itself", { timeout:
   await page.context().close();
 });
 
+test("nothing moves for those who asked for that", async () => {
+  const page = await world.browser.page();
+  await site.home(page, world.router);
+  const moving = await page.evaluate(() => {
+    const styles = [...document.querySelectorAll("*")].map((element) => [element, getComputedStyle(element)]);
+    return styles.filter(([, style]) => /[1-9]/.test(style.transitionDuration + style.animationDuration)).map(([element]) => element.outerHTML.slice(0, 80));
+  });
+  assert.deepEqual(moving, []);
+  await page.context().close();
+});
+
 test("a German browser gets German", async () => {
   const page = await world.browser.page({ language: "de-DE" });
   await page.goto(`${world.router.url}/`);
