@@ -48,3 +48,44 @@ fn the_help_teaches_every_variable() {
     }
     assert!(!Arguments::command().render_help().to_string().contains("IDLE_TIMEOUT"), "-h stays short");
 }
+
+#[test]
+fn the_readme_shows_the_embedding_example_as_it_is() {
+    let example =
+        fs::read_to_string(root().join("crates/proxy-core/examples/embed.rs")).expect("the example");
+    let (_, code) = example.split_once("\nuse ").expect("it uses something");
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
+    assert!(readme.contains(code), "README.md should show crates/proxy-core/examples/embed.rs as it is");
+}
+
+#[test]
+fn every_test_that_the_architecture_page_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the page");
+    let sources = sources(&root().join("crates"));
+    let names = page.split('`').skip(1).step_by(2).filter(|name| {
+        name.contains('_')
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+    });
+    let mut count = 0;
+    for name in names {
+        count += 1;
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "docs/ARCHITECTURE.md names {name}, which is no function"
+        );
+    }
+    assert!(count > 20, "only {count} names were found");
+}
+
+/// All Rust sources below a folder, as one text.
+fn sources(folder: &std::path::Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            all.push_str(&sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&fs::read_to_string(&entry).expect("a source"));
+        }
+    }
+    all
+}
