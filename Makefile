@@ -83,7 +83,7 @@ web/node_modules/.package-lock.json: web/package-lock.json
 
 web/dist/index.html: web/node_modules/.package-lock.json $(WEB_INPUTS)
 	@echo "Building the site (npm run build in web/)"
-	@cd web && npm run build && touch dist/index.html
+	@cd web && npm run --silent build -- --logLevel error && touch dist/index.html
 
 .PHONY: journey-deps
 journey-deps: tests/journey/node_modules/.package-lock.json
