@@ -1,6 +1,6 @@
 //! The routes under `/api`, over a [`Manager`].
 //!
-//! Who asks is an [`Identity`] among the request's extensions, put there by the layers in front;
+//! Who asks is an [`Identity`](session_key::Identity) among the request's extensions, put there by the layers in front;
 //! without one every route answers 401. Another user's session answers exactly as one that does
 //! not exist. Every error is an [`ErrorBody`](crate::wire::ErrorBody), whatever made it.
 //!
