@@ -26,7 +26,7 @@ test("the first message is being answered when the page opens, and is sent once"
     const host = site.hostOf(hash, router);
     await opencode.arrives(page, host);
     await opencode.answers(page, "I have");
-    assert.deepEqual(await opencode.asked(page), [MESSAGE]);
+    await opencode.assertAsked(page, [MESSAGE]);
     assert.equal((await site.session(router, hash)).busy, true);
     hold.open();
     await opencode.answers(page, "I have made it.");
@@ -52,7 +52,7 @@ test("the first message is being answered when the page opens, and is sent once"
     await page.goto(url);
     await opencode.arrives(page, host);
     await opencode.answers(page, "I have made it.");
-    assert.deepEqual(await opencode.asked(page), [MESSAGE]);
+    await opencode.assertAsked(page, [MESSAGE]);
     assert.deepEqual(model.prompts, [MESSAGE]);
   } catch (error) {
     if (page) await picture(page, "first-message-failed").catch(() => {});

@@ -145,7 +145,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       await page.getByRole("button", { name: "Resume" }).click();
       await opencode.arrives(page, host);
       await opencode.answers(page, "one two three four");
-      assert.deepEqual(await opencode.asked(page), ["count to four"]);
+      await opencode.assertAsked(page, ["count to four"]);
       const terminal = await opencode.openTerminal(page);
       await terminal.run("sed s/^/kept:/ note.txt", "kept:precious");
     });
