@@ -49,7 +49,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let healthy = axum::serve(health, health::router(router.health())).into_future();
     let serving = public.into_iter().map(|listener| {
         let settings = ServeSettings { drain: config.drain_timeout, ..ServeSettings::default() };
-        tokio::spawn(serve(listener, service.clone(), settings, router.ending.clone().cancelled_owned()))
+        let (manager, ending) = (router.manager.clone(), router.ending.clone());
+        let serving = serve(listener, service.clone(), settings, ending.clone().cancelled_owned());
+        tokio::spawn(async move {
+            // A router that does not know its sessions yet would deny them. Who connects meanwhile waits.
+            if ending.run_until_cancelled(manager.ready()).await.is_some() {
+                serving.await;
+            }
+        })
     });
     let serving = join_all(serving);
 
