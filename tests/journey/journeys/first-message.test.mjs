@@ -30,7 +30,10 @@ test("the first message is being answered when the page opens, and is sent once"
     assert.equal((await site.session(router, hash)).busy, true);
     hold.open();
     await opencode.answers(page, "I have made it.");
-    await eventually("its title is known to the site", async () => (await site.session(router, hash)).title === "A title from the model");
+    const list = await browser.page();
+    await site.home(list, router);
+    await site.row(list, hash).getByText("A title from the model").waitFor();
+    await list.context().close();
     assert.equal((await site.session(router, hash)).description, MESSAGE);
 
     // Stopped and resumed, then a router that was killed and started again: it is not sent again.
