@@ -66,7 +66,8 @@ impl Default for ServeSettings {
 /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades, until `shutdown` resolves; then accepts no more, lets
 /// what is under way end, cuts what has not ended after [`ServeSettings::drain`], and returns.
 ///
-/// A failing connection is not an error, nor is one that can't be accepted: the loop goes on.
+/// A failing connection is not an error, nor is one that can't be accepted: the loop goes on. What isn't HTTP, or has
+/// two framings, is refused here with 400 and never reaches `service`.
 pub async fn serve<S, F>(listener: TcpListener, service: S, settings: ServeSettings, shutdown: F)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -91,7 +92,10 @@ where
                 let lifetime = Lifetime::new(house.clone(), place.ok());
                 house.tasks.spawn(connection(stream, peer, service.clone(), settings.clone(), lifetime));
             }
-            Err(error) => back_off(&error).await,
+            Err(error) => tokio::select! {
+                () = &mut shutdown => break,
+                () = back_off(&error) => {}
+            },
         }
     }
     drop(listener);

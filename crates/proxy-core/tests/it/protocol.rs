@@ -158,6 +158,37 @@ async fn http2_by_prior_knowledge_is_served() {
 }
 
 #[tokio::test]
+async fn what_http2_cuts_up_is_whole_for_a_server_of_http1() {
+    let (tell, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = upstream(move |request: http::Request<hyper::body::Incoming>| {
+        tell.send(request.headers().clone()).unwrap();
+        async { http::Response::new(Body::from(request.into_body())) }
+    })
+    .await;
+    let world = World::before(upstream).await;
+    let stream = TcpStream::connect(world.proxy).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let pieces = futures_util::stream::iter(["one ", "two"].map(|piece| {
+        Ok::<_, proxy_core::BodyError>(http_body::Frame::data(bytes::Bytes::from_static(piece.as_bytes())))
+    }));
+    let request = http::Request::post(format!("https://{HOST}/"))
+        .header("x-auth-request-email", "alice@example.com")
+        .header("cookie", "a=1")
+        .header("cookie", "_oauth2_proxy=secret")
+        .header("cookie", "b=2")
+        .body(Body::new(http_body_util::StreamBody::new(pieces)))
+        .unwrap();
+    let response = within("an answer", sender.send_request(request)).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one two");
+    let head = heads.recv().await.unwrap();
+    let cookies: Vec<_> = head.get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+    assert_eq!(head["transfer-encoding"], "chunked");
+}
+
+#[tokio::test]
 async fn a_client_that_sends_nothing_or_stops_half_way_is_let_go() {
     let (upstream, _heads) = raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let settings = ServeSettings { header_timeout: Duration::from_millis(100), ..Default::default() };
