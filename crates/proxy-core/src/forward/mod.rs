@@ -159,6 +159,7 @@ impl Inner {
         let upgrade_to = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
         request::scrub(&mut parts.headers, &self.settings.cookies, &facts);
         if let Some(protocol) = upgrade_to {
+            parts.headers.remove(header::TE);
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(header::UPGRADE, protocol);
         }
@@ -265,6 +266,10 @@ impl Inner {
         let protocol = parts.headers.get(header::UPGRADE).cloned();
         response::scrub(&mut parts.headers, &self.settings.cookies, path, host);
         parts.version = Version::HTTP_11;
+        if upgrade.as_ref().is_some_and(|upgrade| upgrade.connect) && parts.status.is_success() {
+            // Over HTTP/2 a success is the tunnel itself; here it is a page.
+            return self.refuse(&unreachable("it answered a WebSocket with a page"), asked);
+        }
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             let back = Return { pool: self.pool.clone(), to, sender };
             parts.extensions.clear();

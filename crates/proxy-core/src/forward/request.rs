@@ -27,6 +27,7 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_
     cookies.strip_from_request(headers);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     let peer = facts.peer.map(|peer| peer.ip().to_canonical().to_string());
     if let Some(Ok(peer)) = peer.as_deref().map(HeaderValue::from_str) {

@@ -21,7 +21,7 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host
     // Without the header a worker rules the folder of its script; more than that it does not get.
     let folder = path.rfind('/').map_or("/", |slash| &path[..=slash]);
     let mut scopes = headers.get_all(SERVICE_WORKER_ALLOWED).iter();
-    let wider = scopes.any(|scope| scope.to_str().map_or(true, |scope| !scope.starts_with(folder)));
+    let wider = scopes.any(|scope| scope.to_str().map_or(true, |scope| !is_within(scope, folder)));
     if wider {
         headers.remove(SERVICE_WORKER_ALLOWED);
     }
@@ -47,6 +47,12 @@ fn is_refused(name: &str) -> bool {
             | "x-reproxy-url"
             | "x-sendfile"
     )
+}
+
+/// Whether a path stays in the folder, read as browsers read it: `%2e` is a dot, `\\` a slash.
+fn is_within(scope: &str, folder: &str) -> bool {
+    let plain = scope.to_ascii_lowercase().replace("%2e", ".");
+    scope.starts_with(folder) && !plain.split(['/', '\\']).any(|part| part == "..")
 }
 
 fn allows_own_origin_only(headers: &HeaderMap, host: &HeaderValue) -> bool {

@@ -86,7 +86,10 @@ async fn hop_by_hop_headers_end_here() {
         assert!(!head.contains(gone), "{gone} is in {head}");
     }
     assert!(
-        head.contains("x-three: 3") && head.contains("te: trailers\r\n") && head.contains("host: a48d"),
+        head.contains("x-three: 3")
+            && head.contains("te: trailers\r\n")
+            && head.contains("connection: te\r\n")
+            && head.contains("host: a48d"),
         "{head}"
     );
 }
@@ -142,6 +145,28 @@ async fn what_a_session_allows_its_own_origin_stays() {
     let response = World::before(upstream).await.get("/app/worker.js").await;
     assert!(response.headers().contains_key("access-control-allow-origin"));
     assert!(response.headers().contains_key("service-worker-allowed"));
+}
+
+#[tokio::test]
+async fn a_worker_rules_no_more_than_its_folder() {
+    for (allowed, stays) in [
+        ("/app/", true),
+        ("/app/v1.2/..x/", true),
+        ("/", false),
+        ("/apples", false),
+        ("/app/..", false),
+        ("/app/../", false),
+        ("/app/%2e%2E/", false),
+        ("/app/x/.%2e/../", false),
+        ("/app/..\\", false),
+        ("https://a48da0606867-oc.example.org/", false),
+    ] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nService-Worker-Allowed: {allowed}\r\n\r\nok");
+        let (upstream, _heads) = raw_upstream(answer.leak()).await;
+        let response = World::before(upstream).await.get("/app/worker.js").await;
+        assert_eq!(response.headers().contains_key("service-worker-allowed"), stays, "{allowed}");
+    }
 }
 
 #[tokio::test]

@@ -131,9 +131,8 @@ async fn a_session_that_dies_ends_its_tunnels() {
     assert!(within("the end", client.read_u8()).await.is_err());
 }
 
-#[tokio::test]
-async fn a_websocket_over_http2_is_tunnelled() {
-    let world = World::before(echo().await).await;
+/// Asks for a WebSocket over HTTP/2 (RFC 8441).
+async fn open_over_http2(world: &World) -> Response<hyper::body::Incoming> {
     let stream = TcpStream::connect(world.proxy).await.unwrap();
     let executor = hyper_util::rt::TokioExecutor::new();
     let (mut sender, connection) =
@@ -151,7 +150,13 @@ async fn a_websocket_over_http2_is_tunnelled() {
         .body(Body::empty())
         .unwrap();
     connect.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
-    let mut response = within("an answer", sender.send_request(connect)).await.unwrap();
+    within("an answer", sender.send_request(connect)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_tunnelled() {
+    let world = World::before(echo().await).await;
+    let mut response = open_over_http2(&world).await;
     assert_eq!(response.status(), 200);
     let io = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
     let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(io, Role::Client, None).await;
@@ -159,4 +164,16 @@ async fn a_websocket_over_http2_is_tunnelled() {
     let answer =
         tokio::time::timeout(Duration::from_secs(20), socket.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(answer.into_text().unwrap(), "over two");
+}
+
+#[tokio::test]
+async fn a_page_is_no_websocket_over_http2() {
+    for (answer, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 502),
+        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno", 400),
+    ] {
+        let (upstream, _heads) = raw_upstream(answer).await;
+        let world = World::before(upstream).await;
+        assert_eq!(open_over_http2(&world).await.status(), status);
+    }
 }
