@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::Either;
-use http::{HeaderValue, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use session_key::{HostScheme, Route};
 use tower_service::Service;
 
@@ -36,6 +36,10 @@ impl<S, W> HostRouter<S, W> {
         self.refusals = refusals;
         self
     }
+
+    fn refuse<F>(&self, refusal: &Refusal, request: Request<Body>) -> RefuseOr<F> {
+        RefuseOr::refused(self.refusals.refuse(refusal, &request.into_parts().0))
+    }
 }
 
 impl<S, W> fmt::Debug for HostRouter<S, W> {
@@ -60,20 +64,19 @@ where
         }
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let host = match only_host(&parts) {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let host = match only_host(request.uri(), request.headers()) {
             Ok(host) => host,
-            Err(why) => return RefuseOr::refused(self.refusals.refuse(&Refusal::Malformed(why), &parts)),
+            Err(why) => return self.refuse(&Refusal::Malformed(why), request),
         };
         let route = self.scheme.parse(host.to_str().unwrap_or_default());
-        parts.headers.insert(header::HOST, host);
+        request.headers_mut().insert(header::HOST, host);
         match route {
-            Route::Foreign => RefuseOr::refused(self.refusals.refuse(&Refusal::Foreign, &parts)),
-            Route::Site => RefuseOr::passed(Either::Right(self.site.call(Request::from_parts(parts, body)))),
+            Route::Foreign => self.refuse(&Refusal::Foreign, request),
+            Route::Site => RefuseOr::passed(Either::Right(self.site.call(request))),
             Route::Session(route) => {
-                parts.extensions.insert(route);
-                RefuseOr::passed(Either::Left(self.session.call(Request::from_parts(parts, body))))
+                request.extensions_mut().insert(route);
+                RefuseOr::passed(Either::Left(self.session.call(request)))
             }
         }
     }
@@ -81,13 +84,13 @@ where
 
 /// The one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2, RFC 9113
 /// §8.3.1). Two that differ have no meaning.
-fn only_host(parts: &Parts) -> Result<HeaderValue, &'static str> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
+fn only_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err("the request has more than one Host\n");
     }
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let authority = uri.authority().map(http::uri::Authority::as_str);
     let host = match (host, authority) {
         (None, None) => return Err("the request names no host\n"),
         (Some(host), None) => Some(host.clone()),

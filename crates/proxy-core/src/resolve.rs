@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, request::Parts};
+use http::{Extensions, Request, Response};
 use session_key::{Identity, SessionRoute};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -33,9 +33,9 @@ impl ResolveLayer {
         self
     }
 
-    fn resolve(&self, parts: &Parts) -> Result<Upstream, Refusal> {
-        let route = parts.extensions.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
-        let who = parts.extensions.get::<Identity>().ok_or(Refusal::NotFound)?;
+    fn resolve(&self, facts: &Extensions) -> Result<Upstream, Refusal> {
+        let route = facts.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
+        let who = facts.get::<Identity>().ok_or(Refusal::NotFound)?;
         self.directory.resolve(route, who).map_err(|why| match why {
             Unroutable::NotFound => Refusal::NotFound,
             Unroutable::NotRunning { retry_after } => Refusal::NotRunning { hash: route.hash, retry_after },
@@ -78,14 +78,13 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        match self.layer.resolve(&parts) {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.layer.resolve(request.extensions()) {
             Ok(upstream) => {
-                parts.extensions.insert(upstream);
-                RefuseOr::passed(self.inner.call(Request::from_parts(parts, body)))
+                request.extensions_mut().insert(upstream);
+                RefuseOr::passed(self.inner.call(request))
             }
-            Err(refusal) => RefuseOr::refused(self.layer.refusals.refuse(&refusal, &parts)),
+            Err(refusal) => RefuseOr::refused(self.layer.refusals.refuse(&refusal, &request.into_parts().0)),
         }
     }
 }

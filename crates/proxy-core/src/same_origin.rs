@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderName, Method, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Request, Response, header};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -77,11 +77,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (parts, body) = request.into_parts();
-        if is_own(&parts) {
-            return RefuseOr::passed(self.inner.call(Request::from_parts(parts, body)));
+        if is_own(request.method(), request.headers()) {
+            return RefuseOr::passed(self.inner.call(request));
         }
-        RefuseOr::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &parts))
+        RefuseOr::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &request.into_parts().0))
     }
 }
 
@@ -89,9 +88,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-fn is_own(parts: &Parts) -> bool {
-    let headers = &parts.headers;
-    let upgrade = headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
+fn is_own(method: &Method, headers: &HeaderMap) -> bool {
+    let upgrade = headers.contains_key(header::UPGRADE) || *method == Method::CONNECT;
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next();
     if let Some(origin) = origin {
@@ -111,7 +109,7 @@ fn is_own(parts: &Parts) -> bool {
         None | Some("same-origin" | "none") => true,
         // The user followed a link.
         Some(_) => {
-            matches!(parts.method, Method::GET | Method::HEAD)
+            matches!(*method, Method::GET | Method::HEAD)
                 && value(headers, &SEC_FETCH_MODE) == Some("navigate")
                 && value(headers, &SEC_FETCH_DEST) == Some("document")
         }

@@ -147,9 +147,6 @@ impl Inner {
             Ok(upgrade) => upgrade,
             Err(refusal) => return self.refuse(&refusal, &parts),
         };
-        // What a refusal may want to know of the request, once it has been sent.
-        let asked = asked(&parts);
-
         let facts = request::Facts {
             peer: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
             host: &host,
@@ -163,17 +160,20 @@ impl Inner {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(header::UPGRADE, protocol);
         }
-        parts.uri = Uri::from(path.clone());
-        parts.version = Version::HTTP_11;
+        parts.uri = Uri::from(path);
+        let repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
+        let head = Head::of(&parts, repeatable);
 
-        let sent = match self
-            .send(upstream.address, parts.method, parts.uri, parts.headers, body, upgrade.is_some())
-            .await
-        {
-            Ok(sent) => sent,
-            Err(refusal) => return self.refuse(&refusal, &asked),
-        };
-        self.answer(sent, upgrade, upstream.address, path.path(), &asked, &host)
+        let (body, pace) = Pace::of(body);
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = parts.uri;
+        *request.headers_mut() = parts.headers;
+        let sending = self.send(upstream.address, request, &head, upgrade.is_some());
+        match upload::in_time(self.settings.header_timeout, pace, sending).await {
+            Ok(sent) => self.answer(sent, upgrade, upstream.address, head, &host),
+            Err(refusal) => self.refuse(&refusal, &head.into_parts()),
+        }
     }
 
     fn refuse(&self, refusal: &Refusal, parts: &Parts) -> Response<Body> {
@@ -219,38 +219,29 @@ impl Inner {
     async fn send(
         &self,
         to: SocketAddr,
-        method: Method,
-        uri: Uri,
-        headers: HeaderMap,
-        body: Body,
+        mut request: Request<Body>,
+        head: &Head,
         upgrade: bool,
     ) -> Result<(Response<Incoming>, SendRequest<Body>), Refusal> {
-        let repeatable = !upgrade && method.is_idempotent() && body.is_end_stream();
-        let (body, pace) = Pace::of(body);
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        let sending = async {
-            let mut fresh = upgrade;
-            while !fresh && let Some(mut sender) = self.pool.take(to).await {
-                let again = repeatable.then(|| copy_of(&request));
-                match sender.try_send_request(request).await {
-                    Ok(response) => return Ok((response, sender)),
-                    Err(mut error) => match (error.take_message(), again) {
-                        (Some(unsent), _) => request = unsent,
-                        // Answered with something else than HTTP, it would be again.
-                        (None, Some(again)) if !error.error().is_parse() => (request, fresh) = (again, true),
-                        _ => return Err(unreachable(error.into_error())),
-                    },
-                }
+        let mut fresh = upgrade;
+        while !fresh && let Some(mut sender) = self.pool.take(to).await {
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    // Answered with something else than HTTP, it would be again.
+                    None if head.repeatable && !error.error().is_parse() => {
+                        (request, fresh) = (head.to_request(), true);
+                    }
+                    None => return Err(unreachable(error.into_error())),
+                },
             }
-            let connecting = timeout(self.settings.connect_timeout, pool::connect(to));
-            let mut sender = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
-            let response = sender.send_request(request).await.map_err(unreachable)?;
-            Ok((response, sender))
-        };
-        upload::in_time(self.settings.header_timeout, pace, sending).await
+        }
+        // Seldom, and larger than all the rest: not a part of every request's future.
+        let connecting = Box::pin(timeout(self.settings.connect_timeout, pool::connect(to)));
+        let mut sender = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
+        let response = sender.send_request(request).await.map_err(unreachable)?;
+        Ok((response, sender))
     }
 
     fn answer(
@@ -258,17 +249,16 @@ impl Inner {
         (response, sender): (Response<Incoming>, SendRequest<Body>),
         upgrade: Option<Upgrade>,
         to: SocketAddr,
-        path: &str,
-        asked: &Parts,
+        head: Head,
         host: &HeaderValue,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         let protocol = parts.headers.get(header::UPGRADE).cloned();
-        response::scrub(&mut parts.headers, &self.settings.cookies, path, host);
+        response::scrub(&mut parts.headers, &self.settings.cookies, head.uri.path(), host);
         parts.version = Version::HTTP_11;
         if upgrade.as_ref().is_some_and(|upgrade| upgrade.connect) && parts.status.is_success() {
             // Over HTTP/2 a success is the tunnel itself; here it is a page.
-            return self.refuse(&unreachable("it answered a WebSocket with a page"), asked);
+            return self.refuse(&unreachable("it answered a WebSocket with a page"), &head.into_parts());
         }
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             let back = Return { pool: self.pool.clone(), to, sender };
@@ -276,7 +266,7 @@ impl Inner {
             return Response::from_parts(parts, Body::pooled(body, back));
         }
         let (Some(upgrade), Some(up)) = (upgrade, parts.extensions.remove::<OnUpgrade>()) else {
-            return self.refuse(&unreachable("it switched protocols unasked"), asked);
+            return self.refuse(&unreachable("it switched protocols unasked"), &head.into_parts());
         };
         if upgrade.connect {
             parts.status = StatusCode::OK;
@@ -299,27 +289,49 @@ fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Re
     Refusal::Unreachable
 }
 
-fn copy_of(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// What is kept of a request that was sent: to send it again, or to say of what it was.
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    repeatable: bool,
 }
 
-/// The request's head, as far as refusals look at it: no body, no credentials.
-fn asked(parts: &Parts) -> Parts {
-    let mut asked = Request::new(()).into_parts().0;
-    asked.method = parts.method.clone();
-    asked.uri = parts.uri.clone();
-    for name in [header::ACCEPT, header::HOST, SEC_FETCH_MODE, SEC_FETCH_DEST, X_REQUEST_ID] {
-        if let Some(value) = parts.headers.get(&name) {
-            asked.headers.insert(name, value.clone());
-        }
+impl Head {
+    fn of(parts: &Parts, repeatable: bool) -> Self {
+        let headers = if repeatable {
+            parts.headers.clone()
+        } else {
+            let shown =
+                SHOWN.iter().filter_map(|name| Some((name.clone(), parts.headers.get(name)?.clone())));
+            shown.collect()
+        };
+        Self { method: parts.method.clone(), uri: parts.uri.clone(), headers, repeatable }
     }
-    asked
+
+    fn to_request(&self) -> Request<Body> {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// For a refusal: without the session's password, which is among the headers by now.
+    fn into_parts(self) -> Parts {
+        let mut parts = Request::new(()).into_parts().0;
+        (parts.method, parts.uri, parts.headers) = (self.method, self.uri, self.headers);
+        parts.headers.remove(header::AUTHORIZATION);
+        parts
+    }
 }
 
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Headers that a refusal may be made by.
+static SHOWN: [HeaderName; 6] = [
+    header::ACCEPT,
+    header::HOST,
+    header::UPGRADE,
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("x-request-id"),
+];

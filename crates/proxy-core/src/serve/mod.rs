@@ -151,6 +151,7 @@ async fn connection<S>(
     let mut draining = false;
     loop {
         tokio::select! {
+            biased;
             end = connection.as_mut() => {
                 if let Err(error) = end {
                     tracing::debug!(%error, "a connection ended early");
@@ -162,11 +163,13 @@ async fn connection<S>(
                     return tracing::debug!("a connection was closed: no request came");
                 }
             }
-            () = lifetime.0.house.drain.cancelled(), if !draining => {
-                draining = true;
+            // One signal at a time: each that is waited for is polled with the connection.
+            () = if draining { &lifetime.0.house.cut } else { &lifetime.0.house.drain }.cancelled() => {
+                if std::mem::replace(&mut draining, true) {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
             }
-            () = lifetime.0.house.cut.cancelled() => return,
         }
     }
 }
