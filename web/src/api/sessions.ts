@@ -7,6 +7,10 @@ export type Link = "loading" | "live" | "offline" | "unreachable" | "signedOut";
 
 const RETRY_MS = 3_000;
 const POLL_MS = 5_000;
+/** While something starts or stops, a person is looking at it. */
+const POLL_MOVING_MS = 1_000;
+/** A stream that has said nothing by then is held up by something between. */
+const SILENT_MS = 4_000;
 
 /**
  * The caller's sessions, kept current by the event stream; by asking, where the stream does not come through.
@@ -49,7 +53,12 @@ export function createSessions() {
     let opened = false;
     const source = new EventSource("/api/sessions/stream");
     events = source;
+    later(() => {
+      source.close();
+      poll();
+    }, SILENT_MS);
     source.addEventListener("sessions", (event) => {
+      if (!opened) clearTimeout(timer);
       opened = true;
       show(JSON.parse((event as MessageEvent<string>).data) as SessionList);
     });
@@ -64,7 +73,10 @@ export function createSessions() {
   };
 
   const poll = () => {
-    void ask().then(() => later(poll, POLL_MS));
+    void ask().then(() => {
+      const moving = list.sessions.some((one) => one.state === "creating" || one.state === "stopping");
+      later(poll, moving ? POLL_MOVING_MS : POLL_MS);
+    });
   };
 
   open();

@@ -115,7 +115,7 @@ export const de: Record<Key, string> = {
   "reason.backend_error": "Was die Sitzungen betreibt, ist selbst fehlgeschlagen.",
   "advice.repository_not_found":
     "Prüfe die Adresse; ist das Repository privat, prüfe, ob du es klonen kannst.",
-  "advice.authentication_failed": "Prüfe, ob `git clone` bei dir gelingt, und versuche es erneut.",
+  "advice.authentication_failed": "Prüfe, ob du es mit git selbst klonen kannst, und versuche es erneut.",
   "advice.branch_not_found": "Lösche diese Sitzung und starte eine von einem Branch, den es gibt.",
   "advice.network_unreachable": "Prüfe Adresse und Netz und versuche es erneut.",
   "advice.clone_failed": "Das Protokoll zeigt, was git sagte; versuche es erneut, sobald das behoben ist.",

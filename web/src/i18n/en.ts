@@ -111,7 +111,7 @@ export const en = {
   "reason.backend_error": "What brings sessions about failed itself.",
   "advice.repository_not_found":
     "Check the address; if the repository is private, check that you can clone it.",
-  "advice.authentication_failed": "Check that `git clone` of it works for you, then try again.",
+  "advice.authentication_failed": "Check that you can clone it with git yourself, then try again.",
   "advice.branch_not_found": "Delete this session and start one from a branch that exists.",
   "advice.network_unreachable": "Check the address and the network, then try again.",
   "advice.clone_failed": "The log says what git said; try again once that is mended.",

@@ -39,6 +39,14 @@ export function duration(language: string, ms: number): string {
   return `${unit(Math.floor(ms / 60_000), "minute")} ${unit(Math.floor((ms % 60_000) / 1_000), "second")}`;
 }
 
+/** The same in whole seconds, for a clock that counts. */
+export function counting(language: string, ms: number): string {
+  if (ms >= 60_000) return duration(language, ms);
+  return new Intl.NumberFormat(language, { style: "unit", unit: "second", unitDisplay: "narrow" }).format(
+    Math.floor(Math.max(0, ms) / 1_000),
+  );
+}
+
 /** "23 Nov, 17:08". */
 export function moment(language: string, at: number): string {
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(at);

@@ -2,6 +2,7 @@ import { createResource, Show } from "solid-js";
 import { api } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
+import { copyText } from "../lib/copy";
 import { sentence } from "../lib/errors";
 import controls from "../styles/controls.module.css";
 import { Dialog } from "./Dialog";
@@ -11,7 +12,7 @@ export function LogsDialog(props: { hash: string; name: string; onClose: () => v
   const { announce } = useSite();
   const [log] = createResource(() => api.logs(props.hash).catch((error) => sentence(i18n, error)));
   const copy = async () => {
-    await navigator.clipboard.writeText(log() ?? "");
+    await copyText(log() ?? "");
     announce(i18n.t("action.copied"));
   };
   return (

@@ -4,6 +4,7 @@ import { createSignal, Show } from "solid-js";
 import type { Session } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
+import { copyText } from "../lib/copy";
 import { hrefOf } from "../lib/names";
 import controls from "../styles/controls.module.css";
 import { DeleteDialog } from "./DeleteDialog";
@@ -16,7 +17,7 @@ export function RowMenu(props: { session: Session; name: string }) {
   const { announce } = useSite();
   const [dialog, setDialog] = createSignal<"logs" | "delete">();
   const copy = async () => {
-    await navigator.clipboard.writeText(new URL(hrefOf(props.session), location.href).href);
+    await copyText(new URL(hrefOf(props.session), location.href).href);
     announce(i18n.t("action.copied"));
   };
   return (

@@ -5,6 +5,7 @@ import { onMount, Show } from "solid-js";
 import type { Session } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
+import { copyText } from "../lib/copy";
 import { reasonOf } from "../lib/names";
 import { Stages } from "../parts/Stages";
 import controls from "../styles/controls.module.css";
@@ -17,9 +18,12 @@ export function Failed(props: { session: Session; acts: Acts }) {
   let retry: HTMLButtonElement | undefined;
   onMount(() => retry?.focus());
   const reason = () => reasonOf(i18n, props.session);
+  // Where cloning failed there is nothing to keep yet.
+  const hasFiles = () =>
+    props.session.stages.every((stage) => stage.stage !== "cloning" || stage.status === "done");
   const log = () => props.session.reason?.logTail;
   const copy = async () => {
-    await navigator.clipboard.writeText(log() ?? "");
+    await copyText(log() ?? "");
     announce(i18n.t("action.copied"));
   };
   return (
@@ -31,7 +35,7 @@ export function Failed(props: { session: Session; acts: Acts }) {
           {reason().what}
         </p>
         <p>
-          {reason().advice} {i18n.t("failed.kept")}
+          {reason().advice} {hasFiles() && i18n.t("failed.kept")}
         </p>
         <Show when={log()}>
           <details class={css.log}>

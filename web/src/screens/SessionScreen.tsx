@@ -1,5 +1,15 @@
 import { useNavigate, useParams } from "@solidjs/router";
-import { createEffect, createMemo, createSignal, lazy, Match, Show, Suspense, Switch } from "solid-js";
+import {
+  createEffect,
+  createMemo,
+  createResource,
+  createSignal,
+  lazy,
+  Match,
+  Show,
+  Suspense,
+  Switch,
+} from "solid-js";
 import { api, type Session } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
@@ -22,6 +32,12 @@ export function SessionScreen() {
   const params = useParams<{ hash: string }>();
   const session = createMemo(() => sessions.session(params.hash));
 
+  // One that was made a moment ago may not be in the list yet: asked before anything is said.
+  const [asked] = createResource(
+    () => sessions.link() === "live" && !session() && params.hash,
+    () => sessions.refresh(),
+  );
+
   // In place of this page, so that Back leads to where one came from.
   createEffect(() => {
     const now = session();
@@ -32,7 +48,7 @@ export function SessionScreen() {
     <Show
       when={session()}
       fallback={
-        <Show when={sessions.link() === "live"} fallback={<Waiting />}>
+        <Show when={sessions.link() === "live" && asked.state === "ready"} fallback={<Waiting />}>
           <Title text={i18n.t("missing.title")} />
           <Missing text={i18n.t("missing.session")} />
         </Show>

@@ -2,7 +2,7 @@ import Square from "lucide-solid/icons/square";
 import { createMemo, Show } from "solid-js";
 import type { Session } from "../api/client";
 import { useI18n } from "../i18n";
-import { createNow, duration } from "../lib/time";
+import { counting, createNow } from "../lib/time";
 import { Stages } from "../parts/Stages";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";
@@ -25,7 +25,7 @@ export function Starting(props: { session: Session; busy: boolean; onStop: () =>
         <Stages stages={props.session.stages} now={now()} />
         <p class={css.note}>
           {i18n.t("starting.total", {
-            seconds: duration(i18n.language(), Math.floor(total() / 1_000) * 1_000 || total()),
+            seconds: counting(i18n.language(), total()),
           })}
           {" · "}
           {i18n.t("starting.opens")}

@@ -1,0 +1,99 @@
+import { screen, waitFor } from "@solidjs/testing-library";
+import userEvent from "@testing-library/user-event";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { api, type Session, type Stage } from "../api/client";
+import { aSession, show } from "../test-page";
+import { SessionScreen } from "./SessionScreen";
+
+const open = (...sessions: Session[]) =>
+  show(SessionScreen, sessions, "/session/a48da0606867", "/session/:hash");
+const stage = (name: Stage["stage"], status: Stage["status"], over: Partial<Stage> = {}): Stage => ({
+  stage: name,
+  status,
+  ...over,
+});
+
+afterEach(() => vi.restoreAllMocks());
+
+describe("a session's page", () => {
+  it("shows the stages, and turns into the session once it runs", async () => {
+    const replace = vi.spyOn(location, "replace").mockImplementation(() => {});
+    const started = new Date(Date.now() - 2_000).toISOString();
+    const page = open(
+      aSession({
+        state: "creating",
+        url: null,
+        stages: [
+          stage("cloning", "active", { startedAt: started, percent: 43, bytes: 12_000_000 }),
+          stage("starting", "pending"),
+          stage("ready", "pending"),
+        ],
+      }),
+    );
+    expect(screen.getByText(/Cloning… 43%, 12 MB of 28 MB/)).toBeTruthy();
+    expect(screen.getByRole("heading", { name: "acme/widgets" })).toBeTruthy();
+    expect(replace).not.toHaveBeenCalled();
+    page.setSessions([aSession()]);
+    await waitFor(() => expect(replace).toHaveBeenCalledWith(aSession().url));
+  });
+
+  it("says what failed and what to do, with the log, and tries again", async () => {
+    const resume = vi.spyOn(api, "resume").mockResolvedValue({} as never);
+    open(
+      aSession({
+        state: "failed",
+        url: null,
+        stages: [stage("cloning", "failed")],
+        reason: { code: "authentication_failed", message: "m", advice: "a", logTail: "fatal: no" },
+      }),
+    );
+    expect(screen.getByRole("alert").textContent).toMatch(/refused the credentials/);
+    expect(screen.getByText("fatal: no")).toBeTruthy();
+    await userEvent.click(screen.getByRole("button", { name: "Try again" }));
+    expect(resume).toHaveBeenCalledWith("a48da0606867");
+  });
+
+  it("shows the router's own words for a reason that it does not know", () => {
+    open(
+      aSession({
+        state: "failed",
+        url: null,
+        reason: { code: "new_one", message: "The moon is full", advice: "Wait" },
+      }),
+    );
+    expect(screen.getByRole("alert").textContent).toBe("The moon is full");
+    expect(screen.getByText(/Wait/)).toBeTruthy();
+  });
+
+  it("has the focus on Resume where it is stopped", () => {
+    open(aSession({ state: "stopped", url: null, reason: { code: "idle", message: "m" } }));
+    expect(screen.getByText(/idle for 30 min/)).toBeTruthy();
+    expect(document.activeElement).toBe(screen.getByRole("button", { name: "Resume" }));
+  });
+
+  it("asks once more before it says that there is no such session", async () => {
+    const page = open();
+    await waitFor(() => expect(screen.getByText(/no such session/)).toBeTruthy());
+    expect(page.refresh).toHaveBeenCalledOnce();
+  });
+
+  it("says nothing of the kind while the router can't be asked", () => {
+    const page = open();
+    page.setLink("unreachable");
+    expect(screen.queryByText(/no such session/)).toBeNull();
+  });
+
+  it("deletes after a question that names what is lost, with the focus on Cancel", async () => {
+    vi.spyOn(api, "work").mockResolvedValue({ known: true, uncommittedFiles: 2, unpushedCommits: 1 });
+    const remove = vi.spyOn(api, "remove").mockResolvedValue(undefined);
+    const page = open(aSession({ state: "stopped", url: null }));
+    await userEvent.click(screen.getByRole("button", { name: "Delete" }));
+    const dialog = await screen.findByRole("alertdialog", {}, { timeout: 10_000 });
+    await waitFor(() => expect(dialog.textContent).toMatch(/2 files are changed.*1 commit is nowhere else/s));
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Cancel"));
+    const buttons = [...dialog.querySelectorAll("button")];
+    await userEvent.click(buttons.find((button) => button.textContent === "Delete") as HTMLElement);
+    expect(remove).toHaveBeenCalledWith("a48da0606867");
+    await waitFor(() => expect(page.history.get()).toBe("/"));
+  });
+});

@@ -1,0 +1,70 @@
+import { createMemoryHistory, MemoryRouter, Route } from "@solidjs/router";
+import { render } from "@solidjs/testing-library";
+import { createSignal, type JSX } from "solid-js";
+import { createStore } from "solid-js/store";
+import { vi } from "vitest";
+import type { Session, SiteConfig } from "./api/client";
+import type { Link } from "./api/sessions";
+import { SiteContext } from "./context";
+import { I18nProvider } from "./i18n";
+
+/** A session, as far as a test cares. */
+export function aSession(over: Partial<Session> = {}): Session {
+  return {
+    hash: "a48da0606867",
+    email: "alice@example.com",
+    repoUrl: "https://github.com/acme/widgets.git",
+    branch: "main",
+    sourceBranch: null,
+    state: "running",
+    stateSince: "2026-11-23T12:00:00Z",
+    url: "http://a48da0606867.localhost:3000/L3g/session/ses_1",
+    lastActivity: new Date().toISOString(),
+    createdAt: "2026-11-23T12:00:00Z",
+    idleTimeoutMinutes: 30,
+    busy: false,
+    stages: [],
+    ...over,
+  };
+}
+
+const CONFIG: SiteConfig = { sshRepos: true, localRepos: true, idleTimeoutMinutes: 30, version: "0.1.0" };
+
+/** Shows a part of the page with the sessions given; what is behind the network is the test's own. */
+export function show(part: () => JSX.Element, first: Session[] = [], path = "/", route = "/") {
+  localStorage.setItem("language", "en");
+  const [list, setList] = createStore({ email: "alice@example.com", sessions: first });
+  const [link, setLink] = createSignal<Link>("live");
+  const refresh = vi.fn(async () => true);
+  const announce = vi.fn();
+  const sessions = {
+    list,
+    link,
+    refresh,
+    session: (hash: string) => list.sessions.find((one) => one.hash === hash),
+  };
+  const history = createMemoryHistory();
+  history.set({ value: path });
+  const config = Object.assign(() => CONFIG, { state: "ready", loading: false }) as never;
+  const page = render(() => (
+    <I18nProvider>
+      <MemoryRouter
+        history={history}
+        root={(props) => (
+          <SiteContext.Provider value={{ sessions, config, announce }}>{props.children}</SiteContext.Provider>
+        )}
+      >
+        <Route path={route} component={part} />
+        <Route path="*" component={() => <p>another page</p>} />
+      </MemoryRouter>
+    </I18nProvider>
+  ));
+  return {
+    ...page,
+    history,
+    refresh,
+    announce,
+    setLink,
+    setSessions: (next: Session[]) => setList("sessions", next),
+  };
+}
