@@ -3,10 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -63,31 +60,55 @@ pub(super) struct Step {
     pub(super) bytes: Option<u64>,
 }
 
-type Told = (Instant, Arc<str>);
-
 /// Where a run tells how it goes on.
 #[derive(Clone)]
 pub(super) struct Tell {
     reports: mpsc::Sender<Report>,
-    /// When progress was told last, and in which words.
-    last: Arc<Mutex<Option<Told>>>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// What of a stage's progress is still to be told.
+#[derive(Default)]
+struct Progress {
+    /// The newest step that was not told, since another one had been just before.
+    untold: Option<Step>,
+    /// Somebody waits to tell it.
+    waiting: bool,
 }
 
 impl Tell {
     pub(super) fn new(reports: mpsc::Sender<Report>) -> Self {
-        Self { reports, last: Arc::default() }
+        Self { reports, progress: Arc::default() }
     }
 
-    /// Tells how far the stage is, unless that was told just now: what is lost is soon out of date.
+    /// Tells how far the stage is: at once, or with the next step where that was told just now. The newest step is
+    /// always told in the end, so that a clone that stalls shows how far it came.
     pub(super) fn progress(&self, step: Step) {
-        let mut last = self.last.lock();
-        let now = Instant::now();
-        let just_now = last
-            .as_ref()
-            .is_some_and(|(at, message)| *message == step.message && now.duration_since(*at) < TELL_EVERY);
-        if !just_now {
-            *last = Some((now, step.message.clone()));
-            let _ = self.reports.try_send(Report::Step(step));
+        let mut progress = self.progress.lock();
+        if progress.waiting {
+            progress.untold = Some(step);
+            return;
+        }
+        progress.waiting = true;
+        drop(progress);
+        let _ = self.reports.try_send(Report::Step(step));
+        let tell = self.clone();
+        tokio::spawn(async move { while tell.next_step().await {} });
+    }
+
+    /// Waits its time and tells the newest step; whether there was one.
+    async fn next_step(&self) -> bool {
+        tokio::time::sleep(TELL_EVERY).await;
+        let mut progress = self.progress.lock();
+        match progress.untold.take() {
+            Some(step) => {
+                let _ = self.reports.try_send(Report::Step(step));
+                true
+            }
+            None => {
+                progress.waiting = false;
+                false
+            }
         }
     }
 
@@ -96,6 +117,10 @@ impl Tell {
     }
 
     pub(super) async fn report(&self, report: Report) {
+        if matches!(report, Report::Stage(_)) {
+            // What was not told belongs to the stage before.
+            self.progress.lock().untold = None;
+        }
         let _ = self.reports.send(report).await;
     }
 
@@ -173,5 +198,45 @@ impl Run {
         let dir = self.traits.dir.clone();
         let tail = tokio::task::spawn_blocking(move || log::tail(&dir, TAIL_LINES)).await.ok()?.ok()?;
         (!tail.trim().is_empty()).then_some(tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(percent: u8) -> Step {
+        Step { message: "Receiving".into(), percent: Some(percent), bytes: None }
+    }
+
+    async fn told(reports: &mut mpsc::Receiver<Report>) -> Option<u8> {
+        match reports.recv().await {
+            Some(Report::Step(step)) => step.percent,
+            _ => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_step_is_told_though_another_one_was_told_just_before() {
+        let (send, mut reports) = mpsc::channel(8);
+        let tell = Tell::new(send);
+        for percent in [0, 20, 43] {
+            tell.progress(step(percent));
+        }
+        assert_eq!(told(&mut reports).await, Some(0));
+        assert_eq!(told(&mut reports).await, Some(43));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_of_a_stage_that_is_over_is_not_told() {
+        let (send, mut reports) = mpsc::channel(8);
+        let tell = Tell::new(send);
+        tell.progress(step(0));
+        tell.progress(step(99));
+        tell.report(Report::Stage(Stage::Starting)).await;
+        drop(tell);
+        assert_eq!(told(&mut reports).await, Some(0));
+        assert!(matches!(reports.recv().await, Some(Report::Stage(Stage::Starting))));
+        assert!(reports.recv().await.is_none());
     }
 }
