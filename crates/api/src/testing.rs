@@ -115,9 +115,8 @@ async fn sign_in(mut request: Request, next: Next) -> Response {
 
 /// As much of opencode as the manager asks: one conversation, in `/work`, never busy.
 fn fake_opencode() -> Router {
-    let conversation = || json!({ "id": "ses_1", "title": "A title" });
+    let conversation = || json!({ "id": "ses_1", "title": "A title", "directory": "/work" });
     Router::new()
-        .route("/path", get(|| async { Json(json!({ "directory": "/work" })) }))
         .route("/session", get(move || async move { Json(json!([conversation()])) }))
         .route("/session/status", get(|| async { Json(json!({})) }))
         .route("/session/{id}/message", get(|| async { Json(json!([])) }))
