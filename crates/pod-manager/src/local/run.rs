@@ -74,6 +74,8 @@ struct Progress {
     untold: Option<Step>,
     /// Somebody waits to tell it.
     waiting: bool,
+    /// The words that were told last; new ones are told at once.
+    words: Option<Arc<str>>,
 }
 
 impl Tell {
@@ -85,15 +87,18 @@ impl Tell {
     /// always told in the end, so that a clone that stalls shows how far it came.
     pub(super) fn progress(&self, step: Step) {
         let mut progress = self.progress.lock();
-        if progress.waiting {
+        let known = progress.words.as_ref() == Some(&step.message);
+        if progress.waiting && known {
             progress.untold = Some(step);
             return;
         }
-        progress.waiting = true;
-        drop(progress);
+        progress.untold = None;
+        progress.words = Some(step.message.clone());
         let _ = self.reports.try_send(Report::Step(step));
-        let tell = self.clone();
-        tokio::spawn(async move { while tell.next_step().await {} });
+        if !std::mem::replace(&mut progress.waiting, true) {
+            let tell = self.clone();
+            tokio::spawn(async move { while tell.next_step().await {} });
+        }
     }
 
     /// Waits its time and tells the newest step; whether there was one.
@@ -225,6 +230,18 @@ mod tests {
         }
         assert_eq!(told(&mut reports).await, Some(0));
         assert_eq!(told(&mut reports).await, Some(43));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_words_are_told_at_once() {
+        let (send, mut reports) = mpsc::channel(8);
+        let tell = Tell::new(send);
+        tell.progress(step(0));
+        tell.progress(step(10));
+        tell.progress(Step { message: "Resolving".into(), ..step(20) });
+        tell.report(Report::Stage(Stage::Starting)).await;
+        assert_eq!(told(&mut reports).await, Some(0));
+        assert_eq!(told(&mut reports).await, Some(20));
     }
 
     #[tokio::test(start_paused = true)]
