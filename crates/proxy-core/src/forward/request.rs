@@ -35,6 +35,7 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.proto));
     headers.insert(X_FORWARDED_HOST, facts.host.clone());
     headers.insert(X_FORWARDED_PORT, port_of(facts.host, facts.proto));
+    // One, also where no `HostRouter` stands before this.
     headers.insert(header::HOST, facts.host.clone());
     if let Some(authorization) = facts.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
@@ -55,6 +56,9 @@ fn is_unwanted(name: &str) -> bool {
 
 /// `TE: trailers` is the one thing of TE that may be said anew to the next hop (RFC 9110 §10.1.4).
 fn accepts_trailers(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(header::TE) {
+        return false;
+    }
     let values = headers.get_all(header::TE).iter();
     values
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))

@@ -7,6 +7,7 @@ use crate::cookies::Cookies;
 
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 const ORIGIN_AGENT_CLUSTER: HeaderName = HeaderName::from_static("origin-agent-cluster");
+
 /// Makes the headers those that may pass. `path` is the request's; `host` its own host.
 pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host: &HeaderValue) {
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);

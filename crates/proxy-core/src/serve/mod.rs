@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::{
@@ -208,7 +208,9 @@ where
         }
         let mut request = request.map(|body| Body::received(body, next_head));
         request.extensions_mut().insert(PeerAddr(self.peer));
-        request.extensions_mut().insert(self.lifetime.clone());
+        if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
+            request.extensions_mut().insert(self.lifetime.clone());
+        }
         RefuseOr::passed(WhenReady::new(self.service.clone(), request))
     }
 }

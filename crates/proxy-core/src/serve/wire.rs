@@ -44,10 +44,18 @@ impl Wire {
     /// as it came. A chunked request whose head isn't there has none that is known: that happens only to one that
     /// was sent before the answer to the request before it.
     pub(super) fn has_one_framing<B: http_body::Body>(&self, request: &Request<B>) -> bool {
-        let head = std::mem::take(&mut *self.0.head.lock());
+        let mut head = self.0.head.lock();
         let body_follows = !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE);
         self.0.watching.store(!body_follows, Ordering::Relaxed);
-        !request.headers().contains_key(header::TRANSFER_ENCODING) || is_chunked_only(&head, request.method())
+        let fine = !request.headers().contains_key(header::TRANSFER_ENCODING)
+            || is_chunked_only(&head, request.method());
+        if body_follows {
+            // A body or a tunnel may take long; its connection holds no more than it needs.
+            *head = Vec::new();
+        } else {
+            head.clear();
+        }
+        fine
     }
 
     /// Nothing that comes is a head any more.

@@ -170,3 +170,15 @@ async fn forward_refuses_what_has_nowhere_to_go() {
     dead.headers_mut().insert("host", HOST.parse().unwrap());
     assert_eq!(ask(forward, dead).await, (418, "Unreachable /x?y".into()));
 }
+
+#[tokio::test]
+async fn forward_alone_passes_one_host_on() {
+    let (upstream, mut heads) =
+        crate::world::raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let mut two = with(request("/"), Upstream { address: upstream, authorization: None });
+    two.headers_mut().insert("host", HOST.parse().unwrap());
+    two.headers_mut().append("host", "evil.com".parse().unwrap());
+    assert_eq!(ask(Forward::default(), two).await, (200, "ok".into()));
+    let head = heads.recv().await.unwrap();
+    assert!(head.contains(HOST) && !head.contains("evil"), "{head}");
+}

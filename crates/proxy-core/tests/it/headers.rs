@@ -148,6 +148,16 @@ async fn what_a_session_allows_its_own_origin_stays() {
 }
 
 #[tokio::test]
+async fn what_a_session_allows_nobody_in_particular_goes() {
+    let (upstream, _heads) = raw_upstream(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: *\r\n\r\nok",
+    )
+    .await;
+    let response = World::before(upstream).await.get("/").await;
+    assert!(!response.headers().keys().any(|name| name.as_str().starts_with("access-control-")));
+}
+
+#[tokio::test]
 async fn a_worker_rules_no_more_than_its_folder() {
     for (allowed, stays) in [
         ("/app/", true),
