@@ -16,6 +16,8 @@ if (process.argv.includes("--version")) {
   process.exit(0);
 }
 const port = Number(flag("port", "4096"));
+// Who answers everybody is not the session that was started: the router checks.
+const password = Buffer.from(`opencode:${process.env.OPENCODE_SERVER_PASSWORD}`).toString("base64");
 const session = { id: "ses_bench", title: "bench", directory: "/bench", time: { created: 1, updated: 1 } };
 const answers = {
   "/global/health": { healthy: true, version: "1.18.0-bench" },
@@ -27,7 +29,7 @@ const answers = {
 if (process.env.BENCH_NGINX) {
   const folder = mkdtempSync(join(tmpdir(), "bench-nginx-"));
   const locations = Object.entries(answers).map(
-    ([path, body]) => `location = ${path} { default_type application/json; return 200 '${JSON.stringify(body)}'; }`,
+    ([path, body]) => `location = ${path} { if ($http_authorization != "Basic ${password}") { return 401; } default_type application/json; return 200 '${JSON.stringify(body)}'; }`,
   );
   writeFileSync(
     join(folder, "nginx.conf"),
@@ -49,6 +51,7 @@ http { access_log off; keepalive_requests 100000000; keepalive_timeout 300s;
       return response.write("data: {}\n\n");
     }
     const body = answers[path];
+    if (body && request.headers.authorization !== `Basic ${password}`) return response.writeHead(401).end();
     response.writeHead(200, { "content-type": body ? "application/json" : "text/plain" });
     response.end(body ? JSON.stringify(body) : "hello world\n");
   }).listen(port, "127.0.0.1");
