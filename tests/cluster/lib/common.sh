@@ -1,0 +1,83 @@
+# Shared by the tools of tests/cluster: where things lie, how they speak. Sourced, after `set -euo pipefail`.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+project=$(cd "$here/../.." && pwd)
+
+# Programs and base images, by version; made once and used by every run.
+cache=${OPENCODE_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/opencode-router/cluster}
+# One folder per running cluster. Short, since the paths of sockets lie below it.
+runs=${OPENCODE_CLUSTER_RUNS:-${TMPDIR:-/tmp}/opencode-cluster.$(id -u)}
+
+say() { printf '%s\n' "$*" >&2; }
+fail() {
+  say "$*"
+  exit 1
+}
+
+# Milliseconds since some moment.
+now() { date +%s%3N; }
+# "3.2 s" since the moment $1.
+since() {
+  local ms=$(($(now) - $1))
+  printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
+}
+
+# Whether the process $1 lives; a zombie does not.
+alive() {
+  local state
+  [ -n "${1:-}" ] && kill -0 "$1" 2>/dev/null || return 1
+  state=$(ps -o state= -p "$1" 2>/dev/null) && [ "${state:0:1}" != Z ]
+}
+
+# Removes the folders `$cache/$1.<process>` of runs that were cut off.
+remove_partial() {
+  local one
+  for one in "$cache/$1".*; do
+    if [ -e "$one" ] && ! alive "${one##*.}"; then rm -rf --one-file-system "$one"; fi
+  done
+}
+
+# Waits at most $1 seconds for the command that follows to succeed.
+await() {
+  local until=$(($(now) + $1 * 1000))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$(now)" -lt "$until" ] || return 1
+    sleep 0.05
+  done
+}
+
+# $1 ports of loopback, chosen by the kernel and free a moment ago.
+free_ports() {
+  node -e '
+    const net = require("node:net"), wanted = Number(process.argv[1]), open = [];
+    const next = () => {
+      const server = net.createServer().listen(0, "127.0.0.1", () => {
+        open.push(server);
+        if (open.length < wanted) return next();
+        console.log(open.map((one) => one.address().port).join(" "));
+        open.forEach((one) => one.close());
+      });
+    };
+    next();' "$1"
+}
+
+# What every program that is missing is good for, all at once; silent if none is. Each argument is "program:package".
+need() {
+  local one missing=()
+  for one in "$@"; do command -v "${one%%:*}" >/dev/null || missing+=("$one"); done
+  [ ${#missing[@]} = 0 ] && return
+  if [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ]; then
+    say "Installing Debian's packages ${missing[*]#*:} for the test cluster (once)…"
+    local log
+    log=$(mktemp)
+    if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]#*:}"; } >"$log" 2>&1; then
+      rm -f "$log"
+      return
+    fi
+    tail -n 8 "$log" >&2
+    rm -f "$log"
+  fi
+  for one in "${missing[@]}"; do say "${one%%:*} is missing; the test cluster needs it. On Debian and Ubuntu: sudo apt-get install ${one#*:}"; done
+  exit 1
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# The cluster from within its namespaces, as their first process. Started by node.sh; $1 is the run's folder, $2 the
+# folder with all programs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./common.sh
+. ./pki.sh
+. ./parts.sh
+. ./node-config.sh
+state=$1 assets=$2
+echo "$assets" >"$state/assets"
+export PATH=$assets:$PATH
+address=10.77.0.1 node=node-1
+cgroup=/opencode-cluster-$(basename "$state")
+
+# Folders that programs insist on are this run's own in here, and nothing outside sees a mount of ours.
+mount --make-rshared /
+for place in var/lib/kubelet var/lib/cni var/log/pods var/log/containers run/containerd run/netns; do
+  mkdir -p "$state/root/$place" "/$place"
+  mount --bind --make-shared "$state/root/$place" "/$place" 2>/dev/null || mount --bind "$state/root/$place" "/$place"
+done
+guard_machine_settings
+
+hostname "$node"
+ip link set lo up
+ip link add cluster type bridge
+ip addr add "$address/24" dev cluster
+ip link set cluster up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+
+pki=$state/pki
+make_authority "$pki" 2>>"$state/log/openssl.log"
+make_certificate "$pki" apiserver /CN=kube-apiserver "IP:127.0.0.1,IP:10.96.0.1,IP:$address,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc"
+make_certificate "$pki" admin /O=system:masters/CN=admin
+make_certificate "$pki" node "/O=system:nodes/CN=system:node:$node" "IP:$address,DNS:$node"
+make_kubeconfig "$state/kubeconfig.inside" "https://$address:6443" "$pki" admin
+make_kubeconfig "$state/kubeconfig.node" "https://$address:6443" "$pki" node
+for part in kube-controller-manager kube-scheduler kube-proxy; do
+  make_certificate "$pki" "$part" "/CN=system:$part"
+  make_kubeconfig "$state/kubeconfig.$part" "https://$address:6443" "$pki" "$part"
+done
+
+# The node's half takes longer and needs nothing of the other: first.
+write_node_config
+start containerd containerd --config "$state/containerd.toml"
+start_etcd 127.0.0.1 2379 2380
+start_apiserver "$address" 6443 http://127.0.0.1:2379 --kubelet-preferred-address-types InternalIP \
+  --kubelet-client-certificate "$pki/admin.crt" --kubelet-client-key "$pki/admin.key" --enable-admission-plugins NodeRestriction
+start kube-controller-manager kube-controller-manager --kubeconfig "$state/kubeconfig.kube-controller-manager" --leader-elect=false \
+  --use-service-account-credentials --service-account-private-key-file "$pki/service-accounts.key" --root-ca-file "$pki/ca.crt"
+start kube-scheduler kube-scheduler --kubeconfig "$state/kubeconfig.kube-scheduler" --leader-elect=false
+await_part containerd 30 ctr --address "$socket" version
+ctr --address "$socket" --namespace k8s.io images import --local "$cache/pause.tar" >/dev/null
+start kubelet kubelet --kubeconfig "$state/kubeconfig.node" --config "$state/kubelet.yaml" --hostname-override "$node" --node-ip "$address"
+start kube-proxy kube-proxy --config "$state/kube-proxy.yaml" --hostname-override "$node"
+
+export KUBECONFIG=$state/kubeconfig.inside
+kubectl apply -f "$here/manifests" >>"$state/log/kubectl.log" 2>&1
+volumes | kubectl create -f - >>"$state/log/kubectl.log" 2>&1
+node_is_ready() { [ "$(kubectl get node "$node" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
+await_part kubelet 60 node_is_ready
+has_account() { kubectl -n opencode get serviceaccount default; }
+await_part kube-controller-manager 30 has_account
+touch "$state/inside-ready"
+keep true

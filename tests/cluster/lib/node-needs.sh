@@ -1,0 +1,40 @@
+# What a node needs of the machine, and its programs in one folder. Sourced by `up`; needs common.sh and build.sh.
+
+node_needs() {
+  [ "$(uname -s)" = Linux ] || fail "A cluster with a node needs Linux."
+  [ "$(id -u)" = 0 ] || fail "A cluster with a node needs root (namespaces, mounts, containers). Use sudo, or a KUBECONFIG of a disposable cluster."
+  unshare --net --mount --pid --fork true 2>/dev/null || fail "This machine does not let root make namespaces: no cluster with a node can run here."
+  need ip:iproute2 iptables:iptables buildah:buildah setpriv:util-linux nsenter:util-linux cc:gcc pkg-config:pkg-config
+}
+
+# Prints a folder with links to all programs; its name changes when one of them does.
+node_assets() {
+  local set all=() digest folder
+  for set in control-plane node containerd runc cni helm; do all+=("$(bin_of "$set")"); done
+  digest=$(printf '%s\n' "${all[@]}" | openssl dgst -sha256 -r)
+  folder=$cache/node-${digest:0:8}
+  if [ ! -d "$folder" ]; then
+    mkdir -p "$folder.$$"
+    for set in "${all[@]}"; do ln -s "$set"/* "$folder.$$/"; done
+    mv -T "$folder.$$" "$folder" 2>/dev/null || rm -rf "$folder.$$"
+  fi
+  echo "$folder"
+}
+
+# The image of the process that holds a Pod's namespaces: a static program and nothing else.
+ensure_pause() {
+  local folder=$cache/partial-pause.$$
+  [ ! -e "$cache/pause.tar" ] || return 0
+  remove_partial partial-pause
+  mkdir -p "$folder"
+  cc -Os -static -o "$folder/pause" "$here/lib/pause.c"
+  local container
+  container=$(buildah from scratch)
+  buildah add --quiet "$container" "$folder/pause" /pause >/dev/null
+  buildah config --entrypoint '["/pause"]' --user 65535:65535 "$container"
+  buildah commit --quiet "$container" localhost/pause:1 >/dev/null
+  buildah rm "$container" >/dev/null
+  buildah push --quiet localhost/pause:1 "oci-archive:$folder/pause.tar:localhost/pause:1"
+  mv "$folder/pause.tar" "$cache/pause.tar"
+  rm -rf "$folder"
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Keeps a whole cluster of one node, from outside its namespaces. Started by `up`; $1 is the run's folder, $2 the
+# process it lives for (0: none), $3 the folder with all programs.
+#
+# Everything of the node lives in process, mount, network, IPC and UTS namespaces of its own. The kernel ends all of it,
+# containers, mounts and bridges included, with the first process in there; and that one ends with this script, also
+# by `kill -9`. What is left then is the run's folder and control groups: see run.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./common.sh
+. ./pki.sh
+. ./parts.sh
+. ./run.sh
+state=$1 owner=$2 assets=$3
+keeper_begins
+
+start namespaces unshare --fork --kill-child --pid --mount-proc --mount --propagation slave --net --ipc --uts \
+  "$here/lib/inside.sh" "$state" "$assets"
+await_part namespaces 180 test -e "$state/inside-ready"
+first=$(ps -o pid= --ppid "${pids[namespaces]}" | tr -d ' ')
+echo "$first" >"$state/first-process"
+
+# The one way in: a port of this machine's loopback.
+start forward node "$here/forward.mjs" "$state" 10.77.0.1:6443 "$state/port"
+await_part forward 20 test -s "$state/port"
+make_kubeconfig "$state/kubeconfig" "https://127.0.0.1:$(cat "$state/port")" "$state/pki" admin
+keeper_is_ready
+keep_outside() { owner_lives && alive "$first"; }
+keep keep_outside

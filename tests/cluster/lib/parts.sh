@@ -1,0 +1,80 @@
+# The processes of a cluster, and who keeps them. Sourced by their owner; needs common.sh and `$state`.
+#
+# Each part writes to `$state/log/<part>.log`, and ends when its owner does, whatever ends that.
+# A part that ends by itself is started again; `stop` and `start` come through the named pipe `$state/control`.
+
+declare -A pids=() commands=() held=()
+parts=()
+
+# The kernel ends what is started with this when its parent ends, also by `kill -9`.
+dies_with_us=(setpriv --pdeathsig KILL --)
+
+# Starts the part $1: the program and the arguments that follow.
+start() {
+  parts+=("$1")
+  commands[$1]=$(printf '%q ' "${dies_with_us[@]}" "${@:2}")
+  launch "$1"
+}
+
+launch() {
+  eval "${commands[$1]}" </dev/null >>"$state/log/$1.log" 2>&1 &
+  pids[$1]=$!
+}
+
+# Waits at most $2 seconds for the check that follows; else says that the part $1 ended, or just isn't ready.
+await_part() {
+  local name=$1 until=$(($(now) + $2 * 1000))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    if ! alive "${pids[$name]}" || [ "$(now)" -ge "$until" ]; then
+      grep -E '^[EF][0-9]{4}|level=(error|fatal)|"level":"(error|fatal)"|rror:' "$state/log/$name.log" | tail -n 5 >&2 || tail -n 5 "$state/log/$name.log" >&2
+      say "$name did not become ready (the last that it says is above)."
+      return 1
+    fi
+    sleep 0.05
+  done
+}
+
+# Keeps the parts until the process that this is gets a signal, or `$1` (a command) fails.
+keep() {
+  local verb part
+  [ -p "$state/control" ] || mkfifo "$state/control"
+  exec {control}<>"$state/control"
+  while "$@"; do
+    if read -r -t 0.3 verb part <&"$control" && [ -n "${commands[$part]:-}" ]; then
+      case $verb in
+        stop) held[$part]=1 && kill -9 "${pids[$part]}" 2>/dev/null && wait "${pids[$part]}" 2>/dev/null ;;
+        start) unset "held[$part]" ;;
+      esac
+      say "$verb $part"
+    fi
+    for part in "${parts[@]}"; do
+      if [ -z "${held[$part]:-}" ] && ! kill -0 "${pids[$part]}" 2>/dev/null; then
+        say "starting $part (again)"
+        launch "$part"
+      fi
+    done
+    printf '%s\n' "${!held[@]}" >"$state/held"
+  done
+}
+
+# etcd on the address $1 and the ports $2 (clients) and $3 (peers). What it holds need not survive a power cut.
+start_etcd() {
+  start etcd "$assets/etcd" --name test --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
+    --listen-client-urls "http://$1:$2" --advertise-client-urls "http://$1:$2" \
+    --listen-peer-urls "http://$1:$3" --initial-advertise-peer-urls "http://$1:$3" --initial-cluster "test=http://$1:$3"
+  await_part etcd 60 curl -sf --noproxy '*' "http://$1:$2/health"
+}
+
+# The API server on the address $1 and the port $2, with etcd at $3; further arguments are passed on.
+start_apiserver() {
+  local address=$1 port=$2 etcd=$3 pki=$state/pki
+  shift 3
+  start kube-apiserver "$assets/kube-apiserver" --etcd-servers "$etcd" --bind-address "$address" --advertise-address "$address" \
+    --secure-port "$port" --cert-dir "$state/apiserver" --client-ca-file "$pki/ca.crt" \
+    --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" \
+    --authorization-mode Node,RBAC --allow-privileged --service-cluster-ip-range 10.96.0.0/16 \
+    --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/service-accounts.pub" \
+    --service-account-signing-key-file "$pki/service-accounts.key" "$@"
+  await_part kube-apiserver 180 curl -sf --noproxy '*' --cacert "$pki/ca.crt" "https://$address:$port/readyz"
+}

@@ -1,0 +1,69 @@
+# A run: the folder of one cluster, and the process that keeps it. Sourced; needs common.sh.
+#
+# `$runs/<name>/` holds keeper (the process, and when it started), ready, kubeconfig, log/ and what the parts write.
+
+# Something that tells a process from a later one of the same number.
+born() { awk '{ sub(/.*\) /, ""); print $20 }' "/proc/$1/stat" 2>/dev/null; }
+
+# Whether the keeper of the run's folder $1 lives.
+kept() {
+  local pid when
+  [ -f "$1/keeper" ] || return 1
+  read -r pid when <"$1/keeper"
+  alive "$pid" && [ "$(born "$pid")" = "$when" ]
+}
+
+# What the keeper does first: whatever ends it from here on, but `kill -9`, the folder goes too.
+keeper_begins() {
+  mkdir -p "$state/log"
+  echo "$$ $(born $$)" >"$state/keeper"
+  trap keeper_ends EXIT
+  trap 'exit 0' TERM INT HUP
+}
+
+keeper_is_ready() { touch "$state/ready"; }
+
+keeper_ends() {
+  local code=$?
+  trap - EXIT
+  trap '' TERM INT HUP
+  if [ ${#pids[@]} != 0 ]; then
+    kill -9 "${pids[@]}" 2>/dev/null || true
+    wait 2>/dev/null || true
+  fi
+  # Where it never became ready, its logs stay for who started it to show.
+  if [ -e "$state/ready" ]; then remove_run "$state"; else touch "$state/failed"; fi
+  exit "$code"
+}
+
+owner_lives() { [ "$owner" = 0 ] || alive "$owner"; }
+
+# Removes what is left of the run in the folder $1; its processes are gone.
+remove_run() {
+  remove_cgroups "opencode-cluster-$(basename "$1")"
+  rm -rf --one-file-system "$1"
+}
+
+# Removes the control groups $1, innermost first, in each hierarchy. The kernel may need a moment for each.
+remove_cgroups() {
+  local top
+  for top in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
+    [ -d "$top" ] || continue
+    await 10 find "$top" -depth -type d -exec rmdir {} + || say "The control group $top could not be removed."
+  done
+}
+
+# Removes the runs whose keeper was killed before it could; also those that failed, unless they are of this moment.
+sweep_runs() {
+  local one
+  for one in "$runs"/*/; do
+    one=${one%/}
+    if [ -f "$one/keeper" ] && ! kept "$one"; then
+      await 10 processes_are_gone "$one" || say "The run $one left processes behind."
+      remove_run "$one"
+    fi
+  done
+}
+
+# No process has the folder $1 in its command line; the kernel ends those of a killed keeper, in a moment.
+processes_are_gone() { ! grep -qsF "$1/" /proc/[0-9]*/cmdline; }
