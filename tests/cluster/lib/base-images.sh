@@ -16,7 +16,7 @@ build_image() {
 
 # A minimal Debian that trusts the certificate authorities that this machine does; prints its name.
 debian_base() {
-  local name=localhost/opencode-router/debian:$suite-1 root=$cache/partial-debian.$$ container started
+  local name=localhost/opencode-router/debian:$suite-2 root=$cache/partial-debian.$$ container started
   need buildah:buildah
   if [ -n "${IMAGES_BASE:-}" ]; then echo "$IMAGES_BASE" && return; fi
   if buildah inspect --type image "$name" >/dev/null 2>&1; then echo "$name" && return; fi
@@ -30,7 +30,9 @@ debian_base() {
   mkdir -p "$root/usr/local/share/ca-certificates"
   cp -L /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
   run_logged chroot "$root" update-ca-certificates
-  rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+  # As in Debian's own images: what apt keeps only to be quicker is not kept.
+  echo 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache ""; APT::Install-Recommends "false";' >"$root/etc/apt/apt.conf.d/in-image"
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
   container=$(buildah from scratch)
   nice -n 19 buildah add --quiet "$container" "$root" / >/dev/null
   rm -rf "$root"

@@ -17,7 +17,7 @@ cgroup=/opencode-cluster-$(basename "$state")
 mount --make-rshared /
 for place in var/lib/kubelet var/lib/cni var/log/pods var/log/containers run/containerd run/netns; do
   mkdir -p "$state/root/$place" "/$place"
-  mount --bind --make-shared "$state/root/$place" "/$place" 2>/dev/null || mount --bind "$state/root/$place" "/$place"
+  mount --bind "$state/root/$place" "/$place"
 done
 guard_machine_settings
 

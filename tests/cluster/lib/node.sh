@@ -16,9 +16,10 @@ keeper_begins
 
 start namespaces unshare --fork --kill-child --pid --mount-proc --mount --propagation slave --net --ipc --uts \
   "$here/lib/inside.sh" "$state" "$assets"
-await_part namespaces 180 test -e "$state/inside-ready"
-first=$(ps -o pid= --ppid "${pids[namespaces]}" | tr -d ' ')
+first_process() { first=$(ps -o pid= --ppid "${pids[namespaces]}" | tr -d ' ') && [ -n "$first" ]; }
+await_part namespaces 10 first_process
 echo "$first" >"$state/first-process"
+await_part namespaces 300 test -e "$state/inside-ready"
 
 # The one way in: a port of this machine's loopback.
 start forward node "$here/forward.mjs" "$state" 10.77.0.1:6443 "$state/port"

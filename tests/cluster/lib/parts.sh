@@ -17,7 +17,7 @@ start() {
 }
 
 launch() {
-  eval "${commands[$1]}" </dev/null >>"$state/log/$1.log" 2>&1 &
+  eval "exec ${commands[$1]}" </dev/null >>"$state/log/$1.log" 2>&1 &
   pids[$1]=$!
 }
 
@@ -41,12 +41,16 @@ keep() {
   [ -p "$state/control" ] || mkfifo "$state/control"
   exec {control}<>"$state/control"
   while "$@"; do
-    if read -r -t 0.3 verb part <&"$control" && [ -n "${commands[$part]:-}" ]; then
-      case $verb in
-        stop) held[$part]=1 && kill -9 "${pids[$part]}" 2>/dev/null && wait "${pids[$part]}" 2>/dev/null ;;
-        start) unset "held[$part]" ;;
-      esac
+    if read -r -t 0.3 verb part <&"$control" && [ -n "${part:+${commands[$part]:-}}" ]; then
       say "$verb $part"
+      case $verb in
+        start) unset "held[$part]" ;;
+        stop)
+          held[$part]=1
+          kill -9 "${pids[$part]}" 2>/dev/null || true
+          wait "${pids[$part]}" 2>/dev/null || true
+          ;;
+      esac
     fi
     for part in "${parts[@]}"; do
       if [ -z "${held[$part]:-}" ] && ! kill -0 "${pids[$part]}" 2>/dev/null; then
@@ -54,7 +58,8 @@ keep() {
         launch "$part"
       fi
     done
-    printf '%s\n' "${!held[@]}" >"$state/held"
+    printf '%s\n' "${!held[@]}" >"$state/held.new"
+    mv "$state/held.new" "$state/held"
   done
 }
 

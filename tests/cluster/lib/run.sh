@@ -16,7 +16,8 @@ kept() {
 # What the keeper does first: whatever ends it from here on, but `kill -9`, the folder goes too.
 keeper_begins() {
   mkdir -p "$state/log"
-  echo "$$ $(born $$)" >"$state/keeper"
+  echo "$$ $(born $$)" >"$state/keeper.new"
+  mv "$state/keeper.new" "$state/keeper"
   trap keeper_ends EXIT
   trap 'exit 0' TERM INT HUP
 }
@@ -40,8 +41,9 @@ owner_lives() { [ "$owner" = 0 ] || alive "$owner"; }
 
 # Removes what is left of the run in the folder $1; its processes are gone.
 remove_run() {
+  await 10 processes_are_gone "$1" || say "The cluster in $1 left processes behind."
   remove_cgroups "opencode-cluster-$(basename "$1")"
-  rm -rf --one-file-system "$1"
+  rm -rf --one-file-system "$1" || await 10 rm -rf --one-file-system "$1"
 }
 
 # Removes the control groups $1, innermost first, in each hierarchy. The kernel may need a moment for each.
@@ -53,17 +55,16 @@ remove_cgroups() {
   done
 }
 
-# Removes the runs whose keeper was killed before it could; also those that failed, unless they are of this moment.
+# Removes the runs whose keeper was killed before it could do so, and those that never got one.
 sweep_runs() {
   local one
   for one in "$runs"/*/; do
     one=${one%/}
-    if [ -f "$one/keeper" ] && ! kept "$one"; then
-      await 10 processes_are_gone "$one" || say "The run $one left processes behind."
-      remove_run "$one"
+    if [ -f "$one/keeper" ] || [ -n "$(find "$one" -maxdepth 0 -mmin +60)" ]; then
+      kept "$one" || remove_run "$one"
     fi
   done
 }
 
-# No process has the folder $1 in its command line; the kernel ends those of a killed keeper, in a moment.
-processes_are_gone() { ! grep -qsF "$1/" /proc/[0-9]*/cmdline; }
+# The first process of the run's namespaces is gone: the kernel ends it with a killed keeper, and all others before it.
+processes_are_gone() { [ ! -f "$1/first-process" ] || ! kill -0 "$(cat "$1/first-process")" 2>/dev/null; }
