@@ -60,6 +60,7 @@ sweep_runs() {
   local one
   for one in "$runs"/*/; do
     one=${one%/}
+    [ -d "$one" ] || continue
     if [ -f "$one/keeper" ] || [ -n "$(find "$one" -maxdepth 0 -mmin +60)" ]; then
       kept "$one" || remove_run "$one"
     fi
