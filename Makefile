@@ -30,7 +30,8 @@ run: tools web opencode ## build everything, start the router, print its address
 
 .PHONY: test
 test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
-	cargo test --locked --workspace --all-features
+	cargo test --locked --workspace --all-features --no-run
+	tests/cluster/with control-plane --or-without cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it -- --ignored
 	node --test scripts/
 	cd web && npm test

@@ -35,6 +35,24 @@ ensure_built() {
   done
 }
 
+# What keeps the control plane from running here, as a sentence; nothing if it can run. (Packages of Debian do not count:
+# `up` installs those, or names them.)
+lacks_for_control_plane() {
+  local wanted has
+  if [ "$(uname -s)" != Linux ]; then
+    echo "the test cluster runs on Linux only."
+  elif [ -z "${KUBEBUILDER_ASSETS:-}" ] && [ ! -d "$(bin_of control-plane)" ]; then
+    wanted=$(sed -n 's/^go //p' "$here/tools/kubernetes/go.mod")
+    if ! command -v go >/dev/null; then
+      echo "Go $wanted or newer is missing, which builds the API server, and KUBEBUILDER_ASSETS names no folder that has it."
+    else
+      has=$(cd "$here/tools/kubernetes" && go env GOVERSION 2>/dev/null) # where Go fetches newer ones of itself, that one
+      [ "$(printf '%s\n' "$wanted" "${has#go}" | sort -V | head -n 1)" = "$wanted" ] ||
+        echo "Go $wanted or newer builds the API server, here is ${has#go}, and KUBEBUILDER_ASSETS names no folder that has it."
+    fi
+  fi
+}
+
 build() {
   local set=$1 target partial version started lock
   target=$(bin_of "$set") version=$(version_of "$set") partial=$cache/partial-$set

@@ -16,6 +16,7 @@ kept() {
 # What the keeper does first: whatever ends it from here on, but `kill -9`, the folder goes too.
 keeper_begins() {
   mkdir -p "$state/log"
+  owner_born=$(born "$owner") || true
   echo "$$ $(born $$)" >"$state/keeper.new"
   mv "$state/keeper.new" "$state/keeper"
   trap keeper_ends EXIT
@@ -37,7 +38,7 @@ keeper_ends() {
   exit "$code"
 }
 
-owner_lives() { [ "$owner" = 0 ] || alive "$owner"; }
+owner_lives() { [ "$owner" = 0 ] || { alive "$owner" && [ "$(born "$owner")" = "$owner_born" ]; }; }
 
 # Removes what is left of the run in the folder $1; its processes are gone.
 remove_run() {
