@@ -14,6 +14,8 @@ pub mod local;
 pub mod manager;
 #[cfg(feature = "test-util")]
 pub mod memory;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod model;
 mod opencode;
 

@@ -1,0 +1,64 @@
+use std::collections::BTreeMap;
+
+/// What an operator decides about session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KubernetesSettings {
+    /// Where sessions live (`OPENCODE_NAMESPACE`).
+    pub namespace: String,
+    /// The session image (`OPENCODE_IMAGE`): opencode, git and a POSIX shell.
+    pub image: String,
+    /// `IMAGE_PULL_SECRET_NAME`.
+    pub image_pull_secret: Option<String>,
+    /// `STORAGE_CLASS`; `None`: the cluster's default.
+    pub storage_class: Option<String>,
+    /// `STORAGE_SIZE`, a Kubernetes quantity.
+    pub storage_size: String,
+    /// `API_KEY_SECRET_NAME`: its keys become the session's environment.
+    pub api_key_secret: String,
+    /// `CONFIG_MAP_NAME`: mounted read-only at `/home/opencode/.opencode`.
+    pub config_map: String,
+    /// `USER_NAMESPACES`: `hostUsers: false`.
+    pub user_namespaces: bool,
+    /// Requests and limits of the opencode container; the init container has the same.
+    pub resources: ContainerResources,
+    /// Further variables of the session's environment; no secrets.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Requests and limits, as Kubernetes quantities by resource name (`cpu`, `memory`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerResources {
+    /// What the scheduler sets aside.
+    pub requests: BTreeMap<String, String>,
+    /// What the container can't exceed.
+    pub limits: BTreeMap<String, String>,
+}
+
+impl Default for ContainerResources {
+    /// opencode takes 315 MB at start and 700 MB in use; the rest is for what the agent runs. CPU is not
+    /// limited: a limit throttles also where the node is idle.
+    fn default() -> Self {
+        let list =
+            |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self { requests: list(&[("cpu", "100m"), ("memory", "512Mi")]), limits: list(&[("memory", "4Gi")]) }
+    }
+}
+
+impl KubernetesSettings {
+    /// The defaults, with the one value that has none.
+    #[must_use]
+    pub fn new(image: &str) -> Self {
+        Self {
+            namespace: "opencode".into(),
+            image: image.into(),
+            image_pull_secret: None,
+            storage_class: None,
+            storage_size: "10Gi".into(),
+            api_key_secret: "opencode-api-keys".into(),
+            config_map: "opencode-config-dir".into(),
+            user_namespaces: false,
+            resources: ContainerResources::default(),
+            environment: BTreeMap::new(),
+        }
+    }
+}
