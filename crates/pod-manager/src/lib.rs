@@ -9,13 +9,13 @@ pub mod backend;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 #[cfg(all(feature = "local", unix))]
 pub mod local;
 pub mod manager;
 #[cfg(feature = "test-util")]
 pub mod memory;
-#[cfg(feature = "kubernetes")]
-pub mod kubernetes;
 pub mod model;
 mod opencode;
 

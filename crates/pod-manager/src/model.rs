@@ -154,6 +154,20 @@ pub enum FailureCode {
     OpencodeCrashed,
     /// opencode never answered.
     OpencodeNotReady,
+    /// No node has room for the Pod, or none may take it.
+    Unschedulable,
+    /// The session image can't be pulled.
+    ImagePullFailed,
+    /// The session needed more memory than it may have.
+    OutOfMemory,
+    /// The node needed its resources for others.
+    Evicted,
+    /// The node is gone.
+    NodeLost,
+    /// The volume is gone.
+    VolumeLost,
+    /// The volume can't be made, or can't be attached to the node.
+    VolumeUnavailable,
     /// Whatever brings sessions about failed itself.
     BackendError,
 }
@@ -173,6 +187,13 @@ impl FailureCode {
             Self::OpencodeNotFound => "opencode_not_found",
             Self::OpencodeCrashed => "opencode_crashed",
             Self::OpencodeNotReady => "opencode_not_ready",
+            Self::Unschedulable => "unschedulable",
+            Self::ImagePullFailed => "image_pull_failed",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Evicted => "evicted",
+            Self::NodeLost => "node_lost",
+            Self::VolumeLost => "volume_lost",
+            Self::VolumeUnavailable => "volume_unavailable",
             Self::BackendError => "backend_error",
         }
     }

@@ -2,5 +2,7 @@
 
 pub mod manifest;
 mod settings;
+pub mod sight;
+mod stages;
 
 pub use settings::{ContainerResources, KubernetesSettings};

@@ -1,0 +1,261 @@
+//! What the objects of a session say of it: a pure function of PersistentVolumeClaim, Pod and Events.
+//!
+//! The order of the questions in [`of`] is the state machine: the first that is answered decides.
+
+use std::{net::IpAddr, time::SystemTime};
+
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod, PodCondition},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+
+use super::stages::stages;
+use crate::model::{Failure, FailureCode, StageRecord};
+
+/// What is there of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sight {
+    /// How it stands.
+    pub state: State,
+    /// How far its start is, without the stage `Ready`, which the router alone can see.
+    pub stages: Vec<StageRecord>,
+}
+
+/// How a session stands, as far as its objects tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Storage, and no Pod.
+    Stopped,
+    /// The Pod is on its way.
+    Starting,
+    /// opencode's process runs; whether it answers is to be asked there.
+    Up(IpAddr),
+    /// The Pod (or the storage) is being deleted.
+    Stopping,
+    /// Something stands in the way. It may go away by itself: kubelet and scheduler go on trying.
+    Failed(Failure),
+}
+
+/// Reads the objects. `events` are those about the Pod or the claim, in any order.
+#[must_use]
+pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>, events: &[Event]) -> Sight {
+    let stages = pod.map(|pod| stages(pod, events)).unwrap_or_default();
+    let state = if pvc.metadata.deletion_timestamp.is_some() {
+        State::Stopping
+    } else if pvc_phase(pvc) == Some("Lost") {
+        State::Failed(failure(
+            FailureCode::VolumeLost,
+            "the session's volume is gone from the cluster",
+            "Restore the PersistentVolume from a backup, or delete the session.",
+        ))
+    } else {
+        pod.map_or(State::Stopped, |pod| of_pod(pod, events))
+    };
+    Sight { state, stages }
+}
+
+fn of_pod(pod: &Pod, events: &[Event]) -> State {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return if node_is_lost(pod) { State::Failed(node_lost()) } else { State::Stopping };
+    }
+    if let Some(failure) = ended(pod).or_else(|| init_failure(pod)).or_else(|| container_failure(pod)) {
+        return State::Failed(failure);
+    }
+    if let Some(address) = running(pod) {
+        return if node_is_lost(pod) { State::Failed(node_lost()) } else { State::Up(address) };
+    }
+    match unschedulable(pod).or_else(|| volume_failure(pod, events)) {
+        Some(failure) => State::Failed(failure),
+        None => State::Starting,
+    }
+}
+
+/// The Pod as a whole is over: evicted, or its node was shut down.
+fn ended(pod: &Pod) -> Option<Failure> {
+    let status = pod.status.as_ref()?;
+    if !matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+        return None;
+    }
+    Some(match status.reason.as_deref() {
+        Some("Evicted") => failure(
+            FailureCode::Evicted,
+            &detail("the node needed its resources for others", status.message.as_deref()),
+            "Resume the session: another node may have room. Its files are kept.",
+        ),
+        Some("NodeLost" | "NodeShutdown" | "Shutdown" | "Terminated") => node_lost(),
+        _ => failure(
+            FailureCode::BackendError,
+            &detail("the Pod ended", status.message.as_deref()),
+            "Resume the session. Its files are kept.",
+        ),
+    })
+}
+
+fn init_failure(pod: &Pod) -> Option<Failure> {
+    let init = container(pod, "git-init")?;
+    if let Some(failure) = waiting_failure(init) {
+        return Some(failure);
+    }
+    let state = init.state.as_ref()?;
+    let ended = state.terminated.as_ref().or_else(|| {
+        // Between two tries its last end is the news.
+        state.waiting.as_ref()?;
+        init.last_state.as_ref()?.terminated.as_ref()
+    })?;
+    if ended.exit_code == 0 {
+        return None;
+    }
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return Some(out_of_memory("cloning the repository"));
+    }
+    Some(failure(
+        FailureCode::CloneFailed,
+        &format!("git could not bring the repository (exit code {})", ended.exit_code),
+        "The log says what git said; try again once that is mended.",
+    ))
+}
+
+fn container_failure(pod: &Pod) -> Option<Failure> {
+    let opencode = container(pod, "opencode")?;
+    if let Some(failure) = waiting_failure(opencode) {
+        return Some(failure);
+    }
+    let state = opencode.state.as_ref()?;
+    let ended = match (&state.terminated, &state.waiting) {
+        (Some(ended), _) => ended,
+        (None, Some(_)) => opencode.last_state.as_ref()?.terminated.as_ref()?,
+        (None, None) => return None,
+    };
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return Some(out_of_memory("its work"));
+    }
+    // One end is restarted at once; from the back-off on it is a failure.
+    let backing_off =
+        state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref()) == Some("CrashLoopBackOff");
+    backing_off.then(|| {
+        failure(
+            FailureCode::OpencodeCrashed,
+            &format!(
+                "opencode ended {} times, at last with exit code {}",
+                opencode.restart_count, ended.exit_code
+            ),
+            "The log says why; resume the session to try again.",
+        )
+    })
+}
+
+/// What kubelet waits for that a person has to mend.
+fn waiting_failure(status: &ContainerStatus) -> Option<Failure> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let message = waiting.message.as_deref();
+    match waiting.reason.as_deref()? {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable" => Some(failure(
+            FailureCode::ImagePullFailed,
+            &detail(&format!("the image {} can't be pulled", status.image), message),
+            "Check OPENCODE_IMAGE and IMAGE_PULL_SECRET_NAME.",
+        )),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(failure(
+            FailureCode::BackendError,
+            &detail("the container can't be made", message),
+            "Check the image, the ConfigMap and the Secrets that the Pod names.",
+        )),
+        _ => None,
+    }
+}
+
+fn running(pod: &Pod) -> Option<IpAddr> {
+    container(pod, "opencode")?.state.as_ref()?.running.as_ref()?;
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+}
+
+fn unschedulable(pod: &Pod) -> Option<Failure> {
+    let condition = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
+    (condition.reason.as_deref() == Some("Unschedulable")).then(|| {
+        failure(
+            FailureCode::Unschedulable,
+            &detail("no node takes the session", condition.message.as_deref()),
+            "It starts by itself once a node has room; stop other sessions or add a node.",
+        )
+    })
+}
+
+fn volume_failure(pod: &Pod, events: &[Event]) -> Option<Failure> {
+    let since = pod.metadata.creation_timestamp.as_ref().map(|Time(at)| *at);
+    let event = events
+        .iter()
+        .filter(|event| event.type_.as_deref() == Some("Warning") && event_time(event) >= since)
+        .filter(|event| {
+            matches!(
+                event.reason.as_deref(),
+                Some("FailedAttachVolume" | "FailedMount" | "ProvisioningFailed" | "FailedBinding")
+            )
+        })
+        .max_by_key(|event| event_time(event))?;
+    let message = event.message.as_deref();
+    let advice = if message.is_some_and(|message| message.contains("Multi-Attach")) {
+        "The volume is still attached to another node; it starts by itself once that node lets go."
+    } else {
+        "Check STORAGE_CLASS and the cluster's storage."
+    };
+    let what = detail("the session's volume can't be made or attached", message);
+    Some(failure(FailureCode::VolumeUnavailable, &what, advice))
+}
+
+fn node_is_lost(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("NodeLost")
+        || condition(pod, "DisruptionTarget").is_some_and(|condition| {
+            condition.status == "True" && condition.reason.as_deref() == Some("DeletionByTaintManager")
+        })
+}
+
+fn node_lost() -> Failure {
+    failure(
+        FailureCode::NodeLost,
+        "the node that the session ran on is gone",
+        "Resume the session: it starts on another node as soon as the volume can move there.",
+    )
+}
+
+fn out_of_memory(doing: &str) -> Failure {
+    failure(
+        FailureCode::OutOfMemory,
+        &format!("the session needed more memory for {doing} than it may have"),
+        "Raise the memory limit, or let it do less at once; resume the session.",
+    )
+}
+
+fn failure(code: FailureCode, message: &str, advice: &str) -> Failure {
+    Failure { code, message: message.to_owned(), advice: advice.to_owned(), log_tail: None }
+}
+
+fn detail(what: &str, why: Option<&str>) -> String {
+    why.filter(|why| !why.is_empty()).map_or_else(|| what.to_owned(), |why| format!("{what}: {why}"))
+}
+
+pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    all.into_iter().find(|container| container.name == name)
+}
+
+pub(super) fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == name)
+}
+
+pub(super) fn event_time(event: &Event) -> Option<jiff::Timestamp> {
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|at| at.0);
+    let micro = event.event_time.as_ref().map(|at| at.0);
+    series.or(event.last_timestamp.as_ref().map(|at| at.0)).or(micro)
+}
+
+pub(super) fn wall(at: &Time) -> SystemTime {
+    at.0.into()
+}
+
+fn pvc_phase(pvc: &PersistentVolumeClaim) -> Option<&str> {
+    pvc.status.as_ref()?.phase.as_deref()
+}
