@@ -10,7 +10,7 @@ use axum::{
     response::Response,
     routing::{any, get, post},
 };
-use pod_manager::{Manager, ManualClock, MemoryBackend};
+use pod_manager::{Credentials, Manager, ManualClock, MemoryBackend, Token};
 use serde_json::{Value, json};
 use session_key::{HostScheme, Identity, RepoPolicy};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -23,6 +23,8 @@ use crate::{
 
 /// The header by which a test says who asks; it stands for the sign-in.
 pub const USER: &str = "x-test-user";
+/// The header by which it gives their GitHub token.
+pub const TOKEN: &str = "x-test-token";
 
 /// A router's API with all that is behind it. Ends when dropped.
 pub struct TestRouter {
@@ -109,6 +111,10 @@ async fn sign_in(mut request: Request, next: Next) -> Response {
     let email = request.headers_mut().remove(USER);
     if let Some(who) = email.and_then(|email| Identity::parse(email.to_str().ok()?).ok()) {
         request.extensions_mut().insert(who);
+    }
+    let token = request.headers_mut().remove(TOKEN);
+    if let Some(token) = token.and_then(|token| Token::parse(token.to_str().ok()?)) {
+        request.extensions_mut().insert(Credentials { github_token: Some(token) });
     }
     next.run(request).await
 }

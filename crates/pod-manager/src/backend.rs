@@ -7,7 +7,7 @@ use futures_core::stream::BoxStream;
 use session_key::SessionHash;
 use thiserror::Error;
 
-use crate::model::{Observed, Session, StopReason};
+use crate::model::{Credentials, Observed, Session, StopReason};
 
 /// Brings sessions about. Every verb is idempotent and may be called at any time, from several tasks
 /// at once; it asks for a change and returns once that is *written down*, not once it is *done*. What
@@ -22,7 +22,10 @@ pub trait SessionBackend: Send + Sync + 'static {
     ///
     /// Of a session that exists, the recorded [`Session`] stays as it is: `session` only names it.
     /// Starting what runs or starts already is success and changes nothing.
-    async fn start(&self, session: &Session) -> Result<(), BackendError>;
+    ///
+    /// `credentials` are those of the request at hand. They are for the start that it asks for, and are shown nowhere;
+    /// a backend that has no use for them leaves them.
+    async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError>;
 
     /// Ends the session's process, in good order if it can; its storage stays. Stopping what is stopped,
     /// stopping already, or not there is success. A failed session stays failed.
@@ -50,6 +53,12 @@ pub trait SessionBackend: Send + Sync + 'static {
 
     /// What deleting the session would lose; `None` where it can't be told.
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError>;
+
+    /// Whether this process is now the one of all that share these sessions which acts on its own: stops what is idle,
+    /// speaks first to an opencode that came up. Where there is but one, it always is.
+    fn reaps(&self) -> bool {
+        true
+    }
 
     /// Ends what must not outlive the router (local processes) and waits until it has ended; where sessions live on
     /// without it (Pods) it does nothing. No verb is called after it.

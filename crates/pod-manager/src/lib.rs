@@ -31,6 +31,6 @@ pub use manager::{
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;
 pub use model::{
-    Endpoint, Failure, FailureCode, Observed, Password, Phase, Session, Source, Stage, StageRecord,
-    StopReason,
+    Credentials, Endpoint, Failure, FailureCode, Observed, Password, Phase, Session, Source, Stage,
+    StageRecord, StopReason, Token,
 };

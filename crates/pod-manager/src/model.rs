@@ -102,6 +102,46 @@ impl fmt::Debug for Password {
     }
 }
 
+/// What a session may use in its owner's name; kept apart from [`Session`], which is shown and written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// The owner's GitHub token, where the sign-in gives one.
+    pub github_token: Option<Token>,
+}
+
+impl Credentials {
+    /// None at all.
+    pub const NONE: &Self = &Self { github_token: None };
+}
+
+/// An access token. `Debug` shows none of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// Longer ones are none.
+    pub const MAX_BYTES: usize = 8 * 1024;
+
+    /// Takes visible ASCII without spaces, which is what tokens are made of; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
+        (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.into()))
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 /// Why a session is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {

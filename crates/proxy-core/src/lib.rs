@@ -23,7 +23,7 @@ pub use forward::{Forward, ForwardSettings};
 pub use future::RefuseOr;
 pub use host_router::HostRouter;
 pub use identify::{Identify, IdentifyLayer};
-pub use identity::{FixedIdentity, IdentityExtractor, TrustedHeaders, Unidentified};
+pub use identity::{AccessToken, FixedIdentity, IdentityExtractor, TrustedHeaders, Unidentified};
 pub use refusal::{PlainRefusals, Refusal, Refusals, respond};
 pub use resolve::{Resolve, ResolveLayer};
 pub use same_origin::{SameOrigin, SameOriginLayer};

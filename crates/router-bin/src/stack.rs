@@ -6,10 +6,10 @@ use std::{convert::Infallible, sync::Arc};
 use api::wire::ErrorBody;
 use axum::{Router, middleware};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use pod_manager::manager::Manager;
+use pod_manager::{Credentials, Token, manager::Manager};
 use proxy_core::{
-    Body, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor, Refusals, ResolveLayer,
-    SameOriginLayer, TrackActivityLayer,
+    AccessToken, Body, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor, Refusals,
+    ResolveLayer, SameOriginLayer, TrackActivityLayer,
 };
 use session_key::{HostScheme, Identity, SessionRoute};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,7 @@ pub fn stack(it: Ingredients) -> impl Entrance {
         .map_response(hardened)
         .layer(CsrfLayer::new().with_rejection_response(cross_origin))
         .layer(identify.clone())
+        .map_request(with_credentials)
         .service(pages_and_api(it.api, it.site, it.audit.clone()));
     let session = ServiceBuilder::new()
         .layer(observe)
@@ -109,6 +110,15 @@ fn pages_and_api(api: Router, site: Arc<Site>, audit: Arc<Audit>) -> impl Entran
     ServiceBuilder::new()
         .map_response(|response: axum::response::Response| response.map(Body::new))
         .service(routes)
+}
+
+/// The user's token as the sessions' side knows it. A text that can be no token is none.
+fn with_credentials(mut request: Request<Body>) -> Request<Body> {
+    if let Some(token) = request.extensions_mut().remove::<AccessToken>() {
+        let github_token = token.expose().and_then(Token::parse);
+        request.extensions_mut().insert(Credentials { github_token });
+    }
+    request
 }
 
 fn hardened(mut response: Response<Body>) -> Response<Body> {

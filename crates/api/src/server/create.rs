@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use super::{
     ApiState, MAX_MESSAGE_BYTES,
     error::{Always, Refusal},
-    extract::{Asked, Body, Caller},
+    extract::{Asked, Body, Caller, Given},
     names,
 };
 use crate::wire::{CreateSession, ErrorBody, SessionState, SuggestedBranch};
@@ -38,11 +38,12 @@ use crate::wire::{CreateSession, ErrorBody, SessionState, SuggestedBranch};
 pub(super) async fn create(
     State(api): State<ApiState>,
     Caller(who): Caller,
+    Given(credentials): Given,
     Body(asked): Body<CreateSession>,
 ) -> Result<Response, Refusal> {
     let suggest = |repo: &RepoUrl| api.suggest(&who, Some(repo));
     let new = checked(asked, api.settings.repos, suggest)?;
-    let created = api.manager.create(&who, new).await?;
+    let created = api.manager.create(&who, new, &credentials).await?;
     let body = Json(api.session_state(&created.view));
     if !created.new {
         return Ok(body.into_response());

@@ -1,10 +1,13 @@
 //! What handlers take from a request, each with its refusal.
 
+use std::convert::Infallible;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts},
 };
+use pod_manager::Credentials;
 use serde::de::DeserializeOwned;
 use session_key::{Identity, SessionHash};
 
@@ -42,6 +45,17 @@ fn says_json(parts: &Parts) -> bool {
     let (Some(only), None) = (types.next(), types.next()) else { return false };
     let essence = only.to_str().ok().and_then(|value| value.split(';').next()).map(str::trim);
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
+
+/// What the sign-in gave with the request for the caller's sessions to use; often nothing.
+pub(super) struct Given(pub(super) Credentials);
+
+impl<S: Sync> FromRequestParts<S> for Given {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().cloned().unwrap_or_default()))
+    }
 }
 
 /// The session that the path names. What is no hash is no session.

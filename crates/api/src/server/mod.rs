@@ -1,8 +1,9 @@
 //! The routes under `/api`, over a [`Manager`].
 //!
 //! Who asks is an [`Identity`](session_key::Identity) among the request's extensions, put there by the layers in front;
-//! without one every route answers 401. Another user's session answers exactly as one that does
-//! not exist. Every error is an [`ErrorBody`](crate::wire::ErrorBody), whatever made it.
+//! without one every route answers 401. Beside it may stand [`Credentials`](pod_manager::Credentials), which are
+//! given to the session that is created or resumed. Another user's session answers exactly as one that does not
+//! exist. Every error is an [`ErrorBody`](crate::wire::ErrorBody), whatever made it.
 //!
 //! Mutations must say `content-type: application/json`, with or without a body: a page of another
 //! origin can't send that without asking first (CORS), and is never answered that it may.

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::{
     ApiState, MAX_LOG_LINES,
     error::{Always, OfOne, OfOneChanged, Refusal},
-    extract::{Asked, Caller, Named},
+    extract::{Asked, Caller, Given, Named},
 };
 use crate::wire::{ErrorBody, Session, SessionList, SessionState, UnsavedWork};
 
@@ -51,9 +51,10 @@ pub(super) async fn get(
 pub(super) async fn resume(
     State(api): State<ApiState>,
     Caller(who): Caller,
+    Given(credentials): Given,
     Named(hash): Named,
 ) -> Result<Json<SessionState>, Refusal> {
-    let view = api.manager.resume(&who, hash).await?;
+    let view = api.manager.resume(&who, hash, &credentials).await?;
     Ok(Json(api.session_state(&view)))
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use api::{
-    testing::USER,
+    testing::{TOKEN, USER},
     wire::{CreateSession, State},
 };
-use pod_manager::UnsavedWork;
+use pod_manager::{Credentials, Token, UnsavedWork};
 
 use crate::{ALICE, BOB, REPO, create, on, router, soon, until};
 
@@ -128,4 +128,27 @@ async fn the_site_is_told_what_it_needs() {
     assert_eq!(config.default_repo.as_deref(), Some(REPO));
     assert!(config.ssh_repos && config.local_repos);
     assert_eq!((config.idle_timeout_minutes, config.version.as_str()), (30, "0.1.0-test"));
+}
+
+#[tokio::test]
+async fn the_users_token_goes_to_the_session_that_is_made_or_resumed() {
+    let router = router().await;
+    let post = async |path: &str, token: Option<&str>| {
+        let mut request = reqwest::Client::new().post(format!("{}{path}", router.address()));
+        request = request.header(USER, ALICE).json(&on("fix"));
+        if let Some(token) = token {
+            request = request.header(TOKEN, token);
+        }
+        assert!(soon(request.send()).await.expect("an answer").status().is_success(), "{path}");
+    };
+    let given = |token: &str| Some(Credentials { github_token: Token::parse(token) });
+    post("/api/sessions", Some("gho_first")).await;
+    let hash = create(&router.client(BOB), "fix").await;
+    assert_eq!(router.backend.credentials(hash), Some(Credentials::NONE.clone()), "another has their own");
+    let hash = soon(router.client(ALICE).list()).await.expect("a list").sessions[0].hash;
+    assert_eq!(router.backend.credentials(hash), given("gho_first"));
+    post(&format!("/api/sessions/{hash}/resume"), Some("gho_second")).await;
+    assert_eq!(router.backend.credentials(hash), given("gho_second"));
+    let shown = format!("{:?}", router.backend.credentials(hash));
+    assert!(!shown.contains("gho_"), "{shown}");
 }

@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{Eye, Harness};
-use crate::model::{Phase, StopReason};
+use crate::model::{Credentials, Phase, StopReason};
 
 /// A start of what is not there makes its storage and runs it, once.
 pub async fn starting_what_is_not_there_makes_and_runs_it(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     let seen = eye.now(session.hash).expect("it runs");
     assert_eq!(*seen.session, session, "what was asked for is what is recorded");
@@ -26,9 +26,9 @@ pub async fn starting_what_is_not_there_makes_and_runs_it(h: &dyn Harness) {
 pub async fn starting_what_runs_changes_nothing(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     let before = eye.running(session.hash).await;
-    backend.start(&session).await.expect("start again");
+    backend.start(&session, Credentials::NONE).await.expect("start again");
     // A change of the same session is told after whatever the second start did.
     backend.touch(session.hash, super::moment(1_900_000_000)).await.expect("touch");
     let touched = |seen: &crate::Observed| seen.last_activity == super::moment(1_900_000_000);
@@ -41,7 +41,7 @@ pub async fn starting_what_runs_changes_nothing(h: &dyn Harness) {
 pub async fn starting_twice_at_once_starts_once(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    for result in join_all((0..8).map(|_| backend.start(&session))).await {
+    for result in join_all((0..8).map(|_| backend.start(&session, Credentials::NONE))).await {
         result.expect("start");
     }
     eye.running(session.hash).await;
@@ -57,7 +57,7 @@ pub async fn another_start_is_another_run(h: &dyn Harness) {
     let mut eye = Eye::on(&*backend, h.patience());
     let mut runs = Vec::new();
     for _ in 0..3 {
-        backend.start(&session).await.expect("start");
+        backend.start(&session, Credentials::NONE).await.expect("start");
         runs.push(eye.running(session.hash).await.run);
         backend.stop(session.hash, StopReason::Requested).await.expect("stop");
         eye.stopped(session.hash).await;
@@ -73,9 +73,9 @@ pub async fn a_dropped_start_leaves_nothing_between(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
     for micros in [0, 10, 100, 1_000, 10_000] {
-        let _ = timeout(Duration::from_micros(micros), backend.start(&session)).await;
+        let _ = timeout(Duration::from_micros(micros), backend.start(&session, Credentials::NONE)).await;
     }
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     let _ = timeout(Duration::from_micros(50), backend.delete(session.hash)).await;
     backend.delete(session.hash).await.expect("delete");
@@ -88,7 +88,7 @@ pub async fn a_dropped_start_leaves_nothing_between(h: &dyn Harness) {
 pub async fn stopping_keeps_the_storage_and_the_record(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     let seen = eye.stopped(session.hash).await;
@@ -104,7 +104,7 @@ pub async fn stopping_what_is_stopped_or_not_there_is_success(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
     backend.stop(session.hash, StopReason::Requested).await.expect("stop of nothing");
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     backend.stop(session.hash, StopReason::Requested).await.expect("stop while stopping");
@@ -119,13 +119,13 @@ pub async fn stopping_during_a_start_ends_stopped(h: &dyn Harness) {
     let backend = h.open().await;
     for millis in [0, 5, 50] {
         let session = h.startable().await;
-        backend.start(&session).await.expect("start");
+        backend.start(&session, Credentials::NONE).await.expect("start");
         tokio::time::sleep(Duration::from_millis(millis)).await;
         backend.stop(session.hash, StopReason::Requested).await.expect("stop");
         // Fresh eyes: a session may be told as never started before its start is.
         Eye::on(&*backend, h.patience()).stopped(session.hash).await;
         assert!(h.processes(session.hash).await.is_none_or(|count| count == 0), "no process is left");
-        backend.start(&session).await.expect("start of what was called off");
+        backend.start(&session, Credentials::NONE).await.expect("start of what was called off");
         Eye::on(&*backend, h.patience()).running(session.hash).await;
     }
     backend.shutdown().await;
@@ -135,10 +135,10 @@ pub async fn stopping_during_a_start_ends_stopped(h: &dyn Harness) {
 pub async fn starting_while_stopping_starts_after_it_has_stopped(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     let first = eye.running(session.hash).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-    backend.start(&session).await.expect("start while stopping");
+    backend.start(&session, Credentials::NONE).await.expect("start while stopping");
     let another = |seen: &crate::Observed| matches!(&seen.phase, Phase::Running(e) if e.run != first.run);
     eye.until(session.hash, "running again", another).await;
     assert!(h.processes(session.hash).await.is_none_or(|count| count == 1), "one process");
@@ -150,7 +150,7 @@ pub async fn deleting_removes_everything_and_again_is_success(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
     backend.delete(session.hash).await.expect("delete of nothing");
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     for _ in 0..2 {
         backend.delete(session.hash).await.expect("delete");
@@ -172,7 +172,7 @@ pub async fn deleting_during_a_start_removes_everything(h: &dyn Harness) {
     let mut eye = Eye::on(&*backend, h.patience());
     for millis in [0, 5, 50] {
         let session = h.startable().await;
-        backend.start(&session).await.expect("start");
+        backend.start(&session, Credentials::NONE).await.expect("start");
         eye.until(session.hash, "there", |_| true).await;
         tokio::time::sleep(Duration::from_millis(millis)).await;
         backend.delete(session.hash).await.expect("delete");
@@ -187,14 +187,14 @@ pub async fn deleting_during_a_start_removes_everything(h: &dyn Harness) {
 pub async fn what_was_deleted_can_be_made_anew(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     backend.greeted(session.hash).await.expect("greeted");
     backend.delete(session.hash).await.expect("delete");
     let mut anew = session.clone();
     anew.created_at += Duration::from_secs(60);
     anew.initial_message = None;
-    backend.start(&anew).await.expect("start while it is being deleted, or after");
+    backend.start(&anew, Credentials::NONE).await.expect("start while it is being deleted, or after");
     let new_one = |seen: &crate::Observed| {
         seen.session.created_at == anew.created_at && matches!(seen.phase, Phase::Running(_))
     };
@@ -208,7 +208,10 @@ pub async fn what_was_deleted_can_be_made_anew(h: &dyn Harness) {
 pub async fn a_failed_start_says_what_happened_and_what_to_do(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.failing().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("a start that will fail is written down all the same");
+    backend
+        .start(&session, Credentials::NONE)
+        .await
+        .expect("a start that will fail is written down all the same");
     let seen = eye.failed(session.hash).await;
     let Phase::Failed(failure) = &seen.phase else { unreachable!("just looked at") };
     assert!(!failure.code.as_str().is_empty());
@@ -222,7 +225,7 @@ pub async fn a_failed_start_says_what_happened_and_what_to_do(h: &dyn Harness) {
 pub async fn stopping_what_failed_leaves_it_failed(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.failing().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.failed(session.hash).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
     backend.touch(session.hash, super::moment(1_900_000_000)).await.expect("touch");
@@ -236,10 +239,10 @@ pub async fn stopping_what_failed_leaves_it_failed(h: &dyn Harness) {
 pub async fn starting_what_failed_tries_again(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.failing().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.failed(session.hash).await;
     h.repair(&session).await;
-    backend.start(&session).await.expect("start again");
+    backend.start(&session, Credentials::NONE).await.expect("start again");
     eye.running(session.hash).await;
     backend.shutdown().await;
 }
@@ -248,7 +251,7 @@ pub async fn starting_what_failed_tries_again(h: &dyn Harness) {
 pub async fn deleting_what_failed_removes_it(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.failing().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.failed(session.hash).await;
     backend.delete(session.hash).await.expect("delete");
     eye.gone(session.hash).await;
@@ -261,12 +264,12 @@ pub async fn two_runs_never_exist_at_once(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
     for round in 0..4_u64 {
-        backend.start(&session).await.expect("start");
+        backend.start(&session, Credentials::NONE).await.expect("start");
         if round % 2 == 0 {
             eye.running(session.hash).await;
         }
         backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-        backend.start(&session).await.expect("start");
+        backend.start(&session, Credentials::NONE).await.expect("start");
         for _ in 0..5 {
             let count = h.processes(session.hash).await.unwrap_or(1);
             assert!(count <= 1, "{count} processes on one storage");
@@ -293,7 +296,7 @@ pub async fn a_storm_of_verbs_ends_in_what_was_asked_last(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     // Each end is looked at with fresh eyes: what came before is seen by others late.
     let verb = async |number: usize| match number % 4 {
-        0 | 1 => backend.start(&session).await,
+        0 | 1 => backend.start(&session, Credentials::NONE).await,
         2 => backend.stop(session.hash, StopReason::Requested).await,
         _ => backend.delete(session.hash).await,
     };
@@ -303,7 +306,7 @@ pub async fn a_storm_of_verbs_ends_in_what_was_asked_last(h: &dyn Harness) {
         }
         match last {
             "running" => {
-                backend.start(&session).await.expect("start");
+                backend.start(&session, Credentials::NONE).await.expect("start");
                 Eye::on(&*backend, h.patience()).running(session.hash).await;
             }
             _ => {

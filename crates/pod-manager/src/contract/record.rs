@@ -5,22 +5,22 @@ use std::time::Duration;
 use super::{Eye, Harness, moment};
 use crate::{
     backend::BackendError,
-    model::{Phase, Source, StopReason},
+    model::{Credentials, Phase, Source, StopReason},
 };
 
 /// The session is what was asked for first.
 pub async fn the_recorded_session_is_not_changed_by_another_start(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     let mut other = session.clone();
     other.initial_message = Some("something else".into());
     other.created_at += Duration::from_secs(5);
-    backend.start(&other).await.expect("start of what runs");
+    backend.start(&other, Credentials::NONE).await.expect("start of what runs");
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
     eye.stopped(session.hash).await;
-    backend.start(&other).await.expect("start of what is stopped");
+    backend.start(&other, Credentials::NONE).await.expect("start of what is stopped");
     eye.running(session.hash).await;
     assert_eq!(*eye.now(session.hash).expect("it runs").session, session);
     backend.shutdown().await;
@@ -34,7 +34,7 @@ pub async fn the_recorded_session_survives_a_restart_to_the_letter(h: &dyn Harne
     empty.initial_message = None;
     let mut eye = Eye::on(&*backend, h.patience());
     for one in [&session, &empty] {
-        backend.start(one).await.expect("start");
+        backend.start(one, Credentials::NONE).await.expect("start");
         eye.running(one.hash).await;
     }
     let backend = h.restart(backend).await;
@@ -47,7 +47,7 @@ pub async fn the_recorded_session_survives_a_restart_to_the_letter(h: &dyn Harne
             "it went on or was stopped: {:?}",
             seen.phase
         );
-        backend.start(one).await.expect("start");
+        backend.start(one, Credentials::NONE).await.expect("start");
         eye.running(one.hash).await;
     }
     backend.shutdown().await;
@@ -57,7 +57,7 @@ pub async fn the_recorded_session_survives_a_restart_to_the_letter(h: &dyn Harne
 pub async fn a_touch_never_goes_back(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     let touches =
         [moment(1_900_000_100), moment(1_900_000_000), moment(1_900_000_100), moment(1_900_000_200)];
@@ -92,7 +92,7 @@ pub async fn a_touch_of_nothing_makes_nothing(h: &dyn Harness) {
 pub async fn the_last_activity_survives_a_restart(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     backend.touch(session.hash, moment(1_900_000_000)).await.expect("touch");
     let backend = h.restart(backend).await;
@@ -106,7 +106,7 @@ pub async fn the_last_activity_survives_a_restart(h: &dyn Harness) {
 pub async fn greeted_survives_a_restart(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     backend.greeted(session.hash).await.expect("greeted");
     backend.greeted(session.hash).await.expect("greeted again");
@@ -116,7 +116,7 @@ pub async fn greeted_survives_a_restart(h: &dyn Harness) {
     let backend = h.restart(backend).await;
     let mut eye = Eye::on(&*backend, h.patience());
     assert!(eye.until(session.hash, "after the restart", |_| true).await.greeted);
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     assert!(eye.now(session.hash).expect("it runs").greeted);
     backend.shutdown().await;
@@ -135,7 +135,7 @@ pub async fn what_is_not_there_has_no_log_no_work_and_no_greeting(h: &dyn Harnes
 pub async fn a_session_that_ran_has_a_log(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     assert!(backend.logs(session.hash, 1).await.expect("logs").trim_end().lines().count() <= 1);
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Eye, Harness, moment};
 use crate::{
     backend::Observation,
-    model::{Phase, StopReason},
+    model::{Credentials, Phase, StopReason},
 };
 
 /// A watcher begins with all there is, also where there is nothing.
@@ -15,7 +15,7 @@ pub async fn the_first_observation_is_a_snapshot_of_all(h: &dyn Harness) {
     assert_eq!(eye.read().await, Observation::Snapshot(Vec::new()));
     let (one, two) = (h.startable().await, h.startable().await);
     for session in [&one, &two] {
-        backend.start(session).await.expect("start");
+        backend.start(session, Credentials::NONE).await.expect("start");
         eye.running(session.hash).await;
     }
     backend.stop(two.hash, StopReason::Requested).await.expect("stop");
@@ -38,7 +38,7 @@ pub async fn every_watcher_is_told(h: &dyn Harness) {
     for eye in &mut eyes {
         eye.read().await;
     }
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     let mut runs = Vec::new();
     for eye in &mut eyes {
         runs.push(eye.running(session.hash).await);
@@ -52,7 +52,7 @@ pub async fn a_start_is_told_in_order(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
     eye.read().await;
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     let mut phases = eye.phases(session.hash);
     if phases.first() == Some(&Some(Phase::Stopped(StopReason::NeverStarted))) {
@@ -85,7 +85,7 @@ pub async fn a_start_is_told_in_order(h: &dyn Harness) {
 pub async fn a_removed_session_is_told_as_removed(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     backend.delete(session.hash).await.expect("delete");
     eye.gone(session.hash).await;
@@ -98,7 +98,7 @@ pub async fn a_slow_watcher_gets_a_snapshot(h: &dyn Harness) {
     let Some(limit) = h.unread_changes() else { return };
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
     let read = eye.history.len();
     let count = limit as u64 + 50;

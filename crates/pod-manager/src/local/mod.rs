@@ -40,7 +40,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     backend::{BackendError, Observation, SessionBackend, UnsavedWork},
     clock::Clock,
-    model::{Session, StopReason},
+    model::{Credentials, Session, StopReason},
 };
 use actor::Actor;
 use board::Board;
@@ -166,7 +166,7 @@ impl LocalBackend {
 
 #[async_trait]
 impl SessionBackend for LocalBackend {
-    async fn start(&self, session: &Session) -> Result<(), BackendError> {
+    async fn start(&self, session: &Session, _: &Credentials) -> Result<(), BackendError> {
         self.ask(session.hash, What::Start(Arc::new(session.clone())), true).await
     }
 

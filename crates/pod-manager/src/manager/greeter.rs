@@ -46,6 +46,19 @@ pub(super) async fn greet(
     }
 }
 
+/// What there is to be shown where another router greets: a conversation, once the first message is in one.
+pub(super) async fn greeted_by_another(
+    opencode: &Opencode,
+    session: &Session,
+    greeted: bool,
+    at: &Endpoint,
+) -> Result<Option<Conversation>, NotGreeted> {
+    if session.initial_message.is_some() && !greeted {
+        return Ok(None);
+    }
+    Ok(opencode.conversations(at, 1).await?.pop())
+}
+
 /// Where the first message is, or else is to go: into the newest conversation if nothing was said there, since
 /// a message of an earlier time must not come behind later ones.
 async fn place(opencode: &Opencode, at: &Endpoint, ids: &MessageIds) -> Result<Conversation, OpencodeError> {

@@ -77,16 +77,23 @@ impl Keeper {
         let manager = &self.manager;
         let session = &observed.session;
         let prompts = session.initial_message.is_some() && !observed.greeted;
-        let greeting =
-            greeter::greet(&manager.opencode, &*manager.backend, session, observed.greeted, &self.endpoint);
-        match greeting.await {
-            Ok(conversation) => {
+        let (opencode, at) = (&manager.opencode, &self.endpoint);
+        // Of several routers one speaks, so that nothing is said twice.
+        let speaks = manager.backend.reaps();
+        let greeting = if speaks {
+            greeter::greet(opencode, &*manager.backend, session, observed.greeted, at).await.map(Some)
+        } else {
+            greeter::greeted_by_another(opencode, session, observed.greeted, at).await
+        };
+        match greeting {
+            Ok(None) => false,
+            Ok(Some(conversation)) => {
                 let now = manager.clock.now();
                 let entry = conversation.entry();
                 self.learn(|run| {
                     run.opened.get_or_insert(now);
                     (run.title, run.entry) = (conversation.title, Some(entry));
-                    if prompts {
+                    if prompts && speaks {
                         (run.busy, run.busy_at, run.prompted) = (true, Some(now), Some(now));
                     }
                 });

@@ -31,6 +31,9 @@ pub(super) fn is_idle(keeper: &Keeper) -> bool {
 /// may have come since that was begun. From then on requests are refused, so that none is let in and cut off.
 pub(super) async fn stop_if_idle(keeper: &Keeper) {
     let (manager, slot) = (&keeper.manager, &keeper.slot);
+    if !manager.backend.reaps() {
+        return;
+    }
     // A verb under way decides by itself what becomes of the session.
     let Some(_turn) = manager.verbs.try_lock(slot.hash) else { return };
     let routed = slot.routed();

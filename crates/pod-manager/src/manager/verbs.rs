@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{Manager, Status, View, slot::Slot};
 use crate::{
     backend::{BackendError, UnsavedWork},
-    model::{Phase, Session, Source, StopReason},
+    model::{Credentials, Phase, Session, Source, StopReason},
 };
 
 /// What is asked for.
@@ -89,7 +89,12 @@ impl Manager {
     ///
     /// # Errors
     /// [`ManagerError`]. That it can't be cloned or started is none: its view will say so.
-    pub async fn create(&self, who: &Identity, new: NewSession) -> Result<Created, ManagerError> {
+    pub async fn create(
+        &self,
+        who: &Identity,
+        new: NewSession,
+        credentials: &Credentials,
+    ) -> Result<Created, ManagerError> {
         self.check_ready()?;
         let hash = match &new.source {
             Source::Repository { url, branch, .. } => SessionHash::of(who, url, branch),
@@ -109,7 +114,7 @@ impl Manager {
                 let NewSession { source, initial_message } = new;
                 Arc::new(Session { hash, owner: who.clone(), source, initial_message, created_at })
             });
-            self.start(&session, before.as_deref()).await?;
+            self.start(&session, before.as_deref(), credentials).await?;
             before
         };
         let view = self.settled(who, hash, |view| has_begun(view, before.as_deref())).await?;
@@ -120,12 +125,17 @@ impl Manager {
     ///
     /// # Errors
     /// [`ManagerError`]
-    pub async fn resume(&self, who: &Identity, hash: SessionHash) -> Result<Arc<View>, ManagerError> {
+    pub async fn resume(
+        &self,
+        who: &Identity,
+        hash: SessionHash,
+        credentials: &Credentials,
+    ) -> Result<Arc<View>, ManagerError> {
         let before = {
             let _turn = self.verbs.lock(hash).await;
             let (slot, before) = self.own(who, hash)?;
             let session = slot.session().ok_or(ManagerError::NotFound)?;
-            self.start(&session, Some(&before)).await?;
+            self.start(&session, Some(&before), credentials).await?;
             before
         };
         self.settled(who, hash, |view| has_begun(view, Some(&before))).await
@@ -193,11 +203,16 @@ impl Manager {
     }
 
     /// Has the backend start it, within the user's limits, and shows it where it is new.
-    async fn start(&self, session: &Arc<Session>, before: Option<&View>) -> Result<(), ManagerError> {
+    async fn start(
+        &self,
+        session: &Arc<Session>,
+        before: Option<&View>,
+        credentials: &Credentials,
+    ) -> Result<(), ManagerError> {
         let limited = self.settings.max_sessions.is_some() || self.settings.max_running.is_some();
         let _counted = if limited { Some(self.limits.lock(session.owner.clone()).await) } else { None };
         self.check_limits(session, before)?;
-        self.backend.start(session).await?;
+        self.backend.start(session, credentials).await?;
         if before.is_none() {
             self.index.expect(session, self.clock.now(), &self.hub);
         } else if limited {

@@ -10,7 +10,7 @@ use session_key::SessionHash;
 use super::{MemoryBackend, State};
 use crate::{
     backend::{BackendError, UnsavedWork},
-    model::{Failure, Observed, Password, Phase, Stage, StopReason},
+    model::{Credentials, Failure, Observed, Password, Phase, Stage, StopReason},
 };
 
 /// The verbs, for [`MemoryBackend::refuse`] and [`MemoryBackend::calls`].
@@ -44,6 +44,7 @@ pub(super) struct Knobs {
     pub(super) failures: HashMap<SessionHash, Failure>,
     pub(super) delay: Duration,
     pub(super) refuse: Option<Refuse>,
+    pub(super) reaps: bool,
     endpoint: (SocketAddr, Option<Password>),
     endpoints: HashMap<SessionHash, (SocketAddr, Option<Password>)>,
 }
@@ -56,6 +57,7 @@ impl Default for Knobs {
             failures: HashMap::new(),
             delay: Duration::ZERO,
             refuse: None,
+            reaps: true,
             // Port 9 (discard) of this machine: nobody answers there.
             endpoint: ((Ipv4Addr::LOCALHOST, 9).into(), None),
             endpoints: HashMap::new(),
@@ -91,6 +93,17 @@ impl MemoryBackend {
     /// Sessions that stop, or are deleted, stay `Stopping` until it is undone.
     pub fn hold_stops(&self, hold: bool) {
         self.turn(|knobs| knobs.hold_stops = hold);
+    }
+
+    /// Whether this is the process that acts on its own ([`SessionBackend::reaps`](crate::SessionBackend::reaps)).
+    pub fn set_reaps(&self, reaps: bool) {
+        self.turn(|knobs| knobs.reaps = reaps);
+    }
+
+    /// What the last start of this session was given.
+    #[must_use]
+    pub fn credentials(&self, hash: SessionHash) -> Option<Credentials> {
+        self.shared.state.lock().credentials.get(&hash).cloned()
     }
 
     /// Starts of this session fail so, until it is undone with `None`.

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backend::{BackendError, Observation, SessionBackend, UnsavedWork},
     clock::Clock,
-    model::{Endpoint, Observed, Phase, Session, Stage, StopReason},
+    model::{Credentials, Endpoint, Observed, Phase, Session, Stage, StopReason},
 };
 use knobs::Knobs;
 pub use knobs::{Restart, Verb};
@@ -57,6 +57,8 @@ struct State {
     /// Starts so far, of any session: names the runs.
     runs: u64,
     calls: Vec<(Verb, SessionHash)>,
+    /// Those of the last start.
+    credentials: BTreeMap<SessionHash, Credentials>,
 }
 
 impl MemoryBackend {
@@ -103,9 +105,10 @@ impl Drop for MemoryBackend {
 
 #[async_trait]
 impl SessionBackend for MemoryBackend {
-    async fn start(&self, session: &Session) -> Result<(), BackendError> {
+    async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError> {
         self.enter(Verb::Start, session.hash).await?;
         let mut state = self.shared.state.lock();
+        state.credentials.insert(session.hash, credentials.clone());
         let now = self.shared.clock.now();
         let record =
             state.records.entry(session.hash).or_insert_with(|| Record::new(Arc::new(session.clone()), now));
@@ -182,6 +185,10 @@ impl SessionBackend for MemoryBackend {
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError> {
         self.enter(Verb::UnsavedWork, hash).await?;
         Ok(self.shared.state.lock().records.get(&hash).ok_or(BackendError::NotFound)?.unsaved)
+    }
+
+    fn reaps(&self) -> bool {
+        self.shared.knobs.borrow().reaps
     }
 
     async fn shutdown(&self) {

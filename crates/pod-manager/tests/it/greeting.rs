@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_manager::{Phase, Settings, Stage, Status, memory::Restart, memory::Verb};
+use pod_manager::{Credentials, Phase, Settings, Stage, Status, memory::Restart, memory::Verb};
 use session_key::SessionHash;
 
 use crate::house::{House, alice, quick, repository};
@@ -10,7 +10,11 @@ use crate::house::{House, alice, quick, repository};
 const MESSAGE: &str = "Fix the \"build\",\nplease: ümläut 🦀";
 
 async fn create(house: &House) -> SessionHash {
-    let created = house.manager.create(&alice(), repository("widgets", Some(MESSAGE))).await.expect("create");
+    let created = house
+        .manager
+        .create(&alice(), repository("widgets", Some(MESSAGE)), Credentials::NONE)
+        .await
+        .expect("create");
     created.view.observed.session.hash
 }
 
@@ -49,7 +53,7 @@ async fn the_page_follows_the_newest_conversation() {
     assert!(seen.entry.as_ref().expect("an entry").ends_with(&newest));
     house.manager.stop(&alice(), hash).await.expect("stop");
     house.until(hash, Status::Stopped).await;
-    house.manager.resume(&alice(), hash).await.expect("resume");
+    house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
     let seen = house.until(hash, Status::Running).await;
     assert!(seen.entry.as_ref().expect("an entry").ends_with(&newest), "no other one was made");
 }
@@ -64,7 +68,7 @@ async fn the_first_message_is_sent_once() {
     house.when(hash, |view| view.observed.greeted).await;
     house.manager.stop(&alice(), hash).await.expect("stop");
     house.until(hash, Status::Stopped).await;
-    house.manager.resume(&alice(), hash).await.expect("resume");
+    house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
     house.until(hash, Status::Running).await;
     assert_eq!(house.opencode.prompts(), 1);
     assert_eq!(house.backend.calls(Verb::Greeted, hash), 1);
@@ -85,7 +89,7 @@ async fn a_router_that_ended_between_sending_and_noting_does_not_send_another_on
         house.backend.refuse_nothing();
         house.restart(restart).await;
         if restart == Restart::ProcessesEnded {
-            house.manager.resume(&alice(), hash).await.expect("resume");
+            house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
         }
         house.when(hash, |view| view.status == Status::Running && view.observed.greeted).await;
         assert_eq!(said(&house), [MESSAGE], "opencode has it once");
@@ -152,4 +156,30 @@ async fn a_session_that_ran_while_there_was_no_router_is_open_at_once() {
     assert!(house.manager.route(&alice(), hash).is_ok());
     house.opencode.set_silent(false);
     house.when(hash, |view| view.entry.is_some()).await;
+}
+
+#[tokio::test]
+async fn of_several_routers_one_speaks_and_the_others_see_what_came_of_it() {
+    let house = House::new().await;
+    house.backend.set_reaps(false);
+    let hash = create(&house).await;
+    house.when(hash, |view| view.endpoint().is_some()).await;
+    let place = house.opencode.converse("Made by the other one");
+    assert_eq!(house.opencode.prompts(), 0, "its message is another's to send");
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Creating);
+    pod_manager::SessionBackend::greeted(&*house.backend, hash).await.expect("the other one has sent it");
+    let seen = house.until(hash, Status::Running).await;
+    assert!(seen.entry.as_ref().expect("an entry").ends_with(&place));
+    assert_eq!((house.opencode.prompts(), house.opencode.conversations().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_router_that_takes_over_sends_what_was_not_sent() {
+    let house = House::new().await;
+    house.backend.set_reaps(false);
+    let hash = create(&house).await;
+    house.when(hash, |view| view.endpoint().is_some()).await;
+    house.backend.set_reaps(true);
+    house.when(hash, |view| view.status == Status::Running && view.observed.greeted).await;
+    assert_eq!(said(&house), [MESSAGE]);
 }

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use pod_manager::{
-    Created, Manager, ManualClock, MemoryBackend, NewSession, Password, Settings, Source, Status, View,
+    Created, Credentials, Manager, ManualClock, MemoryBackend, NewSession, Password, Settings, Source,
+    Status, View,
     memory::{FakeOpencode, Restart},
 };
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
@@ -77,7 +78,7 @@ impl House {
     }
 
     pub(crate) async fn create(&self, name: &str) -> Created {
-        self.manager.create(&alice(), repository(name, None)).await.expect("create")
+        self.manager.create(&alice(), repository(name, None), Credentials::NONE).await.expect("create")
     }
 
     /// Creates a session and waits until it runs.

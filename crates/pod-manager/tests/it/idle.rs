@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use pod_manager::{Clock, NoRoute, Phase, Settings, Status, StopReason, memory::Restart, memory::Verb};
+use pod_manager::{
+    Clock, Credentials, NoRoute, Phase, Settings, Status, StopReason, memory::Restart, memory::Verb,
+};
 
 use crate::house::{House, IDLE, alice, quick};
 
@@ -169,7 +171,7 @@ async fn a_session_that_is_resumed_has_the_whole_timeout_again() {
     house.clock.advance(IDLE);
     house.until(hash, Status::Stopped).await;
     house.clock.advance(5 * IDLE);
-    house.manager.resume(&alice(), hash).await.expect("resume");
+    house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
     house.until(hash, Status::Running).await;
     house.clock.advance(IDLE - SECOND);
     house.looked_at().await;
@@ -237,4 +239,17 @@ async fn no_request_is_let_in_while_the_stop_is_being_written_down() {
     assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Stopping)));
     assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Stopping);
     house.until(hash, Status::Stopped).await;
+}
+
+#[tokio::test]
+async fn of_several_routers_only_the_one_that_reaps_stops_what_is_idle() {
+    let house = House::new().await;
+    let hash = house.running("widgets").await;
+    house.backend.set_reaps(false);
+    house.clock.advance(IDLE * 2);
+    house.looked_at().await;
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    house.backend.set_reaps(true);
+    house.until(hash, Status::Stopped).await;
+    assert_eq!(house.backend.calls(Verb::Stop, hash), 1);
 }

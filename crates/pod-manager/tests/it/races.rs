@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pod_manager::{NoRoute, Status, memory::Restart};
+use pod_manager::{Credentials, NoRoute, Status, memory::Restart};
 use rand::RngExt;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -24,8 +24,11 @@ async fn a_storm_of_verbs_on_one_session_ends_in_a_consistent_state() {
                 };
                 let verb = async {
                     match choice {
-                        0 => manager.create(&alice(), repository("widgets", None)).await.map(drop),
-                        1 => manager.resume(&alice(), hash).await.map(drop),
+                        0 => manager
+                            .create(&alice(), repository("widgets", None), Credentials::NONE)
+                            .await
+                            .map(drop),
+                        1 => manager.resume(&alice(), hash, Credentials::NONE).await.map(drop),
                         2 => manager.stop(&alice(), hash).await.map(drop),
                         _ => manager.delete(&alice(), hash).await,
                     }
@@ -57,9 +60,9 @@ async fn creating_at_once_creates_once() {
     let mut all = JoinSet::new();
     for _ in 0..32 {
         let manager = house.manager.clone();
-        all.spawn(
-            async move { manager.create(&alice(), repository("widgets", None)).await.expect("create") },
-        );
+        all.spawn(async move {
+            manager.create(&alice(), repository("widgets", None), Credentials::NONE).await.expect("create")
+        });
     }
     let created = all.join_all().await;
     assert_eq!(created.iter().filter(|one| one.new).count(), 1, "it is new for one of them");
@@ -110,7 +113,7 @@ async fn many_sessions_survive_a_restart() {
     house.restart(Restart::ProcessesEnded).await;
     assert_eq!(house.manager.list(&alice()).len(), 30);
     let alice = alice();
-    let all = hashes.iter().map(|hash| house.manager.resume(&alice, *hash));
+    let all = hashes.iter().map(|hash| house.manager.resume(&alice, *hash, Credentials::NONE));
     for resumed in futures_util::future::join_all(all).await {
         resumed.expect("resume");
     }

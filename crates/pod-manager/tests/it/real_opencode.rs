@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pod_manager::{Password, Status, memory::Restart, memory::Verb};
+use pod_manager::{Credentials, Password, Status, memory::Restart, memory::Verb};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -175,7 +175,11 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     house.backend.refuse(|verb| {
         (verb == Verb::Greeted).then(|| pod_manager::BackendError::Unavailable("gone".into()))
     });
-    let created = house.manager.create(&alice(), repository("widgets", Some(MESSAGE))).await.expect("create");
+    let created = house
+        .manager
+        .create(&alice(), repository("widgets", Some(MESSAGE)), Credentials::NONE)
+        .await
+        .expect("create");
     let hash = created.view.observed.session.hash;
     for _ in 0..3 {
         house.eventually("it is sent", || house.backend.calls(Verb::Greeted, hash) > 0).await;

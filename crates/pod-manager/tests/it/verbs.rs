@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pod_manager::{
-    BackendError, Failure, FailureCode, Limit, ManagerError, NewSession, NoRoute, Settings, Source, Stage,
-    Status, memory::Verb,
+    BackendError, Credentials, Failure, FailureCode, Limit, ManagerError, NewSession, NoRoute, Settings,
+    Source, Stage, Status, memory::Verb,
 };
 use session_key::SessionHash;
 use tokio::time::timeout;
@@ -89,8 +89,8 @@ async fn creating_what_is_stopped_or_failed_starts_it_again() {
 async fn a_project_without_a_repository_is_another_one_each_time() {
     let house = House::new().await;
     let new = || NewSession { source: Source::Empty, initial_message: None };
-    let one = house.manager.create(&alice(), new()).await.expect("create");
-    let two = house.manager.create(&alice(), new()).await.expect("create");
+    let one = house.manager.create(&alice(), new(), Credentials::NONE).await.expect("create");
+    let two = house.manager.create(&alice(), new(), Credentials::NONE).await.expect("create");
     assert_ne!(one.view.observed.session.hash, two.view.observed.session.hash);
     assert_eq!(house.manager.list(&alice()).len(), 2);
 }
@@ -115,7 +115,7 @@ async fn anothers_session_is_as_one_that_is_not_there() {
     assert!(manager.list(&bob()).is_empty());
     assert_eq!(manager.route(&bob(), hash), Err(NoRoute::NotFound));
     assert!(matches!(manager.stop(&bob(), hash).await, Err(ManagerError::NotFound)));
-    assert!(matches!(manager.resume(&bob(), hash).await, Err(ManagerError::NotFound)));
+    assert!(matches!(manager.resume(&bob(), hash, Credentials::NONE).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.delete(&bob(), hash).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.logs(&bob(), hash, 10).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.unsaved_work(&bob(), hash).await, Err(ManagerError::NotFound)));
@@ -161,11 +161,11 @@ async fn changes_of_others_are_not_told_and_many_are_told_as_one() {
 async fn what_the_backend_can_not_do_is_said() {
     let house = House::new().await;
     house.backend.refuse(|verb| (verb == Verb::Start).then(|| BackendError::DiskFull("/data".into())));
-    let refused = house.manager.create(&alice(), repository("widgets", None)).await;
+    let refused = house.manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::DiskFull)));
     assert!(house.manager.list(&alice()).is_empty(), "nothing is shown that is not there");
     house.backend.refuse(|_| Some(BackendError::Unavailable("gone".into())));
-    let refused = house.manager.create(&alice(), repository("widgets", None)).await;
+    let refused = house.manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::Unavailable(_))));
     house.backend.refuse_nothing();
     house.running("widgets").await;
@@ -178,7 +178,7 @@ async fn a_user_may_have_so_many_and_no_more_also_at_once() {
     house.backend.slow_verbs(Duration::from_millis(2));
     let names: Vec<_> = (0..8).map(|number| format!("repo-{number}")).collect();
     let her = alice();
-    let all = names.iter().map(|name| house.manager.create(&her, repository(name, None)));
+    let all = names.iter().map(|name| house.manager.create(&her, repository(name, None), Credentials::NONE));
     let results = futures_util::future::join_all(all).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
     for result in results.into_iter().filter(Result::is_err) {
@@ -189,11 +189,15 @@ async fn a_user_may_have_so_many_and_no_more_also_at_once() {
     house.manager.stop(&alice(), hash).await.expect("stop");
     house.until(hash, Status::Stopped).await;
     house.running("third").await;
-    let refused = house.manager.create(&alice(), repository("fourth", None)).await;
+    let refused = house.manager.create(&alice(), repository("fourth", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::LimitReached { limit: Limit::Kept, max: 3 })));
-    let refused = house.manager.resume(&alice(), hash).await;
+    let refused = house.manager.resume(&alice(), hash, Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::LimitReached { limit: Limit::Running, max: 2 })));
-    house.manager.create(&bob(), repository("widgets", None)).await.expect("another user has room");
+    house
+        .manager
+        .create(&bob(), repository("widgets", None), Credentials::NONE)
+        .await
+        .expect("another user has room");
 }
 
 #[tokio::test]
@@ -201,7 +205,7 @@ async fn nothing_is_made_before_it_is_known_what_there_is() {
     let house = House::new().await;
     let manager = pod_manager::Manager::new(house.backend.clone(), house.clock.clone(), quick());
     assert!(!manager.is_ready());
-    let refused = manager.create(&alice(), repository("widgets", None)).await;
+    let refused = manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::Unavailable(_))));
 }
 

@@ -1,19 +1,22 @@
 //! Who asks.
 
+mod access_token;
 mod fixed;
 mod trusted_headers;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use session_key::Identity;
 use thiserror::Error;
 
+pub use access_token::AccessToken;
 pub use fixed::FixedIdentity;
 pub use trusted_headers::TrustedHeaders;
 
 /// Tells who sends a request. It removes what it read, so that it cannot travel on; whatever it leaves of
-/// the known identity and token headers `Forward` removes as well.
+/// the known identity and token headers `Forward` removes as well. A token of the user's that it believes it puts
+/// into the extensions, as an [`AccessToken`].
 pub trait IdentityExtractor: Send + Sync + 'static {
     /// Who it is.
     ///
@@ -41,6 +44,13 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     for name in found {
         headers.remove(name);
     }
+}
+
+/// The header's value, where it is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then_some(first)
 }
 
 /// The name as servers read it that take `_` for `-`.

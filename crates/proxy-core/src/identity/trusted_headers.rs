@@ -1,17 +1,18 @@
 use std::{fmt, net::IpAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use http::{HeaderName, HeaderValue, request::Parts};
 use ipnet::IpNet;
 use session_key::Identity;
 use subtle::ConstantTimeEq;
 
-use super::{IdentityExtractor, Unidentified, plain, strip};
+use super::{AccessToken, IdentityExtractor, Unidentified, only, plain, strip};
 use crate::PeerAddr;
 
 /// The user is in a header that a sign-in proxy set (oauth2-proxy's `X-Auth-Request-Email`).
 ///
 /// It counts only from peers in the given networks, and, where a secret is set, only with that secret in
-/// its header. With neither, nobody is believed.
+/// its header. With neither, nobody is believed. The user's access token, where the proxy sends one beside
+/// (`X-Auth-Request-Access-Token`, `X-Auth-Request-Token`, `X-Forwarded-Access-Token`), counts where the user does.
 #[derive(Clone)]
 pub struct TrustedHeaders {
     email: HeaderName,
@@ -81,6 +82,11 @@ impl TrustedHeaders {
 impl IdentityExtractor for TrustedHeaders {
     fn identify(&self, parts: &mut Parts) -> Result<Identity, Unidentified> {
         let identity = self.read(parts);
+        if identity.is_ok()
+            && let Some(token) = AccessToken::read(&parts.headers)
+        {
+            parts.extensions.insert(token);
+        }
         parts.headers.remove(&self.email);
         if let Some((header, _)) = &self.secret {
             parts.headers.remove(header);
@@ -99,10 +105,4 @@ impl fmt::Debug for TrustedHeaders {
             .field("secret", &secret)
             .finish()
     }
-}
-
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    values.next().is_none().then_some(first)
 }

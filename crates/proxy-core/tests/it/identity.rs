@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderName, Request, request::Parts};
-use proxy_core::{IdentityExtractor, PeerAddr, TrustedHeaders, Unidentified};
+use proxy_core::{AccessToken, IdentityExtractor, PeerAddr, TrustedHeaders, Unidentified};
 
 fn parts(peer: &str, headers: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder();
@@ -78,4 +78,28 @@ fn two_users_in_one_request_are_none() {
         check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (alias, "c@d")], Err(Unidentified::Ambiguous));
         check(&near, "127.0.0.1", &[(alias, "c@d")], Err(Unidentified::Ambiguous));
     }
+}
+
+#[test]
+fn the_users_token_counts_where_the_user_does() {
+    let near = TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse().unwrap()]);
+    let check = |peer: &str, headers: &[(&str, &str)], expected: Option<&str>| {
+        let mut parts = parts(peer, headers);
+        let _ = near.identify(&mut parts);
+        let token = parts.extensions.get::<AccessToken>();
+        assert_eq!(token.and_then(AccessToken::expose), expected, "{peer} {headers:?}");
+        assert!(parts.headers.is_empty(), "{:?} would travel on", parts.headers.keys());
+        assert!(!format!("{:?}", parts.extensions.get::<AccessToken>()).contains("gho_"));
+    };
+    let (email, first) = ((EMAIL, "a@b"), ("X-Auth-Request-Access-Token", "gho_1"));
+    let (second, third) = (("X-Auth-Request-Token", "gho_2"), ("X-Forwarded-Access-Token", "gho_3"));
+    check("10.0.0.1", &[email, first], Some("gho_1"));
+    check("10.0.0.1", &[email, second], Some("gho_2"));
+    check("10.0.0.1", &[email, third], Some("gho_3"));
+    check("10.0.0.1", &[third, second, email, first], Some("gho_1"));
+    check("10.0.0.1", &[email], None);
+    check("10.0.0.1", &[email, ("X-Auth-Request-Access-Token", "")], None);
+    check("10.0.0.1", &[email, first, ("X-Auth-Request-Access-Token", "gho_4")], None);
+    check("10.0.0.1", &[first], None);
+    check("11.0.0.1", &[email, first], None);
 }

@@ -4,8 +4,8 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use pod_manager::{
-    Clock as _, Failure, FailureCode, ManualClock, MemoryBackend, Phase, Session, SessionBackend as _,
-    Source, Stage,
+    Clock as _, Credentials, Failure, FailureCode, ManualClock, MemoryBackend, Phase, Session,
+    SessionBackend as _, Source, Stage,
 };
 use router_bin::{
     logging::Audit,
@@ -49,7 +49,7 @@ async fn starts_are_counted_by_how_they_ended_with_the_time_of_each_stage() {
         let owner = Identity::parse("ada@example.org").expect("an address");
         let session =
             Session { hash, owner, source: Source::Empty, initial_message: None, created_at: clock.now() };
-        backend.start(&session).await.expect("accepted");
+        backend.start(&session, Credentials::NONE).await.expect("accepted");
     }
     let mut over = 0;
     while over < 2 {

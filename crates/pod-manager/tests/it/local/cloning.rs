@@ -10,7 +10,7 @@ use std::{
 };
 
 use pod_manager::{
-    FailureCode, Observed, Phase, SessionBackend, Source, Stage, StopReason,
+    Credentials, FailureCode, Observed, Phase, SessionBackend, Source, Stage, StopReason,
     contract::{Eye, Harness},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +26,7 @@ async fn a_clone_tells_how_far_it_is() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let mut eye = Eye::on(&*backend, PATIENCE);
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     let told = |seen: &Observed| !seen.stages.is_empty() && cloning(seen).percent.is_some();
     let seen = eye.until(session.hash, "cloning", told).await;
     assert_eq!(cloning(&seen).message.as_deref(), Some("Receiving the repository"));
@@ -247,7 +247,7 @@ async fn a_stop_or_a_delete_ends_a_clone_with_all_its_processes() {
     local.settings.git = hanging_git(&local);
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let mut eye = Eye::on(&*backend, PATIENCE);
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     until_it_hangs(&local, &session).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
     let seen = eye.stopped(session.hash).await;
@@ -256,7 +256,7 @@ async fn a_stop_or_a_delete_ends_a_clone_with_all_its_processes() {
     assert!(!local.repo(session.hash).exists(), "half a clone is none");
 
     fs::remove_file(local.folder(session.hash).join("hanging")).expect("removed");
-    backend.start(&session).await.expect("start");
+    backend.start(&session, Credentials::NONE).await.expect("start");
     until_it_hangs(&local, &session).await;
     backend.delete(session.hash).await.expect("delete");
     eye.gone(session.hash).await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pod_manager::{
-    Phase, Session, SessionBackend, StopReason,
+    Credentials, Phase, Session, SessionBackend, StopReason,
     contract::{Eye, Harness},
 };
 
@@ -60,7 +60,7 @@ fn router() {
         local.settings.opencode = variable(OPENCODE).expect("an opencode").into();
         let (backend, session) = (local.backend().await, local.session("origin", "main", None));
         let mut eye = Eye::on(&*backend, PATIENCE);
-        backend.start(&session).await.expect("start");
+        backend.start(&session, Credentials::NONE).await.expect("start");
         println!("the router has begun");
         eye.running(session.hash).await;
         println!("the session runs");

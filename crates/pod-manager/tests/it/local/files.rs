@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use futures_util::StreamExt;
 use pod_manager::{
-    BackendError, Observation, Phase, SessionBackend, StopReason,
+    BackendError, Credentials, Observation, Phase, SessionBackend, StopReason,
     contract::{Eye, Harness},
     local::LocalError,
 };
@@ -94,7 +94,7 @@ async fn a_session_of_a_newer_router_is_not_touched() {
     let backend = local.backend().await;
     let Some(Observation::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.len(), 0);
-    assert!(matches!(backend.start(&session).await, Err(BackendError::Storage(_))));
+    assert!(matches!(backend.start(&session, Credentials::NONE).await, Err(BackendError::Storage(_))));
     assert!(matches!(backend.delete(session.hash).await, Err(BackendError::Storage(_))));
     assert_eq!(fs::read_to_string(&path).expect("a file"), r#"{"version":2,"new":true}"#);
     backend.shutdown().await;
@@ -179,7 +179,7 @@ async fn a_session_that_cannot_be_written_down_is_refused_and_leaves_nothing() {
     let sessions = local.settings.state_dir.join("sessions");
     fs::remove_dir(&sessions).expect("removed");
     fs::write(&sessions, "in the way").expect("a file");
-    assert!(matches!(backend.start(&session).await, Err(BackendError::Storage(_))));
+    assert!(matches!(backend.start(&session, Credentials::NONE).await, Err(BackendError::Storage(_))));
     fs::remove_file(&sessions).expect("removed");
     fs::create_dir(&sessions).expect("a folder");
     run(&backend, &session).await;

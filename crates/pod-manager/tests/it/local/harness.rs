@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use pod_manager::{
-    Endpoint, Failure, ManualClock, Phase, Session, SessionBackend, Source, StopReason,
+    Credentials, Endpoint, Failure, ManualClock, Phase, Session, SessionBackend, Source, StopReason,
     contract::{Eye, Harness, session_of},
     local::{LocalBackend, LocalError, LocalSettings, UNREAD_CHANGES},
 };
@@ -219,7 +219,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Starts a session, and waits until it runs.
 pub(crate) async fn run(backend: &LocalBackend, session: &Session) -> Endpoint {
-    backend.start(session).await.expect("start");
+    backend.start(session, Credentials::NONE).await.expect("start");
     Eye::on(backend, PATIENCE).running(session.hash).await
 }
 
@@ -231,7 +231,7 @@ pub(crate) async fn stop(backend: &LocalBackend, session: &Session) {
 
 /// Starts a session that can't run, and waits for its failure.
 pub(crate) async fn fail(backend: &LocalBackend, session: &Session) -> Failure {
-    backend.start(session).await.expect("start");
+    backend.start(session, Credentials::NONE).await.expect("start");
     let seen = Eye::on(backend, PATIENCE).failed(session.hash).await;
     let Phase::Failed(failure) = &seen.phase else { unreachable!("just looked at") };
     failure.clone()

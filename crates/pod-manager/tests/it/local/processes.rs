@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use futures_util::StreamExt;
 use pod_manager::{
-    FailureCode, Observation, Phase, SessionBackend, Stage, StopReason,
+    Credentials, FailureCode, Observation, Phase, SessionBackend, Stage, StopReason,
     contract::{Eye, Harness},
 };
 use tokio::time::timeout;
@@ -203,7 +203,7 @@ async fn the_routers_end_ends_all_at_once_and_tells_why() {
     nothing_runs_in(&local.root());
     let ended = timeout(PATIENCE, async { while news.next().await.is_some() {} }).await;
     assert!(ended.is_ok(), "the watchers' streams end");
-    let refused = backend.start(&sessions[0]).await;
+    let refused = backend.start(&sessions[0], Credentials::NONE).await;
     assert!(matches!(refused, Err(pod_manager::BackendError::Unavailable(_))), "{refused:?}");
     drop(backend);
 
