@@ -26,5 +26,6 @@ start forward node "$here/forward.mjs" "$state" 10.77.0.1:6443 "$state/port"
 await_part forward 20 test -s "$state/port"
 make_kubeconfig "$state/kubeconfig" "https://127.0.0.1:$(cat "$state/port")" "$state/pki" admin
 keeper_is_ready
+control_name=outside held_name=outside-held # `control` is for the parts inside
 keep_outside() { owner_lives && alive "$first"; }
 keep keep_outside

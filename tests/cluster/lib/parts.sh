@@ -1,8 +1,10 @@
 # The processes of a cluster, and who keeps them. Sourced by their owner; needs common.sh and `$state`.
 #
 # Each part writes to `$state/log/<part>.log`, and ends when its owner does, whatever ends that.
-# A part that ends by itself is started again; `stop` and `start` come through the named pipe `$state/control`.
+# A part that ends by itself is started again; `stop` and `start` come through the named pipe `$state/control`, and who is
+# held is in `$state/held`. Where a cluster has two keepers, the outer one has names of its own for these.
 
+control_name=control held_name=held
 declare -A pids=() commands=() held=()
 parts=()
 
@@ -38,8 +40,8 @@ await_part() {
 # Keeps the parts until the process that this is gets a signal, or `$1` (a command) fails.
 keep() {
   local verb part
-  [ -p "$state/control" ] || mkfifo "$state/control"
-  exec {control}<>"$state/control"
+  [ -p "$state/$control_name" ] || mkfifo "$state/$control_name"
+  exec {control}<>"$state/$control_name"
   while "$@"; do
     if read -r -t 0.3 verb part <&"$control" && [ -n "${part:+${commands[$part]:-}}" ]; then
       say "$verb $part"
@@ -58,8 +60,8 @@ keep() {
         launch "$part"
       fi
     done
-    printf '%s\n' "${!held[@]}" >"$state/held.new"
-    mv "$state/held.new" "$state/held"
+    printf '%s\n' "${!held[@]}" >"$state/$held_name.new"
+    mv "$state/$held_name.new" "$state/$held_name"
   done
 }
 

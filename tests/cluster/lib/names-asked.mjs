@@ -1,0 +1,17 @@
+// A name server on 127.0.0.1:53 that knows no name, and writes each that it is asked for to a file, on a line of its own.
+// Who wants to download something must ask first.
+
+import { createSocket } from "node:dgram";
+import { appendFileSync, writeFileSync } from "node:fs";
+
+const file = process.argv[2];
+const server = createSocket("udp4");
+server.on("message", (question, from) => {
+  const labels = [];
+  for (let at = 12; question[at]; at += question[at] + 1) labels.push(question.toString("latin1", at + 1, at + 1 + question[at]));
+  appendFileSync(file, `${labels.join(".")}\n`);
+  const answer = Buffer.from(question);
+  answer.writeUInt16BE(0x8183, 2); // there is no such name
+  server.send(answer, from.port, from.address);
+});
+server.bind(53, "127.0.0.1", () => writeFileSync(file, ""));
