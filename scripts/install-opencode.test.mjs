@@ -170,3 +170,8 @@ test("each machine gets its own package", () => {
   ]);
   assert.throws(() => packageFor("win32", "x64", false), /this machine is win32 on x64.*OPENCODE_BIN/);
 });
+
+test("the session's image has the same opencode", () => {
+  const recipe = readFileSync(new URL("../deploy/session/Dockerfile", import.meta.url), "utf8");
+  assert.match(recipe, new RegExp(`^ARG OPENCODE_VERSION=${OPENCODE_VERSION.replaceAll(".", "\\.")}$`, "m"));
+});

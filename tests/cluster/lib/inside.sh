@@ -19,7 +19,6 @@ for place in var/lib/kubelet var/lib/cni var/log/pods var/log/containers run/con
   mkdir -p "$state/root/$place" "/$place"
   mount --bind "$state/root/$place" "/$place"
 done
-guard_machine_settings
 
 hostname "$node"
 ip link set lo up
@@ -51,7 +50,9 @@ start kube-controller-manager kube-controller-manager --kubeconfig "$state/kubec
 start kube-scheduler kube-scheduler --kubeconfig "$state/kubeconfig.kube-scheduler" --leader-elect=false
 await_part containerd 30 ctr --address "$socket" version
 ctr --address "$socket" --namespace k8s.io images import --local "$cache/pause.tar" >/dev/null
-start kubelet kubelet --kubeconfig "$state/kubeconfig.node" --config "$state/kubelet.yaml" --hostname-override "$node" --node-ip "$address"
+export state
+export -f guarded_kubelet
+start kubelet unshare --mount --propagation unchanged bash -ec 'guarded_kubelet "$@"' kubelet --kubeconfig "$state/kubeconfig.node" --config "$state/kubelet.yaml" --hostname-override "$node" --node-ip "$address"
 start kube-proxy kube-proxy --config "$state/kube-proxy.yaml" --hostname-override "$node"
 
 export KUBECONFIG=$state/kubeconfig.inside

@@ -2,16 +2,20 @@
 
 socket=/run/containerd/containerd.sock
 
-# kubelet sets these for the whole machine, and none of them belongs to a namespace. In here it reads files instead that
-# say what it wants to read already, so that the machine keeps its own.
-guard_machine_settings() {
+# Runs kubelet with the arguments given. It sets some things for the whole machine, and none of them belongs to a
+# namespace: so it reads files instead that say what it wants to read already, and the machine keeps its own. Only kubelet
+# sees them (what it mounts itself, all do): where something lies over a part of /proc, the kernel lets no user namespace
+# have a /proc of its own, and Pods with one would not start.
+guarded_kubelet() {
   local one
+  mount --make-private /proc
   mkdir -p "$state/settings"
   for one in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
     [ -e "/proc/sys/${one%=*}" ] || continue
     echo "${one#*=}" >"$state/settings/$(basename "${one%=*}")"
     mount --bind "$state/settings/$(basename "${one%=*}")" "/proc/sys/${one%=*}"
   done
+  exec kubelet "$@"
 }
 
 write_node_config() {
