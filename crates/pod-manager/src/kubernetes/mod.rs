@@ -1,5 +1,7 @@
 //! Sessions as Pods and PersistentVolumeClaims of a Kubernetes cluster.
 
+pub mod credentials;
+pub mod lease;
 pub mod manifest;
 mod settings;
 pub mod sight;

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use super::lease::Timing;
+
 /// What an operator decides about session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KubernetesSettings {
@@ -23,6 +25,10 @@ pub struct KubernetesSettings {
     pub resources: ContainerResources,
     /// Further variables of the session's environment; no secrets.
     pub environment: BTreeMap<String, String>,
+    /// Names this router among several: another one for each process.
+    pub identity: String,
+    /// How the reaper's Lease is kept.
+    pub lease: Timing,
 }
 
 /// Requests and limits, as Kubernetes quantities by resource name (`cpu`, `memory`).
@@ -59,6 +65,8 @@ impl KubernetesSettings {
             user_namespaces: false,
             resources: ContainerResources::default(),
             environment: BTreeMap::new(),
+            identity: format!("opencode-router-{:016x}", rand::random::<u64>()),
+            lease: Timing::default(),
         }
     }
 }
