@@ -37,6 +37,10 @@ test: tools web opencode journey-deps ## install what the tests need, and run th
 	cd web && npm test
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
+.PHONY: test-cluster
+test-cluster: tools web opencode journey-deps ## the whole product in a Kubernetes cluster of its own (Linux, root)
+	tests/cluster/run
+
 .PHONY: check
 check: tools web-deps ## formatting, lints, types, docs, dependencies: what needs no running router
 	cargo fmt --all --check

@@ -25,6 +25,7 @@ ip link set lo up
 ip link add cluster type bridge
 ip addr add "$address/24" dev cluster
 ip link set cluster up
+ip route add 10.96.0.0/16 dev cluster # Services: what is sent there gets a Pod's address on its way out
 echo 1 >/proc/sys/net/ipv4/ip_forward
 
 pki=$state/pki

@@ -1,0 +1,73 @@
+// The cluster that KUBECONFIG names, by kubectl; and the project's router in it.
+
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { eventually } from "../../journey/fixtures/gate.mjs";
+
+export const NAMESPACE = "opencode";
+/** Where Pods find what a test started on this machine. */
+export const HOST = process.env.TEST_HOST_ADDRESS ?? "10.77.0.1";
+/** The images of the router and of sessions, which the cluster's nodes have. */
+export const IMAGES = { router: process.env.TEST_ROUTER_IMAGE, session: process.env.TEST_SESSION_IMAGE };
+
+const run = promisify(execFile);
+
+/** What kubectl printed; `input` is what it reads. */
+export async function kubectl(args, { input, timeout = 60_000 } = {}) {
+  const child = run("kubectl", ["--namespace", NAMESPACE, ...args], { timeout, maxBuffer: 64 << 20 });
+  child.child.stdin.end(input);
+  return (await child).stdout;
+}
+
+/** The objects of these kinds (`pods,pvc`), with what selects them. */
+export async function objects(kinds, ...selection) {
+  return JSON.parse(await kubectl(["get", kinds, "--output", "json", ...selection])).items;
+}
+
+/** The names of whatever is there of a session. */
+export async function tracesOf(hash) {
+  const all = await objects("pods,persistentvolumeclaims,secrets");
+  return all.filter(({ metadata }) => metadata.name.endsWith(hash)).map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort();
+}
+
+/** A session's Pod, or undefined. */
+export const podOf = async (hash) => (await objects("pods", `--selector=opencode.ai/session-hash=${hash}`))[0];
+
+/** What a command printed in a session's Pod. */
+export const inPod = async (hash, ...command) => (await kubectl(["exec", `opencode-session-${hash}`, "--container", "opencode", "--", ...command])).trim();
+
+/** Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's address. */
+export async function installRouter({ domain, userNamespaces = false }) {
+  const values = { ROUTER_IMAGE: IMAGES.router, SESSION_IMAGE: IMAGES.session, DOMAIN: domain, TRUSTED: `${HOST}/32,${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`, USER_NAMESPACES: String(userNamespaces) };
+  const template = readFileSync(new URL("router.yaml", import.meta.url), "utf8").replace(/^#.*\n/, "");
+  const manifest = template.replace(/\b(ROUTER_IMAGE|SESSION_IMAGE|DOMAIN|TRUSTED)\b(?=[\s",}]|$)/gm, (name) => values[name]).replace('value: "USER_NAMESPACES"', `value: "${userNamespaces}"`);
+  await kubectl(["apply", "--filename", "-"], { input: manifest });
+  await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
+  const [service] = await objects("services", "--field-selector=metadata.name=opencode-router");
+  return process.env.TEST_PORT_FORWARD ? forwarded() : { host: service.spec.clusterIP, port: service.spec.ports[0].port };
+}
+
+let forward;
+/** Where Services can't be reached from here: a port of loopback that kubectl forwards to a Pod of the router. */
+async function forwarded() {
+  stopForwarding();
+  forward = spawn("kubectl", ["--namespace", NAMESPACE, "port-forward", "service/opencode-router", ":80"], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = await once(forward.stdout, "data");
+  return { host: "127.0.0.1", port: Number(String(line).match(/127\.0\.0\.1:(\d+)/)[1]) };
+}
+function stopForwarding() {
+  forward?.kill();
+  forward = undefined;
+}
+
+/** Removes the router and every session. */
+export async function clear() {
+  stopForwarding();
+  await kubectl(["delete", "deployment,service,pods,persistentvolumeclaims,secrets", "--all", "--wait", "--timeout=60s"], { timeout: 70_000 });
+  await eventually("nothing is left", async () => (await objects("pods,persistentvolumeclaims")).length === 0);
+}
+
+/** The routers' logs. */
+export const routersLog = () => kubectl(["logs", "--selector=app.kubernetes.io/name=opencode-router", "--tail=-1"]).catch((error) => String(error));

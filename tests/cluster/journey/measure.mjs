@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+// How long a session takes in a cluster, the image being on the node: from POST to the first byte of its page, for a
+// client that follows the session's events; and how long after opencode itself first answers that is.
+//
+//   tests/cluster/with node bash -c 'tests/cluster/images load … && tests/cluster/in-node "$KUBECONFIG" node tests/cluster/journey/measure.mjs [COUNT]'
+//
+// Within the cluster's network (in-node), since it asks the Pods as well. TEST_ROUTER_IMAGE and TEST_SESSION_IMAGE name the images.
+
+import http from "node:http";
+import { eventually } from "../../journey/fixtures/gate.mjs";
+import { get } from "../../journey/fixtures/router.mjs";
+import * as site from "../../journey/fixtures/site.mjs";
+import { podOf, tracesOf } from "./cluster.mjs";
+import { as, startWorld } from "./world.mjs";
+
+const ANN = "ann@example.com";
+const count = Number(process.argv[2] ?? 10);
+const world = await startWorld();
+const rounds = [];
+try {
+  world.git.make("widgets", { ballast: 3_000_000 });
+  for (let n = 0; n <= count; n++) {
+    const round = await once(n);
+    // The first one warms what is shared: the router's connections, the node's page cache.
+    if (n) rounds.push(round);
+  }
+} finally {
+  await world.end();
+}
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor((list.length - 1) / 2)];
+console.log(`create → first byte of its page, ${rounds.length} sessions, in ms: p50 ${median(rounds.map((it) => it.usable))}, ${Math.min(...rounds.map((it) => it.usable))} to ${Math.max(...rounds.map((it) => it.usable))}`);
+for (const stage of Object.keys(rounds[0].stages)) console.log(`  ${stage}: p50 ${median(rounds.map((it) => it.stages[stage]))}`);
+console.log(`opencode's first answer → first byte in the waiting client: p50 ${median(rounds.map((it) => it.usable - it.answers))}`);
+console.log(`delete → all is gone: p50 ${median(rounds.map((it) => it.gone))}`);
+
+async function once(n) {
+  const started = Date.now();
+  const since = () => Date.now() - started;
+  const hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: `b/${n}` });
+  const answers = opencodeAnswers(hash).then(since);
+  const url = await completes(hash);
+  const { status } = await get(world.signIn.port, new URL(url).host, new URL(url).pathname, { headers: { ...as(ANN).headers, accept: "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" } });
+  const usable = since();
+  if (status !== 200) throw new Error(`the page of ${hash} is answered ${status}`);
+  const { stages } = await site.session(world.front, hash, as(ANN));
+  const round = { usable, answers: await answers, stages: {} };
+  for (const { stage, startedAt, endedAt } of stages) round.stages[stage] = startedAt && endedAt ? new Date(endedAt) - new Date(startedAt) : 0;
+  const deleted = Date.now();
+  await site.api(world.front, "DELETE", `/sessions/${hash}`, as(ANN));
+  await eventually("it is gone", async () => (await tracesOf(hash)).length === 0, 60_000);
+  return { ...round, gone: Date.now() - deleted };
+}
+
+/** Follows the session's events; answers with the address that `complete` tells. */
+function completes(hash) {
+  return new Promise((done, failed) => {
+    const request = http.get({ host: "127.0.0.1", port: world.signIn.port, path: `/api/sessions/${hash}/events`, headers: { host: world.domain, ...as(ANN).headers, accept: "text/event-stream" }, agent: false });
+    request.once("error", failed);
+    request.once("response", (response) => {
+      let text = "";
+      response.on("data", (chunk) => {
+        text += chunk;
+        const [, kind, data] = text.match(/^event: ?(complete|error)\ndata: ?(.*)\n/m) ?? [];
+        if (!kind) return;
+        request.destroy();
+        if (kind === "complete") done(JSON.parse(data).url);
+        else failed(new Error(`${hash}: ${data}`));
+      });
+      response.once("end", () => failed(new Error(`the events of ${hash} ended: ${text}`)));
+    });
+  });
+}
+
+/** Resolves once the session's opencode answers anything, asked directly and anew each 10 ms. */
+async function opencodeAnswers(hash) {
+  const address = await eventually("its Pod has an address", async () => (await podOf(hash))?.status.podIP, 60_000);
+  return eventually("opencode answers", () => fetch(`http://${address}:4096/global/health`, { signal: AbortSignal.timeout(200), headers: { connection: "close" } }), 60_000);
+}

@@ -1,0 +1,129 @@
+// The product in a cluster: the router in a Pod, sessions as Pods with the real opencode, a person with a browser.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { picture } from "../../journey/fixtures/browser.mjs";
+import { eventually } from "../../journey/fixtures/gate.mjs";
+import * as opencode from "../../journey/fixtures/opencode-page.mjs";
+import { get } from "../../journey/fixtures/router.mjs";
+import * as site from "../../journey/fixtures/site.mjs";
+import { inPod, kubectl, objects, podOf, routersLog, tracesOf } from "./cluster.mjs";
+import { as, startWorld, stepper } from "./world.mjs";
+
+const ANN = "ann@example.com";
+const BOB = "bob@example.com";
+
+test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
+  let world;
+  let page;
+  let hash;
+  let host;
+  const step = stepper(t, async () => {
+    if (page) await picture(page, "cluster-failed").catch(() => {});
+    console.error(`At ${page?.url()}; the router's log ends:\n${(await routersLog()).slice(-4000)}`);
+    console.error(await kubectl(["get", "pods,pvc", "--output", "wide"]));
+    console.error((await kubectl(["get", "events", "--sort-by=.lastTimestamp"])).split("\n").slice(-15).join("\n"));
+  });
+  try {
+    await step("The router, installed where Pods are held to `restricted`, becomes ready as a number that is not root, with a root that it cannot write", async () => {
+      world = await startWorld();
+      const [pod] = await objects("pods", "--selector=app.kubernetes.io/name=opencode-router");
+      const { securityContext, image } = pod.spec.containers[0];
+      assert.equal(image, process.env.TEST_ROUTER_IMAGE);
+      assert.equal(securityContext.readOnlyRootFilesystem, true);
+      assert.equal({ ...pod.spec.securityContext, ...securityContext }.runAsNonRoot, true);
+    });
+
+    await step("Nobody is let in unnamed, and who may not name a user is not believed", async () => {
+      assert.equal((await get(world.signIn.port, world.domain, "/api/sessions")).status, 401);
+      const asked = await fetch(`http://${world.router.host}:${world.router.port}/livez`, { headers: { host: world.domain } }).then((it) => it.status);
+      assert.notEqual(asked, 200, "health is not told on the public listener");
+    });
+
+    await step("A session is created, its stages are told as they happen, and it runs", async () => {
+      world.git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 3_000_000 });
+      hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "fix/first" });
+      host = site.hostOf(hash, world.front);
+      const { url, stages } = await world.runs(hash, ANN);
+      assert.match(url, new RegExp(`^http://${host}/[\\w-]+/session/ses_`));
+      assert.deepEqual([...new Set(stages.map(({ status }) => status))], ["done"], JSON.stringify(stages));
+    });
+
+    await step("Its Pod gets no token of the cluster, has no rights, and its user is 1000", async () => {
+      const pod = await podOf(hash);
+      assert.equal(pod.spec.automountServiceAccountToken, false);
+      assert.equal(await inPod(hash, "id", "-u"), "1000");
+      assert.equal(await inPod(hash, "sh", "-c", "ls /var/run/secrets/kubernetes.io 2>/dev/null | wc -l"), "0");
+      assert.equal(await inPod(hash, "grep", "CapEff", "/proc/self/status"), "CapEff:\t0000000000000000");
+    });
+
+    await step("A request from a session's Pod is nobody's, whatever it claims", async () => {
+      const asked = (...more) => inPod(hash, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", `Host: ${world.domain}`, ...more, `http://${world.router.host}:${world.router.port}/api/sessions`);
+      assert.equal(await asked("-H", `X-Auth-Request-Email: ${BOB}`), "401");
+      assert.equal(await asked(), "401");
+    });
+
+    await step("The page turns into opencode, in the repository, and a prompt is answered", async () => {
+      page = await world.page(ANN, host);
+      await site.home(page, world.front);
+      await site.row(page, hash).waitFor();
+      await page.goto(`${world.front.url}/session/${hash}`);
+      await opencode.arrives(page, host);
+      await opencode.ask(page, "say hello");
+      await opencode.answers(page, "Answer to: say hello");
+      await picture(page, "cluster-opencode");
+    });
+
+    await step("A terminal stands in the branch asked for; nothing of the sign-in reached the Pod", async () => {
+      const terminal = await opencode.openTerminal(page);
+      assert.equal(terminal.url.host, host);
+      await terminal.run("git branch --show-current | sed s/^/on:/", "on:fix/first");
+      await terminal.run("env | grep -ci -e oauth2 -e auth-request | sed s/^/found:/", "found:0");
+      await terminal.run("echo precious > note.txt; git status --short | sed s/^/now:/", "now:?? note.txt");
+    });
+
+    await step("To another user it does not exist", async () => {
+      for (const path of [`/sessions/${hash}`, `/sessions/${hash}/events`]) assert.equal((await site.api(world.front, "GET", path, as(BOB))).status, 404);
+      assert.equal((await get(world.signIn.port, host, "/session", as(BOB))).status, 404);
+      assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(BOB))).json.sessions, []);
+    });
+
+    await step("Stopped, its Pod goes and its volume stays", async () => {
+      assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
+      await eventually("it is stopped", async () => (await site.session(world.front, hash, as(ANN))).state === "stopped");
+      assert.equal(await podOf(hash), undefined);
+      assert.ok((await tracesOf(hash)).includes(`PersistentVolumeClaim opencode-pvc-${hash}`));
+    });
+
+    await step("Resumed, the conversation and the uncommitted file are there", async () => {
+      page = await world.page(ANN, host);
+      await page.goto(`${world.front.url}/session/${hash}`);
+      await page.getByRole("button", { name: "Resume" }).click();
+      await opencode.arrives(page, host);
+      await opencode.answers(page, "Answer to: say hello");
+      await opencode.assertAsked(page, ["say hello"]);
+      assert.equal(await inPod(hash, "cat", "repo/note.txt").catch(() => inPod(hash, "cat", "note.txt")), "precious");
+    });
+
+    await step("The router, killed and started anew, knows the session and serves it", async () => {
+      await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=0", "--force"]);
+      await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
+      await eventually("it runs, as far as the new router knows", async () => (await site.session(world.front, hash, as(ANN))).state === "running");
+      assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
+    });
+
+    await step("Deleted, nothing of it is left", async () => {
+      assert.equal((await site.api(world.front, "DELETE", `/sessions/${hash}`, as(ANN))).status, 204);
+      await eventually("its objects are gone", async () => (await tracesOf(hash)).length === 0, 60_000);
+      assert.equal((await site.api(world.front, "GET", `/sessions/${hash}`, as(ANN))).status, 404);
+      assert.equal((await get(world.signIn.port, host, "/", as(ANN))).status, 404);
+    });
+
+    await step("The router's log tells no address of a person, no token and no password", async () => {
+      const log = await routersLog();
+      assert.doesNotMatch(log, /@example\.com|token-of-|_oauth2_proxy/);
+    });
+  } finally {
+    await world?.end();
+  }
+});

@@ -1,0 +1,23 @@
+// Turns what `cargo test -- --test-threads=1` prints into sentences with their times; the rest is passed on where it
+// matters. Ends with 1 if no test ran at all: a filter that fits nothing must not look like success.
+
+import { createInterface } from "node:readline";
+
+let before = Date.now();
+let count = 0;
+for await (const line of createInterface({ input: process.stdin })) {
+  const [, name, said, result] = line.match(/^test (\S+)(?: - should panic)? \.\.\. (.*?)(ok|FAILED|ignored)(?:, .*)?$/) ?? [];
+  const now = Date.now();
+  if (name) {
+    const sentence = name.split("::").at(-1).replaceAll("_", " ");
+    const word = { ok: "ok     ", FAILED: "BROKEN ", ignored: "left   " }[result];
+    if (result !== "ignored") count += 1;
+    console.log(`${word} ${sentence[0].toUpperCase()}${sentence.slice(1)} (${((now - before) / 1000).toFixed(1)} s)`);
+    if (said) console.log(said);
+  } else if (/\S/.test(line) && !/^(running \d+ tests?|test result: ok)/.test(line)) console.log(line);
+  before = now;
+}
+if (!count) {
+  console.log("BROKEN  No test ran.");
+  process.exitCode = 1;
+}
