@@ -2,7 +2,9 @@
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 
@@ -13,6 +15,8 @@ export const HOST = process.env.TEST_HOST_ADDRESS ?? "10.77.0.1";
 export const IMAGES = { router: process.env.TEST_ROUTER_IMAGE, session: process.env.TEST_SESSION_IMAGE };
 
 const run = promisify(execFile);
+const HERE = fileURLToPath(new URL("..", import.meta.url));
+const STATE = dirname(process.env.KUBECONFIG ?? "");
 
 /** What kubectl printed; `input` is what it reads. */
 export async function kubectl(args, { input, timeout = 60_000 } = {}) {
@@ -67,6 +71,25 @@ export async function clear() {
   stopForwarding();
   await kubectl(["delete", "deployment,service,pods,persistentvolumeclaims,secrets", "--all", "--wait", "--timeout=60s"], { timeout: 70_000 });
   await eventually("nothing is left", async () => (await objects("pods,persistentvolumeclaims")).length === 0);
+}
+
+/** Whether this is the project's own cluster, whose parts and logs are at hand. */
+export const isOurs = existsSync(join(STATE, "control"));
+
+/** Ends a part of our own cluster and keeps it away (`stop`), or lets it come back (`start`). */
+export const part = (verb, name) => run(join(HERE, "part"), [verb, process.env.KUBECONFIG, name], { timeout: 30_000 });
+
+/** What the router asked of the API server since the moment `from`: `{ verb, resource, code, at }`. Our own cluster only. */
+export function calls(from = 0) {
+  const seen = new Map();
+  for (const line of readFileSync(join(STATE, "log", "audit.log"), "utf8").split("\n").filter(Boolean)) {
+    const { auditID, verb, objectRef: it, responseStatus, requestReceivedTimestamp, user } = JSON.parse(line);
+    const at = Date.parse(requestReceivedTimestamp);
+    if (!user.username.endsWith(":opencode-router") || at < from) continue;
+    // A watch is told of when it begins and when it ends.
+    if (!seen.has(auditID)) seen.set(auditID, { verb, resource: [it?.resource, it?.subresource].filter(Boolean).join("/"), code: responseStatus?.code, at });
+  }
+  return [...seen.values()];
 }
 
 /** The routers' logs. */

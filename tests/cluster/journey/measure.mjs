@@ -10,7 +10,7 @@ import http from "node:http";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
-import { podOf, tracesOf } from "./cluster.mjs";
+import { calls, isOurs, podOf, tracesOf } from "./cluster.mjs";
 import { as, startWorld } from "./world.mjs";
 
 const ANN = "ann@example.com";
@@ -32,6 +32,7 @@ const median = (list) => list.toSorted((a, b) => a - b)[Math.floor((list.length 
 console.log(`create → first byte of its page, ${rounds.length} sessions, in ms: p50 ${median(rounds.map((it) => it.usable))}, ${Math.min(...rounds.map((it) => it.usable))} to ${Math.max(...rounds.map((it) => it.usable))}`);
 for (const stage of Object.keys(rounds[0].stages)) console.log(`  ${stage}: p50 ${median(rounds.map((it) => it.stages[stage]))}`);
 console.log(`opencode's first answer → first byte in the waiting client: p50 ${median(rounds.map((it) => it.usable - it.answers))}`);
+console.log(`calls of the API server per create, watches and the Lease apart: p50 ${median(rounds.map((it) => it.asked))}`);
 console.log(`delete → all is gone: p50 ${median(rounds.map((it) => it.gone))}`);
 
 async function once(n) {
@@ -42,9 +43,10 @@ async function once(n) {
   const url = await completes(hash);
   const { status } = await get(world.signIn.port, new URL(url).host, new URL(url).pathname, { headers: { ...as(ANN).headers, accept: "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" } });
   const usable = since();
+  const asked = isOurs ? calls(started).filter(({ verb, resource }) => verb !== "watch" && resource !== "leases").length : NaN;
   if (status !== 200) throw new Error(`the page of ${hash} is answered ${status}`);
   const { stages } = await site.session(world.front, hash, as(ANN));
-  const round = { usable, answers: await answers, stages: {} };
+  const round = { usable, asked, answers: await answers, stages: {} };
   for (const { stage, startedAt, endedAt } of stages) round.stages[stage] = startedAt && endedAt ? new Date(endedAt) - new Date(startedAt) : 0;
   const deleted = Date.now();
   await site.api(world.front, "DELETE", `/sessions/${hash}`, as(ANN));

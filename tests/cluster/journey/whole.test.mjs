@@ -7,7 +7,7 @@ import { eventually } from "../../journey/fixtures/gate.mjs";
 import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
-import { inPod, kubectl, objects, podOf, routersLog, tracesOf } from "./cluster.mjs";
+import { calls, inPod, isOurs, kubectl, objects, part, podOf, routersLog, tracesOf } from "./cluster.mjs";
 import { as, startWorld, stepper } from "./world.mjs";
 
 const ANN = "ann@example.com";
@@ -88,6 +88,28 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(BOB))).json.sessions, []);
     });
 
+    await step("While the API server is away, a running session is served and the list is there", async (t) => {
+      if (!isOurs) return t.skip("another's cluster is not taken apart");
+      await part("stop", "kube-apiserver");
+      try {
+        await assert.rejects(kubectl(["get", "pods", "--request-timeout=2s"]));
+        for (let n = 0; n < 5; n++) assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
+        assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(ANN))).json.sessions.map((it) => [it.hash, it.state]), [[hash, "running"]]);
+      } finally {
+        await part("start", "kube-apiserver");
+      }
+      await eventually("the API server is back", () => kubectl(["get", "pods"]), 60_000);
+    });
+
+    await step("A hundred requests to a session cost no call of the API server", async (t) => {
+      if (!isOurs) return t.skip("there is no log of calls");
+      // Its watches, its Lease and the minute's note of activity go on meanwhile; nothing else does.
+      const from = Date.now();
+      for (let n = 0; n < 100; n++) await get(world.signIn.port, host, "/session", as(ANN));
+      const made = calls(from).filter(({ verb, resource }) => verb !== "watch" && resource !== "leases" && verb !== "patch");
+      assert.deepEqual(made, []);
+    });
+
     await step("Stopped, its Pod goes and its volume stays", async () => {
       assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
       await eventually("it is stopped", async () => (await site.session(world.front, hash, as(ANN))).state === "stopped");
@@ -117,6 +139,17 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       await eventually("its objects are gone", async () => (await tracesOf(hash)).length === 0, 60_000);
       assert.equal((await site.api(world.front, "GET", `/sessions/${hash}`, as(ANN))).status, 404);
       assert.equal((await get(world.signIn.port, host, "/", as(ANN))).status, 404);
+    });
+
+    await step("With the rights of its Role the router was refused nothing", async () => {
+      if (!isOurs) return;
+      const made = calls();
+      assert.ok(made.length > 0);
+      assert.deepEqual(made.filter(({ code }) => code === 403), []);
+      const [role] = await objects("roles.rbac.authorization.k8s.io", "--field-selector=metadata.name=opencode-router");
+      const allowed = role.rules.flatMap(({ resources, verbs }) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`)));
+      const used = new Set(made.map(({ verb, resource }) => `${verb} ${resource}`));
+      console.log(`        Allowed and not used in this story: ${allowed.filter((it) => !used.has(it)).join(", ") || "nothing"}.`);
     });
 
     await step("The router's log tells no address of a person, no token and no password", async () => {

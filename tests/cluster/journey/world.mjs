@@ -72,9 +72,9 @@ export async function startWorld(settings = {}) {
 export function stepper(t, onFailure) {
   let failed = false;
   return (name, run) =>
-    t.test(name, { skip: failed && "an earlier step failed" }, async () => {
+    t.test(name, { skip: failed && "an earlier step failed" }, async (t) => {
       try {
-        await run();
+        await run(t);
       } catch (error) {
         failed = true;
         await onFailure(error).catch(() => {});

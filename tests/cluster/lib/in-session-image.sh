@@ -1,4 +1,5 @@
-# Run within the session's image as its user, by tests/cluster/session-image: an empty home, no network.
+# Run within the session's image as its user, by tests/cluster/session-image: an empty home, no network but loopback.
+# /names has the names that were asked for.
 set -u
 failed=0
 promise() {
@@ -33,6 +34,11 @@ health() { curl -sf --max-time 1 http://127.0.0.1:4096/global/health; }
 starts() { await health; }
 # Making a session sets up its project, which is when opencode downloads its package for plugins if it lacks it.
 makes_a_session() { curl -sf --max-time 20 -X POST -H 'content-type: application/json' -d '{}' http://127.0.0.1:4096/session | jq -e '.id | startswith("ses_")'; }
+# Its own page, and what that asks for first; every request waits for its answer.
+shows_its_page() {
+  local path
+  for path in / /config /provider /agent /path /command; do curl -sf --max-time 20 -o /dev/null "http://127.0.0.1:4096$path" || { echo "$path" && return 1; }; done
+}
 has_the_package() { [ "$(readlink ~/.config/opencode/node_modules)" = /opt/opencode/plugin/node_modules ] && [ ! -e ~/.npm ]; }
 of_its_version() {
   [ "$(jq -r .version /opt/opencode/plugin/node_modules/@opencode-ai/plugin/package.json)" = $(/opt/opencode/bin/opencode --version) ]
@@ -55,6 +61,7 @@ opencode serve --hostname 127.0.0.1 --port 4096 >/tmp/opencode.log 2>&1 &
 server=$!
 promise "opencode starts without any network but loopback" starts
 promise "It makes a session there" makes_a_session
+promise "It shows its page there" shows_its_page
 promise "Its package for plugins is the image's, and npm downloaded nothing" has_the_package
 promise "It ends within 2 s of one SIGTERM" ends
 promise "It asked for the address of no server in all that time" asks_for_nothing

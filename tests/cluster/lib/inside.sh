@@ -45,7 +45,8 @@ write_node_config
 start containerd containerd --config "$state/containerd.toml"
 start_etcd 127.0.0.1 2379 2380
 start_apiserver "$address" 6443 http://127.0.0.1:2379 --kubelet-preferred-address-types InternalIP \
-  --kubelet-client-certificate "$pki/admin.crt" --kubelet-client-key "$pki/admin.key" --enable-admission-plugins NodeRestriction
+  --kubelet-client-certificate "$pki/admin.crt" --kubelet-client-key "$pki/admin.key" --enable-admission-plugins NodeRestriction \
+  --audit-policy-file "$here/lib/audit.yaml" --audit-log-path "$state/log/audit.log"
 start kube-controller-manager kube-controller-manager --kubeconfig "$state/kubeconfig.kube-controller-manager" --leader-elect=false \
   --use-service-account-credentials --service-account-private-key-file "$pki/service-accounts.key" --root-ca-file "$pki/ca.crt"
 start kube-scheduler kube-scheduler --kubeconfig "$state/kubeconfig.kube-scheduler" --leader-elect=false

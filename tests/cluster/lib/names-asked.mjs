@@ -1,10 +1,10 @@
-// A name server on 127.0.0.1:53 that knows no name, and writes each that it is asked for to a file, on a line of its own.
+// names-asked.mjs ADDRESS FILE: a name server on that address, port 53, that knows no name, and writes each that it is asked for to a file, on a line of its own.
 // Who wants to download something must ask first.
 
 import { createSocket } from "node:dgram";
 import { appendFileSync, writeFileSync } from "node:fs";
 
-const file = process.argv[2];
+const [address, file] = process.argv.slice(2);
 const server = createSocket("udp4");
 server.on("message", (question, from) => {
   const labels = [];
@@ -14,4 +14,4 @@ server.on("message", (question, from) => {
   answer.writeUInt16BE(0x8183, 2); // there is no such name
   server.send(answer, from.port, from.address);
 });
-server.bind(53, "127.0.0.1", () => writeFileSync(file, ""));
+server.bind(53, address, () => writeFileSync(file, ""));
