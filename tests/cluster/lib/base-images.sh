@@ -20,7 +20,7 @@ debian_base() {
   need buildah:buildah
   if [ -n "${IMAGES_BASE:-}" ]; then echo "$IMAGES_BASE" && return; fi
   if buildah inspect --type image "$name" >/dev/null 2>&1; then echo "$name" && return; fi
-  need debootstrap:debootstrap
+  need "debootstrap:debootstrap debian-archive-keyring"
   started=$(now)
   say "Making a Debian $suite to build images from (once)."
   mkdir -p "$cache"

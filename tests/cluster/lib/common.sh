@@ -62,22 +62,28 @@ free_ports() {
     next();' "$1"
 }
 
-# What every program that is missing is good for, all at once; silent if none is. Each argument is "program:package".
+# What every program that is missing is good for, all at once; silent if none is. Each argument is "program:package" (or
+# "program:package package"). On Debian and Ubuntu root's are installed.
 need() {
   local one missing=()
   for one in "$@"; do command -v "${one%%:*}" >/dev/null || missing+=("$one"); done
   [ ${#missing[@]} = 0 ] && return
-  if [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ]; then
-    say "Installing Debian's packages ${missing[*]#*:} for the test cluster (once)…"
-    local log
-    log=$(mktemp)
-    if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]#*:}"; } >"$log" 2>&1; then
-      rm -f "$log"
-      return
-    fi
-    tail -n 8 "$log" >&2
-    rm -f "$log"
-  fi
+  if install_packages "${missing[@]#*:}"; then return; fi
   for one in "${missing[@]}"; do say "${one%%:*} is missing; the test cluster needs it. On Debian and Ubuntu: sudo apt-get install ${one#*:}"; done
   exit 1
+}
+
+# Installs Debian's packages where that can be done; each argument may name several.
+install_packages() {
+  local log wanted=($*)
+  [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ] || return
+  say "Installing Debian's packages ${wanted[*]} for the test cluster (once)…"
+  log=$(mktemp)
+  if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${wanted[@]}"; } >"$log" 2>&1; then
+    rm -f "$log"
+    return
+  fi
+  tail -n 8 "$log" >&2
+  rm -f "$log"
+  return 1
 }

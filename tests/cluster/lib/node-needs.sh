@@ -4,7 +4,10 @@ node_needs() {
   [ "$(uname -s)" = Linux ] || fail "A cluster with a node needs Linux."
   [ "$(id -u)" = 0 ] || fail "A cluster with a node needs root (namespaces, mounts, containers). Use sudo, or a KUBECONFIG of a disposable cluster."
   unshare --net --mount --pid --fork true 2>/dev/null || fail "This machine does not let root make namespaces: no cluster with a node can run here."
-  need ip:iproute2 iptables:iptables buildah:buildah setpriv:util-linux nsenter:util-linux cc:gcc pkg-config:pkg-config
+  need ip:iproute2 iptables:iptables buildah:buildah setpriv:util-linux nsenter:util-linux "cc:gcc libc6-dev" pkg-config:pkg-config
+  # runc is built with these headers; its programs of before need none.
+  [ -d "$(bin_of runc)" ] || pkg-config --exists libseccomp || install_packages libseccomp-dev ||
+    fail "libseccomp's headers are missing; runc is built with them. On Debian and Ubuntu: sudo apt-get install libseccomp-dev"
 }
 
 # Prints a folder with links to all programs; its name changes when one of them does.
