@@ -5,6 +5,9 @@
 //! is shorter, every change is guarded by the resource version, and no wall clock is compared: so at most one believes
 //! at any time, however far clocks are apart and however late a request arrives. The times in the object are for people and
 //! for `kubectl`.
+//!
+//! A Lease that somebody removes is made anew at once by its holder, and by another only after it would have run out.
+//! (A router that begins in that very moment, and has never seen it, takes a removed one for one that never was.)
 
 use std::{
     sync::Arc,
@@ -75,6 +78,7 @@ impl ReaperLease {
             told,
             mine: None,
             other: None,
+            known: false,
         };
         let task = tokio::spawn(seeker.work(stop.clone()));
         Self { held, stop, task: parking_lot::Mutex::new(Some(task)) }
@@ -124,8 +128,10 @@ struct Seeker {
     told: watch::Sender<Option<Instant>>,
     /// As it was after our last change, where it is ours.
     mine: Option<Lease>,
-    /// Another's resource version, and since when it is seen so.
+    /// Another's resource version, and since when it is seen so; empty where the Lease was removed.
     other: Option<(String, Instant)>,
+    /// This process has seen that there is a Lease.
+    known: bool,
 }
 
 impl Seeker {
@@ -174,7 +180,10 @@ impl Seeker {
                 done => return done,
             }
         }
-        let Some(found) = self.api.get_opt(NAME).await? else { return self.make().await };
+        let Some(found) = self.api.get_opt(NAME).await? else {
+            return if self.may_make() { self.make().await } else { Ok(()) };
+        };
+        self.known = true;
         let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         if holder == self.who || holder.is_empty() || self.has_expired(&found) {
             return match self.put(found).await {
@@ -196,6 +205,23 @@ impl Seeker {
             Some((seen, since)) if *seen == version => since.elapsed() >= expire,
             _ => {
                 self.other = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// Whether a Lease that is not there may be made: not while another believes in one that was removed under its hands.
+    fn may_make(&mut self) -> bool {
+        if self.told.borrow().is_some_and(|until| Instant::now() < until) {
+            return true;
+        }
+        if !self.known {
+            return true;
+        }
+        match &self.other {
+            Some((seen, since)) if seen.is_empty() => since.elapsed() >= self.timing.expire,
+            _ => {
+                self.other = Some((String::new(), Instant::now()));
                 false
             }
         }
@@ -230,7 +256,7 @@ impl Seeker {
     }
 
     fn keep(&mut self, lease: Lease, begun: Instant) {
-        (self.mine, self.other) = (Some(lease), None);
+        (self.mine, self.other, self.known) = (Some(lease), None, true);
         let until = begun + self.timing.believe;
         if self.told.send_replace(Some(until)).is_none() {
             tracing::info!(holder = self.who, "this router holds the reaper's lease: it stops what is idle");

@@ -184,7 +184,7 @@ async fn there_are_never_two_however_late_and_lossy_the_way_is() {
             let holders = routers.iter().filter(|router| router.is_held()).count();
             assert!(holders <= 1, "seed {seed}, step {step}: {holders} at once");
             held += holders;
-            if chance.random_bool(0.005) {
+            if seed % 2 == 0 && chance.random_bool(0.005) {
                 // One is killed, or ends in good order; another one comes.
                 let ended = routers.swap_remove(chance.random_range(0..3));
                 if chance.random_bool(0.5) {
@@ -194,12 +194,17 @@ async fn there_are_never_two_however_late_and_lossy_the_way_is() {
                 routers.push(router(&server, &format!("router-{step}")));
                 handed_on += 1;
             }
+            // Somebody removes it under their hands; all have seen that there is one by then.
+            if seed % 2 == 1 && step > 600 && chance.random_bool(0.003) {
+                server.lock().lease = None;
+            }
             if chance.random_bool(0.01) {
+                // Who holds it is cut off, or reached again.
                 let mut server = server.lock();
                 let who = server.lease.is_some().then(|| server.holder());
                 if server.cut_off.is_empty() { server.cut_off.extend(who) } else { server.cut_off.clear() }
             }
         }
-        assert!(handed_on > 0 && held > 300, "seed {seed}: held {held} of 3000 steps");
+        assert!((seed % 2 == 1 || handed_on > 0) && held > 150, "seed {seed}: held {held} of 3000 steps");
     }
 }

@@ -28,7 +28,7 @@ pub const HASH_LABEL: &str = "opencode.ai/session-hash";
 /// opencode's port in the Pod.
 pub const PORT: u16 = 4096;
 
-const HOME: &str = "/home/opencode";
+pub(super) const HOME: &str = "/home/opencode";
 const REPO: &str = "/home/opencode/repo";
 const USER: i64 = 1000;
 /// Constant text: what differs between sessions comes by environment.
@@ -91,9 +91,18 @@ pub fn pvc(
 }
 
 /// The Pod: an init container that fills the repository, and opencode. Admitted by the `restricted` Pod
-/// Security Standard.
+/// Security Standard, as long as the operator's patch leaves that so.
 #[must_use]
 pub fn pod(session: &Session, settings: &KubernetesSettings, last_activity: SystemTime) -> Pod {
+    let pod = plain_pod(session, settings, last_activity);
+    match &settings.pod_patch {
+        Some(patch) => patch.apply(pod),
+        None => pod,
+    }
+}
+
+/// The same without the operator's patch.
+pub(super) fn plain_pod(session: &Session, settings: &KubernetesSettings, last_activity: SystemTime) -> Pod {
     Pod {
         metadata: metadata(pod_name(session.hash), session, settings, Some(last_activity)),
         spec: Some(PodSpec {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::lease::Timing;
+use super::{lease::Timing, patch::PodPatch};
 
 /// What an operator decides about session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct KubernetesSettings {
     pub resources: ContainerResources,
     /// Further variables of the session's environment; no secrets.
     pub environment: BTreeMap<String, String>,
+    /// `POD_PATCH_FILE`: laid over each Pod.
+    pub pod_patch: Option<PodPatch>,
     /// Names this router among several: another one for each process.
     pub identity: String,
     /// How the reaper's Lease is kept.
@@ -65,6 +67,7 @@ impl KubernetesSettings {
             user_namespaces: false,
             resources: ContainerResources::default(),
             environment: BTreeMap::new(),
+            pod_patch: None,
             identity: format!("opencode-router-{:016x}", rand::random::<u64>()),
             lease: Timing::default(),
         }

@@ -4,6 +4,8 @@ mod contract;
 mod greeting;
 mod house;
 mod idle;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod local;
 mod races;
 mod real_opencode;

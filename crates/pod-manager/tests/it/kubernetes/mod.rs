@@ -1,0 +1,6 @@
+//! Against the API server of a cluster to throw away, which `TEST_KUBECONFIG` names.
+
+mod cluster;
+mod credentials;
+mod lease;
+mod patch;
