@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use super::{
     Manager, greeter, reaper,
     slot::{NewRun, Slot},
-    view::since,
+    view::{RunFacts, since},
 };
 use crate::{
-    model::Endpoint,
+    model::{Endpoint, Observed},
     opencode::{Conversation, OpencodeError},
 };
 
@@ -55,8 +55,19 @@ impl Keeper {
         }
     }
 
-    /// Greets until it worked, or until its owner has waited long enough.
+    /// Opens it to its owner, and tells how long that took.
     async fn open(&mut self) {
+        let opened = |(run, observed): (RunFacts, Arc<Observed>)| Some((run.opened?, observed.since));
+        let known = self.slot.run(&self.endpoint).and_then(opened).is_some();
+        self.greet_patiently().await;
+        if let Some((at, from)) = self.slot.run(&self.endpoint).and_then(opened).filter(|_| !known) {
+            // No receiver is no error: nobody counts.
+            let _ = self.manager.openings.send(since(at, from));
+        }
+    }
+
+    /// Greets until it worked, or until its owner has waited long enough.
+    async fn greet_patiently(&mut self) {
         let begun = Instant::now();
         while !self.greet().await {
             if begun.elapsed() >= self.manager.settings.greet_patience {
@@ -154,7 +165,7 @@ impl Keeper {
         }
     }
 
-    fn learn(&self, how: impl FnOnce(&mut super::view::RunFacts)) {
+    fn learn(&self, how: impl FnOnce(&mut RunFacts)) {
         self.slot.learn(&self.endpoint, self.manager.clock.now(), &self.manager.hub, how);
     }
 

@@ -16,7 +16,7 @@ mod view;
 use std::{sync::Arc, time::Duration};
 
 use session_key::{Identity, SessionHash};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
     backend::SessionBackend,
@@ -32,6 +32,9 @@ pub use changes::Changes;
 pub use settings::Settings;
 pub use verbs::{Created, Limit, ManagerError, NewSession};
 pub use view::{Status, View};
+
+/// How many openings a listener may leave unread.
+const UNREAD_OPENINGS: usize = 256;
 
 /// Knows all sessions, and does with them what their owners ask.
 ///
@@ -52,6 +55,7 @@ pub struct Manager {
     /// Held from counting a user's sessions until one more is among them.
     limits: Locks<Identity>,
     ready: watch::Sender<bool>,
+    openings: broadcast::Sender<Duration>,
 }
 
 /// Why a request can't be sent on.
@@ -79,6 +83,7 @@ impl Manager {
             verbs: Locks::default(),
             limits: Locks::default(),
             ready: watch::Sender::new(false),
+            openings: broadcast::Sender::new(UNREAD_OPENINGS),
         })
     }
 
@@ -137,6 +142,12 @@ impl Manager {
     pub async fn ready(&self) {
         // The sender is in `self`: it can't be gone.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Tells from now on, of each run that comes up, how long the stage [`Ready`](crate::Stage::Ready) took: from opencode's first answer
+    /// until it was open to its owner. A backend does not see that.
+    pub fn openings(&self) -> broadcast::Receiver<Duration> {
+        self.openings.subscribe()
     }
 
     /// How many sessions there are of each status, of all users.

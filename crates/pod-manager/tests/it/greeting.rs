@@ -183,3 +183,22 @@ async fn the_router_that_takes_over_sends_what_was_not_sent() {
     house.when(hash, |view| view.status == Status::Running && view.observed.greeted).await;
     assert_eq!(said(&house), [MESSAGE]);
 }
+
+#[tokio::test]
+async fn how_long_a_run_took_to_be_opened_is_told_once() {
+    let mut house = House::new().await;
+    let mut openings = house.manager.openings();
+    house.opencode.set_silent(true);
+    let hash = house.create("widgets").await.view.observed.session.hash;
+    house.when(hash, |view| view.endpoint().is_some()).await;
+    house.clock.advance(Duration::from_secs(3));
+    house.opencode.set_silent(false);
+    house.until(hash, Status::Running).await;
+    assert_eq!(openings.recv().await, Ok(Duration::from_secs(3)));
+    house.restart(Restart::ProcessesWentOn).await;
+    let mut openings = house.manager.openings();
+    house.when(hash, |view| view.entry.is_some()).await;
+    let other = house.create("gadgets").await.view.observed.session.hash;
+    house.until(other, Status::Running).await;
+    assert_eq!(openings.recv().await, Ok(Duration::ZERO), "what ran already is not counted anew");
+}
