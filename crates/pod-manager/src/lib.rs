@@ -6,6 +6,8 @@
 //! servers.
 
 pub mod backend;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod board;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
@@ -18,11 +20,17 @@ pub mod manager;
 pub mod memory;
 pub mod model;
 mod opencode;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod ready;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod said;
 
 pub use backend::{BackendError, Observation, SessionBackend, UnsavedWork};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 #[cfg(all(feature = "local", unix))]
 pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{

@@ -213,6 +213,28 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::RepositoryNotFound,
+        Self::AuthenticationFailed,
+        Self::BranchNotFound,
+        Self::NetworkUnreachable,
+        Self::CloneFailed,
+        Self::CheckoutFailed,
+        Self::DiskFull,
+        Self::OpencodeNotFound,
+        Self::OpencodeCrashed,
+        Self::OpencodeNotReady,
+        Self::Unschedulable,
+        Self::ImagePullFailed,
+        Self::OutOfMemory,
+        Self::Evicted,
+        Self::NodeLost,
+        Self::VolumeLost,
+        Self::VolumeUnavailable,
+        Self::BackendError,
+    ];
+
     /// The code as programs see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -240,6 +262,10 @@ impl FailureCode {
 }
 
 impl StopReason {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::Requested, Self::RouterStopped, Self::RouterCrashed, Self::NeverStarted];
+
     /// The reason as programs see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

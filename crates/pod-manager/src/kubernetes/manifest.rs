@@ -205,7 +205,7 @@ pub fn annotation(key: &str) -> String {
 }
 
 /// Milliseconds and `Z`, as the TypeScript router writes it.
-fn rfc3339(at: SystemTime) -> String {
+pub(super) fn rfc3339(at: SystemTime) -> String {
     Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
 }
 

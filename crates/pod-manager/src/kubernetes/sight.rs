@@ -2,7 +2,10 @@
 //!
 //! The order of the questions in [`of`] is the state machine: the first that is answered decides.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod, PodCondition},
@@ -11,6 +14,10 @@ use k8s_openapi::{
 
 use super::stages::stages;
 use crate::model::{Failure, FailureCode, StageRecord};
+
+/// How long the cluster may seek a node, or try to attach the volume, before that is told as a failure: a cluster may be making
+/// a node, and a volume that moves is let go by its last node first.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is there of a session.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,45 +36,82 @@ pub enum State {
     /// The Pod is on its way.
     Starting,
     /// opencode's process runs; whether it answers is to be asked there.
-    Up(IpAddr),
+    Up(Up),
     /// The Pod (or the storage) is being deleted.
     Stopping,
     /// Something stands in the way. It may go away by itself: kubelet and scheduler go on trying.
+    Blocked(Failure),
+    /// It came to nothing: this Pod is not to be tried again.
     Failed(Failure),
 }
 
-/// Reads the objects. `events` are those about the Pod or the claim, in any order.
+/// Where opencode's process runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Up {
+    /// The Pod's address.
+    pub address: IpAddr,
+    /// Names this process: the Pod's UID, and how often its container was started again.
+    pub run: String,
+    /// When it began.
+    pub since: SystemTime,
+}
+
+/// Reads the objects, at the time `now`. `queued`: since when the start is wanted. `events` are those about the Pod or the claim, in any order.
 #[must_use]
-pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>, events: &[Event]) -> Sight {
-    let stages = pod.map(|pod| stages(pod, events)).unwrap_or_default();
+pub fn of(
+    pvc: &PersistentVolumeClaim,
+    pod: Option<&Pod>,
+    events: &[Event],
+    queued: SystemTime,
+    now: SystemTime,
+) -> Sight {
+    let mut stages = stages(queued, pod, events);
     let state = if pvc.metadata.deletion_timestamp.is_some() {
         State::Stopping
     } else if pvc_phase(pvc) == Some("Lost") {
-        State::Failed(failure(
+        State::Blocked(failure(
             FailureCode::VolumeLost,
             "the session's volume is gone from the cluster",
             "Restore the PersistentVolume from a backup, or delete the session.",
         ))
     } else {
-        pod.map_or(State::Stopped, |pod| of_pod(pod, events))
+        pod.map_or(State::Stopped, |pod| of_pod(pod, events, now, &mut stages))
     };
     Sight { state, stages }
 }
 
-fn of_pod(pod: &Pod, events: &[Event]) -> State {
+fn of_pod(pod: &Pod, events: &[Event], now: SystemTime, stages: &mut [StageRecord]) -> State {
+    if node_is_lost(pod) {
+        return State::Blocked(node_lost());
+    }
     if pod.metadata.deletion_timestamp.is_some() {
-        return if node_is_lost(pod) { State::Failed(node_lost()) } else { State::Stopping };
+        return State::Stopping;
     }
     if let Some(failure) = ended(pod).or_else(|| init_failure(pod)).or_else(|| container_failure(pod)) {
         return State::Failed(failure);
     }
-    if let Some(address) = running(pod) {
-        return if node_is_lost(pod) { State::Failed(node_lost()) } else { State::Up(address) };
+    if let Some(failure) = image_failure(pod) {
+        return State::Blocked(failure);
     }
-    match unschedulable(pod).or_else(|| volume_failure(pod, events)) {
-        Some(failure) => State::Failed(failure),
-        None => State::Starting,
+    if let Some(up) = running(pod) {
+        return State::Up(up);
     }
+    // What may take its time is a word on the present stage first, and a failure only after that.
+    let (since, failure) = match unschedulable(pod).or_else(|| volume_failure(pod, events)) {
+        Some(slow) => slow,
+        None => return State::Starting,
+    };
+    if now.duration_since(since).is_ok_and(|waited| waited >= PATIENCE) {
+        return State::Blocked(failure);
+    }
+    if let Some(stage) = stages.iter_mut().find(|stage| stage.started.is_some() && stage.ended.is_none()) {
+        stage.message = Some(failure.message);
+    }
+    State::Starting
+}
+
+fn image_failure(pod: &Pod) -> Option<Failure> {
+    ["git-init", "opencode"].into_iter().find_map(|name| image_of(container(pod, name)?))
 }
 
 /// The Pod as a whole is over: evicted, or its node was shut down.
@@ -126,12 +170,12 @@ fn container_failure(pod: &Pod) -> Option<Failure> {
         (None, Some(_)) => opencode.last_state.as_ref()?.terminated.as_ref()?,
         (None, None) => return None,
     };
-    if ended.reason.as_deref() == Some("OOMKilled") {
-        return Some(out_of_memory("its work"));
-    }
     // One end is restarted at once; from the back-off on it is a failure.
     let backing_off =
         state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref()) == Some("CrashLoopBackOff");
+    if backing_off && ended.reason.as_deref() == Some("OOMKilled") {
+        return Some(out_of_memory("its work"));
+    }
     backing_off.then(|| {
         failure(
             FailureCode::OpencodeCrashed,
@@ -144,8 +188,8 @@ fn container_failure(pod: &Pod) -> Option<Failure> {
     })
 }
 
-/// What kubelet waits for that a person has to mend.
-fn waiting_failure(status: &ContainerStatus) -> Option<Failure> {
+/// An image that does not come; kubelet goes on trying.
+fn image_of(status: &ContainerStatus) -> Option<Failure> {
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
     let message = waiting.message.as_deref();
     match waiting.reason.as_deref()? {
@@ -158,6 +202,15 @@ fn waiting_failure(status: &ContainerStatus) -> Option<Failure> {
             &detail(&format!("the image {} can't be pulled", status.image), message),
             "Check OPENCODE_IMAGE and IMAGE_PULL_SECRET_NAME.",
         )),
+        _ => None,
+    }
+}
+
+/// What kubelet waits for that a person has to mend.
+fn waiting_failure(status: &ContainerStatus) -> Option<Failure> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let message = waiting.message.as_deref();
+    match waiting.reason.as_deref()? {
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(failure(
             FailureCode::BackendError,
             &detail("the container can't be made", message),
@@ -167,23 +220,36 @@ fn waiting_failure(status: &ContainerStatus) -> Option<Failure> {
     }
 }
 
-fn running(pod: &Pod) -> Option<IpAddr> {
-    container(pod, "opencode")?.state.as_ref()?.running.as_ref()?;
-    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
-}
-
-fn unschedulable(pod: &Pod) -> Option<Failure> {
-    let condition = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
-    (condition.reason.as_deref() == Some("Unschedulable")).then(|| {
-        failure(
-            FailureCode::Unschedulable,
-            &detail("no node takes the session", condition.message.as_deref()),
-            "It starts by itself once a node has room; stop other sessions or add a node.",
-        )
+fn running(pod: &Pod) -> Option<Up> {
+    let opencode = container(pod, "opencode")?;
+    let running = opencode.state.as_ref()?.running.as_ref()?;
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let made = pod.metadata.creation_timestamp.as_ref();
+    Some(Up {
+        address: pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()?,
+        run: format!("{uid}-{}", opencode.restart_count),
+        since: running.started_at.as_ref().or(made).map_or(SystemTime::UNIX_EPOCH, wall),
     })
 }
 
-fn volume_failure(pod: &Pod, events: &[Event]) -> Option<Failure> {
+fn unschedulable(pod: &Pod) -> Option<(SystemTime, Failure)> {
+    let condition = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
+    let since = pod.metadata.creation_timestamp.as_ref().map_or(SystemTime::UNIX_EPOCH, wall);
+    (condition.reason.as_deref() == Some("Unschedulable")).then(|| {
+        let failure = failure(
+            FailureCode::Unschedulable,
+            &detail("no node takes the session", condition.message.as_deref()),
+            "It starts by itself once a node has room; stop other sessions or add a node.",
+        );
+        (since, failure)
+    })
+}
+
+fn volume_failure(pod: &Pod, events: &[Event]) -> Option<(SystemTime, Failure)> {
+    // Once the volume is there, what was said of it is over.
+    if condition(pod, "PodReadyToStartContainers").is_some_and(|condition| condition.status == "True") {
+        return None;
+    }
     let since = pod.metadata.creation_timestamp.as_ref().map(|Time(at)| *at);
     let event = events
         .iter()
@@ -202,7 +268,8 @@ fn volume_failure(pod: &Pod, events: &[Event]) -> Option<Failure> {
         "Check STORAGE_CLASS and the cluster's storage."
     };
     let what = detail("the session's volume can't be made or attached", message);
-    Some(failure(FailureCode::VolumeUnavailable, &what, advice))
+    let begun = pod.metadata.creation_timestamp.as_ref().map_or(SystemTime::UNIX_EPOCH, wall);
+    Some((begun, failure(FailureCode::VolumeUnavailable, &what, advice)))
 }
 
 fn node_is_lost(pod: &Pod) -> bool {

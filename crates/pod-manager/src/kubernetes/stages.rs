@@ -10,44 +10,53 @@ use k8s_openapi::{
 use super::sight::{condition, container, event_time, wall};
 use crate::model::{Stage, StageRecord};
 
-/// All stages but `Ready`; those that have not begun have no time.
-pub(super) fn stages(pod: &Pod, events: &[Event]) -> Vec<StageRecord> {
+const STAGES: [Stage; 6] =
+    [Stage::Queued, Stage::Scheduled, Stage::Volume, Stage::Image, Stage::Cloning, Stage::Starting];
+
+/// All stages but `Ready`, which the router alone can see. One is under way at most: a stage ends when the next one
+/// begins, and none begins before the one before it (the cluster's clocks are those of several machines, to the second).
+///
+/// `queued`: since when the start is wanted.
+pub(super) fn stages(queued: SystemTime, pod: Option<&Pod>, events: &[Event]) -> Vec<StageRecord> {
+    let mut begun = pod.map_or([None; STAGES.len()], |pod| beginnings(pod, events));
+    begun[0] = Some(queued);
+    // What came later says that what is before it has begun too.
+    let last = begun.iter().rposition(Option::is_some).unwrap_or(0);
+    let mut records = Vec::with_capacity(STAGES.len());
+    let mut latest = queued;
+    for (at, stage) in STAGES.into_iter().enumerate() {
+        let started = (at <= last).then(|| {
+            latest = begun[at].map_or(latest, |begun| begun.max(latest));
+            latest
+        });
+        records.push(StageRecord { stage, started, ended: None, message: None, percent: None, bytes: None });
+    }
+    for at in 0..last {
+        records[at].ended = records[at + 1].started;
+    }
+    records
+}
+
+/// When each stage began, as far as something tells.
+fn beginnings(pod: &Pod, events: &[Event]) -> [Option<SystemTime>; STAGES.len()] {
     let created = pod.metadata.creation_timestamp.as_ref().map(wall);
     let scheduled = became_true(pod, "PodScheduled");
     // The sandbox stands and the volumes are mounted: kubelet's PodReadyToStartContainers (KEP-3085).
-    let mounted = became_true(pod, "PodReadyToStartContainers").or_else(|| clone_time(pod).0);
+    let mounted = became_true(pod, "PodReadyToStartContainers");
     let pulling = event_named(events, "Pulling", created);
-    let pulled = event_named(events, "Pulled", created);
-    let (clone_began, clone_ended) = clone_time(pod);
-    let serve_began = container(pod, "opencode").and_then(began);
-
-    let image_began = pulling.or(mounted);
-    let image_ended = image_began.and(pulled.or(clone_began)).map(|at| at.max(image_began.unwrap_or(at)));
+    let (clone, serve) = (container(pod, "git-init"), container(pod, "opencode"));
+    let cloned =
+        clone.and_then(|init| init.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()).map(wall);
     [
-        (Stage::Queued, created, scheduled),
-        (Stage::Scheduled, scheduled, scheduled),
-        (Stage::Volume, scheduled, mounted),
-        (Stage::Image, image_began, image_ended),
-        (Stage::Cloning, clone_began, clone_ended),
-        (Stage::Starting, serve_began, None),
+        created,
+        scheduled,
+        // The scheduler's choice and the volume's way begin together.
+        scheduled,
+        pulling.or(mounted),
+        clone.and_then(began),
+        // Once the clone is there, it is opencode's turn, whatever its container still waits for.
+        serve.and_then(began).or(cloned),
     ]
-    .into_iter()
-    .map(|(stage, started, ended)| StageRecord {
-        stage,
-        started,
-        ended,
-        message: None,
-        percent: None,
-        bytes: None,
-    })
-    .collect()
-}
-
-fn clone_time(pod: &Pod) -> (Option<SystemTime>, Option<SystemTime>) {
-    let init = container(pod, "git-init");
-    let ended =
-        init.and_then(|init| init.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(wall));
-    (init.and_then(began), ended)
 }
 
 fn began(container: &ContainerStatus) -> Option<SystemTime> {
@@ -65,3 +74,7 @@ fn event_named(events: &[Event], reason: &str, since: Option<SystemTime>) -> Opt
     let times = events.iter().filter(|event| event.reason.as_deref() == Some(reason)).filter_map(event_time);
     times.map(|at| wall(&Time(at))).filter(|at| Some(*at) >= since).max()
 }
+
+#[cfg(test)]
+#[path = "stages_tests.rs"]
+mod tests;

@@ -9,7 +9,6 @@
 //! left running and ends it before anything else: there are never two processes on one folder.
 
 mod actor;
-mod board;
 mod environment;
 mod git;
 mod group;
@@ -17,7 +16,6 @@ mod log;
 mod news;
 mod observe;
 mod opencode;
-mod ready;
 mod record;
 mod run;
 mod settings;
@@ -37,14 +35,15 @@ use session_key::SessionHash;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use crate::board::UNREAD_CHANGES;
 use crate::{
     backend::{BackendError, Observation, SessionBackend, UnsavedWork},
+    board::Board,
     clock::Clock,
     model::{Credentials, Session, StopReason},
+    ready,
 };
 use actor::Actor;
-use board::Board;
-pub use board::UNREAD_CHANGES;
 use git::Git;
 use news::{Command, What};
 use record::{Kept, Record};

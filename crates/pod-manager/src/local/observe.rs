@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use super::{
-    record::{Kept, Record},
-    run::Step,
+use super::record::{Kept, Record};
+use crate::{
+    model::{Endpoint, Observed, Phase, Stage, StageRecord, StopReason},
+    said::Step,
 };
-use crate::model::{Endpoint, Observed, Phase, Stage, StageRecord, StopReason};
 
 /// The stages of a start here.
 const STAGES: [Stage; 2] = [Stage::Cloning, Stage::Starting];

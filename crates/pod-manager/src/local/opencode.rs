@@ -125,7 +125,7 @@ async fn watch_over(
         biased;
         () = run.calloff.cancelled() => return End::Interrupted(Interrupted::CalledOff),
         status = group.wait() => return ended(status),
-        answers = timeout(limits.ready, ready::answers(&run.shared.http, address, &password)) => answers,
+        answers = timeout(limits.ready, ready::answers(&run.shared.http, address, Some(&password))) => answers,
     };
     if answers.is_err() {
         return End::Interrupted(Interrupted::Failed(not_ready(limits)));

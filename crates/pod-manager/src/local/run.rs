@@ -14,7 +14,10 @@ use super::{
     store::make_dir,
     table::{Mark, Traits},
 };
-use crate::model::{Endpoint, Failure, Session, Stage};
+use crate::{
+    model::{Endpoint, Failure, Session, Stage},
+    said::Step,
+};
 
 /// Progress is told no more often than this; a repository's is said many times a second.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
@@ -50,14 +53,6 @@ pub(super) enum Report {
 pub(super) enum Keep {
     Process(Option<Mark>),
     FirstCommit(String),
-}
-
-/// How far a stage is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Step {
-    pub(super) message: Arc<str>,
-    pub(super) percent: Option<u8>,
-    pub(super) bytes: Option<u64>,
 }
 
 /// Where a run tells how it goes on.

@@ -72,7 +72,15 @@ impl FakeOpencode {
     /// # Panics
     /// Where no loopback port can be had.
     pub async fn start(password: Option<Password>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+        Self::start_at(([127, 0, 0, 1], 0).into(), password).await
+    }
+
+    /// Starts one at this address.
+    ///
+    /// # Panics
+    /// Where that can't be had.
+    pub async fn start_at(address: SocketAddr, password: Option<Password>) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
         let inside = Arc::new(Inside {
             password,
@@ -207,6 +215,7 @@ impl State {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         let session = |talk: &Talk| json!({ "id": talk.id, "title": talk.title, "directory": "/fake/repo" });
         match (method, parts.as_slice()) {
+            ("GET", ["global", "health"]) => (200, json!({ "healthy": true, "version": "1.18.0" })),
             ("GET", ["session"]) => {
                 let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit="));
                 let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(100);

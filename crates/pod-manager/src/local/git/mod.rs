@@ -4,7 +4,6 @@
 mod branch;
 mod clone;
 mod failure;
-mod progress;
 mod unsaved;
 
 use std::{
@@ -27,15 +26,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     environment,
     group::Group,
-    log::{Log, plain},
+    log::Log,
     run::{Interrupted, Tell},
     settings::LocalSettings,
     table::Traits,
 };
 pub(super) use clone::prepare;
-use failure::redacted;
 pub(super) use failure::{disk_full, storage_failure};
 pub(super) use unsaved::unsaved_work;
+
+use crate::said::{plain, progress, redacted};
 
 /// How long git may take to end once it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -275,7 +275,7 @@ impl Git {
         if line.trim().is_empty() {
             return;
         }
-        if let Some(step) = progress::parse(&line) {
+        if let Some(step) = progress(&line) {
             if let Some(tell) = &self.tell {
                 tell.progress(step);
             }

@@ -1,4 +1,12 @@
-use super::super::run::Step;
+use std::sync::Arc;
+
+/// How far a stage is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) message: Arc<str>,
+    pub(crate) percent: Option<u8>,
+    pub(crate) bytes: Option<u64>,
+}
 
 /// What git's progress lines are about, in the order in which they come, how it is told, and which part of
 /// the whole (in percent) it is.
@@ -14,7 +22,7 @@ const PARTS: &[(&str, &str, u8, u8)] = &[
 
 /// Understands a line of `git --progress`, such as
 /// `Receiving objects:  45% (450/1000), 1.20 MiB | 1.10 MiB/s`; `None` for every other line.
-pub(super) fn parse(line: &str) -> Option<Step> {
+pub(crate) fn parse(line: &str) -> Option<Step> {
     let (what, rest) = line.split_once(':').and_then(|(head, rest)| match head {
         "remote" => rest.split_once(':').map(|(tail, rest)| (format!("remote:{tail}"), rest)),
         _ => Some((head.to_owned(), rest)),

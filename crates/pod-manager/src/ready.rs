@@ -21,12 +21,12 @@ const EVERY: Duration = Duration::from_millis(40);
 const AT_ONCE: usize = 12;
 
 /// A client that keeps no connection, follows nothing, and knows no proxy.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
+pub(crate) fn client() -> Result<Client, reqwest::Error> {
     Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(TRY).redirect(Policy::none()).build()
 }
 
-/// Returns once opencode answers at that address, and only to who knows the password.
-pub(super) async fn answers(http: &Client, address: SocketAddr, password: &Password) {
+/// Returns once opencode answers at that address, and only to who knows the password (where it has one).
+pub(crate) async fn answers(http: &Client, address: SocketAddr, password: Option<&Password>) {
     let mut next = interval(EVERY);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tries = FuturesUnordered::new();
@@ -34,7 +34,7 @@ pub(super) async fn answers(http: &Client, address: SocketAddr, password: &Passw
         tokio::select! {
             biased;
             Some(healthy) = tries.next(), if !tries.is_empty() => {
-                if healthy && refuses_strangers(http, address).await {
+                if healthy && (password.is_none() || refuses_strangers(http, address).await) {
                     return;
                 }
             }
@@ -43,8 +43,11 @@ pub(super) async fn answers(http: &Client, address: SocketAddr, password: &Passw
     }
 }
 
-async fn is_healthy(http: &Client, address: SocketAddr, password: &Password) -> bool {
-    let request = http.get(health(address)).basic_auth(USER, Some(password.expose()));
+async fn is_healthy(http: &Client, address: SocketAddr, password: Option<&Password>) -> bool {
+    let mut request = http.get(health(address));
+    if let Some(password) = password {
+        request = request.basic_auth(USER, Some(password.expose()));
+    }
     let Ok(response) = request.send().await else { return false };
     // Its page answers every unknown path with 200 as well: the body tells.
     response.status() == StatusCode::OK

@@ -16,14 +16,14 @@ use crate::{backend::Observation, model::Observed};
 pub const UNREAD_CHANGES: usize = 256;
 
 /// What is seen of the sessions, and who watches.
-pub(super) struct Board {
+pub(crate) struct Board {
     seen: Mutex<BTreeMap<SessionHash, Arc<Observed>>>,
     news: broadcast::Sender<Observation>,
     ended: CancellationToken,
 }
 
 impl Board {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             seen: Mutex::default(),
             news: broadcast::Sender::new(UNREAD_CHANGES),
@@ -31,12 +31,12 @@ impl Board {
         })
     }
 
-    pub(super) fn get(&self, hash: SessionHash) -> Option<Arc<Observed>> {
+    pub(crate) fn get(&self, hash: SessionHash) -> Option<Arc<Observed>> {
         self.seen.lock().get(&hash).cloned()
     }
 
     /// Tells of a session that is new or has changed.
-    pub(super) fn show(&self, observed: &Observed) {
+    pub(crate) fn show(&self, observed: &Observed) {
         let observed = Arc::new(observed.clone());
         let mut seen = self.seen.lock();
         seen.insert(observed.session.hash, observed.clone());
@@ -46,7 +46,7 @@ impl Board {
     }
 
     /// Tells that a session is gone.
-    pub(super) fn remove(&self, hash: SessionHash) {
+    pub(crate) fn remove(&self, hash: SessionHash) {
         let mut seen = self.seen.lock();
         if seen.remove(&hash).is_some() {
             let _ = self.news.send(Observation::Removed(hash));
@@ -54,11 +54,11 @@ impl Board {
     }
 
     /// Ends every watcher's stream.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.cancel();
     }
 
-    pub(super) fn watch(self: &Arc<Self>) -> BoxStream<'static, Observation> {
+    pub(crate) fn watch(self: &Arc<Self>) -> BoxStream<'static, Observation> {
         let (board, ended) = (Arc::downgrade(self), self.ended.clone());
         stream::unfold(None, move |news| next(board.clone(), news))
             .take_until(ended.cancelled_owned())

@@ -1,0 +1,112 @@
+//! What the router itself asks of a Pod: whether opencode answers, and how far the clone is.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::{AsyncBufReadExt, StreamExt};
+use kube::api::LogParams;
+use session_key::SessionHash;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Inner,
+    calls::{Refusal, password_of},
+    manifest::{PORT, pod_name},
+    observe::Ready,
+    sight::Up,
+};
+use crate::{
+    model::{Endpoint, Failure, FailureCode, Password},
+    ready,
+    said::{Step, plain, progress},
+};
+
+/// How long opencode may take to answer; it takes seconds.
+const READY: Duration = Duration::from_secs(180);
+/// Between two attempts at a call that was refused.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Progress is told no more often than this.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+/// Begins to ask what is to be asked of the session's Pod now, and ends what is not.
+pub(super) fn attend(inner: &Arc<Inner>, hash: SessionHash) {
+    inner.index.attend(
+        hash,
+        |up, has_password| {
+            let inner = inner.clone();
+            spawn(async move { probe(&inner, hash, up, has_password).await })
+        },
+        |uid| {
+            let inner = inner.clone();
+            spawn(async move { read_clone(&inner, hash, &uid).await })
+        },
+    );
+}
+
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    let task: JoinHandle<()> = tokio::spawn(task);
+    AbortOnDropHandle::new(task)
+}
+
+/// Asks opencode until it answers. It is asked where it is: kubelet's own probes come by the second.
+async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
+    let password = if has_password { Some(password(inner, hash).await) } else { None };
+    let address = SocketAddr::new(up.address, PORT);
+    if timeout(READY, ready::answers(&inner.http, address, password.as_ref())).await.is_err() {
+        let failure = Failure {
+            code: FailureCode::OpencodeNotReady,
+            message: format!("opencode did not answer within {} seconds.", READY.as_secs()),
+            advice: "The log may say why; resume the session to try again. If all sessions fail so, the router can't reach the Pods' port 4096.".into(),
+            log_tail: None,
+        };
+        inner.index.learn(hash, |facts| facts.silent = Some((up.run, failure)));
+        return;
+    }
+    let endpoint = Endpoint { address, password, run: up.run.as_str().into() };
+    let at = inner.clock.now();
+    inner.index.learn(hash, |facts| facts.ready = Some(Ready { run: up.run, endpoint, at }));
+}
+
+/// The session's password, once it can be had.
+async fn password(inner: &Inner, hash: SessionHash) -> Password {
+    loop {
+        let refusal = match inner.calls.server_secret(hash).await {
+            Ok(secret) => match password_of(&secret) {
+                Some(password) => return password,
+                None => Refusal::NotFound,
+            },
+            Err(refusal) => refusal,
+        };
+        tracing::debug!(session.hash = %hash, error = %refusal, "the session's password can't be had yet");
+        sleep(AGAIN).await;
+    }
+}
+
+/// Follows what the init container says, while it runs.
+async fn read_clone(inner: &Inner, hash: SessionHash, uid: &str) {
+    let params = LogParams { container: Some("git-init".into()), follow: true, ..LogParams::default() };
+    let log = match inner.calls.pods.log_stream(&pod_name(hash), &params).await {
+        Ok(log) => log,
+        Err(error) => {
+            tracing::debug!(session.hash = %hash, %error, "the clone's log can't be read");
+            return;
+        }
+    };
+    let mut lines = log.lines();
+    let mut told: Option<(Instant, Step)> = None;
+    while let Some(Ok(line)) = lines.next().await {
+        let text = plain(&line);
+        for step in text.lines().filter_map(progress) {
+            let is_news = told.as_ref().is_none_or(|(at, last)| {
+                last.message != step.message || at.elapsed() >= TELL_EVERY || step.percent == Some(100)
+            });
+            if is_news {
+                told = Some((Instant::now(), step.clone()));
+                inner.index.learn(hash, |facts| facts.clone = Some((uid.to_owned(), step)));
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the log of a container that failed adds to what the cluster says.
+
+use k8s_openapi::api::core::v1::Pod;
+use session_key::SessionHash;
+
+use super::{Inner, sight::container};
+use crate::{
+    model::{Failure, FailureCode},
+    said::{last_words, meaning, plain, redacted},
+};
+
+/// How many lines of the log a failure holds, and how many bytes at most: it is kept in an annotation.
+const TAIL_LINES: usize = 30;
+const TAIL_BYTES: usize = 8 * 1024;
+
+/// The failure, with the last lines of what failed and, where git failed, with what they mean.
+pub(super) async fn with_log(
+    inner: &Inner,
+    hash: SessionHash,
+    pod: Option<&Pod>,
+    mut failure: Failure,
+) -> Failure {
+    let Some(pod) = pod else { return failure };
+    let cloned = container(pod, "git-init").is_some_and(|init| {
+        init.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|end| end.exit_code == 0)
+    });
+    let name = if cloned { "opencode" } else { "git-init" };
+    let is_between = container(pod, name)
+        .and_then(|container| container.state.as_ref())
+        .is_some_and(|state| state.waiting.is_some());
+    let log = inner.calls.log(hash, name, is_between, TAIL_LINES).await;
+    let said = clean(&log.unwrap_or_default());
+    if said.is_empty() {
+        return failure;
+    }
+    if failure.code == FailureCode::CloneFailed {
+        explain(&mut failure, &said);
+    }
+    failure.log_tail = Some(said);
+    failure
+}
+
+/// Without control sequences, progress and credentials.
+pub(super) fn readable(log: &str) -> String {
+    let text = plain(log);
+    let lines = text.lines().filter(|line| crate::said::progress(line).is_none());
+    lines.map(redacted).collect::<Vec<_>>().join("\n")
+}
+
+/// The end of it, readable.
+fn clean(log: &str) -> String {
+    let mut text = readable(log);
+    if text.len() > TAIL_BYTES {
+        let from = (text.len() - TAIL_BYTES..).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        text.drain(..from);
+    }
+    text.trim().to_owned()
+}
+
+fn explain(failure: &mut Failure, said: &str) {
+    if said.contains("opencode-router: branch_not_found") {
+        failure.code = FailureCode::BranchNotFound;
+        failure.message =
+            "The repository does not have the branch from which the session's branch was to be created."
+                .into();
+        failure.advice = "Create the session again from a branch that is there.".into();
+        return;
+    }
+    let lines: Vec<_> = said.lines().map(str::to_owned).collect();
+    let last = last_words(&lines);
+    let Some(code) = meaning(said) else {
+        failure.message = format!("git could not bring the repository: {last}.");
+        return;
+    };
+    failure.code = code;
+    (failure.message, failure.advice) = match code {
+        FailureCode::DiskFull => (
+            "No space is left on the session's volume.".to_owned(),
+            "Raise STORAGE_SIZE for new sessions, or grow this session's PersistentVolumeClaim.".to_owned(),
+        ),
+        FailureCode::RepositoryNotFound => (
+            "The remote knows no such repository, or does not show it to you.".to_owned(),
+            "Check the address, and that you have access to it.".to_owned(),
+        ),
+        FailureCode::AuthenticationFailed => (
+            "The remote wants a sign-in that the session does not have (some say so too where there is no such repository).".to_owned(),
+            "Check the address, and that you have access to it; signing in anew brings a fresh token.".to_owned(),
+        ),
+        _ => (
+            format!("The remote could not be reached: {last}."),
+            "Check the address, and that the cluster's Pods can reach it; then resume the session.".to_owned(),
+        ),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_git_said_in_the_init_container_is_understood() {
+        #[track_caller]
+        fn check(said: &str, expected: FailureCode) {
+            let mut failure = Failure {
+                code: FailureCode::CloneFailed,
+                message: "git could not bring the repository (exit code 128).".into(),
+                advice: "try".into(),
+                log_tail: None,
+            };
+            explain(&mut failure, &clean(said));
+            assert_eq!(failure.code, expected, "{said}");
+            assert!(
+                failure.message.ends_with('.') && failure.advice.ends_with('.') || failure.advice == "try"
+            );
+        }
+        check(
+            "Cloning into 'x'...\nfatal: repository 'https://x/y/' not found",
+            FailureCode::RepositoryNotFound,
+        );
+        check("opencode-router: branch_not_found", FailureCode::BranchNotFound);
+        check(
+            "fatal: unable to access 'https://x/': Could not resolve host: x",
+            FailureCode::NetworkUnreachable,
+        );
+        check("error: file write error: No space left on device", FailureCode::DiskFull);
+        check("fatal: index file corrupt", FailureCode::CloneFailed);
+    }
+
+    #[test]
+    fn a_tail_is_of_bounded_size_and_holds_no_credentials() {
+        assert_eq!(clean("fatal: 'https://me:secret@h/r'\u{1b}[0m\n"), "fatal: 'https://***@h/r'");
+        assert_eq!(
+            clean("Receiving objects:  50% (1/2)\rReceiving objects: 100% (2/2)\rfatal: x"),
+            "fatal: x"
+        );
+        assert!(clean(&"ü".repeat(TAIL_BYTES)).len() <= TAIL_BYTES);
+    }
+}

@@ -1,0 +1,609 @@
+//! All that is known of the sessions, in one place: fed by the watches and by the answers to our own calls, read by
+//! everybody. Whatever changes is told to who watches, and to the session's loop.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::{Event, PersistentVolumeClaim, Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use parking_lot::Mutex;
+use session_key::SessionHash;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    observe::{self, Facts, Outlook},
+    record,
+    sight::{State, container},
+    step::{Action, Seen, step},
+    wanted::{Wanted, What},
+};
+use crate::{
+    board::Board,
+    clock::Clock,
+    model::{Observed, Phase, Session},
+};
+
+/// Events kept of one session.
+const EVENTS: usize = 40;
+/// How long a session that is gone is remembered, so that late news of it do not bring it back.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// The watches that an index is fed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Pvcs,
+    Pods,
+    PodEvents,
+    PvcEvents,
+}
+
+/// The index.
+pub(super) struct Index {
+    world: Mutex<World>,
+    board: Arc<Board>,
+    clock: Arc<dyn Clock>,
+    /// Whose loop is to look again.
+    kicks: mpsc::UnboundedSender<SessionHash>,
+    /// How many of the watches have told all there is.
+    listed: watch::Sender<[bool; 4]>,
+    /// Counts changes, for who waits for one.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct World {
+    entries: BTreeMap<SessionHash, Entry>,
+    /// Claims that can't be read; told once.
+    strange: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Entry {
+    pvc: Slot<PersistentVolumeClaim>,
+    pod: Slot<Pod>,
+    /// By UID.
+    events: BTreeMap<String, Event>,
+    session: Option<(String, Arc<Session>)>,
+    facts: Facts,
+    state: Option<State>,
+    wanted: Option<Wanted>,
+    /// A verb was called here: this router is the first to act.
+    mine: bool,
+    empty_since: Option<Instant>,
+    /// What is asked of the run named.
+    probe: Option<(String, AbortOnDropHandle<()>)>,
+    /// Whose clone's log is read.
+    reader: Option<(String, AbortOnDropHandle<()>)>,
+}
+
+/// An object, and the newest version that was seen of it or of its end.
+struct Slot<K> {
+    object: Option<Arc<K>>,
+    version: u64,
+}
+
+impl<K> Default for Slot<K> {
+    fn default() -> Self {
+        Self { object: None, version: 0 }
+    }
+}
+
+impl<K> Slot<K> {
+    /// Takes it in unless something newer is known. Versions are the API server's revisions, which grow (KEP-5504).
+    fn put(&mut self, object: Option<K>, version: u64) -> bool {
+        if version < self.version || (version == self.version && self.object.is_some() == object.is_some()) {
+            return false;
+        }
+        (self.object, self.version) = (object.map(Arc::new), version);
+        true
+    }
+}
+
+/// What a session's loop sees.
+pub(super) struct Look {
+    pub(super) action: Action,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) pvc: Option<Arc<PersistentVolumeClaim>>,
+    pub(super) pod: Option<Arc<Pod>>,
+    pub(super) mine: bool,
+}
+
+impl Index {
+    pub(super) fn new(
+        board: Arc<Board>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, mpsc::UnboundedReceiver<SessionHash>) {
+        let (kicks, kicked) = mpsc::unbounded_channel();
+        let index = Self {
+            world: Mutex::default(),
+            board,
+            clock,
+            kicks,
+            listed: watch::Sender::new([false; 4]),
+            changes: watch::Sender::new(0),
+        };
+        (index, kicked)
+    }
+
+    /// Waits until every watch has told all there is.
+    pub(super) async fn all_listed(&self) {
+        // The sender is in `self`: it can't be gone.
+        let _ = self.listed.subscribe().wait_for(|listed| listed.iter().all(|one| *one)).await;
+    }
+
+    pub(super) fn apply_pvc(&self, mut pvc: PersistentVolumeClaim) {
+        pvc.metadata.managed_fields = None;
+        let Some(hash) = record::hash_of(&pvc.metadata) else { return };
+        let version = version(&pvc.metadata);
+        self.change(hash, |entry| entry.pvc.put(Some(pvc), version));
+    }
+
+    pub(super) fn apply_pod(&self, mut pod: Pod) {
+        pod.metadata.managed_fields = None;
+        let Some(hash) = record::hash_of(&pod.metadata) else { return };
+        let version = version(&pod.metadata);
+        self.change(hash, |entry| entry.pod.put(Some(pod), version));
+    }
+
+    pub(super) fn forget_pvc(&self, pvc: &PersistentVolumeClaim) {
+        let Some(hash) = record::hash_of(&pvc.metadata) else { return };
+        self.change(hash, |entry| entry.pvc.put(None, version(&pvc.metadata)));
+    }
+
+    pub(super) fn forget_pod(&self, pod: &Pod) {
+        let Some(hash) = record::hash_of(&pod.metadata) else { return };
+        self.change(hash, |entry| entry.pod.put(None, version(&pod.metadata)));
+    }
+
+    /// An Event about a Pod or claim of ours.
+    pub(super) fn apply_event(&self, mut event: Event) {
+        event.metadata.managed_fields = None;
+        let name = event.involved_object.name.as_deref().unwrap_or_default();
+        let hash = name.strip_prefix("opencode-session-").or_else(|| name.strip_prefix("opencode-pvc-"));
+        let Some(hash) = hash.and_then(|hash| SessionHash::parse(hash).ok()) else { return };
+        let Some(uid) = event.metadata.uid.clone() else { return };
+        self.change(hash, |entry| {
+            entry.events.insert(uid, event);
+            if entry.events.len() > EVENTS {
+                let oldest = entry.events.iter().min_by_key(|(_, event)| super::sight::event_time(event));
+                if let Some(oldest) = oldest.map(|(uid, _)| uid.clone()) {
+                    entry.events.remove(&oldest);
+                }
+            }
+            true
+        });
+    }
+
+    /// The watch has told all there is: what it did not tell of is gone, unless it is newer than what was told.
+    pub(super) fn listed(&self, source: Source, there: &BTreeSet<SessionHash>, newest: u64) {
+        let gone: Vec<_> = {
+            let world = self.world.lock();
+            let is_there = |entry: &Entry| match source {
+                Source::Pvcs => entry.pvc.object.is_some() && entry.pvc.version <= newest,
+                Source::Pods => entry.pod.object.is_some() && entry.pod.version <= newest,
+                Source::PodEvents | Source::PvcEvents => false,
+            };
+            let gone = world.entries.iter().filter(|(hash, entry)| !there.contains(hash) && is_there(entry));
+            gone.map(|(hash, _)| *hash).collect()
+        };
+        for hash in gone {
+            self.change(hash, |entry| match source {
+                Source::Pvcs => entry.pvc.put(None, entry.pvc.version),
+                _ => entry.pod.put(None, entry.pod.version),
+            });
+        }
+        self.listed.send_if_modified(|listed| !std::mem::replace(&mut listed[source as usize], true));
+    }
+
+    /// Changes what is known of a session, and tells what follows from it.
+    fn change(&self, hash: SessionHash, how: impl FnOnce(&mut Entry) -> bool) {
+        let mut world = self.world.lock();
+        let entry = world.entries.entry(hash).or_default();
+        if how(entry) {
+            self.tell(hash, &mut world);
+        }
+    }
+
+    pub(super) fn learn(&self, hash: SessionHash, how: impl FnOnce(&mut Facts)) {
+        self.change(hash, |entry| {
+            how(&mut entry.facts);
+            true
+        });
+    }
+
+    /// Works out anew what is told. Under the lock, so that what is told follows what is known.
+    fn tell(&self, hash: SessionHash, world: &mut World) {
+        let Some(entry) = world.entries.get_mut(&hash) else { return };
+        let outlook = entry.outlook(self.clock.now(), &mut world.strange);
+        entry.empty_since = match (&entry.pvc.object, &entry.pod.object) {
+            (None, None) => entry.empty_since.or(Some(Instant::now())),
+            _ => None,
+        };
+        match outlook {
+            Some(Outlook { observed, wanted, state }) => {
+                (entry.wanted, entry.state) = (Some(wanted), Some(state));
+                if self.board.get(hash).is_none_or(|shown| *shown != observed) {
+                    self.board.show(&observed);
+                }
+            }
+            None => {
+                (entry.wanted, entry.state) = (None, None);
+                if entry.pvc.object.is_none() {
+                    (entry.session, entry.mine, entry.facts) = (None, false, Facts::default());
+                }
+                self.board.remove(hash);
+            }
+        }
+        self.changes.send_modify(|count| *count += 1);
+        // The receiver is gone only when all ends.
+        let _ = self.kicks.send(hash);
+    }
+
+    /// Time passes: what depends on it is told, and what is long gone is forgotten.
+    pub(super) fn tick(&self) {
+        let mut world = self.world.lock();
+        world.entries.retain(|_, entry| entry.empty_since.is_none_or(|since| since.elapsed() < REMEMBERED));
+        let hashes: Vec<_> = world.entries.keys().copied().collect();
+        for hash in hashes {
+            let is_settled =
+                |entry: &Entry| matches!(entry.state, Some(State::Stopped)) || entry.facts.ready.is_some();
+            if world.entries.get(&hash).is_some_and(|entry| !is_settled(entry)) {
+                self.tell(hash, &mut world);
+            }
+        }
+    }
+
+    pub(super) fn pvc(&self, hash: SessionHash) -> Option<Arc<PersistentVolumeClaim>> {
+        self.world.lock().entries.get(&hash)?.pvc.object.clone()
+    }
+
+    pub(super) fn pod(&self, hash: SessionHash) -> Option<Arc<Pod>> {
+        self.world.lock().entries.get(&hash)?.pod.object.clone()
+    }
+
+    pub(super) fn observed(&self, hash: SessionHash) -> Option<Arc<Observed>> {
+        self.board.get(hash)
+    }
+
+    /// A verb was called here: this router is the first to act.
+    mine: bool,
+    empty_since: Option<Instant>,
+    /// What is asked of the run named.
+    probe: Option<(String, AbortOnDropHandle<()>)>,
+    /// Whose clone's log is read.
+    reader: Option<(String, AbortOnDropHandle<()>)>,
+}
+
+/// An object, and the newest version that was seen of it or of its end.
+struct Slot<K> {
+    object: Option<Arc<K>>,
+    version: u64,
+}
+
+impl<K> Default for Slot<K> {
+    fn default() -> Self {
+        Self { object: None, version: 0 }
+    }
+}
+
+impl<K> Slot<K> {
+    /// Takes it in unless something newer is known. Versions are the API server's revisions, which grow (KEP-5504).
+    fn put(&mut self, object: Option<K>, version: u64) -> bool {
+        if version < self.version || (version == self.version && self.object.is_some() == object.is_some()) {
+            return false;
+        }
+        (self.object, self.version) = (object.map(Arc::new), version);
+        true
+    }
+}
+
+/// What a session's loop sees.
+pub(super) struct Look {
+    pub(super) action: Action,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) pvc: Option<Arc<PersistentVolumeClaim>>,
+    pub(super) pod: Option<Arc<Pod>>,
+    pub(super) mine: bool,
+}
+
+impl Index {
+    pub(super) fn new(
+        board: Arc<Board>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, mpsc::UnboundedReceiver<SessionHash>) {
+        let (kicks, kicked) = mpsc::unbounded_channel();
+        let index = Self {
+            world: Mutex::default(),
+            board,
+            clock,
+            kicks,
+            listed: watch::Sender::new([false; 4]),
+            changes: watch::Sender::new(0),
+        };
+        (index, kicked)
+    }
+
+    /// Waits until every watch has told all there is.
+    pub(super) async fn all_listed(&self) {
+        // The sender is in `self`: it can't be gone.
+        let _ = self.listed.subscribe().wait_for(|listed| listed.iter().all(|one| *one)).await;
+    }
+
+    pub(super) fn apply_pvc(&self, mut pvc: PersistentVolumeClaim) {
+        pvc.metadata.managed_fields = None;
+        let Some(hash) = record::hash_of(&pvc.metadata) else { return };
+        let version = version(&pvc.metadata);
+        self.change(hash, |entry| entry.pvc.put(Some(pvc), version));
+    }
+
+    pub(super) fn apply_pod(&self, mut pod: Pod) {
+        pod.metadata.managed_fields = None;
+        let Some(hash) = record::hash_of(&pod.metadata) else { return };
+        let version = version(&pod.metadata);
+        self.change(hash, |entry| entry.pod.put(Some(pod), version));
+    }
+
+    pub(super) fn forget_pvc(&self, pvc: &PersistentVolumeClaim) {
+        let Some(hash) = record::hash_of(&pvc.metadata) else { return };
+        self.change(hash, |entry| entry.pvc.put(None, version(&pvc.metadata)));
+    }
+
+    pub(super) fn forget_pod(&self, pod: &Pod) {
+        let Some(hash) = record::hash_of(&pod.metadata) else { return };
+        self.change(hash, |entry| entry.pod.put(None, version(&pod.metadata)));
+    }
+
+    /// An Event about a Pod or claim of ours.
+    pub(super) fn apply_event(&self, mut event: Event) {
+        event.metadata.managed_fields = None;
+        let name = event.involved_object.name.as_deref().unwrap_or_default();
+        let hash = name.strip_prefix("opencode-session-").or_else(|| name.strip_prefix("opencode-pvc-"));
+        let Some(hash) = hash.and_then(|hash| SessionHash::parse(hash).ok()) else { return };
+        let Some(uid) = event.metadata.uid.clone() else { return };
+        self.change(hash, |entry| {
+            entry.events.insert(uid, event);
+            if entry.events.len() > EVENTS {
+                let oldest = entry.events.iter().min_by_key(|(_, event)| super::sight::event_time(event));
+                if let Some(oldest) = oldest.map(|(uid, _)| uid.clone()) {
+                    entry.events.remove(&oldest);
+                }
+            }
+            true
+        });
+    }
+
+    /// The watch has told all there is: what it did not tell of is gone, unless it is newer than what was told.
+    pub(super) fn listed(&self, source: Source, there: &BTreeSet<SessionHash>, newest: u64) {
+        let gone: Vec<_> = {
+            let world = self.world.lock();
+            let is_there = |entry: &Entry| match source {
+                Source::Pvcs => entry.pvc.object.is_some() && entry.pvc.version <= newest,
+                Source::Pods => entry.pod.object.is_some() && entry.pod.version <= newest,
+                Source::PodEvents | Source::PvcEvents => false,
+            };
+            let gone = world.entries.iter().filter(|(hash, entry)| !there.contains(hash) && is_there(entry));
+            gone.map(|(hash, _)| *hash).collect()
+        };
+        for hash in gone {
+            self.change(hash, |entry| match source {
+                Source::Pvcs => entry.pvc.put(None, entry.pvc.version),
+                _ => entry.pod.put(None, entry.pod.version),
+            });
+        }
+        self.listed.send_if_modified(|listed| !std::mem::replace(&mut listed[source as usize], true));
+    }
+
+    /// Changes what is known of a session, and tells what follows from it.
+    fn change(&self, hash: SessionHash, how: impl FnOnce(&mut Entry) -> bool) {
+        let mut world = self.world.lock();
+        let entry = world.entries.entry(hash).or_default();
+        if how(entry) {
+            self.tell(hash, &mut world);
+        }
+    }
+
+    pub(super) fn learn(&self, hash: SessionHash, how: impl FnOnce(&mut Facts)) {
+        self.change(hash, |entry| {
+            how(&mut entry.facts);
+            true
+        });
+    }
+
+    /// Works out anew what is told. Under the lock, so that what is told follows what is known.
+    fn tell(&self, hash: SessionHash, world: &mut World) {
+        let Some(entry) = world.entries.get_mut(&hash) else { return };
+        let outlook = entry.outlook(self.clock.now(), &mut world.strange);
+        entry.empty_since = match (&entry.pvc.object, &entry.pod.object) {
+            (None, None) => entry.empty_since.or(Some(Instant::now())),
+            _ => None,
+        };
+        match outlook {
+            Some(Outlook { observed, wanted, state }) => {
+                (entry.wanted, entry.state) = (Some(wanted), Some(state));
+                if self.board.get(hash).is_none_or(|shown| *shown != observed) {
+                    self.board.show(&observed);
+                }
+            }
+            None => {
+                (entry.wanted, entry.state) = (None, None);
+                if entry.pvc.object.is_none() {
+                    (entry.session, entry.mine, entry.facts) = (None, false, Facts::default());
+                }
+                self.board.remove(hash);
+            }
+        }
+        self.changes.send_modify(|count| *count += 1);
+        // The receiver is gone only when all ends.
+        let _ = self.kicks.send(hash);
+    }
+
+    /// Time passes: what depends on it is told, and what is long gone is forgotten.
+    pub(super) fn tick(&self) {
+        let mut world = self.world.lock();
+        world.entries.retain(|_, entry| entry.empty_since.is_none_or(|since| since.elapsed() < REMEMBERED));
+        let hashes: Vec<_> = world.entries.keys().copied().collect();
+        for hash in hashes {
+            let is_settled =
+                |entry: &Entry| matches!(entry.state, Some(State::Stopped)) || entry.facts.ready.is_some();
+            if world.entries.get(&hash).is_some_and(|entry| !is_settled(entry)) {
+                self.tell(hash, &mut world);
+            }
+        }
+    }
+
+    pub(super) fn pvc(&self, hash: SessionHash) -> Option<Arc<PersistentVolumeClaim>> {
+        self.world.lock().entries.get(&hash)?.pvc.object.clone()
+    }
+
+    pub(super) fn pod(&self, hash: SessionHash) -> Option<Arc<Pod>> {
+        self.world.lock().entries.get(&hash)?.pod.object.clone()
+    }
+
+    pub(super) fn observed(&self, hash: SessionHash) -> Option<Arc<Observed>> {
+        self.board.get(hash)
+    }
+
+    pub(super) fn facts(&self, hash: SessionHash) -> Facts {
+        self.world.lock().entries.get(&hash).map(|entry| entry.facts.clone()).unwrap_or_default()
+    }
+
+    /// A verb was called here: this router acts at once, where others wait a little for it.
+    pub(super) fn take(&self, hash: SessionHash) {
+        self.world.lock().entries.entry(hash).or_default().mine = true;
+    }
+
+    pub(super) fn look(&self, hash: SessionHash) -> Option<Look> {
+        let world = self.world.lock();
+        let entry = world.entries.get(&hash)?;
+        let seen = Seen::of(entry.pvc.object.as_deref(), entry.pod.object.as_deref(), entry.state.as_ref());
+        let wanted = entry.wanted.clone().unwrap_or(Wanted { what: What::AsItIs, at: None });
+        Some(Look {
+            action: step(&wanted, &seen),
+            session: entry.session.as_ref().map(|(_, session)| session.clone()),
+            pvc: entry.pvc.object.clone(),
+            pod: entry.pod.object.clone(),
+            mine: entry.mine,
+        })
+    }
+
+    /// Has what runs there asked until it answers, where nobody does that yet; and the other way round.
+    pub(super) fn attend(
+        &self,
+        hash: SessionHash,
+        probe: impl FnOnce(super::sight::Up, bool) -> AbortOnDropHandle<()>,
+        read: impl FnOnce(String) -> AbortOnDropHandle<()>,
+    ) {
+        let mut world = self.world.lock();
+        let Some(entry) = world.entries.get_mut(&hash) else { return };
+        let up = match &entry.state {
+            Some(State::Up(up)) => Some(up.clone()),
+            _ => None,
+        };
+        match up {
+            Some(up) => {
+                let is_known = entry.facts.ready.as_ref().is_some_and(|ready| ready.run == up.run)
+                    || entry.facts.silent.as_ref().is_some_and(|(run, _)| *run == up.run);
+                let is_asked = entry.probe.as_ref().is_some_and(|(run, _)| *run == up.run);
+                if !is_known && !is_asked {
+                    let has_password = entry.pod.object.as_deref().is_some_and(has_password);
+                    entry.probe = Some((up.run.clone(), probe(up, has_password)));
+                }
+            }
+            None => entry.probe = None,
+        }
+        let pod = entry.pod.object.as_deref().filter(|pod| is_cloning(pod));
+        match pod.and_then(|pod| pod.metadata.uid.clone()) {
+            Some(uid) if entry.reader.as_ref().is_none_or(|(of, _)| *of != uid) => {
+                entry.reader = Some((uid.clone(), read(uid)));
+            }
+            Some(_) => {}
+            None => entry.reader = None,
+        }
+    }
+
+    /// Whether everything that runs was asked whether it answers.
+    fn all_asked(&self) -> bool {
+        self.world.lock().entries.values().all(|entry| match &entry.state {
+            Some(State::Up(up)) => {
+                entry.facts.ready.as_ref().is_some_and(|ready| ready.run == up.run)
+                    || entry.facts.silent.is_some()
+            }
+            _ => true,
+        })
+    }
+
+    /// Waits until what runs was found to answer.
+    pub(super) async fn asked(&self) {
+        self.until(|| self.all_asked().then_some(())).await;
+    }
+
+    /// Waits until `look` gives something; it is asked after each change.
+    pub(super) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if let Some(found) = look() {
+                return found;
+            }
+            // The sender is in `self`: it can't be gone.
+            let _ = changes.changed().await;
+        }
+    }
+
+    pub(super) fn is_failed(&self, hash: SessionHash) -> bool {
+        self.board.get(hash).is_some_and(|seen| matches!(seen.phase, Phase::Failed(_)))
+    }
+}
+
+impl Entry {
+    fn outlook(&mut self, now: std::time::SystemTime, strange: &mut BTreeSet<String>) -> Option<Outlook> {
+        let pvc = self.pvc.object.clone()?;
+        let uid = pvc.metadata.uid.clone().unwrap_or_default();
+        if self.session.as_ref().is_none_or(|(of, _)| *of != uid) {
+            match record::session(&pvc) {
+                Ok(session) => self.session = Some((uid, Arc::new(session))),
+                Err(why) => {
+                    if strange.insert(uid) {
+                        tracing::warn!(
+                            claim = pvc.metadata.name,
+                            why,
+                            "a session can't be read; it is left alone"
+                        );
+                    }
+                    self.session = None;
+                    return None;
+                }
+            }
+        }
+        let (_, session) = self.session.as_ref()?;
+        let events: Vec<_> = self.events.values().cloned().collect();
+        let pod = self.pod.object.as_deref();
+        Some(observe::of(session, (&pvc, pod, &events), &self.facts, now))
+    }
+}
+
+fn is_cloning(pod: &Pod) -> bool {
+    let state = container(pod, "git-init").and_then(|init| init.state.as_ref());
+    pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
+}
+
+/// Whether the Pod takes the server Secret into its environment: the TypeScript router's do not.
+fn has_password(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let sources = containers.flat_map(|container| container.env_from.iter().flatten());
+    let names = sources.filter_map(|source| source.secret_ref.as_ref()).map(|secret| secret.name.as_str());
+    names.into_iter().any(|name| name.starts_with("opencode-server-"))
+}
+
+pub(super) fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,82 @@
+//! What is written down of a session, read back from its objects.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+
+use super::{
+    manifest::{HASH_LABEL, annotation},
+    wanted,
+};
+use crate::model::{Session, Source};
+
+/// The key of the annotation that says that the initial message was handed over.
+pub const GREETED_KEY: &str = "greeted";
+/// The key of the annotation with the newest activity.
+pub const ACTIVITY_KEY: &str = "last-activity";
+
+/// The session's hash, by its label.
+#[must_use]
+pub fn hash_of(meta: &ObjectMeta) -> Option<SessionHash> {
+    SessionHash::parse(meta.labels.as_ref()?.get(HASH_LABEL)?).ok()
+}
+
+/// The session as it was asked for.
+///
+/// # Errors
+/// A sentence on what of the claim can't be read.
+pub fn session(pvc: &PersistentVolumeClaim) -> Result<Session, String> {
+    let said = |key| said(&pvc.metadata, key);
+    let text = |error: session_key::InvalidName| error.to_string();
+    let hash = hash_of(&pvc.metadata).ok_or("it has no session hash")?;
+    let owner = Identity::parse(said("user-email").ok_or("it does not say whose it is")?).map_err(text)?;
+    let source = match (said("repo-url"), said("branch")) {
+        (Some(url), Some(branch)) if !url.is_empty() => Source::Repository {
+            // It was let in once.
+            url: RepoUrl::parse(url, RepoPolicy { ssh_and_git: true, local_paths: false }).map_err(text)?,
+            branch: GitRef::parse(branch).map_err(text)?,
+            from: said("source-branch")
+                .filter(|from| !from.is_empty())
+                .map(GitRef::parse)
+                .transpose()
+                .map_err(text)?,
+        },
+        _ => Source::Empty,
+    };
+    let made = pvc.metadata.creation_timestamp.as_ref().map(|at| at.0.into());
+    Ok(Session {
+        hash,
+        owner,
+        source,
+        initial_message: said("initial-message").filter(|text| !text.is_empty()).map(str::to_owned),
+        created_at: time(said("created-at")).or(made).unwrap_or(SystemTime::UNIX_EPOCH),
+    })
+}
+
+/// The newest activity: the TypeScript router kept it on the Pod only.
+#[must_use]
+pub fn last_activity(pvc: &PersistentVolumeClaim, pod: Option<&Pod>, session: &Session) -> SystemTime {
+    let of = |meta: &ObjectMeta| time(said(meta, ACTIVITY_KEY));
+    of(&pvc.metadata)
+        .max(pod.and_then(|pod| of(&pod.metadata)))
+        .map_or(session.created_at, |at| at.max(session.created_at))
+}
+
+/// Whether the initial message was handed over. The TypeScript router did that itself, and left no word of it.
+#[must_use]
+pub fn greeted(pvc: &PersistentVolumeClaim) -> bool {
+    said(&pvc.metadata, GREETED_KEY).is_some() || said(&pvc.metadata, wanted::KEY).is_none()
+}
+
+fn said<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(&annotation(key)).map(String::as_str)
+}
+
+fn time(text: Option<&str>) -> Option<SystemTime> {
+    text?.parse::<Timestamp>().ok().map(Into::into)
+}

@@ -1,0 +1,106 @@
+//! The way of a session, on one page: what is wanted of it, what is there, and so what is to be done next.
+//!
+//! It is asked again after every change that is seen, by every router; whichever comes first does it, and the API server
+//! refuses the others: a Pod's name is the session's, and what is deleted is named by its UID. So it does not matter which
+//! router was killed between which two calls.
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+
+use super::{
+    sight::State,
+    wanted::{Wanted, What, run_of},
+};
+use crate::model::Failure;
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// It is as it is to be, or on its way there.
+    Nothing,
+    /// Makes the Pod of this run.
+    CreatePod(String),
+    /// Deletes this Pod, by its UID.
+    DeletePod(String),
+    /// Deletes this Pod, if its claim is really not there: watches tell of Pod and claim in any order.
+    DeleteOrphan(String),
+    /// Writes down that the run failed; the Pod goes after that.
+    GiveUp(Failure),
+}
+
+/// What is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// It is not there.
+    Absent,
+    /// It is there.
+    Present,
+    /// It is being deleted.
+    Terminating,
+}
+
+/// What [`step`] looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The claim.
+    pub pvc: There,
+    /// The Pod.
+    pub pod: There,
+    /// The Pod's UID.
+    pub uid: String,
+    /// The run that the Pod was made for; `None`: the TypeScript router's.
+    pub run: Option<String>,
+    /// What the Pod failed of, for good.
+    pub failure: Option<Failure>,
+}
+
+impl Seen {
+    /// Reads the objects.
+    #[must_use]
+    pub fn of(pvc: Option<&PersistentVolumeClaim>, pod: Option<&Pod>, state: Option<&State>) -> Self {
+        let there = |deleted: Option<bool>| match deleted {
+            None => There::Absent,
+            Some(false) => There::Present,
+            Some(true) => There::Terminating,
+        };
+        Self {
+            pvc: there(pvc.map(|pvc| pvc.metadata.deletion_timestamp.is_some())),
+            pod: there(pod.map(|pod| pod.metadata.deletion_timestamp.is_some())),
+            uid: pod.and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default(),
+            run: pod.and_then(run_of).map(str::to_owned),
+            failure: match state {
+                Some(State::Failed(failure)) => Some(failure.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// What is to be done next.
+#[must_use]
+pub fn step(wanted: &Wanted, seen: &Seen) -> Action {
+    let delete = || Action::DeletePod(seen.uid.clone());
+    match (seen.pvc, seen.pod, &wanted.what) {
+        // What is going is waited for: its end is seen, and brings us here again.
+        (_, There::Terminating, _) => Action::Nothing,
+        // Without a claim there is no session.
+        (There::Absent, There::Absent, _) => Action::Nothing,
+        (There::Absent, There::Present, _) => Action::DeleteOrphan(seen.uid.clone()),
+        // It is being deleted: the claim waits for its Pod.
+        (There::Terminating, There::Absent, _) => Action::Nothing,
+        (There::Terminating, There::Present, _) => delete(),
+        // It is kept, and no Pod is wanted.
+        (There::Present, There::Absent, What::Stopped(_) | What::Failed(_) | What::AsItIs) => Action::Nothing,
+        (There::Present, There::Present, What::Stopped(_) | What::Failed(_)) => delete(),
+        // A Pod is wanted: of this run, and never beside another one.
+        (There::Present, There::Absent, What::Running(run)) => Action::CreatePod(run.clone()),
+        (There::Present, There::Present, What::Running(run)) if seen.run.as_ref() != Some(run) => delete(),
+        (There::Present, There::Present, What::Running(_) | What::AsItIs) => match &seen.failure {
+            Some(failure) => Action::GiveUp(failure.clone()),
+            None => Action::Nothing,
+        },
+    }
+}
+
+#[cfg(test)]
+#[path = "step_tests.rs"]
+mod tests;

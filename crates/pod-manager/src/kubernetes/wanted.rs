@@ -1,0 +1,135 @@
+//! What is wanted of a session: an annotation of its claim, so that it outlasts every router and all of them see it.
+//!
+//! | `opencode.ai/wanted` | means |
+//! |---|---|
+//! | `{"state":"running","run":…,"at":…}` | there is to be a Pod that carries this `run`, and no other |
+//! | `{"state":"stopped","reason":…,"at":…}` | there is to be no Pod |
+//! | `{"state":"failed","code":…,…,"at":…}` | there is to be no Pod; that is why |
+//! | none | the TypeScript router's: what is there is as it is to be |
+//!
+//! That a session is to be deleted is said by deleting the claim. See docs/adr/0005.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde::{Deserialize, Serialize};
+
+use super::manifest::annotation;
+use crate::model::{Failure, FailureCode, StopReason};
+
+/// The annotation's key, after `opencode.ai/`.
+pub const KEY: &str = "wanted";
+/// The key of the Pod's annotation that holds the run it was made for.
+pub const RUN_KEY: &str = "run";
+
+/// What is wanted, and since when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// What.
+    pub what: What,
+    /// Since when; `None` where the TypeScript router left nothing of it.
+    pub at: Option<SystemTime>,
+}
+
+/// What can be wanted of a session that is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// A Pod of this run.
+    Running(String),
+    /// No Pod.
+    Stopped(StopReason),
+    /// No Pod, since the last one failed.
+    Failed(Failure),
+    /// What is there, until somebody asks for something.
+    AsItIs,
+}
+
+impl Wanted {
+    /// A new run, from now on.
+    #[must_use]
+    pub fn new_run(now: SystemTime) -> Self {
+        Self { what: What::Running(format!("{:016x}", rand::random::<u64>())), at: Some(now) }
+    }
+
+    /// What the claim says. A Pod without a run that is younger than the claim's word was made by the TypeScript
+    /// router, which was here in between: its word is the newer one.
+    #[must_use]
+    pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>) -> Self {
+        let text = pvc.metadata.annotations.as_ref().and_then(|all| all.get(&annotation(KEY)));
+        let written = text.and_then(|text| serde_json::from_str::<Written>(text).ok());
+        let wanted = written.map_or(Self { what: What::AsItIs, at: None }, Written::read);
+        let foreign = pod.filter(|pod| run_of(pod).is_none() && pod.metadata.deletion_timestamp.is_none());
+        let made = foreign.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|at| at.0.into());
+        if made > wanted.at && made.is_some() {
+            return Self { what: What::AsItIs, at: made };
+        }
+        wanted
+    }
+
+    /// The annotation's value.
+    #[must_use]
+    pub fn write(&self) -> String {
+        let at = self.at.and_then(|at| Timestamp::try_from(at).ok()).unwrap_or_default();
+        let written = match &self.what {
+            What::Running(run) => Written::Running { run: run.clone(), at },
+            What::Stopped(why) => Written::Stopped { reason: why.as_str().to_owned(), at },
+            What::Failed(failure) => Written::Failed {
+                code: failure.code.as_str().to_owned(),
+                message: failure.message.clone(),
+                advice: failure.advice.clone(),
+                log_tail: failure.log_tail.clone(),
+                at,
+            },
+            What::AsItIs => return String::new(),
+        };
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+}
+
+/// The run that a Pod was made for; `None` for one of the TypeScript router's.
+#[must_use]
+pub fn run_of(pod: &Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(&annotation(RUN_KEY)).map(String::as_str)
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum Written {
+    Running {
+        run: String,
+        at: Timestamp,
+    },
+    Stopped {
+        reason: String,
+        at: Timestamp,
+    },
+    #[serde(rename_all = "camelCase")]
+    Failed {
+        code: String,
+        message: String,
+        advice: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        log_tail: Option<String>,
+        at: Timestamp,
+    },
+}
+
+impl Written {
+    /// A word that this router does not know was written by one that knows more: what comes nearest is taken for it.
+    fn read(self) -> Wanted {
+        let (what, at) = match self {
+            Self::Running { run, at } => (What::Running(run), at),
+            Self::Stopped { reason, at } => {
+                let known = StopReason::ALL.into_iter().find(|known| known.as_str() == reason);
+                (What::Stopped(known.unwrap_or(StopReason::Requested)), at)
+            }
+            Self::Failed { code, message, advice, log_tail, at } => {
+                let known = FailureCode::ALL.into_iter().find(|known| known.as_str() == code);
+                let code = known.unwrap_or(FailureCode::BackendError);
+                (What::Failed(Failure { code, message, advice, log_tail }), at)
+            }
+        };
+        Wanted { what, at: Some(at.into()) }
+    }
+}
