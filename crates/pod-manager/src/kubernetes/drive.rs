@@ -47,7 +47,7 @@ pub(super) async fn drive(inner: Arc<Inner>, mut kicked: mpsc::UnboundedReceiver
         }
         loops.insert(hash, false);
         let (inner, stop) = (inner.clone(), inner.stop.clone());
-        inner.clone().tasks.spawn(async move { stop.run_until_cancelled(go(inner, hash)).await });
+        inner.clone().tasks.spawn(async move { stop.run_until_cancelled(Box::pin(go(inner, hash))).await });
     }
 }
 

@@ -53,6 +53,8 @@ use index::Index;
 use lease::ReaperLease;
 pub use settings::{ContainerResources, KubernetesSettings};
 
+pub use crate::board::UNREAD_CHANGES;
+
 /// How often what depends on time alone is looked at.
 const TICK: Duration = Duration::from_secs(5);
 /// How long the first snapshot waits for what runs already to be asked whether it answers.
@@ -103,7 +105,7 @@ impl KubernetesBackend {
             stop: CancellationToken::new(),
             ready: watch::Sender::new(false),
         });
-        let work = work(inner.clone(), kicked);
+        let work = Box::pin(work(inner.clone(), kicked));
         let stop = inner.stop.clone();
         inner.tasks.spawn(async move { stop.run_until_cancelled(work).await });
         Arc::new(Self(inner))

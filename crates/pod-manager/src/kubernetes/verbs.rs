@@ -30,7 +30,13 @@ enum Made {
     /// It is made, and its start is written down.
     Done,
     /// Another one was there; this is how it is now.
-    Not(Option<PersistentVolumeClaim>),
+    Not(Option<Box<PersistentVolumeClaim>>),
+}
+
+impl Made {
+    fn not(there: Option<PersistentVolumeClaim>) -> Self {
+        Self::Not(there.map(Box::new))
+    }
 }
 
 impl Inner {
@@ -49,7 +55,7 @@ impl Inner {
             let Some(pvc) = there else {
                 match self.make(session, credentials).await? {
                     Made::Done => return Ok(()),
-                    Made::Not(found) => there = found,
+                    Made::Not(found) => there = found.map(|found| *found),
                 }
                 continue;
             };
@@ -93,14 +99,14 @@ impl Inner {
                 self.index.take(session.hash);
                 let wanted = Wanted::new_run(now);
                 // Changed in between: somebody asked for something else, or the cluster has bound it.
-                Ok(self.want(session.hash, &made, &wanted).await?.map_or(Made::Done, Made::Not))
+                Ok(self.want(session.hash, &made, &wanted).await?.map_or(Made::Done, Made::not))
             }
             Ok(made) => {
                 self.index.take(session.hash);
                 self.index.apply_pvc(made);
                 Ok(Made::Done)
             }
-            Err(Refusal::Exists) => Ok(Made::Not(self.claim(session.hash).await?)),
+            Err(Refusal::Exists) => Ok(Made::not(self.claim(session.hash).await?)),
             Err(refusal) => Err(refusal.into()),
         }
     }

@@ -63,16 +63,13 @@ pub(super) async fn watch(client: Client, namespace: String, index: Arc<Index>) 
     let events =
         |kind: &str| Config::default().timeout(WATCH_SECONDS).fields(&format!("involvedObject.kind={kind}"));
     let api = |namespace: &str| Api::<Event>::namespaced(client.clone(), namespace);
+    let pvcs = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
     join4(
-        follow(
-            Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace),
-            ours.clone(),
-            Source::Pvcs,
-            &index,
-        ),
-        follow(Api::<Pod>::namespaced(client.clone(), &namespace), ours, Source::Pods, &index),
-        follow(api(&namespace), events("Pod"), Source::PodEvents, &index),
-        follow(api(&namespace), events("PersistentVolumeClaim"), Source::PvcEvents, &index),
+        Box::pin(follow(pvcs, ours.clone(), Source::Pvcs, &index)),
+        Box::pin(follow(pods, ours, Source::Pods, &index)),
+        Box::pin(follow(api(&namespace), events("Pod"), Source::PodEvents, &index)),
+        Box::pin(follow(api(&namespace), events("PersistentVolumeClaim"), Source::PvcEvents, &index)),
     )
     .await;
 }

@@ -1,0 +1,98 @@
+//! The contract, against a real API server whose node is played.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use kube::api::ListParams;
+use pod_manager::{
+    KubernetesBackend, SessionBackend, SystemClock,
+    contract::{Harness, session_of},
+    model::Session,
+};
+use session_key::{RepoPolicy, SessionHash};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    cluster::{Cluster, cluster},
+    node::Node,
+};
+
+/// One namespace, and a node that is played.
+pub(crate) struct Played {
+    pub(crate) cluster: Cluster,
+    pub(crate) node: Arc<Node>,
+}
+
+impl Played {
+    /// `None` where there is no cluster to test with.
+    pub(crate) async fn new() -> Option<Self> {
+        let cluster = cluster().await?;
+        let node = Node::start(cluster.client.clone(), &cluster.settings.namespace);
+        Some(Self { cluster, node })
+    }
+
+    pub(crate) fn backend(&self) -> Arc<KubernetesBackend> {
+        let mut settings = self.cluster.settings.clone();
+        settings.identity = format!("router-{:016x}", rand::random::<u64>());
+        KubernetesBackend::start_up(self.cluster.client.clone(), settings, Arc::new(SystemClock))
+    }
+
+    pub(crate) fn session(&self) -> Session {
+        session_of("https://git.example.com/acme/widgets", RepoPolicy::default())
+    }
+
+    /// How many objects of each kind there are of the session: claims, Pods, Secrets.
+    pub(crate) async fn objects(&self, hash: SessionHash) -> [usize; 3] {
+        let of = ListParams::default().labels(&format!("opencode.ai/session-hash={hash}"));
+        [
+            self.node.pvcs().list(&of).await.expect("claims").items.len(),
+            self.node.pods().list(&of).await.expect("pods").items.len(),
+            self.node.secrets().list(&of).await.expect("secrets").items.len(),
+        ]
+    }
+}
+
+#[async_trait]
+impl Harness for Played {
+    async fn open(&self) -> Arc<dyn SessionBackend> {
+        self.backend()
+    }
+
+    async fn startable(&self) -> Session {
+        self.session()
+    }
+
+    async fn failing(&self) -> Session {
+        let session = self.session();
+        self.node.fail(session.hash, true);
+        session
+    }
+
+    async fn repair(&self, session: &Session) {
+        self.node.fail(session.hash, false);
+    }
+
+    async fn processes(&self, hash: SessionHash) -> Option<usize> {
+        assert!(self.node.most(hash) <= 1, "there were two at once");
+        Some(self.node.processes(hash))
+    }
+
+    async fn stored(&self, hash: SessionHash) -> bool {
+        let begun = Instant::now();
+        loop {
+            match self.objects(hash).await {
+                [0, 0, 0] => return false,
+                // The cluster removes what a claim owned, after it.
+                [0, 0, _] if begun.elapsed() < Duration::from_secs(10) => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                _ => return true,
+            }
+        }
+    }
+}
+
+pod_manager::backend_contract!(match Played::new().await {
+    Some(played) => played,
+    None => return,
+});
