@@ -28,7 +28,11 @@ fn variables() -> String {
     );
     for (scope, heading) in [
         (Scope::Router, "Variables"),
-        (Scope::Kubernetes, "For BACKEND=kubernetes, which comes with the next release; without effect now"),
+        (Scope::Local, "For BACKEND=local, sessions as processes of this machine"),
+        (
+            Scope::Kubernetes,
+            "For BACKEND=kubernetes, sessions as Pods (the cluster: KUBECONFIG, else the Pod's own)",
+        ),
         (Scope::Later, "For what comes later; without effect now"),
     ] {
         text.push_str(&format!("\n{heading}:\n"));

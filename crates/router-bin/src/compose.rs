@@ -5,15 +5,16 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use http::HeaderName;
 use pod_manager::{
-    Clock, SessionBackend,
+    Clock, SessionBackend, Stage,
     manager::{self, Manager},
 };
 use proxy_core::{FixedIdentity, IdentityExtractor, TrustedHeaders};
 use session_key::HostScheme;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, IdentitySource},
+    config::{Backend, Config, IdentitySource},
     health::Health,
     logging::Audit,
     metrics::{Metrics, Starts},
@@ -50,13 +51,16 @@ impl Composition {
         clock: Arc<dyn Clock>,
         scheme: Arc<HostScheme>,
     ) -> std::io::Result<Self> {
-        let audit = Arc::new(Audit::open(&config.state_dir)?);
+        let audit = Arc::new(audit(config)?);
         let metrics = Arc::new(Metrics::new(clock.now()));
+        let defaults = manager::Settings::default();
         let settings = manager::Settings {
             idle_timeout: config.idle_timeout,
+            // What another router can't see for so long must not be much beside the timeout that it reckons with.
+            write_activity: defaults.write_activity.min(config.idle_timeout / 10),
             max_sessions: config.max_sessions,
             max_running: config.max_running,
-            ..manager::Settings::default()
+            ..defaults
         };
         let manager = Manager::new(backend.clone(), clock, settings);
         Ok(Self { backend, manager, metrics, ending: CancellationToken::new(), scheme, audit })
@@ -80,7 +84,7 @@ impl Composition {
             identity: extractor(&config.identity),
             scheme: self.scheme.clone(),
             proto: config.names.proto,
-            ports: Ports { own_machine: config.own_machine(), ours: ports },
+            ports: self::ports(config, ports),
             metrics: self.metrics.clone(),
             audit: self.audit.clone(),
             debug_headers: config.debug_headers,
@@ -102,7 +106,48 @@ impl Composition {
                 starts.observe(&seen, &self.metrics);
             }
         };
+        let mut openings = self.manager.openings();
+        let opening = async {
+            loop {
+                match openings.recv().await {
+                    Ok(took) => self.metrics.stage_took(Stage::Ready, took),
+                    // Some went by uncounted.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        };
+        let counting = async { tokio::join!(counting, opening) };
         tokio::join!(self.manager.clone().run(stop.clone()), stop.run_until_cancelled(counting));
+    }
+}
+
+/// With the key that was given; else with the one of the state folder; else with one that all replicas can make of
+/// what they share.
+fn audit(config: &Config) -> std::io::Result<Audit> {
+    match (&config.audit_key, &config.backend, &config.identity) {
+        (Some(key), _, _) => Ok(Audit::keyed(key.expose())),
+        (None, Backend::Local { state_dir, .. }, _) => Audit::open(state_dir),
+        (None, Backend::Kubernetes(_), IdentitySource::Headers { secret: Some(secret), .. }) => {
+            Ok(Audit::keyed(secret.expose()))
+        }
+        (None, Backend::Kubernetes(_), _) => {
+            tracing::info!(
+                "neither AUDIT_KEY nor TRUSTED_PROXY_SECRET is set: a user's digest in audit lines is another one \
+                 in each router and after each start"
+            );
+            Ok(Audit::of_this_process())
+        }
+    }
+}
+
+fn ports(config: &Config, ours: Vec<u16>) -> Ports {
+    if config.on_kubernetes() {
+        Ports::OfEachSession
+    } else if config.own_machine() {
+        Ports::OfTheMachine { ours }
+    } else {
+        Ports::Nobodys
     }
 }
 

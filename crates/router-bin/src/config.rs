@@ -1,5 +1,6 @@
 //! Configuration: defaults < file < environment. This is the one place that reads the environment.
 
+mod kubernetes;
 mod layers;
 pub mod settings;
 mod values;
@@ -14,6 +15,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use pod_manager::kubernetes::KubernetesSettings;
 use session_key::{HostScheme, Identity, RepoPolicy};
 
 use layers::Layers;
@@ -44,10 +46,10 @@ pub struct Config {
     pub max_running: Option<usize>,
     /// Filled in as the repository by the site.
     pub default_repo: Option<String>,
-    /// Where sessions live.
-    pub state_dir: PathBuf,
-    /// The opencode that sessions run.
-    pub opencode: PathBuf,
+    /// What brings sessions about.
+    pub backend: Backend,
+    /// The key of the audit's digests, where one is given.
+    pub audit_key: Option<Secret>,
     /// How long what is under way may take to end.
     pub drain_timeout: Duration,
     /// How log lines are written.
@@ -60,7 +62,23 @@ pub struct Config {
     pub notices: Vec<String>,
     /// The environment without what is the router's own, for the sessions' processes.
     pub environment: Environment,
+    /// Where `KUBECONFIG` of the environment says that the cluster is described.
+    pub kubeconfig: Option<OsString>,
     listing: Vec<(&'static str, String, Origin)>,
+}
+
+/// What brings sessions about.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// Child processes of this machine.
+    Local {
+        /// Where sessions live.
+        state_dir: PathBuf,
+        /// The opencode that sessions run.
+        opencode: PathBuf,
+    },
+    /// Pods of a cluster.
+    Kubernetes(Box<KubernetesSettings>),
 }
 
 /// The parts of the host names, checked to fit together.
@@ -151,21 +169,28 @@ impl Config {
 
     fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Self, Problems> {
         let mut read = Reader::new(layers);
-        read.backend();
-        let listen = read.addresses("LISTEN_ADDRESS");
+        let on_kubernetes = read.on_kubernetes();
+        let listen = read.addresses("LISTEN_ADDRESS", on_kubernetes);
         let port = read.port("PORT");
         let health_port = read.port("HEALTH_PORT");
         if port == health_port && port != 0 {
             read.wrong("HEALTH_PORT", "is the same as PORT", "3001");
         }
-        let names = read.names(port);
+        let names = read.names(port, on_kubernetes);
         let identity = read.identity(&listen);
         let idle_timeout = read.minutes("IDLE_TIMEOUT_MINUTES");
         let max_sessions = read.limit("MAX_SESSIONS_PER_USER");
         let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
-        let default_repo = read.repository("DEFAULT_GIT_REPO", repos(identity.as_ref()));
-        let state_dir = read.state_dir(environment);
-        let opencode = read.program("OPENCODE_BIN", "opencode", environment);
+        let default_repo = read.repository("DEFAULT_GIT_REPO", repos(on_kubernetes, identity.as_ref()));
+        let backend = if on_kubernetes {
+            Backend::Kubernetes(Box::new(read.kubernetes(environment.get("HOSTNAME").map(String::as_str))))
+        } else {
+            Backend::Local {
+                state_dir: read.state_dir(environment),
+                opencode: read.program("OPENCODE_BIN", "opencode", environment),
+            }
+        };
+        let audit_key = read.secret("AUDIT_KEY");
         let drain_timeout = read.seconds("DRAIN_TIMEOUT_SECONDS");
         let log_format = read.choice("LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
         let log_level = read.directives("LOG_LEVEL");
@@ -175,7 +200,7 @@ impl Config {
         let chosen = layers.chosen("LISTEN_ADDRESS").is_some();
         let mut config = Self {
             listen,
-            listen_if_there: (!chosen).then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            listen_if_there: (!chosen && !on_kubernetes).then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             port,
             health_port,
             names,
@@ -184,14 +209,15 @@ impl Config {
             max_sessions,
             max_running,
             default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
-            state_dir,
-            opencode,
+            backend,
+            audit_key,
             drain_timeout,
             log_format,
             log_level,
             debug_headers,
-            notices: notices(layers),
+            notices: notices(layers, on_kubernetes),
             environment: Environment::default(),
+            kubeconfig: environment.get("KUBECONFIG").filter(|it| !it.is_empty()).map(OsString::from),
             listing: Vec::new(),
         };
         config.listing = SETTINGS.iter().map(|it| config.effective(it, layers)).collect();
@@ -201,13 +227,19 @@ impl Config {
     /// Which repository addresses are taken: on their own machine, a user may clone whatever git can.
     #[must_use]
     pub fn repos(&self) -> RepoPolicy {
-        repos(Some(&self.identity))
+        repos(self.on_kubernetes(), Some(&self.identity))
     }
 
     /// The one user owns this machine: sessions are theirs to the last file.
     #[must_use]
     pub fn own_machine(&self) -> bool {
-        matches!(self.identity, IdentitySource::Dev(_))
+        is_own_machine(self.on_kubernetes(), Some(&self.identity))
+    }
+
+    /// Whether sessions are Pods.
+    #[must_use]
+    pub fn on_kubernetes(&self) -> bool {
+        matches!(self.backend, Backend::Kubernetes(_))
     }
 
     /// Where site and sessions are listened for.
@@ -241,8 +273,15 @@ impl Config {
                 self.names.domain.clone().unwrap_or_else(|| format!("localhost:{}", self.port))
             }
             "ROUTER_PROTO" => self.names.proto.to_owned(),
-            "STATE_DIR" => self.state_dir.display().to_string(),
-            "OPENCODE_BIN" => self.opencode.display().to_string(),
+            "IDENTITY" => match self.identity {
+                IdentitySource::Dev(_) => "dev".to_owned(),
+                IdentitySource::Headers { .. } => "headers".to_owned(),
+            },
+            name @ ("STATE_DIR" | "OPENCODE_BIN") => match (&self.backend, name) {
+                (Backend::Local { state_dir, .. }, "STATE_DIR") => state_dir.display().to_string(),
+                (Backend::Local { opencode, .. }, _) => opencode.display().to_string(),
+                (Backend::Kubernetes(_), _) => String::new(),
+            },
             name => layers.text(name).unwrap_or_default().to_owned(),
         };
         (setting.name, value, layers.origin(setting.name))
@@ -298,16 +337,23 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-fn repos(identity: Option<&IdentitySource>) -> RepoPolicy {
-    RepoPolicy { ssh_and_git: true, local_paths: matches!(identity, Some(IdentitySource::Dev(_))) }
+fn repos(on_kubernetes: bool, identity: Option<&IdentitySource>) -> RepoPolicy {
+    RepoPolicy { ssh_and_git: true, local_paths: is_own_machine(on_kubernetes, identity) }
+}
+
+fn is_own_machine(on_kubernetes: bool, identity: Option<&IdentitySource>) -> bool {
+    !on_kubernetes && matches!(identity, Some(IdentitySource::Dev(_)))
 }
 
 /// What was set and has no effect.
-fn notices(layers: &Layers) -> Vec<String> {
+fn notices(layers: &Layers, on_kubernetes: bool) -> Vec<String> {
     let chosen = SETTINGS.iter().filter(|setting| layers.chosen(setting.name).is_some());
     chosen
         .filter_map(|setting| match setting.scope {
             Scope::Router => None,
+            Scope::Local if !on_kubernetes => None,
+            Scope::Kubernetes if on_kubernetes => None,
+            Scope::Local => Some(format!("{} has no effect with BACKEND=kubernetes.", setting.name)),
             Scope::Kubernetes => Some(format!("{} has no effect with BACKEND=local.", setting.name)),
             Scope::Later => Some(format!("{} has no effect yet: what it is for comes later.", setting.name)),
         })

@@ -3,6 +3,7 @@
 //! do it too.
 
 mod audited;
+mod backends;
 pub mod cli;
 pub mod compose;
 pub mod config;

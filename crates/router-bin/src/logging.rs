@@ -36,7 +36,7 @@ pub fn begin(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Writes who did what to which session, so that it can be told apart later without naming anyone: users
-/// appear as a digest with a key that only this router has.
+/// appear as a digest with a key that only this router, or its replicas, have.
 pub struct Audit {
     key: [u8; 32],
 }
@@ -83,6 +83,19 @@ impl Audit {
         file.sync_all()?;
         fs::rename(fresh, path)?;
         Ok(Self { key })
+    }
+
+    /// With a key made of this text: the same in every router that is given it.
+    #[must_use]
+    pub fn keyed(text: &str) -> Self {
+        let key = Sha256::new().chain_update("opencode-router audit key\0").chain_update(text).finalize();
+        Self { key: key.into() }
+    }
+
+    /// With a key that nobody else has, and nobody will.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self { key: rand::random() }
     }
 
     /// The user as audit lines name them.

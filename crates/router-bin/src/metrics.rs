@@ -6,7 +6,7 @@ use std::{
     collections::HashSet,
     fmt,
     sync::atomic::AtomicU64,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::StatusCode;
@@ -163,6 +163,11 @@ impl Metrics {
         self.requests[kind as usize][class].inc();
     }
 
+    /// A stage of a start took so long.
+    pub fn stage_took(&self, stage: Stage, time: Duration) {
+        self.stages.get_or_create(&StageLabel { stage: stage_name(stage) }).observe(time.as_secs_f64());
+    }
+
     /// A handler panicked.
     pub fn panicked(&self) {
         self.panics.inc();
@@ -235,8 +240,7 @@ impl Starts {
         for record in &one.stages {
             let took = record.started.zip(record.ended).and_then(|(from, to)| to.duration_since(from).ok());
             if let Some(took) = took {
-                let stage = stage_name(record.stage);
-                metrics.stages.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
+                metrics.stage_took(record.stage, took);
             }
         }
     }

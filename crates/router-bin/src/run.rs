@@ -4,10 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use futures_util::future::{join_all, try_join_all};
-use pod_manager::{
-    SessionBackend, SystemClock,
-    local::{LocalBackend, LocalSettings},
-};
+use pod_manager::SystemClock;
 use proxy_core::{ServeSettings, serve};
 use tokio::{
     net::TcpListener,
@@ -15,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{compose::Composition, config::Config, health, opencode, start};
+use crate::{backends, compose::Composition, config::Config, health, start};
 
 /// Runs the router until it is told to end (SIGTERM, SIGINT, SIGHUP) and has ended everything that it started.
 ///
@@ -24,25 +21,13 @@ use crate::{compose::Composition, config::Config, health, opencode, start};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
-    start::prepare_folder(&config.state_dir)?;
     let (public, health) = listeners(&config).await?;
     let addresses @ [address, health_address] = [public[0].local_addr()?, health.local_addr()?];
     let scheme = Arc::new(config.names.scheme(address.port())?);
 
-    // opencode takes a while to say its version; sessions are read from the disk meanwhile.
-    let (opencode, backend) =
-        tokio::join!(opencode::check(&config.opencode, &config.state_dir), open_local(&config));
-    let backend = backend?;
-    let opencode = match opencode {
-        Ok(opencode) => opencode,
-        Err(error) => {
-            backend.shutdown().await;
-            return Err(error);
-        }
-    };
-
+    let (backend, about) = backends::open(&config).await?;
     let router = Composition::new(&config, backend, Arc::new(SystemClock), scheme.clone())
-        .with_context(|| format!("The key of the audit can't be kept in {}", config.state_dir.display()))?;
+        .context("The key of the audit can't be kept in STATE_DIR")?;
     let service = router.service(&config, vec![address.port(), health_address.port()]);
     let stop = CancellationToken::new();
     let manager = router.run(stop.clone());
@@ -63,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let life = async {
         tokio::select! {
             () = router.manager.ready() => {
-                start::announce(&config, &scheme, addresses, &opencode);
+                start::announce(&config, &scheme, addresses, &about);
                 signals.next().await;
             }
             () = signals.next() => {}
@@ -98,15 +83,6 @@ async fn listeners(config: &Config) -> anyhow::Result<(Vec<TcpListener>, TcpList
         public.extend(start::listen_if_there(SocketAddr::new(ip, port), config.port == 0).await?);
     }
     Ok((public, start::listen(config.health_address(), "HEALTH_PORT").await?))
-}
-
-async fn open_local(config: &Config) -> anyhow::Result<Arc<dyn SessionBackend>> {
-    let settings = LocalSettings {
-        own_machine: config.own_machine(),
-        environment: config.environment.0.clone(),
-        ..LocalSettings::new(&config.state_dir, &config.opencode)
-    };
-    Ok(LocalBackend::open(settings, Arc::new(SystemClock)).await?)
 }
 
 /// What asks the router to end. A closed terminal does, too: its sessions would be left running.

@@ -19,12 +19,17 @@ pub(crate) struct Sessions {
 
 /// Which ports of a session's host are dev servers in it.
 #[derive(Debug, Clone)]
-pub struct Ports {
-    /// The one user owns the machine, whose loopback the sessions share: its ports are theirs. Otherwise
-    /// nobody can tell whose a port is, and none is led to.
-    pub own_machine: bool,
-    /// The router's own listeners, which are nobody's dev server.
-    pub ours: Vec<u16>,
+pub enum Ports {
+    /// The sessions of several users share the machine's loopback: nobody can tell whose a port is, and none is led to.
+    Nobodys,
+    /// The one user owns the machine, whose loopback the sessions share: its ports are theirs, but for those that the
+    /// router itself listens on.
+    OfTheMachine {
+        /// The router's own listeners.
+        ours: Vec<u16>,
+    },
+    /// Each session has an address of its own: its ports are the session's.
+    OfEachSession,
 }
 
 impl Sessions {
@@ -41,7 +46,12 @@ impl Sessions {
             let views = self.manager.list(who);
             views.iter().filter_map(|view| view.endpoint()).any(|other| other.address.port() == port)
         };
-        if !self.ports.own_machine || self.ports.ours.contains(&port) || is_opencode(port) {
+        let theirs = match &self.ports {
+            Ports::Nobodys => false,
+            Ports::OfTheMachine { ours } => !ours.contains(&port) && !is_opencode(port),
+            Ports::OfEachSession => port != endpoint.address.port(),
+        };
+        if !theirs {
             return Err(Unroutable::NotFound);
         }
         Ok(Upstream { address: SocketAddr::new(endpoint.address.ip(), port), authorization: None })

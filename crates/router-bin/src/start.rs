@@ -90,27 +90,37 @@ pub(crate) fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_ascii_lowercase()
 }
 
+/// What is said of the backend once the router is up.
+pub(crate) struct About {
+    /// What it stands on, with its version.
+    pub(crate) with: String,
+    /// Where sessions live.
+    pub(crate) place: String,
+    /// What becomes of them when the router ends.
+    pub(crate) end: &'static str,
+}
+
 /// Says that the router is up: to a person in words on standard output, and in a line of the log.
 pub(crate) fn announce(
     config: &Config,
     scheme: &HostScheme,
     [public, health]: [SocketAddr; 2],
-    opencode: &str,
+    about: &About,
 ) {
     let url = format!("{}://{}", config.names.proto, scheme.domain());
-    let state = config.state_dir.display();
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(listening = %format_args!("http://{public}"), %url, %health, %state, opencode, version, "the router is up");
+    tracing::info!(listening = %format_args!("http://{public}"), %url, %health, sessions = about.place, with = about.with, version, "the router is up");
     if config.log_format == LogFormat::Text {
         // Where something stands in front of the router, its own address is worth a line.
         let behind = scheme.domain() != format!("localhost:{}", public.port());
         let listens = if behind { format!("    Listens    http://{public}\n") } else { String::new() };
+        let About { with, place, end } = about;
         let banner = format!(
-            "\n  opencode-router {version} is up, with opencode {opencode}\n\n{listens}\
+            "\n  opencode-router {version} is up, with {with}\n\n{listens}\
              \x20   Open it    {url}\n\
-             \x20   Sessions   {state}/sessions  (repositories, conversations, logs)\n\
+             \x20   Sessions   {place}\n\
              \x20   Health     http://{health}/readyz\n\
-             \x20   Stop it    Ctrl-C  (sessions end, their files stay)\n\n",
+             \x20   Stop it    Ctrl-C  ({end})\n\n",
         );
         // Nobody may be reading any more; the router serves all the same.
         let mut out = io::stdout();

@@ -6,6 +6,9 @@ use ::config::{Environment, File, FileFormat, Source, Value, ValueKind};
 
 use super::settings::{self, Otherwise, SETTINGS};
 
+/// What BACKEND says for sessions as Pods.
+pub(super) const KUBERNETES: &str = "kubernetes";
+
 /// The text of each variable that has one, with where it comes from.
 #[derive(Debug, Clone)]
 pub(super) struct Layers {
@@ -54,6 +57,14 @@ impl Layers {
         for (name, value) in source.collect().map_err(|error| vec![error.to_string()])? {
             if let (Some(setting), Ok(text)) = (settings::find(&name), value.into_string()) {
                 values.insert(setting.name, (text.trim().to_owned(), Origin::Environment));
+            }
+        }
+        let on_kubernetes =
+            values.get("BACKEND").is_some_and(|(text, _)| text.eq_ignore_ascii_case(KUBERNETES));
+        for setting in SETTINGS {
+            if let Otherwise::By(local, kubernetes) = setting.default {
+                let text = if on_kubernetes { kubernetes } else { local };
+                values.entry(setting.name).or_insert_with(|| (text.to_owned(), Origin::Default));
             }
         }
         if problems.is_empty() { Ok(Self { values }) } else { Err(problems) }

@@ -25,6 +25,8 @@ pub enum Otherwise {
     Is(&'static str),
     /// Something that depends on the machine or on another variable; in words.
     From(&'static str),
+    /// With `BACKEND=local` the first, with `BACKEND=kubernetes` the second of these texts.
+    By(&'static str, &'static str),
     /// Nothing.
     Unset,
 }
@@ -32,8 +34,10 @@ pub enum Otherwise {
 /// What a variable applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The router as it is.
+    /// The router, whatever brings sessions about.
     Router,
+    /// Sessions as processes of this machine. Setting it has no effect with `BACKEND=kubernetes`, which is said at the start.
+    Local,
     /// Sessions on Kubernetes. Setting it has no effect with `BACKEND=local`, which is said at the start.
     Kubernetes,
     /// A part of the router that comes later. Setting it has no effect, which is said at the start.
@@ -48,6 +52,7 @@ impl Setting {
             Otherwise::Is("") => "empty".to_owned(),
             Otherwise::Is(text) => format!("`{text}`"),
             Otherwise::From(words) => words.to_owned(),
+            Otherwise::By(local, kubernetes) => format!("`{local}`; on Kubernetes `{kubernetes}`"),
             Otherwise::Unset => "not set".to_owned(),
         }
     }
@@ -60,6 +65,10 @@ impl Setting {
 
 const fn router(name: &'static str, default: Otherwise, unit: &'static str, about: &'static str) -> Setting {
     Setting { name, default, unit, about, scope: Scope::Router, secret: false }
+}
+
+const fn local(name: &'static str, default: Otherwise, unit: &'static str, about: &'static str) -> Setting {
+    Setting { name, default, unit, about, scope: Scope::Local, secret: false }
 }
 
 const fn kubernetes(
@@ -75,15 +84,15 @@ const fn later(name: &'static str, default: Otherwise, unit: &'static str, about
     Setting { name, default, unit, about, scope: Scope::Later, secret: false }
 }
 
-use Otherwise::{From, Is, Unset};
+use Otherwise::{By, From, Is, Unset};
 
 /// All of them, in the order in which a person meets them.
 pub const SETTINGS: &[Setting] = &[
     router(
         "BACKEND",
         Is("local"),
-        "`local`",
-        "What brings sessions about: child processes of this machine. `kubernetes` comes with the next release.",
+        "`local` or `kubernetes`",
+        "What sessions are: child processes of this machine, or Pods of a cluster.",
     ),
     router(
         "CONFIG_FILE",
@@ -93,20 +102,20 @@ pub const SETTINGS: &[Setting] = &[
     ),
     router(
         "LISTEN_ADDRESS",
-        Is("127.0.0.1"),
+        By("127.0.0.1", "0.0.0.0"),
         "IP addresses, comma between",
-        "Where the router listens; as long as nobody sets it, on `::1` as well where the machine has it, since browsers try that first. With `BACKEND=local` only loopback addresses are taken.",
+        "Where the router listens. With `BACKEND=local` only loopback addresses are taken, and as long as nobody sets it, `::1` as well where the machine has it, since browsers try that first.",
     ),
     router("PORT", Is("3000"), "port, 0 for any free one", "The port of the site and of all sessions."),
     router(
         "HEALTH_PORT",
-        Is("3001"),
+        By("3001", "8080"),
         "port, 0 for any free one",
         "The port of `/livez`, `/readyz` and `/metrics`, on the first address of LISTEN_ADDRESS; never on PORT.",
     ),
     router(
         "ROUTER_DOMAIN",
-        From("`localhost:` and PORT"),
+        From("`localhost:` and PORT; required on Kubernetes"),
         "host name, `:port` where browsers need one",
         "The name of the site; sessions are names under it. Browsers resolve everything under `localhost` by themselves.",
     ),
@@ -130,7 +139,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     router(
         "IDENTITY",
-        Is("dev"),
+        By("dev", "headers"),
         "`dev` or `headers`",
         "Who asks. `dev`: always DEV_EMAIL. `headers`: whom the sign-in proxy names in `X-Auth-Request-Email`. `jwt` comes later.",
     ),
@@ -138,7 +147,7 @@ pub const SETTINGS: &[Setting] = &[
         "DEV_EMAIL",
         Is("dev@localhost"),
         "e-mail address",
-        "The one user of `IDENTITY=dev`. Refused unless every listener is on loopback.",
+        "The one user of `IDENTITY=dev`, which setting it alone stands for as well. Refused unless every listener is on loopback.",
     ),
     router(
         "TRUSTED_PROXIES",
@@ -178,18 +187,6 @@ pub const SETTINGS: &[Setting] = &[
         "Filled in as the repository where a session is created.",
     ),
     router(
-        "STATE_DIR",
-        From("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),
-        "absolute path of a folder",
-        "Where sessions live: repositories, opencode's data, logs. One router at a time may use it.",
-    ),
-    router(
-        "OPENCODE_BIN",
-        From("`opencode` on the PATH"),
-        "path of a program",
-        "The opencode that sessions run. `make run` installs one and sets this.",
-    ),
-    router(
         "DRAIN_TIMEOUT_SECONDS",
         Is("10"),
         "seconds",
@@ -208,33 +205,86 @@ pub const SETTINGS: &[Setting] = &[
         "`true` or `false`",
         "Logs the names of each request's headers, never their values.",
     ),
-    kubernetes("OPENCODE_IMAGE", Unset, "image reference", "The image of a session's pod."),
+    router(
+        "AUDIT_KEY",
+        From("a file in STATE_DIR; on Kubernetes made from TRUSTED_PROXY_SECRET, else another one for each start"),
+        "text, 16 characters or more",
+        "The key of the digests that stand for users in audit lines. Replicas with one key give a user one digest.",
+    )
+    .secret(),
+    local(
+        "STATE_DIR",
+        From("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),
+        "absolute path of a folder",
+        "Where sessions live: repositories, opencode's data, logs. One router at a time may use it.",
+    ),
+    local(
+        "OPENCODE_BIN",
+        From("`opencode` on the PATH"),
+        "path of a program",
+        "The opencode that sessions run. `make run` installs one and sets this.",
+    ),
+    kubernetes(
+        "OPENCODE_IMAGE",
+        From("none; required"),
+        "image reference",
+        "The image of a session's Pod: opencode, git and a POSIX shell (`deploy/session/Dockerfile` makes one).",
+    ),
     kubernetes("OPENCODE_NAMESPACE", Is("opencode"), "namespace", "Where sessions' objects live."),
-    kubernetes("API_KEY_SECRET_NAME", Is("opencode-api-keys"), "Secret", "API keys that every session gets."),
+    kubernetes(
+        "API_KEY_SECRET_NAME",
+        Is("opencode-api-keys"),
+        "Secret",
+        "Its keys are variables of every session's environment. It may be missing.",
+    ),
     kubernetes(
         "CONFIG_MAP_NAME",
         Is("opencode-config-dir"),
         "ConfigMap",
-        "opencode configuration that every session gets, read-only.",
+        "opencode configuration that every session has, read-only, at `/home/opencode/.opencode`; of a file `.env` in it the variables are set. It may be missing.",
     ),
-    kubernetes("IMAGE_PULL_SECRET_NAME", Unset, "Secret", "For pulling the session's image."),
-    kubernetes("STORAGE_CLASS", From("the cluster's own"), "StorageClass", "Of a session's volume."),
-    kubernetes("STORAGE_SIZE", Is("10Gi"), "quantity", "Of a session's volume."),
-    kubernetes("CHROMIUM_IMAGE", Unset, "image reference", "A browser beside each session, where set."),
+    kubernetes("IMAGE_PULL_SECRET_NAME", Unset, "Secret", "What the session's image is pulled with."),
+    kubernetes("STORAGE_CLASS", From("the cluster's own"), "StorageClass", "The class of a session's volume."),
+    kubernetes("STORAGE_SIZE", Is("10Gi"), "quantity", "The size of a session's volume; for those that are made from then on."),
+    kubernetes(
+        "SESSION_REQUESTS",
+        Is("cpu=100m,memory=512Mi"),
+        "`resource=quantity`, comma between, or `none`",
+        "What the scheduler sets aside for a session.",
+    ),
+    kubernetes(
+        "SESSION_LIMITS",
+        Is("memory=4Gi"),
+        "`resource=quantity`, comma between, or `none`",
+        "What a session can't exceed. A limit on `cpu` throttles also where the node is idle.",
+    ),
     kubernetes(
         "USER_NAMESPACES",
         Is("false"),
         "`true` or `false`",
-        "Sessions' pods get a user namespace (`hostUsers: false`).",
+        "Sessions' Pods get a user namespace of their own (`hostUsers: false`).",
     ),
-    kubernetes("OPENCODE_ROUTER_URL", Unset, "URL", "How a session's pod reaches the router."),
     kubernetes(
+        "POD_PATCH_FILE",
+        Unset,
+        "path of a YAML or JSON file",
+        "A strategic-merge patch that is laid over every session's Pod: node selectors, tolerations, sidecars, a runtime class. It is checked at the start.",
+    ),
+    kubernetes(
+        "POD_NAME",
+        From("HOSTNAME of the environment"),
+        "text",
+        "The router's own Pod, by the downward API: what it is called as the holder of the Lease by which one of several routers stops idle sessions.",
+    ),
+    later("ADMIN_SECRET", Unset, "text", "What `X-Admin-Secret` must say on the admin routes.").secret(),
+    later("CHROMIUM_IMAGE", Unset, "image reference", "A browser beside each session, where set."),
+    later("OPENCODE_ROUTER_URL", Unset, "URL", "How a session's Pod reaches the router."),
+    later(
         "OPENCODE_ROUTER_EXTERNAL_DOMAIN",
         Unset,
         "host name",
         "How the router is reached from outside the cluster, where that is not ROUTER_DOMAIN.",
     ),
-    later("ADMIN_SECRET", Unset, "text", "What `X-Admin-Secret` must say on the admin routes.").secret(),
     later("ATTACH_PORT", Is("4096"), "port", "The listener for `opencode attach`."),
 ];
 

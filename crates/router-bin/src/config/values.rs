@@ -13,11 +13,11 @@ use session_key::{HostScheme, Identity, RepoPolicy, RepoUrl};
 
 use super::{
     IdentitySource, Names, Secret,
-    layers::{Layers, Origin},
+    layers::{KUBERNETES, Layers, Origin},
 };
 
 pub(super) struct Reader<'a> {
-    layers: &'a Layers,
+    pub(super) layers: &'a Layers,
     problems: Vec<String>,
 }
 
@@ -40,23 +40,17 @@ impl<'a> Reader<'a> {
         self.problems.push(format!("{name}{place} {what}.{example}"));
     }
 
-    fn text(&self, name: &'static str) -> &'a str {
+    pub(super) fn text(&self, name: &'static str) -> &'a str {
         self.layers.text(name).unwrap_or_default()
     }
 
-    pub(super) fn backend(&mut self) {
-        match self.text("BACKEND") {
-            "local" => {}
-            "kubernetes" => self.wrong(
-                "BACKEND",
-                "is `kubernetes`, which comes with the next release; this one runs sessions as processes of its own machine",
-                "local",
-            ),
-            _ => self.wrong("BACKEND", "must be `local`", "local"),
-        }
+    /// Whether sessions are Pods.
+    pub(super) fn on_kubernetes(&mut self) -> bool {
+        self.choice("BACKEND", &[("local", false), (KUBERNETES, true)])
     }
 
-    pub(super) fn addresses(&mut self, name: &'static str) -> Vec<IpAddr> {
+    /// Where it listens; `open`: others may reach it.
+    pub(super) fn addresses(&mut self, name: &'static str, open: bool) -> Vec<IpAddr> {
         let mut addresses = Vec::new();
         for text in list(self.text(name)) {
             match text.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -70,7 +64,7 @@ impl<'a> Reader<'a> {
         if addresses.is_empty() && self.problems.is_empty() {
             self.wrong(name, "names no address", "127.0.0.1");
         }
-        if let Some(open) = addresses.iter().find(|address| !address.is_loopback()) {
+        if let Some(open) = addresses.iter().find(|address| !open && !address.is_loopback()) {
             self.wrong(
                 name,
                 &format!("holds {open}, which other machines reach, and with BACKEND=local sessions run as your own user: \
@@ -147,8 +141,15 @@ impl<'a> Reader<'a> {
         text.to_owned()
     }
 
-    pub(super) fn names(&mut self, port: u16) -> Names {
+    pub(super) fn names(&mut self, port: u16, on_kubernetes: bool) -> Names {
         let domain = self.layers.text("ROUTER_DOMAIN").map(str::to_ascii_lowercase);
+        if on_kubernetes && domain.is_none() {
+            self.wrong(
+                "ROUTER_DOMAIN",
+                "is not set, and on Kubernetes nothing else tells under which name browsers reach the router",
+                "opencode.example.org",
+            );
+        }
         let name = domain.as_deref().map_or("localhost", |domain| domain.split(':').next().unwrap_or(domain));
         let local = name == "localhost" || name.ends_with(".localhost");
         let proto = match self.layers.text("ROUTER_PROTO") {
@@ -173,16 +174,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn identity(&mut self, listen: &[IpAddr]) -> Option<IdentitySource> {
         let proxies = self.networks("TRUSTED_PROXIES");
-        let secret = self.layers.chosen("TRUSTED_PROXY_SECRET").map(|text| Secret(text.to_owned()));
-        match self.text("IDENTITY") {
+        let secret = self.secret("TRUSTED_PROXY_SECRET");
+        // DEV_EMAIL alone was how the TypeScript router was told.
+        let told = self.layers.chosen("IDENTITY").is_none() && self.layers.chosen("DEV_EMAIL").is_some();
+        match if told { "dev" } else { self.text("IDENTITY") } {
             "headers" => {
-                if secret.as_ref().is_some_and(|secret| secret.0.len() < 16) {
-                    self.wrong(
-                        "TRUSTED_PROXY_SECRET",
-                        "is shorter than 16 characters",
-                        "$(openssl rand -hex 32)",
-                    );
-                }
                 if proxies.is_empty() && secret.is_none() {
                     self.wrong(
                         "TRUSTED_PROXIES",
@@ -258,6 +254,15 @@ impl<'a> Reader<'a> {
         networks
     }
 
+    /// A text that is hard to guess; nothing where none is given.
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        let text = self.layers.chosen(name)?;
+        if text.len() < 16 {
+            self.wrong(name, "is shorter than 16 characters", "$(openssl rand -hex 32)");
+        }
+        Some(Secret(text.to_owned()))
+    }
+
     pub(super) fn repository(&mut self, name: &'static str, policy: RepoPolicy) -> Option<RepoUrl> {
         let text = self.layers.chosen(name)?;
         RepoUrl::parse(text, policy)
@@ -313,7 +318,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The parts of a list with commas between.
-fn list(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 

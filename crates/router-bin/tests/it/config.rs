@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io::Write as _, path::Path};
 
-use router_bin::config::{Config, IdentitySource, LogFormat, Problems, settings};
+use router_bin::config::{Backend, Config, IdentitySource, LogFormat, Problems, settings};
 
 const HOME: (&str, &str) = ("HOME", "/home/ada");
 
@@ -34,7 +34,8 @@ fn with_nothing_set_it_is_one_user_on_loopback() {
     assert_eq!(config.health_address().port(), 3001);
     assert_eq!(config.names.proto, "http");
     assert_eq!(config.names.scheme(4711).expect("fits").domain(), "localhost:4711");
-    assert_eq!(config.state_dir, Path::new("/home/ada/.local/share/opencode-router"));
+    let Backend::Local { state_dir, .. } = &config.backend else { panic!("{config:?}") };
+    assert_eq!(state_dir, Path::new("/home/ada/.local/share/opencode-router"));
     assert_eq!(config.idle_timeout.as_secs(), 1800);
     assert_eq!(config.log_format, LogFormat::Text);
     assert!(config.own_machine());
@@ -127,8 +128,8 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("LOG_FORMAT", "xml", "`text` or `json`"),
         ("LOG_LEVEL", "loud=very", "tracing directives"),
         ("DEBUG_HEADERS", "yes", "`false` or `true`"),
-        ("BACKEND", "kubernetes", "comes with the next release"),
-        ("BACKEND", "docker", "must be `local`"),
+        ("BACKEND", "docker", "`local` or `kubernetes`"),
+        ("AUDIT_KEY", "short", "shorter than 16"),
         ("IDENTITY", "jwt", "comes later"),
         ("IDENTITY", "none", "`dev` or `headers`"),
     ] {

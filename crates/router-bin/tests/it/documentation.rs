@@ -28,7 +28,7 @@ fn table(scope: Scope) -> String {
 #[test]
 fn the_configuration_page_holds_every_variable_with_default_and_unit() {
     let page = fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
-    for scope in [Scope::Router, Scope::Kubernetes, Scope::Later] {
+    for scope in [Scope::Router, Scope::Local, Scope::Kubernetes, Scope::Later] {
         let table = table(scope);
         assert!(
             page.contains(&table),

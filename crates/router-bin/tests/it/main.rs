@@ -1,8 +1,10 @@
 //! The composition root's tests: configuration, site, import table, and the whole router.
 
 mod config;
+mod config_kubernetes;
 mod documentation;
 mod import_table;
+mod kubernetes;
 mod real;
 mod record;
 mod site;

@@ -67,7 +67,30 @@ async fn a_wrong_configuration_ends_with_2_and_nothing_is_run() {
     assert!(!house.state_dir().exists());
     let (code, said) = house.run(&["--check-config"], &[("BACKEND", "kubernetes")]).await;
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("comes with the next release"), "{said}");
+    assert!(
+        said.contains("OPENCODE_IMAGE is not set") && said.contains("ROUTER_DOMAIN is not set"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_can_not_be_had_is_named() {
+    let house = House::new();
+    let least = [
+        ("BACKEND", "kubernetes"),
+        ("OPENCODE_IMAGE", "registry.example/session:1"),
+        ("ROUTER_DOMAIN", "oc.example.org"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("LISTEN_ADDRESS", "127.0.0.1"),
+        ("KUBECONFIG", "/nowhere/kubeconfig"),
+    ];
+    let (code, said) = house.run(&[], &least).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no cluster can be had") && said.contains("/nowhere/kubeconfig"), "{said}");
+    assert!(!house.state_dir().exists(), "it is the local backend's");
+    let (code, said) = house.run(&["--check-config"], &least).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("STORAGE_SIZE=10Gi ")), "{said}");
 }
 
 #[tokio::test]

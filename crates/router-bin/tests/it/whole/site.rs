@@ -118,3 +118,26 @@ async fn the_machinery_is_told_when_the_router_ends_and_event_streams_end_with_i
     let rest = rest.await.expect("it ends").expect("in good order");
     assert!(!rest.contains(PASSWORD));
 }
+
+#[tokio::test]
+async fn every_stage_of_a_start_is_in_the_histogram_the_last_one_too() {
+    let whole = Whole::start().await;
+    whole.session_of(ADA).await;
+    let counted = async {
+        loop {
+            let metrics =
+                whole.http.get(format!("{}/metrics", whole.health)).send().await.expect("an answer");
+            let metrics = metrics.text().await.expect("text");
+            let all = ["cloning", "starting", "ready"].into_iter().all(|stage| {
+                let line = format!("opencode_router_start_stage_seconds_count{{stage=\"{stage}\"}} 1");
+                metrics.contains(&line)
+            });
+            if all {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let soon = std::time::Duration::from_secs(20);
+    assert!(tokio::time::timeout(soon, counted).await.is_ok(), "not all stages were counted");
+}

@@ -1,0 +1,165 @@
+//! What the configuration says of sessions on Kubernetes, and what is refused there.
+
+use std::ffi::OsString;
+
+use pod_manager::kubernetes::KubernetesSettings;
+use router_bin::config::{Backend, Config, IdentitySource, Problems};
+
+/// What a router on Kubernetes has to be told at least.
+const LEAST: [(&str, &str); 4] = [
+    ("BACKEND", "kubernetes"),
+    ("OPENCODE_IMAGE", "registry.example/session:1"),
+    ("ROUTER_DOMAIN", "opencode.example.org"),
+    ("TRUSTED_PROXIES", "10.42.0.0/16"),
+];
+
+fn load(environment: &[(&str, &str)]) -> Result<Config, Problems> {
+    Config::load(None, environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+}
+
+fn with(more: &[(&str, &str)]) -> Result<Config, Problems> {
+    load(&[&LEAST, more].concat())
+}
+
+#[track_caller]
+fn settings(more: &[(&str, &str)]) -> KubernetesSettings {
+    match with(more).expect("taken").backend {
+        Backend::Kubernetes(settings) => *settings,
+        Backend::Local { .. } => panic!("BACKEND=kubernetes"),
+    }
+}
+
+#[track_caller]
+fn refused(more: &[(&str, &str)], expected: &[&str]) {
+    let problems = with(more).expect_err("refused");
+    assert!(
+        problems.0.iter().any(|sentence| expected.iter().all(|part| sentence.contains(part))),
+        "{expected:?} not in one of {problems:#?}"
+    );
+}
+
+#[test]
+fn with_the_least_set_it_is_the_contracts_defaults() {
+    let config = with(&[("POD_NAME", "router-0")]).expect("taken");
+    assert_eq!(config.addresses(), ["0.0.0.0:3000".parse().expect("an address")]);
+    assert_eq!(config.listen_if_there, None);
+    assert_eq!((config.health_port, config.names.proto), (8080, "https"));
+    assert_eq!(config.idle_timeout.as_secs(), 1800);
+    assert!(matches!(&config.identity, IdentitySource::Headers { proxies, .. } if proxies.len() == 1));
+    assert!(!config.own_machine() && !config.repos().local_paths && config.on_kubernetes());
+    assert!(config.notices.is_empty(), "{:?}", config.notices);
+    let Backend::Kubernetes(settings) = config.backend else { panic!("BACKEND=kubernetes") };
+    assert!(settings.identity.starts_with("router-0-"), "{}", settings.identity);
+    let expected = KubernetesSettings {
+        identity: settings.identity.clone(),
+        ..KubernetesSettings::new("registry.example/session:1")
+    };
+    assert_eq!(*settings, expected);
+}
+
+#[test]
+fn every_variable_reaches_the_settings() {
+    let settings = settings(&[
+        ("OPENCODE_NAMESPACE", "agents"),
+        ("API_KEY_SECRET_NAME", "keys"),
+        ("CONFIG_MAP_NAME", "config.v2"),
+        ("IMAGE_PULL_SECRET_NAME", "pull"),
+        ("STORAGE_CLASS", "fast"),
+        ("STORAGE_SIZE", "1.5Ti"),
+        ("USER_NAMESPACES", "true"),
+        ("SESSION_REQUESTS", "cpu = 250m, memory=1e9,nvidia.com/gpu=1"),
+        ("SESSION_LIMITS", "none"),
+    ]);
+    assert_eq!((settings.namespace.as_str(), settings.api_key_secret.as_str()), ("agents", "keys"));
+    assert_eq!(
+        (settings.config_map.as_str(), settings.image_pull_secret.as_deref()),
+        ("config.v2", Some("pull"))
+    );
+    assert_eq!((settings.storage_class.as_deref(), settings.storage_size.as_str()), (Some("fast"), "1.5Ti"));
+    assert!(settings.user_namespaces && settings.resources.limits.is_empty());
+    let requests: Vec<_> =
+        settings.resources.requests.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(requests, [("cpu", "250m"), ("memory", "1e9"), ("nvidia.com/gpu", "1")]);
+}
+
+#[test]
+fn each_process_is_another_holder() {
+    assert_ne!(settings(&[("HOSTNAME", "node")]).identity, settings(&[("HOSTNAME", "node")]).identity);
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_name_and_an_example() {
+    for (name, value, expected) in [
+        ("OPENCODE_NAMESPACE", "Agents", "no namespace's name"),
+        ("OPENCODE_NAMESPACE", "a.b", "no namespace's name"),
+        ("API_KEY_SECRET_NAME", "keys_1", "no object's name"),
+        ("CONFIG_MAP_NAME", "-x", "no object's name"),
+        ("STORAGE_CLASS", "a..b", "no object's name"),
+        ("OPENCODE_IMAGE", "a b", "holds a space"),
+        ("STORAGE_SIZE", "10GB", "no quantity"),
+        ("STORAGE_SIZE", "-1Gi", "no quantity"),
+        ("STORAGE_SIZE", "0", "no quantity"),
+        ("SESSION_REQUESTS", "cpu", "no resource with a quantity"),
+        ("SESSION_LIMITS", "memory=much", "no resource with a quantity"),
+        ("USER_NAMESPACES", "yes", "`false` or `true`"),
+    ] {
+        refused(&[(name, value)], &[name, expected, "Example: "]);
+    }
+}
+
+#[test]
+fn all_that_is_missing_is_told_at_once() {
+    let problems = load(&[("BACKEND", "kubernetes")]).expect_err("refused");
+    for name in ["OPENCODE_IMAGE is not set", "ROUTER_DOMAIN is not set", "TRUSTED_PROXIES is not set"] {
+        assert!(problems.0.iter().any(|sentence| sentence.starts_with(name)), "{name} not in {problems:#?}");
+    }
+    assert_eq!(problems.0.len(), 3, "{problems:#?}");
+}
+
+#[test]
+fn nobody_is_believed_until_it_is_said_who_may_name_a_user() {
+    let least = &LEAST[..3];
+    let secret = ("TRUSTED_PROXY_SECRET", "0123456789abcdef");
+    assert!(load(&[least, &[secret]].concat()).is_ok());
+    let problems = load(least).expect_err("refused").to_string();
+    assert!(problems.contains("TRUSTED_PROXIES") && problems.contains("TRUSTED_PROXY_SECRET"), "{problems}");
+}
+
+#[test]
+fn the_one_user_is_refused_unless_only_this_machine_reaches_the_router() {
+    let dev = |more: &[(&str, &str)]| load(&[&LEAST[..3], &[("DEV_EMAIL", "me@example.org")], more].concat());
+    let problems = dev(&[]).expect_err("everybody reaches 0.0.0.0").to_string();
+    assert!(problems.contains("DEV_EMAIL") && problems.contains("loopback"), "{problems}");
+    let config = dev(&[("LISTEN_ADDRESS", "127.0.0.1")]).expect("taken");
+    assert!(matches!(config.identity, IdentitySource::Dev(_)) && !config.own_machine());
+    assert!(config.listing().contains("IDENTITY=dev"), "{}", config.listing());
+    refused(&[("IDENTITY", "headers"), ("DEV_EMAIL", "me@example.org")], &["DEV_EMAIL", "contradicts"]);
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    let notices = with(&[("STATE_DIR", "/var/lib/x"), ("CHROMIUM_IMAGE", "x:1")]).expect("taken").notices;
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert!(notices[0].starts_with("STATE_DIR has no effect with BACKEND=kubernetes"));
+    assert!(notices[1].starts_with("CHROMIUM_IMAGE has no effect yet"));
+}
+
+#[test]
+fn a_patch_is_read_and_tried_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("text").to_owned()
+    };
+    let good = file("good.yaml", "spec: { runtimeClassName: gvisor }");
+    assert!(settings(&[("POD_PATCH_FILE", &good)]).pod_patch.is_some());
+    let bad = file(
+        "bad.yaml",
+        "spec: { nodeSelecter: { pool: a }, containers: [{ name: opencode, $patch: delete }] }",
+    );
+    let expected =
+        ["POD_PATCH_FILE", "bad.yaml", "a Pod has no `spec.nodeSelecter`", "no `opencode` any more"];
+    refused(&[("POD_PATCH_FILE", &bad)], &expected);
+    refused(&[("POD_PATCH_FILE", "/nowhere.yaml")], &["/nowhere.yaml", "can't be read: no such file"]);
+}
