@@ -62,6 +62,24 @@ free_ports() {
     next();' "$1"
 }
 
+# Runs a command in a process group of its own, which is told to end when this script is; gives the command's code. (Bash
+# itself would wait for the command first.)
+supervised() {
+  local pid code
+  set -m
+  "$@" <&0 &
+  pid=$!
+  set +m
+  trap 'kill -TERM -- "-$pid" 2>/dev/null' INT TERM HUP
+  while :; do
+    code=0
+    wait "$pid" || code=$?
+    alive "$pid" || break
+  done
+  trap - INT TERM HUP
+  return "$code"
+}
+
 # What every program that is missing is good for, all at once; silent if none is. Each argument is "program:package" (or
 # "program:package package"). On Debian and Ubuntu root's are installed.
 need() {
