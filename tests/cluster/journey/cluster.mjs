@@ -36,6 +36,9 @@ export async function tracesOf(hash) {
   return all.filter(({ metadata }) => metadata.name.endsWith(hash)).map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort();
 }
 
+/** The Pods of the router. */
+export const routers = () => objects("pods", "--selector=app.kubernetes.io/name=opencode-router", "--field-selector=status.phase=Running");
+
 /** A session's Pod, or undefined. */
 export const podOf = async (hash) => (await objects("pods", `--selector=opencode.ai/session-hash=${hash}`))[0];
 
@@ -43,10 +46,10 @@ export const podOf = async (hash) => (await objects("pods", `--selector=opencode
 export const inPod = async (hash, ...command) => (await kubectl(["exec", `opencode-session-${hash}`, "--container", "opencode", "--", ...command])).trim();
 
 /** Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's address. */
-export async function installRouter({ domain, userNamespaces = false }) {
-  const values = { ROUTER_IMAGE: IMAGES.router, SESSION_IMAGE: IMAGES.session, DOMAIN: domain, TRUSTED: `${HOST}/32,${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`, USER_NAMESPACES: String(userNamespaces) };
+export async function installRouter({ domain, userNamespaces = false, replicas = 1 }) {
+  const values = { ROUTER_IMAGE: IMAGES.router, SESSION_IMAGE: IMAGES.session, DOMAIN: domain, TRUSTED: `${HOST}/32,${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`, REPLICAS: String(replicas) };
   const template = readFileSync(new URL("router.yaml", import.meta.url), "utf8").replace(/^#.*\n/, "");
-  const manifest = template.replace(/\b(ROUTER_IMAGE|SESSION_IMAGE|DOMAIN|TRUSTED)\b(?=[\s",}]|$)/gm, (name) => values[name]).replace('value: "USER_NAMESPACES"', `value: "${userNamespaces}"`);
+  const manifest = template.replace(/\b(ROUTER_IMAGE|SESSION_IMAGE|DOMAIN|TRUSTED|REPLICAS)\b(?=[\s",}]|$)/gm, (name) => values[name]).replace('value: "USER_NAMESPACES"', `value: "${userNamespaces}"`);
   await kubectl(["apply", "--filename", "-"], { input: manifest });
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
   const [service] = await objects("services", "--field-selector=metadata.name=opencode-router");
