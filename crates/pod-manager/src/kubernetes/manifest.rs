@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::core::v1::{
-        Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvFromSource, EnvVar,
-        LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-        PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
-        SeccompProfile, Secret, SecretEnvSource, SecurityContext, Volume, VolumeMount,
-        VolumeResourceRequirements,
+        Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
+        DownwardAPIVolumeFile, EnvFromSource, EnvVar, LocalObjectReference, ObjectFieldSelector,
+        PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, Pod,
+        PodSecurityContext, PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, Secret,
+        SecretEnvSource, SecurityContext, Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -299,14 +299,28 @@ fn git_environment() -> Vec<EnvVar> {
 
 fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
     let data = PersistentVolumeClaimVolumeSource { claim_name: pvc_name(session.hash), read_only: None };
-    let config = ConfigMapVolumeSource {
-        name: settings.config_map.clone(),
-        optional: Some(true),
+    // opencode writes a `.gitignore` into each folder of configuration that lacks one, and answers every request with an
+    // error where it can't (seen with 1.18): this one is there. Its text is no pattern that fits anything. What the
+    // ConfigMap has comes later, and wins.
+    let gitignore = DownwardAPIProjection {
+        items: Some(vec![DownwardAPIVolumeFile {
+            path: ".gitignore".into(),
+            field_ref: Some(ObjectFieldSelector { field_path: "metadata.name".into(), api_version: None }),
+            ..Default::default()
+        }]),
+    };
+    let config =
+        ConfigMapProjection { name: settings.config_map.clone(), optional: Some(true), ..Default::default() };
+    let config = ProjectedVolumeSource {
+        sources: Some(vec![
+            VolumeProjection { downward_api: Some(gitignore), ..Default::default() },
+            VolumeProjection { config_map: Some(config), ..Default::default() },
+        ]),
         ..Default::default()
     };
     vec![
         Volume { name: "user-data".into(), persistent_volume_claim: Some(data), ..Default::default() },
-        Volume { name: "config-dir".into(), config_map: Some(config), ..Default::default() },
+        Volume { name: "config-dir".into(), projected: Some(config), ..Default::default() },
         Volume { name: "tmp".into(), empty_dir: Some(Default::default()), ..Default::default() },
     ]
 }
