@@ -95,15 +95,19 @@ async fn turn(inner: &Inner, hash: SessionHash) -> Result<(), Refusal> {
     match look.action.clone() {
         Action::Nothing => Ok(()),
         Action::CreatePod(run) => create_pod(inner, hash, &run, &look).await,
-        Action::DeletePod(uid) => delete_pod(inner, hash, &uid).await,
-        Action::DeleteOrphan(uid) => match inner.calls.pvc(hash).await {
-            Ok(pvc) => {
-                inner.index.apply_pvc(pvc);
-                Ok(())
+        Action::DeletePod(uid) => {
+            match inner.calls.pvc(hash).await {
+                Ok(pvc) => inner.index.apply_pvc(pvc),
+                Err(Refusal::NotFound) => return delete_pod(inner, hash, &uid).await,
+                Err(refusal) => return Err(refusal),
             }
-            Err(Refusal::NotFound) => delete_pod(inner, hash, &uid).await,
-            Err(refusal) => Err(refusal),
-        },
+            match inner.index.look(hash) {
+                Some(look) if look.action == Action::DeletePod(uid.clone()) => {
+                    delete_pod(inner, hash, &uid).await
+                }
+                _ => Ok(()),
+            }
+        }
         Action::GiveUp(failure) => {
             let failure = failure::with_log(inner, hash, look.pod.as_deref(), failure).await;
             give_up(inner, hash, look.pvc.as_deref(), failure).await

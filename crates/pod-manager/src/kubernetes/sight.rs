@@ -326,3 +326,7 @@ pub(super) fn wall(at: &Time) -> SystemTime {
 fn pvc_phase(pvc: &PersistentVolumeClaim) -> Option<&str> {
     pvc.status.as_ref()?.phase.as_deref()
 }
+
+#[cfg(test)]
+#[path = "sight_tests.rs"]
+mod tests;

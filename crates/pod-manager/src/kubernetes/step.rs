@@ -19,10 +19,10 @@ pub enum Action {
     Nothing,
     /// Makes the Pod of this run.
     CreatePod(String),
-    /// Deletes this Pod, by its UID.
+    /// Deletes this Pod, by its UID; only after the claim was read anew and this is still so. Watches tell of Pod and claim
+    /// in any order: it may be the Pod of a start that was not seen yet. (A run that is not wanted once its Pod is there
+    /// is never wanted again.)
     DeletePod(String),
-    /// Deletes this Pod, if its claim is really not there: watches tell of Pod and claim in any order.
-    DeleteOrphan(String),
     /// Writes down that the run failed; the Pod goes after that.
     GiveUp(Failure),
 }
@@ -84,7 +84,7 @@ pub fn step(wanted: &Wanted, seen: &Seen) -> Action {
         (_, There::Terminating, _) => Action::Nothing,
         // Without a claim there is no session.
         (There::Absent, There::Absent, _) => Action::Nothing,
-        (There::Absent, There::Present, _) => Action::DeleteOrphan(seen.uid.clone()),
+        (There::Absent, There::Present, _) => delete(),
         // It is being deleted: the claim waits for its Pod.
         (There::Terminating, There::Absent, _) => Action::Nothing,
         (There::Terminating, There::Present, _) => delete(),

@@ -109,7 +109,8 @@ impl Node {
                 () = self.wake.notified() => {}
             }
             // Level-triggered, as the real ones are; failures are tried again with the next news.
-            if self.look().await.is_err() {
+            if let Err(error) = self.look().await {
+                eprintln!("the node that is played: {error}");
                 sleep(Duration::from_millis(20)).await;
                 self.wake.notify_one();
             }
@@ -118,9 +119,11 @@ impl Node {
 
     async fn look(self: &Arc<Self>) -> Result<(), kube::Error> {
         let pods = self.pods().list(&ListParams::default()).await?;
+        let mut tended = Ok(());
         for pod in &pods {
-            self.tend(pod).await?;
+            tended = tended.and(self.tend(pod).await);
         }
+        tended?;
         let pvcs = self.pvcs().list(&ListParams::default()).await?;
         for pvc in &pvcs {
             let in_use = pods.iter().any(|pod| {
