@@ -227,10 +227,7 @@ async fn give_up(
     let Some(pvc) = pvc else { return Ok(()) };
     tracing::info!(session.hash = %hash, code = failure.code.as_str(), "the session failed");
     let wanted = Wanted { what: What::Failed(failure), at: Some(inner.clock.now()) };
-    let mut annotations = vec![(wanted::KEY, wanted.write())];
-    if record::greeted(pvc) {
-        annotations.push((record::GREETED_KEY, "true".into()));
-    }
+    let annotations = record::with_wanted(pvc, inner.index.pod(hash).as_deref(), &wanted);
     match inner.calls.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
         Ok(pvc) => inner.index.apply_pvc(pvc),
         // It is another one now: whatever it says, it is looked at again.

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::{
-    manifest::{HASH_LABEL, annotation},
+    manifest::{HASH_LABEL, annotation, rfc3339},
     wanted,
 };
 use crate::model::{Session, Source};
@@ -71,6 +71,25 @@ pub fn last_activity(pvc: &PersistentVolumeClaim, pod: Option<&Pod>, session: &S
 #[must_use]
 pub fn greeted(pvc: &PersistentVolumeClaim) -> bool {
     said(&pvc.metadata, GREETED_KEY).is_some() || said(&pvc.metadata, wanted::KEY).is_none()
+}
+
+/// The annotations to write with a new word on what is wanted: of a claim of the TypeScript router's, what would not be known any more.
+#[must_use]
+pub fn with_wanted(
+    pvc: &PersistentVolumeClaim,
+    pod: Option<&Pod>,
+    wanted: &wanted::Wanted,
+) -> Vec<(&'static str, String)> {
+    let mut annotations = vec![(wanted::KEY, wanted.write())];
+    if greeted(pvc) {
+        annotations.push((GREETED_KEY, "true".into()));
+    }
+    let of = |meta: &ObjectMeta| time(said(meta, ACTIVITY_KEY));
+    let of_pod = pod.and_then(|pod| of(&pod.metadata));
+    if let Some(activity) = of_pod.filter(|_| of_pod > of(&pvc.metadata)) {
+        annotations.push((ACTIVITY_KEY, rfc3339(activity)));
+    }
+    annotations
 }
 
 fn said<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {

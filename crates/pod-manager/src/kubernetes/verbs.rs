@@ -128,11 +128,7 @@ impl Inner {
         pvc: &PersistentVolumeClaim,
         wanted: &Wanted,
     ) -> Result<Option<Option<PersistentVolumeClaim>>, BackendError> {
-        let mut annotations = vec![(wanted::KEY, wanted.write())];
-        if record::greeted(pvc) {
-            // Of the TypeScript router's claim this would not be known any more.
-            annotations.push((GREETED_KEY, "true".into()));
-        }
+        let annotations = record::with_wanted(pvc, self.index.pod(hash).as_deref(), wanted);
         self.index.take(hash);
         match self.calls.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
             Ok(changed) => {

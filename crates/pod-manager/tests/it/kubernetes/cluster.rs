@@ -1,7 +1,11 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use pod_manager::kubernetes::{KubernetesSettings, connect};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,4 +36,16 @@ pub(crate) async fn cluster() -> Option<Cluster> {
     let settings =
         KubernetesSettings { namespace: name, ..KubernetesSettings::new("registry.example/session:1") };
     Some(Cluster { client, settings })
+}
+
+/// How the cluster is reached; `None` where there is none.
+#[expect(clippy::disallowed_methods, reason = "the convention by which tests are told of a cluster")]
+pub(crate) async fn config() -> Option<Config> {
+    let path = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty())?;
+    let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
+    Some(
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a configuration"),
+    )
 }

@@ -1,8 +1,13 @@
 //! Against the API server of a cluster to throw away, which `TEST_KUBECONFIG` names.
 
+mod admission;
 mod cluster;
 mod contract;
 mod credentials;
 mod lease;
+mod legacy;
+mod link;
 mod node;
 mod patch;
+mod races;
+mod reach;

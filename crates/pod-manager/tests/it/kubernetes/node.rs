@@ -73,6 +73,11 @@ impl Node {
         };
     }
 
+    /// How long an end takes from now on.
+    pub(crate) fn set_grace(&self, grace: Duration) {
+        self.state.lock().grace = grace;
+    }
+
     pub(crate) fn processes(&self, hash: SessionHash) -> usize {
         self.state.lock().running.values().filter(|(of, _)| *of == hash).count()
     }

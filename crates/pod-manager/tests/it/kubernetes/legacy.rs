@@ -1,0 +1,112 @@
+//! Sessions as the TypeScript router leaves them: no server Secret, the last activity on the Pod alone, no word of what
+//! is wanted.
+
+use kube::{ResourceExt, api::PostParams};
+use pod_manager::{
+    Credentials, SessionBackend,
+    contract::Eye,
+    model::{Phase, Session, StopReason},
+};
+use serde_json::{Value, json};
+
+use super::{cluster::PATIENCE, contract::Played};
+
+const ACTIVITY: &str = "2026-11-20T09:30:00.000Z";
+
+fn metadata(name: &str, session: &Session) -> Value {
+    let pod_manager::model::Source::Repository { url, branch, .. } = &session.source else { unreachable!() };
+    json!({
+        "name": format!("{name}-{}", session.hash),
+        "labels": {
+            "app.kubernetes.io/managed-by": "opencode-router",
+            "opencode.ai/session-hash": session.hash.to_string(),
+        },
+        "annotations": {
+            "opencode.ai/user-email": session.owner.email(),
+            "opencode.ai/repo-url": url.as_str(),
+            "opencode.ai/branch": branch.as_str(),
+            "opencode.ai/initial-message": "Fix the tests",
+            "opencode.ai/created-at": "2026-11-19T08:00:00.000Z",
+        },
+    })
+}
+
+async fn leave(played: &Played, session: &Session, runs: bool) {
+    let pvc = json!({
+        "metadata": metadata("opencode-pvc", session),
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "2Gi" } } },
+    });
+    let pvc = serde_json::from_value(pvc).expect("a claim");
+    played.node.pvcs().create(&PostParams::default(), &pvc).await.expect("created");
+    let secret = json!({ "metadata": { "name": format!("opencode-github-{}", session.hash), "labels": metadata("x", session)["labels"] } });
+    let secret = serde_json::from_value(secret).expect("a Secret");
+    played.node.secrets().create(&PostParams::default(), &secret).await.expect("created");
+    if !runs {
+        return;
+    }
+    let mut metadata = metadata("opencode-session", session);
+    metadata["annotations"]["opencode.ai/last-activity"] = ACTIVITY.into();
+    let pod = json!({
+        "metadata": metadata,
+        "spec": {
+            "initContainers": [{ "name": "git-init", "image": "registry.example/session:0" }],
+            "containers": [{ "name": "opencode", "image": "registry.example/session:0" }],
+            "volumes": [{ "name": "user-data", "persistentVolumeClaim": { "claimName": format!("opencode-pvc-{}", session.hash) } }],
+        },
+    });
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    played.node.pods().create(&PostParams::default(), &pod).await.expect("created");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_removed() {
+    let Some(played) = Played::new().await else { return };
+    let session = played.session();
+    leave(&played, &session, true).await;
+    let backend = played.backend();
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let endpoint = eye.running(session.hash).await;
+    assert_eq!(endpoint.password, None, "it knows of no password");
+    let seen = eye.now(session.hash).expect("listed");
+    assert_eq!(seen.session.owner, session.owner);
+    assert_eq!(seen.session.source, session.source);
+    assert!(seen.greeted, "the first message is not sent again");
+    let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
+    assert_eq!(seen.last_activity, std::time::SystemTime::from(activity));
+
+    // Starting what runs leaves it as it is.
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    assert_eq!(Eye::on(&*backend, PATIENCE).running(session.hash).await, endpoint);
+
+    backend.stop(session.hash, StopReason::Idle).await.expect("stop");
+    assert_eq!(eye.stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
+    backend.start(&session, Credentials::NONE).await.expect("resume");
+    let resumed = eye.running(session.hash).await;
+    assert!(resumed.password.is_some(), "now it has one");
+    let seen = eye.now(session.hash).expect("it runs");
+    assert!(seen.greeted, "the first message is not sent again");
+    assert_eq!(seen.last_activity, std::time::SystemTime::from(activity), "what was known is not lost");
+    assert_eq!(seen.session.initial_message.as_deref(), Some("Fix the tests"));
+
+    backend.delete(session.hash).await.expect("delete");
+    eye.gone(session.hash).await;
+    let github =
+        played.node.secrets().get_opt(&format!("opencode-github-{}", session.hash)).await.expect("asked");
+    assert!(github.is_none(), "the token goes too: {:?}", github.map(|secret| secret.name_any()));
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_typescript_router_left_stopped_is_listed_and_resumed() {
+    let Some(played) = Played::new().await else { return };
+    let session = played.session();
+    leave(&played, &session, false).await;
+    let backend = played.backend();
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    assert_eq!(eye.stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
+    backend.stop(session.hash, StopReason::Requested).await.expect("stop of what is stopped");
+    backend.start(&session, Credentials::NONE).await.expect("resume");
+    assert!(eye.running(session.hash).await.password.is_some());
+    assert!(eye.now(session.hash).expect("it runs").greeted);
+    backend.shutdown().await;
+}

@@ -1,0 +1,94 @@
+//! A client whose calls are counted, and whose way to the API server can be cut.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use kube::{Client, client::ClientBuilder};
+use parking_lot::Mutex;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tower::util::MapRequestLayer;
+
+/// What was asked, as `POST /api/v1/…/pods`, without queries.
+pub(crate) type Calls = Arc<Mutex<Vec<String>>>;
+
+/// A TCP way to the API server, in the test's hands.
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    pub(crate) calls: Calls,
+    is_cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    listener: JoinHandle<()>,
+}
+
+impl Link {
+    pub(crate) async fn new() -> Self {
+        let mut config = super::cluster::config().await.expect("asked only where there is a cluster");
+        let host = config.cluster_url.host().expect("a host").to_owned();
+        let port = config.cluster_url.port_u16().unwrap_or(443);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address: SocketAddr = listener.local_addr().expect("an address");
+        config.tls_server_name.get_or_insert_with(|| host.clone());
+        config.cluster_url = format!("https://{address}").parse().expect("an address");
+
+        let (is_cut, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (cut, connections) = (is_cut.clone(), open.clone());
+        let listener = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                if cut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let host = host.clone();
+                connections.lock().push(tokio::spawn(async move {
+                    if let Ok(mut far) = TcpStream::connect((host.as_str(), port)).await {
+                        let _ = copy_bidirectional(&mut near, &mut far).await;
+                    }
+                }));
+            }
+        });
+        let calls = Calls::default();
+        let told = calls.clone();
+        let count = MapRequestLayer::new(move |request: http::Request<kube::client::Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let verb = if is_watch { "WATCH" } else { request.method().as_str() };
+            told.lock().push(format!("{verb} {}", request.uri().path()));
+            request
+        });
+        let client = ClientBuilder::try_from(config).expect("a client").with_layer(&count).build();
+        Self { client, calls, is_cut, open, listener }
+    }
+
+    /// Ends every connection, and takes no new one.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        for connection in self.open.lock().drain(..) {
+            connection.abort();
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        self.is_cut.store(false, Ordering::SeqCst);
+    }
+
+    /// What was asked since the last time, but for the Lease.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let mut asked = std::mem::take(&mut *self.calls.lock());
+        asked.retain(|call| !call.contains("/leases"));
+        asked
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.listener.abort();
+        self.cut();
+    }
+}

@@ -1,0 +1,123 @@
+//! What is asked of the API server, and what happens when it can't be asked.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::api::DeleteParams;
+use pod_manager::{
+    BackendError, Credentials, KubernetesBackend, Observation, SessionBackend, SystemClock,
+    contract::Eye,
+    model::{Phase, StopReason},
+};
+
+use super::{cluster::PATIENCE, contract::Played, link::Link};
+
+fn backend(played: &Played, link: &Link) -> Arc<KubernetesBackend> {
+    KubernetesBackend::start_up(link.client.clone(), played.cluster.settings.clone(), Arc::new(SystemClock))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_api_server_away_what_runs_goes_on_being_served() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let (one, two) = (played.session(), played.session());
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    for session in [&one, &two] {
+        backend.start(session, Credentials::NONE).await.expect("start");
+    }
+    let runs = [eye.running(one.hash).await, eye.running(two.hash).await];
+    link.cut();
+    for done in [
+        backend.start(&played.session(), Credentials::NONE).await,
+        backend.stop(one.hash, StopReason::Requested).await,
+        backend.delete(one.hash).await,
+        backend.touch(one.hash, std::time::UNIX_EPOCH + Duration::from_secs(1_900_000_000)).await,
+    ] {
+        assert!(matches!(done, Err(BackendError::Unavailable(_))), "{done:?}");
+    }
+    let Observation::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
+    assert_eq!(all.len(), 2);
+    assert!(all.iter().all(|seen| matches!(&seen.phase, Phase::Running(at) if runs.contains(at))), "{all:?}");
+    // Meanwhile another one is at work there.
+    let other = played.backend();
+    other.delete(one.hash).await.expect("delete");
+    Eye::on(&*other, PATIENCE).gone(one.hash).await;
+    let name = format!("opencode-session-{}", two.hash);
+    played.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
+    link.mend();
+    eye.gone(one.hash).await;
+    let again = |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Running(at) if at.run != runs[1].run);
+    eye.until(two.hash, "running again", again).await;
+    backend.stop(two.hash, StopReason::Requested).await.expect("stop");
+    eye.stopped(two.hash).await;
+    other.shutdown().await;
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_begins_without_an_api_server_waits_for_it() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    link.cut();
+    let backend = backend(&played, &link);
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let early = tokio::time::timeout(Duration::from_millis(300), eye.read()).await;
+    assert!(early.is_err(), "nothing is told before it is known: {early:?}");
+    link.mend();
+    assert_eq!(eye.read().await, Observation::Snapshot(Vec::new()));
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_costs_these_calls_and_one_that_runs_none() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    eye.read().await;
+    let first = link.asked();
+    assert_eq!(first.len(), 6, "four watches, two of which list first: {first:#?}");
+
+    let (hash, session) = {
+        let session = played.session();
+        (session.hash, session)
+    };
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    eye.running(hash).await;
+    let namespace = format!("/api/v1/namespaces/{}", played.cluster.settings.namespace);
+    let call = |verb: &str, what: &str| format!("{verb} {namespace}/{what}");
+    // The clone's log is followed while its container runs: that may be over before it is seen.
+    let asked =
+        |link: &Link| link.asked().into_iter().filter(|call| !call.ends_with("/log")).collect::<Vec<_>>();
+    assert_eq!(
+        asked(&link),
+        [
+            call("POST", "persistentvolumeclaims"),
+            call("POST", "secrets"),
+            call("POST", "pods"),
+            call("GET", &format!("secrets/opencode-server-{hash}")),
+        ],
+        "what a create costs"
+    );
+
+    // Whoever asks where to send a request is answered from what was told: nothing is asked of the API server.
+    for _ in 0..100 {
+        let Observation::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else {
+            panic!("no snapshot")
+        };
+        assert_eq!(all.len(), 1);
+    }
+    backend.touch(hash, std::time::UNIX_EPOCH + Duration::from_secs(1_900_000_000)).await.expect("touch");
+    let claim = format!("persistentvolumeclaims/opencode-pvc-{hash}");
+    assert_eq!(asked(&link), [call("PATCH", &claim)], "what a minute of use costs");
+
+    backend.stop(hash, StopReason::Idle).await.expect("stop");
+    eye.stopped(hash).await;
+    let stop = asked(&link);
+    assert!(stop.len() <= 4, "what a stop costs: {stop:#?}");
+    backend.delete(hash).await.expect("delete");
+    eye.gone(hash).await;
+    let delete = asked(&link);
+    assert_eq!(delete.len(), 2, "what a delete of what is stopped costs: {delete:#?}");
+    backend.shutdown().await;
+}
