@@ -98,9 +98,11 @@ impl<K> Default for Slot<K> {
 }
 
 impl<K> Slot<K> {
-    /// Takes it in unless something newer is known. Versions are the API server's revisions, which grow (KEP-5504).
+    /// Takes it in unless something newer is known. Versions are the API server's revisions, which grow (KEP-5504). What a
+    /// delete answers may have the version of the end itself, and come after it was seen: of one version, the end counts.
     fn put(&mut self, object: Option<K>, version: u64) -> bool {
-        if version < self.version || (version == self.version && self.object.is_some() == object.is_some()) {
+        let is_end = object.is_none() && self.object.is_some();
+        if version < self.version || (version == self.version && !is_end) {
             return false;
         }
         (self.object, self.version) = (object.map(Arc::new), version);
@@ -404,4 +406,26 @@ fn has_password(pod: &Pod) -> bool {
 
 pub(super) fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_that_come_late_bring_nothing_back() {
+        let mut slot = Slot::default();
+        assert!(slot.put(Some("made"), 5));
+        assert!(!slot.put(Some("made"), 5), "no news");
+        assert!(!slot.put(Some("older"), 4));
+        assert!(slot.put(Some("changed"), 7));
+        // A delete whose object was gone at once: what it answers may come first, or last.
+        assert!(slot.put(Some("deleted"), 9));
+        assert!(slot.put(None, 9));
+        assert!(!slot.put(Some("deleted"), 9));
+        assert!(!slot.put(Some("changed"), 7));
+        assert!(!slot.put(None, 9));
+        assert!(slot.put(Some("made anew"), 12));
+        assert_eq!(slot.object.as_deref(), Some(&"made anew"));
+    }
 }

@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "a table reads better without references")]
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -114,8 +114,7 @@ impl Node {
                 () = self.wake.notified() => {}
             }
             // Level-triggered, as the real ones are; failures are tried again with the next news.
-            if let Err(error) = self.look().await {
-                eprintln!("the node that is played: {error}");
+            if self.look().await.is_err() {
                 sleep(Duration::from_millis(20)).await;
                 self.wake.notify_one();
             }
