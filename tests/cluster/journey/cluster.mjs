@@ -3,6 +3,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
+import http from "node:http";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -53,7 +54,29 @@ export async function installRouter({ domain, userNamespaces = false, replicas =
   await kubectl(["apply", "--filename", "-"], { input: manifest });
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
   const [service] = await objects("services", "--field-selector=metadata.name=opencode-router");
-  return process.env.TEST_PORT_FORWARD ? forwarded() : { host: service.spec.clusterIP, port: service.spec.ports[0].port };
+  const at = process.env.TEST_PORT_FORWARD ? await forwarded() : { host: service.spec.clusterIP, port: service.spec.ports[0].port };
+  // The node learns a little later than the API server that there is someone behind the Service.
+  await eventually("the router's Service answers", () => request(at, domain, "GET", "/"));
+  return at;
+}
+
+/** One request to `host` and `port` under the name `name`; answers with status, text and, where it is any, JSON. */
+export function request({ host, port }, name, method, path, { headers = {}, body } = {}) {
+  return new Promise((done, failed) => {
+    const all = { host: name, ...(method !== "GET" && { origin: `http://${name}`, "content-type": "application/json" }), ...headers };
+    const asked = http.request({ host, port, method, path, headers: all, agent: false }, async (response) => {
+      try {
+        let text = "";
+        for await (const chunk of response) text += chunk;
+        done({ status: response.statusCode, text, json: /json/.test(response.headers["content-type"]) ? JSON.parse(text) : undefined });
+      } catch (error) {
+        failed(error);
+      }
+    });
+    asked.setTimeout(15_000, () => asked.destroy(new Error(`${method} ${path} was not answered within 15 s`)));
+    asked.once("error", failed);
+    asked.end(body && JSON.stringify(body));
+  });
 }
 
 let forward;

@@ -1,14 +1,13 @@
 // The product in a cluster: the router in a Pod, sessions as Pods with the real opencode, a person with a browser.
 
 import assert from "node:assert/strict";
-import http from "node:http";
 import { test } from "node:test";
 import { picture } from "../../journey/fixtures/browser.mjs";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
-import { calls, inPod, isOurs, kubectl, objects, part, podOf, routers, routersLog, tracesOf } from "./cluster.mjs";
+import { calls, inPod, isOurs, kubectl, objects, part, podOf, request, routers, routersLog, tracesOf } from "./cluster.mjs";
 import { as, startWorld, stepper } from "./world.mjs";
 
 const ANN = "ann@example.com";
@@ -37,8 +36,12 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
 
     await step("Nobody is let in unnamed, and who may not name a user is not believed", async () => {
       assert.equal((await get(world.signIn.port, world.domain, "/api/sessions")).status, 401);
-      const asked = await fetch(`http://${world.router.host}:${world.router.port}/livez`, { headers: { host: world.domain } }).then((it) => it.status);
-      assert.notEqual(asked, 200, "health is not told on the public listener");
+      // Any process may connect; only the sign-in proxy's address may say who asks, and it says so in a header.
+      assert.equal((await request(world.router, world.domain, "GET", "/api/sessions")).status, 401);
+      for (const path of ["/livez", "/readyz", "/metrics"]) {
+        const told = await request(world.router, world.domain, "GET", path);
+        assert.doesNotMatch(told.text, /^(ok|# HELP)/, `${path} is not told on the public listener`);
+      }
     });
 
     await step("A session is created, its stages are told as they happen, and it runs", async () => {
@@ -139,17 +142,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       if (!isOurs) return t.skip("single Pods can't be reached from here");
       await world.install({ replicas: 2 });
       const [one, other] = (await routers()).map(({ metadata, status }) => ({ name: metadata.name, address: status.podIP }));
-      const ask = (router, method, path, body) =>
-        new Promise((done, failed) => {
-          const headers = { host: world.domain, origin: world.front.url, "content-type": "application/json", "x-auth-request-email": ANN };
-          const request = http.request({ host: router.address, port: 3000, method, path: `/api${path}`, headers, agent: false }, async (response) => {
-            let text = "";
-            for await (const chunk of response) text += chunk;
-            done({ status: response.statusCode, json: text ? JSON.parse(text) : undefined });
-          });
-          request.once("error", failed);
-          request.end(body && JSON.stringify(body));
-        });
+      const ask = ({ address }, method, path, body) => request({ host: address, port: 3000 }, world.domain, method, `/api${path}`, { headers: { "x-auth-request-email": ANN }, body });
       const made = await ask(one, "POST", "/sessions", { repoUrl: world.git.url("widgets"), branch: "next" });
       assert.equal(made.status, 201);
       const second = made.json.hash;
