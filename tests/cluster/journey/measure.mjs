@@ -6,7 +6,6 @@
 //
 // Within the cluster's network (in-node), since it asks the Pods as well. TEST_ROUTER_IMAGE and TEST_SESSION_IMAGE name the images.
 
-import http from "node:http";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
@@ -39,8 +38,8 @@ async function once(n) {
   const started = Date.now();
   const since = () => Date.now() - started;
   const hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: `b/${n}` });
-  const answers = opencodeAnswers(hash).then(since);
-  const url = await completes(hash);
+  const answers = opencodeAnswers(hash).then(since, () => Number.NaN);
+  const url = await world.completes(hash, ANN);
   const { status } = await get(world.signIn.port, new URL(url).host, new URL(url).pathname, { headers: { ...as(ANN).headers, accept: "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" } });
   const usable = since();
   const asked = isOurs ? calls(started).filter(({ verb, resource }) => verb !== "watch" && resource !== "leases").length : NaN;
@@ -52,26 +51,6 @@ async function once(n) {
   await site.api(world.front, "DELETE", `/sessions/${hash}`, as(ANN));
   await eventually("it is gone", async () => (await tracesOf(hash)).length === 0, 60_000);
   return { ...round, gone: Date.now() - deleted };
-}
-
-/** Follows the session's events; answers with the address that `complete` tells. */
-function completes(hash) {
-  return new Promise((done, failed) => {
-    const request = http.get({ host: "127.0.0.1", port: world.signIn.port, path: `/api/sessions/${hash}/events`, headers: { host: world.domain, ...as(ANN).headers, accept: "text/event-stream" }, agent: false });
-    request.once("error", failed);
-    request.once("response", (response) => {
-      let text = "";
-      response.on("data", (chunk) => {
-        text += chunk;
-        const [, kind, data] = text.match(/^event: ?(complete|error)\ndata: ?(.*)\n/m) ?? [];
-        if (!kind) return;
-        request.destroy();
-        if (kind === "complete") done(JSON.parse(data).url);
-        else failed(new Error(`${hash}: ${data}`));
-      });
-      response.once("end", () => failed(new Error(`the events of ${hash} ended: ${text}`)));
-    });
-  });
 }
 
 /** Resolves once the session's opencode answers anything, asked directly and anew each 10 ms. */

@@ -48,7 +48,10 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       world.git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 3_000_000 });
       hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "fix/first" });
       host = site.hostOf(hash, world.front);
+      // Its events, followed from the moment it was made, end when it can be used.
+      const told = await world.completes(hash, ANN);
       const { url, stages } = await world.runs(hash, ANN);
+      assert.equal(url, told);
       assert.match(url, new RegExp(`^http://${host}/[\\w-]+/session/ses_`));
       assert.deepEqual([...new Set(stages.map(({ status }) => status))], ["done"], JSON.stringify(stages));
     });

@@ -1,6 +1,7 @@
 // What the stories in a cluster need: repositories, a model and a sign-in proxy beside it, the router within, Chromium.
 
 import { rmSync } from "node:fs";
+import http from "node:http";
 import { join } from "node:path";
 import { startBrowser } from "../../journey/fixtures/browser.mjs";
 import { eventually } from "../../journey/fixtures/gate.mjs";
@@ -60,12 +61,33 @@ export async function startWorld(settings = {}) {
       if (made.status !== 201) throw new Error(`POST /api/sessions: ${made.status} ${made.body}`);
       return made.json.hash;
     };
+    world.completes = (hash, email) => completes(world, hash, email);
     return world;
   } catch (error) {
     console.error(await routersLog());
     await end().catch(() => {});
     throw error;
   }
+}
+
+/** Follows the session's events; answers with the address that `complete` tells. */
+function completes(world, hash, email) {
+  return new Promise((done, failed) => {
+    const request = http.get({ host: "127.0.0.1", port: world.signIn.port, path: `/api/sessions/${hash}/events`, headers: { host: world.domain, ...as(email).headers, accept: "text/event-stream" }, agent: false });
+    request.once("error", failed);
+    request.once("response", (response) => {
+      let text = "";
+      response.on("data", (chunk) => {
+        text += chunk;
+        const [, kind, data] = text.match(/^event: ?(complete|error)\n(?:\w+:.*\n)*?data: ?(.*)\n/m) ?? [];
+        if (!kind) return;
+        request.destroy();
+        if (kind === "complete") done(JSON.parse(data).url);
+        else failed(new Error(`${hash}: ${data}`));
+      });
+      response.once("end", () => failed(new Error(`the events of ${hash} ended: ${text}`)));
+    });
+  });
 }
 
 /** Runs steps of a story one after another; after one that failed, the rest is skipped and the logs are shown. */

@@ -295,6 +295,8 @@ fn has_begun(view: &View, before: Option<&View>) -> bool {
     });
     match view.observed.phase {
         Phase::Starting | Phase::Running(_) | Phase::Stopping => true,
+        // A backend may make a session first and start it then; a start was accepted, so that is to come.
+        Phase::Stopped(StopReason::NeverStarted) => false,
         Phase::Stopped(_) | Phase::Failed(_) => !same,
     }
 }
