@@ -14,13 +14,25 @@ is_whole() {
 is_clean() { [ -z "$(git --no-optional-locks status --porcelain 2>/dev/null | head -n 1)" ]; }
 has() { git show-ref --verify --quiet "$1"; }
 
+# Says what the command says, as it comes. git ends the lines of its progress with a carriage return, and what a container
+# says is passed on line by line.
+in_lines() {
+  if ! command -v stdbuf >/dev/null 2>&1; then
+    "$@"
+    return
+  fi
+  ended=$(mktemp)
+  { "$@" 2>&1 && echo 0 >"$ended" || echo $? >"$ended"; } | stdbuf -o0 tr '\r' '\n'
+  return "$(cat "$ended")"
+}
+
 fresh_clone() {
   rm -rf -- "$partial"
   if [ -e .git ]; then
     echo "an interrupted clone was found and is made anew" >&2
     mv -- .git ".git-interrupted-$(date +%s)"
   fi
-  git clone --progress --no-checkout -- "$REPO_URL" "$partial"
+  in_lines git clone --progress --no-checkout -- "$REPO_URL" "$partial"
   git -C "$partial" config opencode-router.cloned true
   mv -- "$partial/.git" .git
   rm -rf -- "$partial"
@@ -39,7 +51,7 @@ if [ ! -e .git ] || ! is_whole; then
   fresh_clone
   cloned=1
 elif is_clean; then
-  git fetch --progress --prune -- origin || echo "the remote could not be reached: going on with what is here" >&2
+  in_lines git fetch --progress --prune -- origin || echo "the remote could not be reached: going on with what is here" >&2
 else
   echo "there is uncommitted work: everything is left as it is" >&2
   exit 0

@@ -428,4 +428,26 @@ mod tests {
         assert!(slot.put(Some("made anew"), 12));
         assert_eq!(slot.object.as_deref(), Some(&"made anew"));
     }
+
+    #[test]
+    fn what_a_new_list_does_not_tell_of_is_gone_unless_it_is_newer() {
+        let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
+        let board = Board::new();
+        let (index, _kicked) = Index::new(board.clone(), clock);
+        let hashes = [1, 2].map(|byte| SessionHash::from_bytes([byte; 6]));
+        for (hash, version) in hashes.into_iter().zip(["5", "9"]) {
+            let claim = serde_json::json!({ "metadata": {
+                "name": format!("opencode-pvc-{hash}"), "uid": version, "resourceVersion": version,
+                "labels": { "opencode.ai/session-hash": hash.to_string() },
+                "annotations": { "opencode.ai/user-email": "alice@example.com" },
+            } });
+            index.apply_pvc(serde_json::from_value(claim).unwrap());
+        }
+        assert!(hashes.iter().all(|hash| board.get(*hash).is_some()));
+        // A list that was made before the second one was.
+        index.listed(Source::Pvcs, &BTreeSet::from([hashes[0]]), 7);
+        assert!(hashes.iter().all(|hash| board.get(*hash).is_some()));
+        index.listed(Source::Pvcs, &BTreeSet::from([hashes[1]]), 20);
+        assert!(board.get(hashes[0]).is_none() && board.get(hashes[1]).is_some());
+    }
 }

@@ -296,7 +296,18 @@ fn out_of_memory(doing: &str) -> Failure {
 }
 
 fn failure(code: FailureCode, message: &str, advice: &str) -> Failure {
-    Failure { code, message: message.to_owned(), advice: advice.to_owned(), log_tail: None }
+    Failure { code, message: sentence(message), advice: advice.to_owned(), log_tail: None }
+}
+
+/// With a capital (but for the names of programs) and an end.
+fn sentence(text: &str) -> String {
+    let mut letters = text.trim_end_matches('.').chars();
+    let is_name = text.starts_with("opencode") || text.starts_with("git ");
+    match letters.next() {
+        Some(first) if !is_name => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        Some(first) => format!("{first}{}.", letters.as_str()),
+        None => String::new(),
+    }
 }
 
 fn detail(what: &str, why: Option<&str>) -> String {

@@ -133,3 +133,63 @@ impl Written {
         Wanted { what, at: Some(at.into()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn claim(word: Option<&str>) -> PersistentVolumeClaim {
+        let annotations: Value = word.map_or(json!({}), |word| json!({ "opencode.ai/wanted": word }));
+        serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap()
+    }
+
+    fn pod(made: &str, run: Option<&str>) -> Pod {
+        let annotations = run.map_or(json!({}), |run| json!({ "opencode.ai/run": run }));
+        serde_json::from_value(
+            json!({ "metadata": { "creationTimestamp": made, "annotations": annotations } }),
+        )
+        .unwrap()
+    }
+
+    fn at() -> SystemTime {
+        "2026-11-23T10:00:00.123Z".parse::<Timestamp>().unwrap().into()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let failures = FailureCode::ALL.map(|code| {
+            let log_tail = (code == FailureCode::CloneFailed).then(|| "fatal: \"x\"\n🦀".to_owned());
+            What::Failed(Failure { code, message: "It broke.".into(), advice: "Mend it.".into(), log_tail })
+        });
+        let stops = StopReason::ALL.map(What::Stopped);
+        for what in [What::Running("r1".into())].into_iter().chain(stops).chain(failures) {
+            let wanted = Wanted { what, at: Some(at()) };
+            assert_eq!(Wanted::of(&claim(Some(&wanted.write())), None), wanted);
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_missing_or_unknown_leaves_things_as_they_are() {
+        for word in [None, Some(""), Some("{}"), Some(r#"{"state":"asleep"}"#)] {
+            assert_eq!(Wanted::of(&claim(word), None).what, What::AsItIs, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_the_typescript_router_made_since_is_the_newer_word() {
+        let stopped = Wanted { what: What::Stopped(StopReason::Idle), at: Some(at()) };
+        let claim = claim(Some(&stopped.write()));
+        #[track_caller]
+        fn check(claim: &PersistentVolumeClaim, pod: &Pod, is_newer: bool) {
+            assert_eq!(Wanted::of(claim, Some(pod)).what == What::AsItIs, is_newer);
+        }
+        check(&claim, &pod("2026-11-23T11:00:00Z", None), true);
+        check(&claim, &pod("2026-11-23T09:00:00Z", None), false);
+        check(&claim, &pod("2026-11-23T11:00:00Z", Some("r1")), false);
+        let mut going = pod("2026-11-23T11:00:00Z", None);
+        going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
+        check(&claim, &going, false);
+    }
+}
