@@ -42,7 +42,7 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     let counts = health.manager.counts().map(|(status, count)| (status.as_str(), count));
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    match health.metrics.render(counts) {
+    match health.metrics.render(counts, health.manager.reaps()) {
         Ok(text) => (StatusCode::OK, kind, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, kind, String::new()),
     }

@@ -25,6 +25,10 @@ pub fn begin(config: &Config) -> anyhow::Result<()> {
     if !directives.contains(AUDIT) {
         directives.push_str(",audit=info");
     }
+    // Each failed request, at `error`; what comes of it is said where it is dealt with.
+    if !directives.contains("kube_client") {
+        directives.push_str(",kube_client::client::builder=off");
+    }
     let registry = tracing_subscriber::registry().with(EnvFilter::try_new(directives)?);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     match config.log_format {

@@ -45,6 +45,7 @@ pub struct Metrics {
     sessions: Family<Status, Gauge>,
     starts: Family<Outcome, Counter>,
     stages: Family<StageLabel, Histogram>,
+    reaps: Gauge,
     process: Process,
 }
 
@@ -112,6 +113,7 @@ impl Metrics {
             Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
         });
         let (panics, sessions, starts) = (Counter::default(), Family::default(), Family::default());
+        let reaps = Gauge::default();
         let process = Process::default();
         registry.register("requests", "Requests answered, by what they were for", requests.clone());
         registry.register(
@@ -123,6 +125,7 @@ impl Metrics {
         registry.register("sessions", "Sessions there are, of all users", sessions.clone());
         registry.register("session_starts", "Starts of sessions that came to an end", starts.clone());
         registry.register("start_stage_seconds", "How long each stage of a start took", stages.clone());
+        registry.register("reaps", "1 where this router is the one that stops idle sessions", reaps.clone());
         registry.register(
             "build",
             "The router's version",
@@ -146,6 +149,7 @@ impl Metrics {
             sessions,
             starts,
             stages,
+            reaps,
             process,
         }
     }
@@ -173,17 +177,19 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// All of it as OpenMetrics text, with as many sessions of each status as there are now.
+    /// All of it as OpenMetrics text, with as many sessions of each status as there are now, and whether this router reaps.
     ///
     /// # Errors
     /// None in practice: writing to a `String` does not fail.
     pub fn render(
         &self,
         sessions: impl IntoIterator<Item = (&'static str, usize)>,
+        reaps: bool,
     ) -> Result<String, fmt::Error> {
         for (status, count) in sessions {
             self.sessions.get_or_create(&Status { status }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        self.reaps.set(i64::from(reaps));
         self.process.measure();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

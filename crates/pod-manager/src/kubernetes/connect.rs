@@ -53,9 +53,22 @@ pub async fn client(kubeconfig: Option<&OsStr>) -> Result<(Client, String), Conn
 pub async fn version(client: &Client) -> Result<String, String> {
     match timeout(ANSWER, client.apiserver_version()).await {
         Ok(Ok(info)) => Ok(info.git_version),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(whole(&error)),
         Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
     }
+}
+
+/// An error with its causes: the client's own words alone don't say why a connection failed.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        text
+    })
 }
 
 fn merged(paths: &OsStr) -> Result<Kubeconfig, KubeconfigError> {

@@ -83,7 +83,10 @@ async fn follow<K: Taken>(api: Api<K>, mut config: Config, source: Source, index
         while let Some(next) = news.next().await {
             match next {
                 Ok(event) => {
-                    (pause, warned) = (PAUSES[0], false);
+                    // That a list is begun is said before anything was asked.
+                    if !matches!(event, watcher::Event::Init) {
+                        (pause, warned) = (PAUSES[0], false);
+                    }
                     listing.take(event, source, index);
                 }
                 // An API server that streams no lists.

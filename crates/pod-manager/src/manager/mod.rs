@@ -150,6 +150,11 @@ impl Manager {
         self.openings.subscribe()
     }
 
+    /// Whether this process is the one that stops what is idle ([`SessionBackend::reaps`]).
+    pub fn reaps(&self) -> bool {
+        self.backend.reaps()
+    }
+
     /// How many sessions there are of each status, of all users.
     pub fn counts(&self) -> [(Status, usize); 5] {
         let mut counts = Status::ALL.map(|status| (status, 0));

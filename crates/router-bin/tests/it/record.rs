@@ -67,7 +67,8 @@ async fn starts_are_counted_by_how_they_ended_with_the_time_of_each_stage() {
             pod_manager::Observation::Removed(hash) => panic!("{hash} is gone"),
         }
     }
-    let text = metrics.render([("running", 1)]).expect("text");
+    let text = metrics.render([("running", 1)], true).expect("text");
+    assert!(text.contains("opencode_router_reaps 1\n"), "{text}");
     for line in [
         "opencode_router_session_starts_total{outcome=\"running\"} 1",
         "opencode_router_session_starts_total{outcome=\"disk_full\"} 1",
