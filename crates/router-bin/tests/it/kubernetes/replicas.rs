@@ -151,3 +151,25 @@ async fn her_token_is_in_the_sessions_secret_and_nowhere_else() {
     assert!(!all.to_string().contains(TOKEN), "{all:#}");
     router.end().await;
 }
+
+#[tokio::test]
+async fn who_is_used_through_the_other_router_is_not_idle() {
+    let Some(cluster) = Cluster::find().await else { return };
+    let idle = [("IDLE_TIMEOUT_MINUTES", "0.1")];
+    let (one, two) = (cluster.router(&idle).await, cluster.router(&idle).await);
+    let hash = one.create(ADA, "main", None).await;
+    one.until_state(ADA, &hash, "running").await;
+    two.until_state(ADA, &hash, "running").await;
+    let acts = std::ptr::eq(reaper(&[&one, &two]).await, &one);
+    let used = if acts { &two } else { &one };
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        assert_eq!(used.get(ADA, &hash, "/anything").await.0, StatusCode::OK, "after {:?}", begun.elapsed());
+        sleep(Duration::from_millis(300)).await;
+    }
+    let last = Instant::now();
+    used.until_state(ADA, &hash, "stopped").await;
+    assert!(last.elapsed() > Duration::from_secs(2), "{:?} after it was used last", last.elapsed());
+    one.end().await;
+    two.end().await;
+}
