@@ -1,8 +1,9 @@
 //! What an operator lays over a session's Pod (`POD_PATCH_FILE`): a strategic merge, as the API server does it.
 //!
-//! Maps are merged, `null` removes. Lists are replaced, but for those that have a key ([`MERGED`]): there an entry changes the one of its key or is
-//! a new one. `$patch: delete` removes an entry, `$patch: replace` replaces a map or a list as a whole, `$retainKeys` keeps no other keys than those it names. New
-//! entries come first, in the patch's order, unless the patch names entries that are there before them.
+//! Maps are merged, `null` removes. Lists are replaced, but for those that have a key (containers and volumes by name, mounts
+//! by path): there an entry changes the one of its key or is a new one. `$patch: delete` removes an entry, `$patch: replace`
+//! replaces a map or a list as a whole, `$retainKeys` keeps no other keys than those it names. New entries come first, in
+//! the patch's order, unless the patch names entries that are there before them.
 //! <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md>
 
 mod check;
