@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::server::RefusalCode;
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
@@ -36,7 +37,7 @@ pub(crate) async fn note(State(audit): State<Arc<Audit>>, request: Request, next
         // There already: asking again starts it again.
         StatusCode::OK if deed == Deed::Created => (Deed::Resumed, ""),
         status if status.is_success() => (deed, ""),
-        status => (Deed::Refused, status.canonical_reason().unwrap_or_default()),
+        _ => (Deed::Refused, response.extensions().get::<RefusalCode>().map_or("", |code| code.0)),
     };
     audit.note(deed, who.as_ref(), made, id.as_ref().map_or("", RequestId::as_str), why);
     response

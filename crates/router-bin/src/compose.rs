@@ -8,7 +8,7 @@ use pod_manager::{
     Clock, SessionBackend, Stage,
     manager::{self, Manager},
 };
-use proxy_core::{FixedIdentity, IdentityExtractor, TrustedHeaders};
+use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, TrustedHeaders};
 use session_key::HostScheme;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +87,7 @@ impl Composition {
             ports: self::ports(config, ports),
             metrics: self.metrics.clone(),
             audit: self.audit.clone(),
+            cookies: Cookies::new(config.auth_cookies.iter().map(String::as_str)),
             debug_headers: config.debug_headers,
             ending: self.ending.clone(),
         })

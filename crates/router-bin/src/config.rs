@@ -56,6 +56,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged: tracing directives.
     pub log_level: String,
+    /// The sign-in's cookies, which no session sees or sets.
+    pub auth_cookies: Vec<String>,
     /// Log the names of each request's headers.
     pub debug_headers: bool,
     /// Sentences for the log: what was set and has no effect.
@@ -194,6 +196,7 @@ impl Config {
         let drain_timeout = read.seconds("DRAIN_TIMEOUT_SECONDS");
         let log_format = read.choice("LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
         let log_level = read.directives("LOG_LEVEL");
+        let auth_cookies = read.cookie_names("AUTH_COOKIE_NAMES");
         let debug_headers = read.switch("DEBUG_HEADERS");
         let problems = read.finish();
         let Some(identity) = identity.filter(|_| problems.is_empty()) else { return Err(Problems(problems)) };
@@ -214,6 +217,7 @@ impl Config {
             drain_timeout,
             log_format,
             log_level,
+            auth_cookies,
             debug_headers,
             notices: notices(layers, on_kubernetes),
             environment: Environment::default(),

@@ -10,7 +10,7 @@ use session_key::{Identity, SessionHash, SessionRoute};
 use crate::{
     logging::{Audit, Deed},
     metrics::{Kind, Metrics},
-    shield::RequestId,
+    shield::{RequestId, X_REQUEST_ID},
 };
 
 /// The router's refusals. A browser that opens a session which does not run is led to its page on the site,
@@ -35,7 +35,7 @@ impl Refusals for SitePages {
         match refusal {
             Refusal::NotRunning { hash, .. } if person => self.lead_to_site(*hash),
             _ if person => page(refusal),
-            _ => json(refusal),
+            _ => json(refusal, &parts.headers),
         }
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// The code for programs, and the sentence for everybody. Of a session that is not there nothing more is said
-/// than of one that is another's: both are the same bytes.
+/// than of one that is another's: but for the request's id, both are the same bytes.
 fn said(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::Foreign => ("foreign_host", "This router does not serve that host name."),
@@ -99,9 +99,10 @@ fn said(refusal: &Refusal) -> (&'static str, &'static str) {
     }
 }
 
-fn json(refusal: &Refusal) -> Response<Body> {
+fn json(refusal: &Refusal, headers: &HeaderMap) -> Response<Body> {
     let (code, error) = said(refusal);
-    let body = ErrorBody { error: error.to_owned(), code: code.to_owned(), request_id: None };
+    let id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let body = ErrorBody { error: error.to_owned(), code: code.to_owned(), request_id: id };
     let text = serde_json::to_string(&body).unwrap_or_default();
     harden(respond(refusal, "application/json", text.into()))
 }

@@ -8,8 +8,8 @@ use axum::{Router, middleware};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use pod_manager::{Credentials, Token, manager::Manager};
 use proxy_core::{
-    AccessToken, Body, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor, Refusals,
-    ResolveLayer, SameOriginLayer, TrackActivityLayer,
+    AccessToken, Body, Cookies, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor,
+    Refusals, ResolveLayer, SameOriginLayer, TrackActivityLayer,
 };
 use session_key::{HostScheme, Identity, SessionRoute};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,8 @@ pub struct Ingredients {
     pub metrics: Arc<Metrics>,
     /// Who did what.
     pub audit: Arc<Audit>,
+    /// Cookies of the sign-in, which no session sees or sets.
+    pub cookies: Cookies,
     /// Log the names of each request's headers.
     pub debug_headers: bool,
     /// Ends event streams when cancelled.
@@ -78,7 +80,8 @@ pub fn stack(it: Ingredients) -> impl Entrance {
     let sessions = Arc::new(Sessions::new(it.manager, it.ports));
     let identify = IdentifyLayer::new(it.identity).with_refusals(refusals.clone());
     let observe = ObserveLayer::new(it.metrics.clone(), it.ending, it.debug_headers);
-    let forward = ForwardSettings { public_proto: it.proto, ..ForwardSettings::default() };
+    let forward =
+        ForwardSettings { public_proto: it.proto, cookies: it.cookies, ..ForwardSettings::default() };
 
     let site = ServiceBuilder::new()
         .layer(observe.clone())

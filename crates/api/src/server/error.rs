@@ -85,6 +85,10 @@ fn sentence(why: &impl std::fmt::Display) -> String {
     if text.ends_with(['.', '!', '?']) { text } else { text + "." }
 }
 
+/// The code of a refusal, among the extensions of its response: for a log, without reading the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusalCode(pub &'static str);
+
 /// The body is written by [`finish`], which knows the request.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -109,6 +113,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         for (name, value) in body.headers() {
             parts.headers.insert(name, value.clone());
         }
+        parts.extensions.insert(RefusalCode(code));
         response = Response::from_parts(parts, body.into_body());
     }
     let headers = response.headers_mut();

@@ -18,6 +18,8 @@ mod sessions;
 mod site;
 mod view;
 
+pub use error::RefusalCode;
+
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::any};

@@ -143,6 +143,10 @@ impl Inner {
             return self.refuse(&Refusal::Malformed("the request names no host\n"), &parts);
         };
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        if parts.method == Method::TRACE {
+            // Its answer would be the request as the session got it, password included (RFC 9110 §9.3.8).
+            return self.refuse(&Refusal::Malformed("TRACE is not forwarded\n"), &parts);
+        }
         let upgrade = match self.take_upgrade(&mut parts) {
             Ok(upgrade) => upgrade,
             Err(refusal) => return self.refuse(&refusal, &parts),

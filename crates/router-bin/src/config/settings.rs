@@ -163,6 +163,12 @@ pub const SETTINGS: &[Setting] = &[
     )
     .secret(),
     router(
+        "AUTH_COOKIE_NAMES",
+        Is("_oauth2_proxy,CF_Authorization,CF_AppSession"),
+        "names, comma between",
+        "The sign-in's cookies: no session sees them, and none may set them. A name covers its chunks too (`name_0`, `name_csrf…`).",
+    ),
+    router(
         "IDLE_TIMEOUT_MINUTES",
         Is("30"),
         "minutes, decimals allowed",

@@ -102,6 +102,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Names of cookies (RFC 6265 §4.1.1: tokens).
+    pub(super) fn cookie_names(&mut self, name: &'static str) -> Vec<String> {
+        let is_token = |one: &&str| {
+            one.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        };
+        let names: Vec<&str> = list(self.text(name)).collect();
+        if let Some(odd) = names.iter().find(|one| !is_token(one)) {
+            self.wrong(name, &format!("holds {odd:?}, which can't be a cookie's name"), "_oauth2_proxy");
+        }
+        names.into_iter().map(str::to_owned).collect()
+    }
+
     /// A limit; `None` where there is none.
     pub(super) fn limit(&mut self, name: &'static str) -> Option<usize> {
         let text = self.layers.chosen(name)?;

@@ -152,6 +152,13 @@ fn the_one_user_is_refused_where_others_can_reach_the_router() {
 }
 
 #[test]
+fn cookies_of_the_sign_in_are_named_by_names() {
+    refused(&[("AUTH_COOKIE_NAMES", "corp sso")], &["AUTH_COOKIE_NAMES", "cookie's name"]);
+    let config = load(None, &[("AUTH_COOKIE_NAMES", "corp_sso, other")]).expect("a configuration");
+    assert_eq!(config.auth_cookies, ["corp_sso", "other"]);
+}
+
+#[test]
 fn headers_count_only_from_someone_named() {
     refused(&[("IDENTITY", "headers")], &["TRUSTED_PROXIES", "TRUSTED_PROXY_SECRET"]);
     refused(&[("IDENTITY", "headers"), ("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES", "everybody"]);

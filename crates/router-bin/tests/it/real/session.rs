@@ -83,6 +83,14 @@ async fn terminal_echoes(router: &Router, host: &str) {
 
 /// The log is read beside the test: what was logged last comes a moment later.
 async fn audit_names_nobody(router: &Router, hash: &str) {
+    let refused = router.request(reqwest::Method::POST, "localhost", "/api/sessions");
+    let refused = refused.header("content-type", "application/json").body(r#"{"repoUrl":"-x"}"#).send();
+    assert_eq!(refused.await.expect("an answer").status(), 400);
+    eventually("the audit tells why, by the code that the answer had", async || {
+        let whys: Vec<_> = router.log().iter().map(|entry| entry["why"].clone()).collect();
+        whys.contains(&"invalid_repository".into()).then_some(())
+    })
+    .await;
     eventually("the audit tells of all three", async || {
         let log = router.log();
         let of_session =

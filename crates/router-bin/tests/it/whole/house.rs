@@ -49,7 +49,7 @@ impl Whole {
         Self::with(&[("DEV_EMAIL", ADA)]).await
     }
 
-    async fn with(variables: &[(&str, &str)]) -> Self {
+    pub(super) async fn with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let place = ("STATE_DIR", folder.path().to_str().expect("text"));
         let all = variables

@@ -24,7 +24,16 @@ async fn anothers_session_is_answered_as_one_that_does_not_exist() {
                 answer.headers_mut().remove("date");
                 answer.headers_mut().remove("x-request-id").expect("an id");
                 let (status, headers) = (answer.status(), answer.headers().clone());
-                (status, headers, answer.bytes().await.expect("bytes"))
+                let mut body = answer.text().await.expect("text");
+                if let Ok(mut error) = serde_json::from_str::<Value>(&body) {
+                    let id = error["requestId"].take();
+                    assert!(
+                        id.as_str().is_some_and(|id| !id.is_empty()),
+                        "it can be found in the log: {body}"
+                    );
+                    body = error.to_string();
+                }
+                (status, headers, body)
             };
             let (theirs, nobodys) = (ask(&hash).await, ask("0123456789ab").await);
             assert_eq!(theirs, nobodys, "{prefix}{path}");
@@ -98,6 +107,27 @@ async fn what_a_session_may_not_set_on_our_domain_is_removed() {
     assert_eq!(headers["origin-agent-cluster"], "?1");
     assert_eq!(headers["x-kept"], "yes");
     assert!(!headers.contains_key("content-security-policy"), "the site's policy is the site's");
+}
+
+#[tokio::test]
+async fn the_cookies_of_another_sign_in_are_those_that_are_named() {
+    let whole = Whole::with(&[("DEV_EMAIL", ADA), ("AUTH_COOKIE_NAMES", "corp_sso, other")]).await;
+    let host = format!("{}.localhost", whole.session_of(ADA).await);
+    let told = whole
+        .request(Method::POST, &host, "/tell")
+        .header("cookie", "corp_sso=secret; _oauth2_proxy=theirs; corp_sso_1=secret; other=secret")
+        .header("origin", format!("http://{}", whole.name(&host)))
+        .body("x");
+    let told = told.send().await.expect("an answer").text().await.expect("text");
+    assert!(told.contains("_oauth2_proxy=theirs") && !told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_trace_that_would_show_the_password_is_refused() {
+    let whole = Whole::of_one_user().await;
+    let host = format!("{}.localhost", whole.session_of(ADA).await);
+    let answer = whole.request(Method::TRACE, &host, "/").send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
