@@ -14,7 +14,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     if (result !== "ignored") count += 1;
     console.log(`${word} ${sentence[0].toUpperCase()}${sentence.slice(1)} (${((now - before) / 1000).toFixed(1)} s)`);
     if (said) console.log(said);
-  } else if (/\S/.test(line) && !/^(running \d+ tests?|test result: ok)/.test(line)) console.log(line);
+  } else if (/\S/.test(line) && !/^(running \d+ tests?|test result: ok|\s+(Compiling|Finished|Running|Blocking|warning)\b)/.test(line)) console.log(line);
   before = now;
 }
 if (!count) {
