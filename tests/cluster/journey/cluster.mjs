@@ -56,7 +56,7 @@ export async function installRouter({ domain, userNamespaces = false, replicas =
   const [service] = await objects("services", "--field-selector=metadata.name=opencode-router");
   const at = process.env.TEST_PORT_FORWARD ? await forwarded() : { host: service.spec.clusterIP, port: service.spec.ports[0].port };
   // The node learns a little later than the API server that there is someone behind the Service.
-  await eventually("the router's Service answers", () => request(at, domain, "GET", "/"));
+  await eventually("the router's Service answers", () => request(at, domain, "GET", "/"), 60_000);
   return at;
 }
 
