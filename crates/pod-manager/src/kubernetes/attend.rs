@@ -24,8 +24,12 @@ use crate::{
     said::{Step, plain, progress},
 };
 
-/// How long opencode may take to answer; it takes seconds.
-const READY: Duration = Duration::from_secs(180);
+/// How long opencode may take to answer, in turns of asking; it takes seconds.
+const TURNS: u32 = 90;
+/// How long a turn is.
+const TURN: Duration = Duration::from_secs(2);
+/// How many are asked at once: a router that begins finds all that run at once.
+pub(super) const AT_ONCE: usize = 64;
 /// Between two attempts at a call that was refused.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Progress is told no more often than this.
@@ -55,10 +59,10 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
     let password = if has_password { Some(password(inner, hash).await) } else { None };
     let address = SocketAddr::new(up.address, PORT);
-    if timeout(READY, ready::answers(&inner.http, address, password.as_ref())).await.is_err() {
+    if !answers(inner, address, password.as_ref()).await {
         let failure = Failure {
             code: FailureCode::OpencodeNotReady,
-            message: format!("opencode did not answer within {} seconds.", READY.as_secs()),
+            message: format!("opencode did not answer within {} seconds.", TURN.as_secs() * u64::from(TURNS)),
             advice: "The log may say why; resume the session to try again. If all sessions fail so, the router can't reach the Pods' port 4096.".into(),
             log_tail: None,
         };
@@ -70,9 +74,21 @@ async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
     inner.index.learn(hash, |facts| facts.ready = Some(Ready { run: up.run, endpoint, at }));
 }
 
+/// Whether opencode answers, in time.
+async fn answers(inner: &Inner, address: SocketAddr, password: Option<&Password>) -> bool {
+    for _ in 0..TURNS {
+        let Ok(_turn) = inner.turns.acquire().await else { return false };
+        if timeout(TURN, ready::answers(&inner.http, address, password)).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
 /// The session's password, once it can be had.
 async fn password(inner: &Inner, hash: SessionHash) -> Password {
     loop {
+        let turn = inner.turns.acquire().await;
         let refusal = match inner.calls.server_secret(hash).await {
             Ok(secret) => match password_of(&secret) {
                 Some(password) => return password,
@@ -80,6 +96,7 @@ async fn password(inner: &Inner, hash: SessionHash) -> Password {
             },
             Err(refusal) => refusal,
         };
+        drop(turn);
         tracing::debug!(session.hash = %hash, error = %refusal, "the session's password can't be had yet");
         sleep(AGAIN).await;
     }

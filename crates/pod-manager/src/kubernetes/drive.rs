@@ -94,7 +94,16 @@ async fn turn(inner: &Inner, hash: SessionHash) -> Result<(), Refusal> {
     };
     match look.action.clone() {
         Action::Nothing => Ok(()),
-        Action::CreatePod(run) => create_pod(inner, hash, &run, &look).await,
+        Action::CreatePod(run) => {
+            // No delete comes in between: it would find no Pod yet, and this one would outlast its claim.
+            let _turn = inner.making.lock(hash).await;
+            match inner.index.look(hash) {
+                Some(look) if look.action == Action::CreatePod(run.clone()) => {
+                    create_pod(inner, hash, &run, &look).await
+                }
+                _ => Ok(()),
+            }
+        }
         Action::DeletePod(uid) => {
             match inner.calls.pvc(hash).await {
                 Ok(pvc) => inner.index.apply_pvc(pvc),

@@ -62,6 +62,8 @@ pub(super) struct Index {
 #[derive(Default)]
 struct World {
     entries: BTreeMap<SessionHash, Entry>,
+    /// All there is was listed; until then nothing follows from what is known.
+    live: bool,
     /// Claims that can't be read; told once.
     strange: BTreeSet<String>,
 }
@@ -203,15 +205,31 @@ impl Index {
                 _ => entry.pod.put(None, entry.pod.version),
             });
         }
-        self.listed.send_if_modified(|listed| !std::mem::replace(&mut listed[source as usize], true));
+        let mut listed = *self.listed.borrow();
+        listed[source as usize] = true;
+        if listed.iter().all(|one| *one) {
+            self.go_live();
+        }
+        self.listed.send_modify(|listed| listed[source as usize] = true);
     }
 
     /// Changes what is known of a session, and tells what follows from it.
     fn change(&self, hash: SessionHash, how: impl FnOnce(&mut Entry) -> bool) {
         let mut world = self.world.lock();
         let entry = world.entries.entry(hash).or_default();
-        if how(entry) {
+        if how(entry) && world.live {
             self.tell(hash, &mut world);
+        }
+    }
+
+    /// Tells everything, for the first time.
+    fn go_live(&self) {
+        let mut world = self.world.lock();
+        if !std::mem::replace(&mut world.live, true) {
+            let hashes: Vec<_> = world.entries.keys().copied().collect();
+            for hash in hashes {
+                self.tell(hash, &mut world);
+            }
         }
     }
 
@@ -239,10 +257,21 @@ impl Index {
             }
             None => {
                 (entry.wanted, entry.state) = (None, None);
-                if entry.pvc.object.is_none() {
-                    (entry.session, entry.mine, entry.facts) = (None, false, Facts::default());
+                match (&entry.pvc.object, &entry.pod.object, self.board.get(hash)) {
+                    // It is gone once its process is.
+                    (None, Some(_), Some(shown)) => {
+                        if shown.phase != Phase::Stopping {
+                            let stages = Vec::new();
+                            let seen = Observed { phase: Phase::Stopping, stages, ..(*shown).clone() };
+                            self.board.show(&seen);
+                        }
+                    }
+                    (None, None, _) => {
+                        (entry.session, entry.mine, entry.facts) = (None, false, Facts::default());
+                        self.board.remove(hash);
+                    }
+                    _ => self.board.remove(hash),
                 }
-                self.board.remove(hash);
             }
         }
         self.changes.send_modify(|count| *count += 1);
@@ -258,7 +287,7 @@ impl Index {
         for hash in hashes {
             let is_settled =
                 |entry: &Entry| matches!(entry.state, Some(State::Stopped)) || entry.facts.ready.is_some();
-            if world.entries.get(&hash).is_some_and(|entry| !is_settled(entry)) {
+            if world.live && world.entries.get(&hash).is_some_and(|entry| !is_settled(entry)) {
                 self.tell(hash, &mut world);
             }
         }
@@ -434,6 +463,9 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
         let board = Board::new();
         let (index, _kicked) = Index::new(board.clone(), clock);
+        for source in [Source::Pvcs, Source::Pods, Source::PodEvents, Source::PvcEvents] {
+            index.listed(source, &BTreeSet::new(), 0);
+        }
         let hashes = [1, 2].map(|byte| SessionHash::from_bytes([byte; 6]));
         for (hash, version) in hashes.into_iter().zip(["5", "9"]) {
             let claim = serde_json::json!({ "metadata": {

@@ -35,7 +35,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use session_key::SessionHash;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -44,6 +44,7 @@ use crate::{
     backend::{BackendError, Observation, SessionBackend, UnsavedWork},
     board::Board,
     clock::Clock,
+    manager::locks::Locks,
     model::{Credentials, Session, StopReason},
     ready,
 };
@@ -73,6 +74,10 @@ struct Inner {
     http: reqwest::Client,
     lease: ReaperLease,
     loops: Loops,
+    /// Held while a Pod is made, or a claim is deleted.
+    making: Locks<SessionHash>,
+    /// Whose turn it is to be asked.
+    turns: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// What there is was told.
@@ -101,6 +106,8 @@ impl KubernetesBackend {
             clock,
             settings,
             loops: Loops::default(),
+            making: Locks::default(),
+            turns: Semaphore::new(attend::AT_ONCE),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: watch::Sender::new(false),

@@ -203,6 +203,7 @@ impl Inner {
             Ok(()) | Err(Refusal::NotFound) => {}
             Err(refusal) => return Err(refusal.into()),
         }
+        let _turn = self.making.lock(hash).await;
         match self.calls.delete_pvc(hash).await {
             Ok(Some(pvc)) => self.index.apply_pvc(pvc),
             Ok(None) | Err(Refusal::NotFound) => {}

@@ -5,7 +5,7 @@ use tokio::sync::OwnedMutexGuard;
 
 /// A lock per key, there only while it is held or waited for.
 #[derive(Debug)]
-pub(super) struct Locks<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Locks<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
 impl<K> Default for Locks<K> {
     fn default() -> Self {
@@ -15,13 +15,13 @@ impl<K> Default for Locks<K> {
 
 impl<K: Eq + Hash + Clone> Locks<K> {
     /// Waits for its turn; first come, first served.
-    pub(super) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
+    pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
         let lock = self.of(key);
         lock.lock_owned().await
     }
 
     /// `None` where somebody holds it.
-    pub(super) fn try_lock(&self, key: K) -> Option<OwnedMutexGuard<()>> {
+    pub(crate) fn try_lock(&self, key: K) -> Option<OwnedMutexGuard<()>> {
         self.of(key).try_lock_owned().ok()
     }
 

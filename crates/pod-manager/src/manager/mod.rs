@@ -5,7 +5,7 @@ mod changes;
 mod greeter;
 mod index;
 mod keeper;
-mod locks;
+pub(crate) mod locks;
 mod reaper;
 mod settings;
 mod slot;

@@ -4,6 +4,7 @@ mod admission;
 mod cluster;
 mod contract;
 mod credentials;
+mod figures;
 mod git_init;
 mod lease;
 mod legacy;

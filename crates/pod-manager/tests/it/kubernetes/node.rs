@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod, Secret},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -113,6 +113,8 @@ impl Node {
                 }
                 () = self.wake.notified() => {}
             }
+            // However much is new, it is looked at once.
+            while let Some(Some(Ok(_))) = news.next().now_or_never() {}
             // Level-triggered, as the real ones are; failures are tried again with the next news.
             if self.look().await.is_err() {
                 sleep(Duration::from_millis(20)).await;
