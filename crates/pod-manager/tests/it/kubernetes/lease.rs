@@ -72,6 +72,8 @@ async fn one_whose_lease_was_removed_under_its_hands_takes_it_again_or_leaves_it
         assert!(begun.elapsed() < PATIENCE, "it was not taken again");
         let holders = [&one, &two].into_iter().filter(|router| router.is_held()).count();
         assert!(holders <= 1, "two at once");
+        // Both have looked: one that never saw the other's Lease can't know that it was there.
+        sleep(QUICK.pace * 4).await;
         if holders == 1 && leases.delete(NAME, &Default::default()).await.is_ok() {
             removed += 1;
         }
