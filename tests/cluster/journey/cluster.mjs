@@ -53,18 +53,20 @@ export async function installRouter({ domain, userNamespaces = false, replicas =
   const manifest = template.replace(/\b(ROUTER_IMAGE|SESSION_IMAGE|DOMAIN|TRUSTED|REPLICAS)\b(?=[\s",}]|$)/gm, (name) => values[name]).replace('value: "USER_NAMESPACES"', `value: "${userNamespaces}"`);
   await kubectl(["apply", "--filename", "-"], { input: manifest });
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
+  // An earlier one acts by its own settings until it is gone.
+  await eventually("no other router is left", async () => (await routers()).length === replicas, 60_000);
   const [service] = await objects("services", "--field-selector=metadata.name=opencode-router");
   const at = process.env.TEST_PORT_FORWARD ? await forwarded() : { host: service.spec.clusterIP, port: service.spec.ports[0].port };
   // The node learns a little later than the API server that there is someone behind the Service.
-  await eventually("the router's Service answers", () => request(at, domain, "GET", "/"), 60_000);
+  await eventually("the router's Service answers", () => request(at, domain, "GET", "/", { timeout: 1000 }), 60_000);
   return at;
 }
 
 /** One request to `host` and `port` under the name `name`; answers with status, text and, where it is any, JSON. */
-export function request({ host, port }, name, method, path, { headers = {}, body } = {}) {
+export function request({ host, port }, name, method, path, { headers = {}, body, timeout = 15_000 } = {}) {
   return new Promise((done, failed) => {
     const all = { host: name, ...(method !== "GET" && { origin: `http://${name}`, "content-type": "application/json" }), ...headers };
-    const asked = http.request({ host, port, method, path, headers: all, agent: false }, async (response) => {
+    const asked = http.request({ host, port, method, path, headers: all, agent: false, timeout }, async (response) => {
       try {
         let text = "";
         for await (const chunk of response) text += chunk;
@@ -73,7 +75,7 @@ export function request({ host, port }, name, method, path, { headers = {}, body
         failed(error);
       }
     });
-    asked.setTimeout(15_000, () => asked.destroy(new Error(`${method} ${path} was not answered within 15 s`)));
+    asked.once("timeout", () => asked.destroy(new Error(`${method} ${path} was not answered within ${timeout / 1000} s`)));
     asked.once("error", failed);
     asked.end(body && JSON.stringify(body));
   });
