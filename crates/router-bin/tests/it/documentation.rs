@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf};
 use clap::CommandFactory as _;
 use router_bin::{
     cli::Arguments,
-    config::settings::{SETTINGS, Scope},
+    config::{
+        Config,
+        settings::{SETTINGS, Scope},
+    },
 };
 
 fn root() -> PathBuf {
@@ -88,4 +91,27 @@ fn sources(folder: &std::path::Path) -> String {
         }
     }
     all
+}
+
+#[test]
+fn what_the_chart_installs_is_a_configuration() {
+    let manifests = fs::read_to_string(root().join("deploy/install.yaml")).expect("the manifests");
+    let mut variables = Vec::new();
+    let mut lines = manifests.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.trim().strip_prefix("- name: ") else { continue };
+        if !name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_') {
+            continue;
+        }
+        assert!(SETTINGS.iter().any(|setting| setting.name == name), "{name} is no variable of the router");
+        // What is no text comes from the Pod itself: its name, its namespace.
+        let text = lines.peek().and_then(|line| line.trim().strip_prefix("value: ")).unwrap_or("of-the-pod");
+        variables.push((name.into(), text.trim_matches('"').into()));
+    }
+    assert!(variables.len() > 10, "{variables:?}");
+    let refusal = Config::load(None, variables.clone()).expect_err("nobody is believed yet").to_string();
+    assert!(refusal.contains("TRUSTED_PROXY_SECRET") && refusal.lines().count() < 5, "{refusal}");
+    variables.push(("TRUSTED_PROXY_SECRET".into(), "0123456789abcdef".into()));
+    let config = Config::load(None, variables).expect("a configuration");
+    assert_eq!(config.notices, Vec::<String>::new(), "nothing is set that has no effect");
 }

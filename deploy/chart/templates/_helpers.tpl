@@ -1,0 +1,14 @@
+{{- define "router.name" -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "router.selector" -}}
+app.kubernetes.io/name: opencode-router
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "router.labels" -}}
+{{ include "router.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: router
+{{- end -}}
