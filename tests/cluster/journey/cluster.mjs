@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 
 export const NAMESPACE = "opencode";
+const RELEASE = "opencode-router";
 /** Where Pods find what a test started on this machine. */
 export const HOST = process.env.TEST_HOST_ADDRESS ?? "10.77.0.1";
 /** The images of the router and of sessions, which the cluster's nodes have. */
@@ -22,6 +23,13 @@ const STATE = dirname(process.env.KUBECONFIG ?? "");
 /** What kubectl printed; `input` is what it reads. */
 export async function kubectl(args, { input, timeout = 60_000 } = {}) {
   const child = run("kubectl", ["--namespace", NAMESPACE, ...args], { timeout, maxBuffer: 64 << 20 });
+  child.child.stdin.end(input);
+  return (await child).stdout;
+}
+
+/** What helm printed; `input` is what it reads. */
+async function helm(args, input = "") {
+  const child = run("helm", ["--namespace", NAMESPACE, ...args], { timeout: 60_000 });
   child.child.stdin.end(input);
   return (await child).stdout;
 }
@@ -48,10 +56,17 @@ export const inPod = async (hash, ...command) => (await kubectl(["exec", `openco
 
 /** Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's address. */
 export async function installRouter({ domain, userNamespaces = false, replicas = 1 }) {
-  const values = { ROUTER_IMAGE: IMAGES.router, SESSION_IMAGE: IMAGES.session, DOMAIN: domain, TRUSTED: `${HOST}/32,${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`, REPLICAS: String(replicas) };
-  const template = readFileSync(new URL("router.yaml", import.meta.url), "utf8").replace(/^#.*\n/, "");
-  const manifest = template.replace(/\b(ROUTER_IMAGE|SESSION_IMAGE|DOMAIN|TRUSTED|REPLICAS)\b(?=[\s",}]|$)/gm, (name) => values[name]).replace('value: "USER_NAMESPACES"', `value: "${userNamespaces}"`);
-  await kubectl(["apply", "--filename", "-"], { input: manifest });
+  const [, repository, tag] = /^(.*):([^:/]+)$/.exec(IMAGES.router);
+  const values = {
+    image: { repository, tag },
+    replicas,
+    domain,
+    proto: "http",
+    trustedProxies: [`${HOST}/32`, `${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`],
+    session: { image: IMAGES.session, userNamespaces },
+    config: { LOG_FORMAT: "text" },
+  };
+  await helm(["upgrade", "--install", RELEASE, join(HERE, "../../deploy/chart"), "--values", "-"], JSON.stringify(values));
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
   // An earlier one acts by its own settings until it is gone.
   await eventually("no other router is left", async () => (await routers()).length === replicas, 60_000);
@@ -97,7 +112,10 @@ function stopForwarding() {
 /** Removes the router and every session. */
 export async function clear() {
   stopForwarding();
-  await kubectl(["delete", "deployment,service,pods,persistentvolumeclaims,secrets", "--all", "--wait", "--timeout=60s"], { timeout: 70_000 });
+  // The router first: while it ends it still has its Role.
+  await kubectl(["delete", "deployment,pods,persistentvolumeclaims", "--all", "--wait", "--timeout=60s"], { timeout: 70_000 });
+  await helm(["uninstall", RELEASE, "--ignore-not-found"]);
+  await kubectl(["delete", "service,secrets", "--all"]);
   await eventually("nothing is left", async () => (await objects("pods,persistentvolumeclaims")).length === 0);
 }
 
