@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 /// Your opencode sessions, from the command line.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "opencode-routerctl", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

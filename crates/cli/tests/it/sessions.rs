@@ -175,6 +175,9 @@ async fn completions_and_help_need_no_router() {
         let ran = output(command).await;
         assert!(ran.well().contains("create"), "{args:?}");
     }
+    let mut command = program("http://127.0.0.1:9");
+    command.arg("--version");
+    assert_eq!(output(command).await.out.trim(), concat!("opencode-routerctl ", env!("CARGO_PKG_VERSION")));
 }
 
 #[tokio::test]
