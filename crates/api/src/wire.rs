@@ -48,7 +48,7 @@ pub struct Session {
     /// Where `opencode attach` connects to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach_url: Option<String>,
-    /// Why it is `stopped` or `failed`, and what to do.
+    /// Why it is `stopped` or `failed`, or goes on `running` though nobody uses it, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The agent is working on an answer: it is not idle, whatever `lastActivity` says.

@@ -100,6 +100,7 @@ export const de: Record<Key, string> = {
   "reason.requested": "Sie wurde auf Wunsch gestoppt.",
   "reason.router_stopped": "Der Router wurde beendet.",
   "reason.router_crashed": "Der Router endete unerwartet; was noch lief, wurde gestoppt.",
+  "reason.not_answering": "opencode antwortet nicht, deshalb wird sie nicht wegen Untätigkeit gestoppt",
   "reason.never_started": "Sie wurde noch nicht gestartet.",
   "reason.repository_not_found": "Das Repository wurde nicht gefunden, oder du darfst es nicht lesen.",
   "reason.authentication_failed":

@@ -97,6 +97,7 @@ export const en = {
   "reason.requested": "It was stopped on request.",
   "reason.router_stopped": "The router was shut down.",
   "reason.router_crashed": "The router ended unexpectedly; what it left running was stopped.",
+  "reason.not_answering": "opencode does not answer, so it is not stopped for being idle",
   "reason.never_started": "It has not been started yet.",
   "reason.repository_not_found": "The repository was not found, or you may not read it.",
   "reason.authentication_failed": "The repository's host refused the credentials, or wants some.",

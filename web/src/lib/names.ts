@@ -7,7 +7,7 @@ export function nameOf(i18n: ReturnType<typeof useI18n>, session: Session): stri
   return session.repoUrl ? repoName(session.repoUrl) : i18n.t("row.newProject");
 }
 
-/** Why it is stopped or failed, in the reader's language where the code is known. */
+/** Why it is stopped or failed, or goes on running unused, in the reader's language where the code is known. */
 export function reasonOf(
   i18n: ReturnType<typeof useI18n>,
   session: Session,

@@ -58,6 +58,9 @@ describe("the list", () => {
     expect(screen.getByText(/agent at work/)).toBeTruthy();
     page.setSessions([aSession({ busy: false, idleTimeoutMinutes: 0 })]);
     expect(screen.queryByText(/stops/)).toBeNull();
+    page.setSessions([aSession({ reason: { code: "not_answering", message: "m" } })]);
+    expect(screen.getByText(/opencode does not answer, so it is not stopped/)).toBeTruthy();
+    expect(screen.queryByText(/stops in/)).toBeNull();
   });
 
   it("stops and resumes, and says why it could not", async () => {

@@ -6,7 +6,7 @@ import { api, type Session } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
 import { sentence } from "../lib/errors";
-import { hrefOf, nameOf } from "../lib/names";
+import { hrefOf, nameOf, reasonOf } from "../lib/names";
 import { relative } from "../lib/time";
 import controls from "../styles/controls.module.css";
 import css from "./SessionRow.module.css";
@@ -43,6 +43,8 @@ export function SessionRow(props: { session: Session; now: number }) {
     ];
     if (session.state === "running") {
       if (session.busy) facts.push(i18n.t("row.busy"));
+      // Who can't be asked whether an agent is at work is not stopped.
+      else if (session.reason) facts.push(reasonOf(i18n, session).what);
       // 0: it is never stopped for being idle.
       else if (session.idleTimeoutMinutes > 0) {
         const stops = Date.parse(session.lastActivity) + session.idleTimeoutMinutes * 60_000;

@@ -104,6 +104,14 @@ fn reason(view: &View, idle_timeout: Duration) -> Option<wire::Reason> {
             let code = why.as_str().to_owned();
             Some(wire::Reason { code, message, advice: Some(advice.to_owned()), log_tail: None })
         }
+        (Phase::Running(_), Status::Running) => view.unasked.as_deref().map(|why| wire::Reason {
+            code: "not_answering".to_owned(),
+            message: format!(
+                "It is not stopped for being idle, since opencode can't be asked whether its agent is at work: {why}."
+            ),
+            advice: Some("Stop it if nobody needs it, and resume it to start opencode anew.".to_owned()),
+            log_tail: None,
+        }),
         _ => None,
     }
 }

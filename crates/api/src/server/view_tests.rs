@@ -66,6 +66,7 @@ fn view(phase: Phase, status: Status) -> View {
         stages: Vec::new(),
         last_activity: at(4),
         busy: true,
+        unasked: None,
         title: Some("Title".into()),
         entry: Some("/L3dvcms/session/ses_1".into()),
     }
@@ -120,6 +121,20 @@ fn a_session_whose_entry_is_unknown_is_entered_at_its_root() {
     let mut view = view(running(), Status::Running);
     view.entry = None;
     assert_eq!(shown(&view).url.as_deref(), Some("https://a48da0606867-oc.example.org/"));
+}
+
+#[test]
+fn a_session_that_can_not_be_asked_says_so() {
+    let mut view = view(running(), Status::Running);
+    view.unasked = Some("it answers 401 Unauthorized".into());
+    let reason = shown(&view).reason.expect("a reason");
+    assert_eq!(reason.code, "not_answering");
+    assert!(
+        reason.message.ends_with("whether its agent is at work: it answers 401 Unauthorized."),
+        "{reason:?}"
+    );
+    view.status = Status::Stopping;
+    assert_eq!(shown(&view).reason, None, "it is stopped now");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
     Inner,
     calls::{Refusal, password_of},
     manifest::{PORT, pod_name},
-    observe::Ready,
+    observe::{Ready, Silent},
     sight::Up,
 };
 use crate::{
@@ -24,12 +24,12 @@ use crate::{
     said::{Step, plain, progress},
 };
 
-/// How long opencode may take to answer, in turns of asking; it takes seconds.
-const TURNS: u32 = 90;
 /// How long a turn is.
 const TURN: Duration = Duration::from_secs(2);
 /// How many are asked at once: a router that begins finds all that run at once.
 pub(super) const AT_ONCE: usize = 64;
+/// Between two turns for who did not answer in time.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Between two attempts at a call that was refused.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Progress is told no more often than this.
@@ -59,30 +59,50 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
     let password = if has_password { Some(password(inner, hash).await) } else { None };
     let address = SocketAddr::new(up.address, PORT);
-    if !answers(inner, address, password.as_ref()).await {
-        let failure = Failure {
-            code: FailureCode::OpencodeNotReady,
-            message: format!("opencode did not answer within {} seconds.", TURN.as_secs() * u64::from(TURNS)),
-            advice: "The log may say why; resume the session to try again. If all sessions fail so, the router can't reach the Pods' port 4096.".into(),
-            log_tail: None,
-        };
-        inner.index.learn(hash, |facts| facts.silent = Some((up.run, failure)));
-        return;
+    let within = inner.settings.answer_within;
+    // (Of clocks that disagree, too.)
+    let began_lately = inner.clock.now().duration_since(up.since).map_or(true, |since| since <= within);
+    let mut turns = within.as_millis().div_ceil(TURN.as_millis());
+    while !answers(inner, address, password.as_ref()).await {
+        turns = turns.saturating_sub(1);
+        if turns > 0 {
+            continue;
+        }
+        let failure = silence(within, began_lately);
+        inner.index.learn(hash, |facts| {
+            facts.silent = Some(Silent { run: up.run.clone(), failure, is_over: began_lately });
+        });
+        if began_lately {
+            return;
+        }
+        sleep(PAUSE).await;
     }
     let endpoint = Endpoint { address, password, run: up.run.as_str().into() };
     let at = inner.clock.now();
-    inner.index.learn(hash, |facts| facts.ready = Some(Ready { run: up.run, endpoint, at }));
+    inner.index.learn(hash, |facts| {
+        facts.silent = None;
+        facts.ready = Some(Ready { run: up.run, endpoint, at });
+    });
 }
 
-/// Whether opencode answers, in time.
-async fn answers(inner: &Inner, address: SocketAddr, password: Option<&Password>) -> bool {
-    for _ in 0..TURNS {
-        let Ok(_turn) = inner.turns.acquire().await else { return false };
-        if timeout(TURN, ready::answers(&inner.http, address, password)).await.is_ok() {
-            return true;
-        }
+fn silence(within: Duration, is_over: bool) -> Failure {
+    let advice = if is_over {
+        "The log may say why; resume the session to try again. If all sessions fail so, the router can't reach the Pods' port 4096."
+    } else {
+        "It ran before and is left running; it is shown again once it answers. Resume it to start it anew. If all sessions fail so, the router can't reach the Pods' port 4096."
+    };
+    Failure {
+        code: FailureCode::OpencodeNotReady,
+        message: format!("opencode did not answer within {} seconds.", within.as_secs()),
+        advice: advice.into(),
+        log_tail: None,
     }
-    false
+}
+
+/// Whether opencode answers, in a turn's time.
+async fn answers(inner: &Inner, address: SocketAddr, password: Option<&Password>) -> bool {
+    let Ok(_turn) = inner.turns.acquire().await else { return false };
+    timeout(TURN, ready::answers(&inner.http, address, password)).await.is_ok()
 }
 
 /// The session's password, once it can be had.

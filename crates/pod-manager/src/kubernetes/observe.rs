@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 
 use super::{
     record::{greeted, last_activity},
-    sight::{self, State, Up},
+    sight::{self, State},
     wanted::{Wanted, What, run_of},
 };
 use crate::{
@@ -20,7 +20,7 @@ pub(super) struct Facts {
     /// opencode of this run answers.
     pub(super) ready: Option<Ready>,
     /// opencode of this run did not answer in time.
-    pub(super) silent: Option<(String, Failure)>,
+    pub(super) silent: Option<Silent>,
     /// How far the clone in the Pod of this UID is.
     pub(super) clone: Option<(String, Step)>,
 }
@@ -31,6 +31,16 @@ pub(super) struct Ready {
     pub(super) run: String,
     pub(super) endpoint: Endpoint,
     pub(super) at: SystemTime,
+}
+
+/// An opencode that does not answer.
+#[derive(Debug, Clone)]
+pub(super) struct Silent {
+    pub(super) run: String,
+    pub(super) failure: Failure,
+    /// It began lately and never answered: the run is over. Else it ran before this router came, and may be at work
+    /// where this router can't reach it: it is left alone, and asked on.
+    pub(super) is_over: bool,
 }
 
 /// What [`of`] makes of a session.
@@ -58,16 +68,19 @@ pub(super) fn of(
     };
     let of_run = pod.filter(is_it);
     let mut sight = sight::of(pvc, pod, events, since, now);
-    if let (State::Up(up), Some((run, failure))) = (&sight.state, &facts.silent)
-        && up.run == *run
-    {
-        sight.state = State::Failed(failure.clone());
+    let silent = match &sight.state {
+        State::Up(up) => facts.silent.as_ref().filter(|silent| silent.run == up.run),
+        _ => None,
+    };
+    if let Some(silent) = silent.filter(|silent| silent.is_over) {
+        sight.state = State::Failed(silent.failure.clone());
     }
     let ready = match &sight.state {
         State::Up(up) => facts.ready.as_ref().filter(|ready| ready.run == up.run).zip(Some(up)),
         _ => None,
     };
-    let phase = phase(&wanted.what, &sight.state, pod.is_some(), of_run.is_some(), ready);
+    let found = (ready.map(|(ready, _)| ready), silent);
+    let phase = phase(&wanted.what, &sight.state, pod.is_some(), of_run.is_some(), found);
     let mut stages = match (&phase, of_run) {
         (Phase::Stopped(_) | Phase::Stopping, _) => Vec::new(),
         (Phase::Failed(_), None) => Vec::new(),
@@ -105,7 +118,7 @@ fn phase(
     state: &State,
     has_pod: bool,
     has_its_pod: bool,
-    ready: Option<(&Ready, &Up)>,
+    (ready, silent): (Option<&Ready>, Option<&Silent>),
 ) -> Phase {
     let lost = |failure: &Failure| matches!(failure.code, FailureCode::VolumeLost | FailureCode::NodeLost);
     match (wanted, state) {
@@ -119,9 +132,11 @@ fn phase(
         (What::Running(_), _) if !has_pod => Phase::Starting,
         (What::Running(_), _) if !has_its_pod => Phase::Stopping,
         (_, State::Blocked(failure) | State::Failed(failure)) => Phase::Failed(failure.clone()),
-        (_, State::Up(_)) => {
-            ready.map_or(Phase::Starting, |(ready, _)| Phase::Running(ready.endpoint.clone()))
-        }
+        (_, State::Up(_)) => match (ready, silent) {
+            (Some(ready), _) => Phase::Running(ready.endpoint.clone()),
+            (None, Some(silent)) => Phase::Failed(silent.failure.clone()),
+            (None, None) => Phase::Starting,
+        },
         (_, State::Stopped | State::Starting) => Phase::Starting,
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{lease::Timing, patch::PodPatch};
 
@@ -27,6 +27,8 @@ pub struct KubernetesSettings {
     pub environment: BTreeMap<String, String>,
     /// `POD_PATCH_FILE`: laid over each Pod.
     pub pod_patch: Option<PodPatch>,
+    /// How long opencode may take to answer once its container runs; it takes seconds.
+    pub answer_within: Duration,
     /// Names this router among several: another one for each process.
     pub identity: String,
     /// How the reaper's Lease is kept.
@@ -68,6 +70,7 @@ impl KubernetesSettings {
             resources: ContainerResources::default(),
             environment: BTreeMap::new(),
             pod_patch: None,
+            answer_within: Duration::from_secs(180),
             identity: format!("opencode-router-{:016x}", rand::random::<u64>()),
             lease: Timing::default(),
         }

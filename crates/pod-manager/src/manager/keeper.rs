@@ -24,6 +24,8 @@ pub(super) struct Keeper {
     pub(super) slot: Arc<Slot>,
     pub(super) endpoint: Endpoint,
     greeted: bool,
+    /// Why the last attempt to greet it came to nothing.
+    ungreeted: Option<String>,
     /// It was said already that opencode does not answer.
     warned: bool,
 }
@@ -32,8 +34,8 @@ impl Keeper {
     /// Works until the run is over.
     pub(super) async fn keep(manager: Arc<Manager>, run: NewRun) {
         let token = run.token.clone();
-        let mut keeper =
-            Self { manager, slot: run.slot, endpoint: run.endpoint, greeted: false, warned: false };
+        let (slot, endpoint) = (run.slot, run.endpoint);
+        let mut keeper = Self { manager, slot, endpoint, greeted: false, ungreeted: None, warned: false };
         token.run_until_cancelled(keeper.work()).await;
     }
 
@@ -71,7 +73,11 @@ impl Keeper {
         let begun = Instant::now();
         while !self.greet().await {
             if begun.elapsed() >= self.manager.settings.greet_patience {
-                tracing::warn!(session.hash = %self.slot.hash, "opencode could not be greeted; the session is opened without");
+                let why = self
+                    .ungreeted
+                    .as_deref()
+                    .unwrap_or("another router was to speak to it first, and did not");
+                tracing::warn!(session.hash = %self.slot.hash, why, "opencode could not be greeted; the session is opened without");
                 let now = self.manager.clock.now();
                 self.learn(|run| {
                     run.entry.get_or_insert_with(|| "/".into());
@@ -97,7 +103,10 @@ impl Keeper {
             greeter::greeted_by_another(opencode, session, observed.greeted, at).await
         };
         match greeting {
-            Ok(None) => false,
+            Ok(None) => {
+                self.ungreeted = None;
+                false
+            }
             Ok(Some(conversation)) => {
                 let now = manager.clock.now();
                 let entry = conversation.entry();
@@ -113,6 +122,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::debug!(session.hash = %self.slot.hash, %error, "opencode was not greeted");
+                self.ungreeted = Some(error.to_string());
                 false
             }
         }
@@ -123,11 +133,12 @@ impl Keeper {
         let busy = self.ask_busy().await;
         match &busy {
             Ok(_) => self.warned = false,
-            Err(error) if !self.warned => {
-                self.warned = true;
-                tracing::warn!(session.hash = %self.slot.hash, %error, "opencode can't be asked what it does; the session is not stopped while that is so");
+            Err(error) => {
+                if !std::mem::replace(&mut self.warned, true) {
+                    tracing::warn!(session.hash = %self.slot.hash, %error, "opencode can't be asked what it does; the session is not stopped while that is so");
+                }
+                self.learn(|run| run.unasked = Some(error.to_string()));
             }
-            Err(_) => {}
         }
         if busy.is_ok() && self.greeted {
             self.refresh().await;
@@ -143,6 +154,7 @@ impl Keeper {
             if busy {
                 run.busy_at = Some(now);
             }
+            run.unasked = None;
             busy |= run.prompted.is_some_and(|at| since(now, at) < AT_WORK_AFTER_PROMPT);
             run.busy = busy;
         });

@@ -62,6 +62,7 @@ mod tests {
             first_seen: at(first_seen),
             opened: Some(at(0)),
             busy: false,
+            unasked: None,
             busy_at: busy_at.map(at),
             prompted: None,
             title: None,

@@ -141,6 +141,7 @@ impl Slot {
                     first_seen: now,
                     opened: (known && told).then_some(now),
                     busy: false,
+                    unasked: None,
                     busy_at: None,
                     prompted: None,
                     title: None,

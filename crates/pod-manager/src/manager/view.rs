@@ -50,6 +50,9 @@ pub struct View {
     pub last_activity: SystemTime,
     /// An agent was at work when it was asked last.
     pub busy: bool,
+    /// Why its opencode can't be asked whether an agent is at work, in words without a full stop; while that is so it
+    /// is not stopped for being idle.
+    pub unasked: Option<String>,
     /// The newest conversation's title, once it has one.
     pub title: Option<String>,
     /// The path that leads into the repository, from `/`; `None` until it is known.
@@ -75,6 +78,8 @@ pub(super) struct RunFacts {
     /// When it was opened to its owner; `None`: not yet.
     pub(super) opened: Option<SystemTime>,
     pub(super) busy: bool,
+    /// Why the last question could not be asked; `None` where it was answered.
+    pub(super) unasked: Option<String>,
     /// When an agent was at work last.
     pub(super) busy_at: Option<SystemTime>,
     /// When the first message was handed over, in this run.
@@ -106,6 +111,7 @@ pub(super) fn view(
         stages: stages(observed, opened),
         last_activity: last_activity.max(observed.last_activity),
         busy: run.is_some_and(|run| run.busy),
+        unasked: run.and_then(|run| run.unasked.clone()),
         title: run.and_then(|run| run.title.clone()),
         entry: run.and_then(|run| run.entry.clone()),
     }

@@ -47,6 +47,7 @@ struct State {
     conversations: Vec<Talk>,
     busy: bool,
     silent: bool,
+    refuses: Option<u16>,
     lose_answers_to_prompts: bool,
     prompts: usize,
 }
@@ -142,6 +143,11 @@ impl FakeOpencode {
     /// It takes connections and closes them without an answer.
     pub fn set_silent(&self, silent: bool) {
         self.inside.state.lock().silent = silent;
+    }
+
+    /// It answers everything with this status, whoever asks; `None`: as it should.
+    pub fn refuse_all(&self, status: Option<u16>) {
+        self.inside.state.lock().refuses = status;
     }
 
     /// It takes prompts, and its answers to them are lost.
@@ -262,7 +268,10 @@ impl Inside {
             if state.silent {
                 return;
             }
-            let answer = state.answer(method, path, query, &body);
+            let answer = match state.refuses {
+                Some(status) => (status, Value::Null),
+                None => state.answer(method, path, query, &body),
+            };
             if path.ends_with("/prompt_async") && state.lose_answers_to_prompts {
                 return;
             }

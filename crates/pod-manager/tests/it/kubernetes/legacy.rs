@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{cluster::PATIENCE, contract::Played};
 
-const ACTIVITY: &str = "2026-11-20T09:30:00.000Z";
+pub(super) const ACTIVITY: &str = "2026-11-20T09:30:00.000Z";
 
 fn metadata(name: &str, session: &Session) -> Value {
     let pod_manager::model::Source::Repository { url, branch, .. } = &session.source else { unreachable!() };
@@ -31,7 +31,8 @@ fn metadata(name: &str, session: &Session) -> Value {
     })
 }
 
-async fn leave(played: &Played, session: &Session, runs: bool) {
+/// Makes the objects of a session, with a Pod or without.
+pub(super) async fn leave(played: &Played, session: &Session, runs: bool) {
     let pvc = json!({
         "metadata": metadata("opencode-pvc", session),
         "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "2Gi" } } },

@@ -13,3 +13,4 @@ mod node;
 mod patch;
 mod races;
 mod reach;
+mod reaper;

@@ -39,9 +39,11 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct State {
     /// By the Pod's UID.
-    running: HashMap<String, (SessionHash, FakeOpencode)>,
+    running: HashMap<String, (SessionHash, Arc<FakeOpencode>)>,
     /// Whose clone fails.
     failing: HashSet<SessionHash>,
+    /// Whose opencode answers everything with a status, from its start on.
+    refusing: HashMap<SessionHash, u16>,
     /// The most processes that one session ever had at once.
     most: BTreeMap<SessionHash, usize>,
     /// How long an end takes.
@@ -71,6 +73,27 @@ impl Node {
             true => state.failing.insert(hash),
             false => state.failing.remove(&hash),
         };
+    }
+
+    /// The session's opencodes answer everything with that status from their start on.
+    pub(crate) fn refuse(&self, hash: SessionHash, status: Option<u16>) {
+        let mut state = self.state.lock();
+        match status {
+            Some(status) => state.refusing.insert(hash, status),
+            None => state.refusing.remove(&hash),
+        };
+    }
+
+    /// The session's opencode, once it runs.
+    pub(crate) async fn opencode(&self, hash: SessionHash) -> Arc<FakeOpencode> {
+        loop {
+            let there =
+                self.state.lock().running.values().find(|(of, _)| *of == hash).map(|(_, it)| it.clone());
+            match there {
+                Some(opencode) => return opencode,
+                None => sleep(Duration::from_millis(5)).await,
+            }
+        }
     }
 
     /// How long an end takes from now on.
@@ -222,8 +245,9 @@ impl Node {
         }
         let [a, b, c] = rand_address();
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, a, b, c)), PORT);
-        let opencode = FakeOpencode::start_at(address, password).await;
+        let opencode = Arc::new(FakeOpencode::start_at(address, password).await);
         let mut state = self.state.lock();
+        opencode.refuse_all(state.refusing.get(&hash).copied());
         state.running.insert(uid.to_owned(), (hash, opencode));
         let count = state.running.values().filter(|(of, _)| *of == hash).count();
         let most = state.most.entry(hash).or_default();

@@ -1,0 +1,242 @@
+//! The manager's reaper over a real API server: who is stopped for being idle, and who is not.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use pod_manager::{
+    Credentials, KubernetesBackend, Manager, ManualClock, SessionBackend, Status, StopReason, SystemClock,
+    View,
+    memory::FakeOpencode,
+    model::{FailureCode, Phase, Session},
+};
+use serde_json::json;
+use session_key::SessionHash;
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cluster::PATIENCE,
+    contract::Played,
+    legacy::{ACTIVITY, leave},
+    node::status,
+};
+use crate::house::{IDLE, alice, quick};
+
+/// A router without its HTTP half, whose clock the test moves.
+struct Router {
+    backend: Arc<KubernetesBackend>,
+    manager: Arc<Manager>,
+    clock: Arc<ManualClock>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Router {
+    async fn over(backend: Arc<KubernetesBackend>) -> Self {
+        let clock = ManualClock::at(pod_manager::Clock::now(&SystemClock));
+        let manager = Manager::new(backend.clone(), clock.clone(), quick());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(manager.clone().run(stop.clone()));
+        timeout(PATIENCE, manager.ready()).await.expect("ready");
+        Self { backend, manager, clock, stop, running }
+    }
+
+    async fn when(&self, hash: SessionHash, what: &str, wanted: impl Fn(&View) -> bool) -> Arc<View> {
+        let mut changes = self.manager.changes(&alice());
+        let seen = timeout(PATIENCE, async {
+            loop {
+                match self.manager.get(&alice(), hash) {
+                    Some(view) if wanted(&view) => return view,
+                    _ => changes.next().await,
+                }
+            }
+        });
+        match seen.await {
+            Ok(view) => view,
+            Err(_) => panic!("it was not seen {what}: {:#?}", self.manager.get(&alice(), hash)),
+        }
+    }
+
+    async fn until(&self, hash: SessionHash, status: Status) -> Arc<View> {
+        self.when(hash, status.as_str(), |view| view.status == status).await
+    }
+
+    fn status(&self, hash: SessionHash) -> Status {
+        self.manager.get(&alice(), hash).expect("it is there").status
+    }
+
+    /// Ends it in good order: its Lease is given back.
+    async fn end(self) {
+        self.stop.cancel();
+        timeout(PATIENCE, self.running).await.expect("it ends").expect("without a panic");
+        self.backend.shutdown().await;
+    }
+}
+
+/// Waits until the router holds the Lease.
+async fn reaps(backend: &KubernetesBackend) {
+    let held = async {
+        while !backend.reaps() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, held).await.expect("it holds the reaper's Lease");
+}
+
+/// Leaves a session as the TypeScript router does, and waits until its opencode runs.
+async fn left_running(played: &Played) -> (Session, Arc<FakeOpencode>) {
+    let session = played.session();
+    leave(played, &session, true).await;
+    let opencode = timeout(PATIENCE, played.node.opencode(session.hash)).await.expect("opencode runs");
+    (session, opencode)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_typescript_router_left_running_is_reaped_once_it_was_idle_for_as_long_as_it_was_seen() {
+    let Some(played) = Played::new().await else { return };
+    let (session, opencode) = left_running(&played).await;
+    let router = Router::over(played.backend()).await;
+    reaps(&router.backend).await;
+    let hash = session.hash;
+    let view = router.until(hash, Status::Running).await;
+    let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
+    assert_eq!(view.last_activity, SystemTime::from(activity), "nobody used it for days");
+
+    // This router was not there: it does not stop what it did not see.
+    router.clock.advance(IDLE - Duration::from_secs(1));
+    opencode.asked(3).await;
+    assert_eq!(router.status(hash), Status::Running);
+    // A person's use counts.
+    router.manager.touch(hash);
+    router.clock.advance(IDLE - Duration::from_secs(1));
+    opencode.asked(3).await;
+    assert_eq!(router.status(hash), Status::Running);
+    assert_eq!(played.objects(hash).await[..2], [1, 1]);
+
+    router.clock.advance(Duration::from_secs(1));
+    let view = router.until(hash, Status::Stopped).await;
+    assert_eq!(view.observed.phase, Phase::Stopped(StopReason::Idle));
+    assert!(view.last_activity > SystemTime::from(activity), "when it was used last is not lost");
+    assert_eq!(played.objects(hash).await[..2], [1, 0], "the claim stays, the Pod does not");
+
+    router.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
+    let view = router.until(hash, Status::Running).await;
+    assert!(view.endpoint().expect("it runs").password.is_some(), "now it has a password");
+    assert_eq!(played.objects(hash).await[..2], [1, 1]);
+    assert_eq!(played.node.most(hash), 1);
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
+    let Some(played) = Played::new().await else { return };
+    let (left, old) = left_running(&played).await;
+    let router = Router::over(played.backend()).await;
+    reaps(&router.backend).await;
+    router.until(left.hash, Status::Running).await;
+    let own = played.session();
+    for (session, opencode) in [(&left, Some(old)), (&own, None)] {
+        let hash = session.hash;
+        let opencode = match opencode {
+            Some(there) => there,
+            None => {
+                router.backend.start(session, Credentials::NONE).await.expect("start");
+                router.until(hash, Status::Running).await;
+                timeout(PATIENCE, played.node.opencode(hash)).await.expect("opencode runs")
+            }
+        };
+        opencode.set_busy(true);
+        router.when(hash, "busy", |view| view.busy).await;
+        router.clock.advance(3 * IDLE);
+        opencode.asked(3).await;
+        assert_eq!(router.status(hash), Status::Running, "an agent is at work");
+        for (status, why) in [
+            (Some(401), "it answers 401 Unauthorized"),
+            (Some(500), "it answers 500 Internal Server Error"),
+            (None, "it does not answer: "),
+        ] {
+            opencode.refuse_all(status);
+            opencode.set_silent(status.is_none());
+            let says = |view: &View| view.unasked.as_ref().is_some_and(|said| said.starts_with(why));
+            router.when(hash, why, says).await;
+            router.clock.advance(3 * IDLE);
+            opencode.asked(3).await;
+            let view = router.manager.get(&alice(), hash).expect("it is there");
+            assert_eq!(view.status, Status::Running, "{why}");
+            assert!(says(&view), "it says so: {view:#?}");
+            assert_eq!(played.objects(hash).await[..2], [1, 1], "{why}");
+        }
+        opencode.set_busy(false);
+        opencode.set_silent(false);
+        let view = router.when(hash, "stopped", |view| view.status == Status::Stopped).await;
+        assert_eq!(
+            view.observed.phase,
+            Phase::Stopped(StopReason::Idle),
+            "once it says that nothing is done"
+        );
+        assert_eq!(view.unasked, None);
+    }
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
+    let Some(played) = Played::new().await else { return };
+    let holder = played.backend();
+    reaps(&holder).await;
+    let (session, opencode) = left_running(&played).await;
+    let router = Router::over(played.backend()).await;
+    router.until(session.hash, Status::Running).await;
+    router.clock.advance(3 * IDLE);
+    opencode.asked(10).await;
+    assert_eq!(router.status(session.hash), Status::Running);
+    assert!(!router.backend.reaps());
+    holder.shutdown().await;
+    router.until(session.hash, Status::Stopped).await;
+    router.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_and_says_so() {
+    let Some(played) = Played::new().await else { return };
+    let (session, opencode) = left_running(&played).await;
+    let (fresh, never) = (played.session(), played.session());
+    // It runs for days, as kubelet says it.
+    let name = format!("opencode-session-{}", session.hash);
+    let pod = played.node.pods().get(&name).await.expect("a Pod");
+    let done = json!({ "terminated": { "exitCode": 0, "startedAt": ACTIVITY, "finishedAt": ACTIVITY } });
+    let ip = opencode.address().ip();
+    let up = json!({ "init": done, "opencode": { "running": { "startedAt": ACTIVITY } }, "ip": ip });
+    played.node.set_status(&pod, &status(&up)).await.expect("said");
+    opencode.refuse_all(Some(401));
+
+    let mut settings = played.cluster.settings.clone();
+    settings.answer_within = Duration::from_secs(2);
+    let client = played.cluster.client.clone();
+    let router = Router::over(KubernetesBackend::start_up(client, settings, Arc::new(SystemClock))).await;
+    reaps(&router.backend).await;
+    let view = router.until(session.hash, Status::Failed).await;
+    let Phase::Failed(failure) = &view.observed.phase else { unreachable!("just looked at") };
+    assert_eq!(failure.code, FailureCode::OpencodeNotReady);
+    // One that is new and never answers is over, and its Pod goes; by then the old one's would have gone too.
+    played.node.refuse(never.hash, Some(500));
+    router.backend.start(&never, Credentials::NONE).await.expect("start");
+    router.until(never.hash, Status::Failed).await;
+    let gone = async {
+        while played.objects(never.hash).await[1] != 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the Pod that never answered is gone");
+    router.backend.start(&fresh, Credentials::NONE).await.expect("start");
+    router.until(fresh.hash, Status::Running).await;
+    let there = played.node.pods().get(&name).await.expect("a Pod");
+    assert_eq!((there.metadata.uid, there.metadata.deletion_timestamp), (pod.metadata.uid, None));
+
+    // It is asked for ever.
+    opencode.refuse_all(None);
+    router.until(session.hash, Status::Running).await;
+    router.end().await;
+}
