@@ -62,6 +62,8 @@ pub(super) struct Index {
 #[derive(Default)]
 struct World {
     entries: BTreeMap<SessionHash, Entry>,
+    /// How far each watch has come: what is older than that, and not known, is gone.
+    passed: [u64; 4],
     /// All there is was listed; until then nothing follows from what is known.
     live: bool,
     /// Claims that can't be read; told once.
@@ -100,9 +102,12 @@ impl<K> Default for Slot<K> {
 }
 
 impl<K> Slot<K> {
-    /// Takes it in unless something newer is known. Versions are the API server's revisions, which grow (KEP-5504). What a
+    /// Takes it in unless something newer is known, or it is gone: of what the watch has passed, everything is known. Versions are the API server's revisions, which grow (KEP-5504). What a
     /// delete answers may have the version of the end itself, and come after it was seen: of one version, the end counts.
-    fn put(&mut self, object: Option<K>, version: u64) -> bool {
+    fn put(&mut self, object: Option<K>, version: u64, passed: u64) -> bool {
+        if object.is_some() && self.object.is_none() && version <= passed {
+            return false;
+        }
         let is_end = object.is_none() && self.object.is_some();
         if version < self.version || (version == self.version && !is_end) {
             return false;
@@ -148,24 +153,24 @@ impl Index {
         pvc.metadata.managed_fields = None;
         let Some(hash) = record::hash_of(&pvc.metadata) else { return };
         let version = version(&pvc.metadata);
-        self.change(hash, |entry| entry.pvc.put(Some(pvc), version));
+        self.change(hash, |entry, passed| entry.pvc.put(Some(pvc), version, passed[Source::Pvcs as usize]));
     }
 
     pub(super) fn apply_pod(&self, mut pod: Pod) {
         pod.metadata.managed_fields = None;
         let Some(hash) = record::hash_of(&pod.metadata) else { return };
         let version = version(&pod.metadata);
-        self.change(hash, |entry| entry.pod.put(Some(pod), version));
+        self.change(hash, |entry, passed| entry.pod.put(Some(pod), version, passed[Source::Pods as usize]));
     }
 
     pub(super) fn forget_pvc(&self, pvc: &PersistentVolumeClaim) {
         let Some(hash) = record::hash_of(&pvc.metadata) else { return };
-        self.change(hash, |entry| entry.pvc.put(None, version(&pvc.metadata)));
+        self.change(hash, |entry, _| entry.pvc.put(None, version(&pvc.metadata), 0));
     }
 
     pub(super) fn forget_pod(&self, pod: &Pod) {
         let Some(hash) = record::hash_of(&pod.metadata) else { return };
-        self.change(hash, |entry| entry.pod.put(None, version(&pod.metadata)));
+        self.change(hash, |entry, _| entry.pod.put(None, version(&pod.metadata), 0));
     }
 
     /// An Event about a Pod or claim of ours.
@@ -175,7 +180,7 @@ impl Index {
         let hash = name.strip_prefix("opencode-session-").or_else(|| name.strip_prefix("opencode-pvc-"));
         let Some(hash) = hash.and_then(|hash| SessionHash::parse(hash).ok()) else { return };
         let Some(uid) = event.metadata.uid.clone() else { return };
-        self.change(hash, |entry| {
+        self.change(hash, |entry, _| {
             entry.events.insert(uid, event);
             if entry.events.len() > EVENTS {
                 let oldest = entry.events.iter().min_by_key(|(_, event)| super::sight::event_time(event));
@@ -187,10 +192,18 @@ impl Index {
         });
     }
 
-    /// The watch has told all there is: what it did not tell of is gone, unless it is newer than what was told.
+    /// The watch has told all that was so until then.
+    pub(super) fn passed(&self, source: Source, version: u64) {
+        let passed = &mut self.world.lock().passed[source as usize];
+        *passed = version.max(*passed);
+    }
+
+    /// All there was at the version `newest` was told: what was not told of is gone, unless it is newer.
     pub(super) fn listed(&self, source: Source, there: &BTreeSet<SessionHash>, newest: u64) {
         let gone: Vec<_> = {
-            let world = self.world.lock();
+            let mut world = self.world.lock();
+            let passed = &mut world.passed[source as usize];
+            *passed = newest.max(*passed);
             let is_there = |entry: &Entry| match source {
                 Source::Pvcs => entry.pvc.object.is_some() && entry.pvc.version <= newest,
                 Source::Pods => entry.pod.object.is_some() && entry.pod.version <= newest,
@@ -200,9 +213,11 @@ impl Index {
             gone.map(|(hash, _)| *hash).collect()
         };
         for hash in gone {
-            self.change(hash, |entry| match source {
-                Source::Pvcs => entry.pvc.put(None, entry.pvc.version),
-                _ => entry.pod.put(None, entry.pod.version),
+            self.change(hash, |entry, _| match source {
+                Source::Pvcs if entry.pvc.version <= newest => entry.pvc.put(None, newest, 0),
+                Source::Pods if entry.pod.version <= newest => entry.pod.put(None, newest, 0),
+                // It was made anew just now.
+                _ => false,
             });
         }
         let mut listed = *self.listed.borrow();
@@ -214,10 +229,11 @@ impl Index {
     }
 
     /// Changes what is known of a session, and tells what follows from it.
-    fn change(&self, hash: SessionHash, how: impl FnOnce(&mut Entry) -> bool) {
+    fn change(&self, hash: SessionHash, how: impl FnOnce(&mut Entry, &[u64; 4]) -> bool) {
         let mut world = self.world.lock();
+        let passed = world.passed;
         let entry = world.entries.entry(hash).or_default();
-        if how(entry) && world.live {
+        if how(entry, &passed) && world.live {
             self.tell(hash, &mut world);
         }
     }
@@ -234,7 +250,7 @@ impl Index {
     }
 
     pub(super) fn learn(&self, hash: SessionHash, how: impl FnOnce(&mut Facts)) {
-        self.change(hash, |entry| {
+        self.change(hash, |entry, _| {
             how(&mut entry.facts);
             true
         });
@@ -444,18 +460,23 @@ mod tests {
     #[test]
     fn news_that_come_late_bring_nothing_back() {
         let mut slot = Slot::default();
-        assert!(slot.put(Some("made"), 5));
-        assert!(!slot.put(Some("made"), 5), "no news");
-        assert!(!slot.put(Some("older"), 4));
-        assert!(slot.put(Some("changed"), 7));
+        assert!(slot.put(Some("made"), 5, 0));
+        assert!(!slot.put(Some("made"), 5, 0), "no news");
+        assert!(!slot.put(Some("older"), 4, 0));
+        assert!(slot.put(Some("changed"), 7, 0));
         // A delete whose object was gone at once: what it answers may come first, or last.
-        assert!(slot.put(Some("deleted"), 9));
-        assert!(slot.put(None, 9));
-        assert!(!slot.put(Some("deleted"), 9));
-        assert!(!slot.put(Some("changed"), 7));
-        assert!(!slot.put(None, 9));
-        assert!(slot.put(Some("made anew"), 12));
+        assert!(slot.put(Some("deleted"), 9, 0));
+        assert!(slot.put(None, 9, 0));
+        assert!(!slot.put(Some("deleted"), 9, 0));
+        assert!(!slot.put(Some("changed"), 7, 0));
+        assert!(!slot.put(None, 9, 0));
+        assert!(slot.put(Some("made anew"), 12, 0));
         assert_eq!(slot.object.as_deref(), Some(&"made anew"));
+        // The watch has told all that was so until 20.
+        assert!(slot.put(None, 15, 0));
+        assert!(!slot.put(Some("an answer that comes late"), 18, 20));
+        assert!(slot.put(Some("made since"), 21, 20));
+        assert!(slot.put(Some("changed"), 22, 30), "what is there goes on being there");
     }
 
     #[test]
@@ -468,12 +489,7 @@ mod tests {
         }
         let hashes = [1, 2].map(|byte| SessionHash::from_bytes([byte; 6]));
         for (hash, version) in hashes.into_iter().zip(["5", "9"]) {
-            let claim = serde_json::json!({ "metadata": {
-                "name": format!("opencode-pvc-{hash}"), "uid": version, "resourceVersion": version,
-                "labels": { "opencode.ai/session-hash": hash.to_string() },
-                "annotations": { "opencode.ai/user-email": "alice@example.com" },
-            } });
-            index.apply_pvc(serde_json::from_value(claim).unwrap());
+            index.apply_pvc(claim(hash, version));
         }
         assert!(hashes.iter().all(|hash| board.get(*hash).is_some()));
         // A list that was made before the second one was.
@@ -481,5 +497,24 @@ mod tests {
         assert!(hashes.iter().all(|hash| board.get(*hash).is_some()));
         index.listed(Source::Pvcs, &BTreeSet::from([hashes[1]]), 20);
         assert!(board.get(hashes[0]).is_none() && board.get(hashes[1]).is_some());
+        // The newest of all is the one that is gone.
+        index.listed(Source::Pvcs, &BTreeSet::new(), 21);
+        assert!(board.get(hashes[1]).is_none());
+        // What was answered before that comes after it, also of one that was never heard of.
+        for hash in [hashes[1], SessionHash::from_bytes([3; 6])] {
+            index.apply_pvc(claim(hash, "15"));
+            assert!(board.get(hash).is_none());
+            index.apply_pvc(claim(hash, "22"));
+            assert!(board.get(hash).is_some());
+        }
+    }
+
+    fn claim(hash: SessionHash, version: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(serde_json::json!({ "metadata": {
+            "name": format!("opencode-pvc-{hash}"), "uid": version, "resourceVersion": version,
+            "labels": { "opencode.ai/session-hash": hash.to_string() },
+            "annotations": { "opencode.ai/user-email": "alice@example.com" },
+        } }))
+        .unwrap()
     }
 }

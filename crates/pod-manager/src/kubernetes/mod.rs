@@ -11,6 +11,7 @@ pub mod connect;
 pub mod credentials;
 mod drive;
 mod failure;
+mod follow;
 mod index;
 pub mod lease;
 pub mod manifest;

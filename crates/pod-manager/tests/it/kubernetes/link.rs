@@ -1,4 +1,5 @@
-//! A client whose calls are counted, and whose way to the API server can be cut.
+//! A client in the test's hands: its calls are counted, its way to the API server can be cut, and its watches and lists are
+//! meddled with.
 
 use std::{
     net::SocketAddr,
@@ -15,15 +16,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tower::util::MapRequestLayer;
 
-/// What was asked, as `POST /api/v1/…/pods`, without queries.
-pub(crate) type Calls = Arc<Mutex<Vec<String>>>;
+use super::meddle::{Hands, Meddle};
 
-/// A TCP way to the API server, in the test's hands.
+/// A TCP way to the API server.
 pub(crate) struct Link {
     pub(crate) client: Client,
-    pub(crate) calls: Calls,
+    pub(crate) hands: Arc<Hands>,
     is_cut: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<JoinHandle<()>>>>,
     listener: JoinHandle<()>,
@@ -31,7 +30,10 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) async fn new() -> Self {
-        let mut config = super::cluster::config().await.expect("asked only where there is a cluster");
+        Self::to(super::cluster::config().await.expect("asked only where there is a cluster")).await
+    }
+
+    pub(crate) async fn to(mut config: kube::Config) -> Self {
         let host = config.cluster_url.host().expect("a host").to_owned();
         let port = config.cluster_url.port_u16().unwrap_or(443);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -54,21 +56,23 @@ impl Link {
                 }));
             }
         });
-        let calls = Calls::default();
-        let told = calls.clone();
-        let count = MapRequestLayer::new(move |request: http::Request<kube::client::Body>| {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
-            let verb = if is_watch { "WATCH" } else { request.method().as_str() };
-            told.lock().push(format!("{verb} {}", request.uri().path()));
-            request
+        let hands = Arc::new(Hands::default());
+        let meddle = tower::layer::layer_fn({
+            let hands = hands.clone();
+            move |inner| Meddle::new(inner, hands.clone())
         });
-        let client = ClientBuilder::try_from(config).expect("a client").with_layer(&count).build();
-        Self { client, calls, is_cut, open, listener }
+        let client = ClientBuilder::try_from(config).expect("a client").with_layer(&meddle).build();
+        Self { client, hands, is_cut, open, listener }
     }
 
     /// Ends every connection, and takes no new one.
     pub(crate) fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
+        self.cut_once();
+    }
+
+    /// Ends every connection.
+    pub(crate) fn cut_once(&self) {
         for connection in self.open.lock().drain(..) {
             connection.abort();
         }
@@ -78,9 +82,9 @@ impl Link {
         self.is_cut.store(false, Ordering::SeqCst);
     }
 
-    /// What was asked since the last time, but for the Lease.
+    /// What was asked since the last time, as `POST /api/v1/…/pods`, without queries; but for the Lease.
     pub(crate) fn asked(&self) -> Vec<String> {
-        let mut asked = std::mem::take(&mut *self.calls.lock());
+        let mut asked = std::mem::take(&mut *self.hands.calls.lock());
         asked.retain(|call| !call.contains("/leases"));
         asked
     }

@@ -3,14 +3,17 @@
 mod admission;
 mod cluster;
 mod contract;
+mod crash;
 mod credentials;
 mod figures;
 mod git_init;
 mod lease;
 mod legacy;
 mod link;
+mod meddle;
 mod node;
 mod patch;
 mod races;
 mod reach;
 mod reaper;
+mod watches;

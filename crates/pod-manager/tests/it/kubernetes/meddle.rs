@@ -1,0 +1,222 @@
+//! A layer of a client that a test has its hands in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use kube::client::Body;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tower::Service;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
+
+const GONE: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (2)","reason":"Expired","code":410}"#;
+
+/// What a test does to a client's calls.
+pub(crate) struct Hands {
+    /// What was asked, as `POST /api/v1/…/pods`, without queries.
+    pub(crate) calls: Mutex<Vec<String>>,
+    too_old: Mutex<Option<TooOld>>,
+    /// Every watch that is open when this grows is told that it is too old.
+    expired: watch::Sender<u64>,
+    /// Lists that were answered are kept back.
+    holds_lists: watch::Sender<bool>,
+    /// How many lists were kept back so far.
+    held: watch::Sender<usize>,
+    /// When the client's process ends, as it were.
+    crash: Mutex<Option<Crash>>,
+    crashed: watch::Sender<bool>,
+}
+
+/// How a watch is told that it can't go on where another one ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TooOld {
+    /// By an event, behind a status of 200, as API servers do.
+    ByEvent,
+    /// By a status of 410, as proxies and some servers do.
+    ByStatus,
+}
+
+/// At which of the calls that are no watch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Crash {
+    /// That call, counted from 1.
+    pub(crate) at: usize,
+    /// The call arrives, and its answer does not.
+    pub(crate) arrives: bool,
+}
+
+impl Default for Hands {
+    fn default() -> Self {
+        Self {
+            calls: Mutex::default(),
+            too_old: Mutex::default(),
+            expired: watch::Sender::new(0),
+            holds_lists: watch::Sender::new(false),
+            held: watch::Sender::new(0),
+            crash: Mutex::default(),
+            crashed: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Hands {
+    /// Every open watch is told that it is too old, as API servers do: by an event, behind a status of 200.
+    pub(crate) fn expire_watches(&self) {
+        self.expired.send_modify(|count| *count += 1);
+    }
+
+    /// A watch that is to go on where another one ended is told that it can't.
+    pub(crate) fn refuse_watches(&self, how: Option<TooOld>) {
+        *self.too_old.lock() = how;
+    }
+
+    /// Lists are kept back after they were made, until they are let go.
+    pub(crate) fn hold_lists(&self, hold: bool) {
+        self.holds_lists.send_replace(hold);
+    }
+
+    /// Waits until so many lists are kept back, or were.
+    pub(crate) async fn held_lists(&self, count: usize) {
+        let _ = self.held.subscribe().wait_for(|held| *held >= count).await;
+    }
+
+    /// From that call on nothing is answered any more.
+    pub(crate) fn crash(&self, crash: Crash) {
+        *self.crash.lock() = Some(crash);
+    }
+
+    /// Waits until that call came.
+    pub(crate) async fn crashed(&self) {
+        let _ = self.crashed.subscribe().wait_for(|crashed| *crashed).await;
+    }
+
+    /// Whether this call is answered; where not, whether it arrives.
+    fn survives(&self) -> Result<(), bool> {
+        if *self.crashed.borrow() {
+            return Err(false);
+        }
+        let mut crash = self.crash.lock();
+        let Some(left) = &mut *crash else { return Ok(()) };
+        left.at -= 1;
+        if left.at > 0 {
+            return Ok(());
+        }
+        self.crashed.send_replace(true);
+        Err(left.arrives)
+    }
+}
+
+/// The service.
+pub(crate) struct Meddle<S> {
+    inner: S,
+    hands: Arc<Hands>,
+}
+
+impl<S> Meddle<S> {
+    pub(crate) fn new(inner: S, hands: Arc<Hands>) -> Self {
+        Self { inner, hands }
+    }
+}
+
+impl<S, B> Service<Request<Body>> for Meddle<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Answer, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let query = request.uri().query().unwrap_or_default();
+        let is_watch = query.contains("watch=");
+        let is_list = query.contains("sendInitialEvents=") || (!is_watch && query.contains("limit="));
+        let path = request.uri().path();
+        let verb = match (is_watch, is_list) {
+            (true, true) => "LIST",
+            (true, false) => "WATCH",
+            (false, _) => request.method().as_str(),
+        };
+        self.hands.calls.lock().push(format!("{verb} {path}"));
+        let hands = self.hands.clone();
+        let is_step = !is_watch && !is_list && !path.contains("/leases") && !path.ends_with("/log");
+        if is_step && let Err(arrives) = hands.survives() {
+            let sent = arrives.then(|| self.inner.call(request));
+            return async move {
+                if let Some(sent) = sent {
+                    let _ = sent.await;
+                }
+                std::future::pending().await
+            }
+            .boxed();
+        }
+        if is_watch
+            && !is_list
+            && let Some(how) = *hands.too_old.lock()
+        {
+            let (status, text) = match how {
+                TooOld::ByEvent => (200, event()),
+                TooOld::ByStatus => (410, GONE.to_owned()),
+            };
+            let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
+            let gone = Response::builder().status(status).body(body.boxed_unsync()).expect("a response");
+            return std::future::ready(Ok(gone)).boxed();
+        }
+        let answer = self.inner.call(request);
+        async move {
+            let answer = answer.await.map_err(Into::into)?;
+            if is_list && *hands.holds_lists.borrow() {
+                hands.held.send_modify(|held| *held += 1);
+                let _ = hands.holds_lists.subscribe().wait_for(|holds| !holds).await;
+            }
+            let (parts, body) = answer.into_parts();
+            let body = body.map_err(Into::into);
+            let body = if is_watch { expiring(body, &hands) } else { body.boxed_unsync() };
+            Ok(Response::from_parts(parts, body))
+        }
+        .boxed()
+    }
+}
+
+fn event() -> String {
+    format!("{{\"type\":\"ERROR\",\"object\":{GONE}}}\n")
+}
+
+/// The watch, until it is told that it is too old.
+fn expiring(
+    body: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
+    hands: &Hands,
+) -> UnsyncBoxBody<Bytes, BoxError> {
+    let mut expired = hands.expired.subscribe();
+    let ended = Arc::new(AtomicBool::new(false));
+    let end = ended.clone();
+    let until = async move {
+        if expired.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        end.store(true, Ordering::SeqCst);
+    };
+    let last = stream::once(async move { ended.load(Ordering::SeqCst) })
+        .filter_map(|ended| async move { ended.then(|| Ok(Bytes::from(event()))) });
+    let data = body.into_data_stream().take_until(Box::pin(until)).chain(last);
+    StreamBody::new(data.map(|data| data.map(Frame::data))).boxed_unsync()
+}

@@ -1,0 +1,212 @@
+//! What becomes of sessions while watches end, are refused, and lists come late.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use kube::api::{DeleteParams, Patch, PatchParams};
+use pod_manager::{
+    Credentials, KubernetesBackend, Observation, SessionBackend, SystemClock,
+    contract::Eye,
+    model::{Phase, Session, StopReason},
+};
+use serde_json::json;
+use session_key::SessionHash;
+use tokio::time::{sleep, timeout};
+
+use super::{cluster::PATIENCE, contract::Played, link::Link, meddle::TooOld};
+
+fn backend(played: &Played, link: &Link) -> Arc<KubernetesBackend> {
+    KubernetesBackend::start_up(link.client.clone(), played.cluster.settings.clone(), Arc::new(SystemClock))
+}
+
+async fn running(backend: &KubernetesBackend, eye: &mut Eye, session: &Session) {
+    backend.start(session, Credentials::NONE).await.expect("start");
+    eye.running(session.hash).await;
+}
+
+/// Refuses every watch that would go on where it was, until claims and Pods were listed anew.
+async fn list_anew(link: &Link, how: TooOld) {
+    link.hands.refuse_watches(Some(how));
+    link.asked();
+    link.mend();
+    let mut lists = BTreeSet::new();
+    let all = async {
+        while lists.len() < 2 {
+            // An API server streams these; it is a list all the same.
+            lists.extend(link.asked().into_iter().filter(|call| call.starts_with("LIST")));
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all is listed anew");
+    link.hands.refuse_watches(None);
+}
+
+/// Everything that was told of this session was that it runs, as at first.
+#[track_caller]
+fn never_flapped(eye: &Eye, hash: SessionHash, from: usize) {
+    for seen in &eye.history[from..] {
+        match seen {
+            Observation::Applied(one) if one.session.hash == hash => {
+                assert!(matches!(one.phase, Phase::Running(_)), "{one:#?}");
+            }
+            Observation::Removed(gone) => assert_ne!(*gone, hash),
+            _ => {}
+        }
+    }
+}
+
+async fn nothing_is_lost(how: Option<TooOld>) {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let [stays, stops, goes, newest] = [(); 4].map(|()| played.session());
+    for session in [&stays, &stops, &goes, &newest] {
+        running(&backend, &mut eye, session).await;
+    }
+    let told = eye.history.len();
+
+    // While nothing is heard another router deletes two, one of them the newest of all, and stops and makes one.
+    link.cut();
+    let other = played.backend();
+    let mut others = Eye::on(&*other, PATIENCE);
+    for session in [&goes, &newest] {
+        other.delete(session.hash).await.expect("delete");
+        others.gone(session.hash).await;
+    }
+    other.stop(stops.hash, StopReason::Requested).await.expect("stop");
+    others.stopped(stops.hash).await;
+    let made = played.session();
+    running(&other, &mut others, &made).await;
+    match how {
+        Some(how) => list_anew(&link, how).await,
+        None => link.mend(),
+    }
+    eye.gone(goes.hash).await;
+    eye.gone(newest.hash).await;
+    eye.stopped(stops.hash).await;
+    eye.running(made.hash).await;
+    never_flapped(&eye, stays.hash, told);
+    // And it is still heard what happens.
+    other.stop(made.hash, StopReason::Requested).await.expect("stop");
+    eye.stopped(made.hash).await;
+    backend.stop(stays.hash, StopReason::Requested).await.expect("stop");
+    eye.stopped(stays.hash).await;
+    let Observation::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
+    assert_eq!(all.len(), 3, "{all:#?}");
+    other.shutdown().await;
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_is_told_that_it_is_too_old_loses_and_keeps_nothing() {
+    nothing_is_lost(Some(TooOld::ByEvent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_is_refused_as_too_old_loses_and_keeps_nothing() {
+    nothing_is_lost(Some(TooOld::ByStatus)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_is_cut_loses_and_keeps_nothing() {
+    nothing_is_lost(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_session_of_all_is_gone_too() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let session = played.session();
+    running(&backend, &mut eye, &session).await;
+    link.cut();
+    let other = played.backend();
+    Eye::on(&*other, PATIENCE).running(session.hash).await;
+    other.delete(session.hash).await.expect("delete");
+    Eye::on(&*other, PATIENCE).gone(session.hash).await;
+    // The next list is empty.
+    list_anew(&link, TooOld::ByEvent).await;
+    eye.gone(session.hash).await;
+    other.shutdown().await;
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_again_and_again_are_not_seen_in_any_session() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let session = played.session();
+    running(&backend, &mut eye, &session).await;
+    let told = eye.history.len();
+    for round in 0..12_u64 {
+        if round % 3 == 0 {
+            link.hands.expire_watches();
+        } else {
+            link.cut_once();
+        }
+        // Another hand changes it in the middle of that.
+        let at = format!("2026-11-24T10:{round:02}:00Z");
+        let patch = json!({ "metadata": { "annotations": { "opencode.ai/last-activity": at } } });
+        let name = format!("opencode-pvc-{}", session.hash);
+        played
+            .node
+            .pvcs()
+            .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .expect("patched");
+        let at: jiff::Timestamp = at.parse().expect("a time");
+        let is_told = |seen: &pod_manager::model::Observed| seen.last_activity == at.into();
+        eye.until(session.hash, "used", is_told).await;
+    }
+    never_flapped(&eye, session.hash, told);
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_comes_late_brings_nothing_back() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let [deleted, stopped, replaced] = [(); 3].map(|()| played.session());
+    for session in [&deleted, &stopped, &replaced] {
+        running(&backend, &mut eye, session).await;
+    }
+    let run = eye.running(replaced.hash).await.run;
+    // Lists that were made while all of them ran arrive after the rest happened.
+    link.hands.hold_lists(true);
+    link.hands.expire_watches();
+    timeout(PATIENCE, link.hands.held_lists(2)).await.expect("lists are asked for");
+    backend.delete(deleted.hash).await.expect("delete");
+    backend.stop(stopped.hash, StopReason::Requested).await.expect("stop");
+    let pod = format!("opencode-session-{}", replaced.hash);
+    played.node.pods().delete(&pod, &DeleteParams::default()).await.expect("delete");
+    let gone = async {
+        while played.objects(deleted.hash).await != [0, 0, 0] || played.objects(stopped.hash).await[1] != 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the loops act on what the calls answered");
+    while eye.now(deleted.hash).is_none_or(|seen| seen.phase != Phase::Stopping) {
+        eye.read().await;
+    }
+    let told = eye.history.len();
+    link.hands.hold_lists(false);
+    eye.gone(deleted.hash).await;
+    eye.stopped(stopped.hash).await;
+    let another =
+        |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Running(at) if at.run != run);
+    eye.until(replaced.hash, "running again", another).await;
+    for seen in &eye.history[told..] {
+        if let Observation::Applied(one) = seen
+            && [deleted.hash, stopped.hash].contains(&one.session.hash)
+        {
+            assert!(!matches!(one.phase, Phase::Running(_)), "it came back: {one:#?}");
+        }
+    }
+    assert!(played.node.most(replaced.hash) <= 1);
+    backend.shutdown().await;
+}
