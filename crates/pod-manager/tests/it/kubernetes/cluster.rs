@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
@@ -16,36 +19,42 @@ pub(crate) struct Cluster {
     pub(crate) settings: KubernetesSettings,
 }
 
+impl Cluster {
+    /// A namespace of one's own in the cluster of this kubeconfig.
+    pub(crate) async fn of(kubeconfig: &Path) -> Self {
+        let (client, _) = connect::client(Some(kubeconfig.as_os_str())).await.expect("a client");
+        let name = format!("test-{:016x}", rand::random::<u64>());
+        let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
+        let settings =
+            KubernetesSettings { namespace: name, ..KubernetesSettings::new("registry.example/session:1") };
+        Self { client, settings }
+    }
+}
+
 /// The cluster; `None`, after saying so, where there is none to test with.
+pub(crate) async fn cluster() -> Option<Cluster> {
+    Some(Cluster::of(&kubeconfig()?).await)
+}
+
+/// The kubeconfig of the cluster to test with; `None`, after saying so, where there is none.
 #[expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
     reason = "the convention by which tests are told of a cluster"
 )]
-pub(crate) async fn cluster() -> Option<Cluster> {
-    let Some(kubeconfig) = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
+pub(crate) fn kubeconfig() -> Option<PathBuf> {
+    let there = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty());
+    if there.is_none() {
         eprintln!("skipped: TEST_KUBECONFIG names no cluster to test with");
-        return None;
-    };
-    let (client, _) = connect::client(Some(&kubeconfig)).await.expect("a client");
-    let name = format!("test-{:016x}", rand::random::<u64>());
-    let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-    let namespace = Namespace { metadata, ..Namespace::default() };
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
-    let settings =
-        KubernetesSettings { namespace: name, ..KubernetesSettings::new("registry.example/session:1") };
-    Some(Cluster { client, settings })
+    }
+    there.map(PathBuf::from)
 }
 
-/// How the cluster is reached; `None` where there is none.
-#[expect(clippy::disallowed_methods, reason = "the convention by which tests are told of a cluster")]
-pub(crate) async fn config() -> Option<Config> {
-    let path = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty())?;
-    let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
-    Some(
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .expect("a configuration"),
-    )
+/// How the cluster is reached.
+pub(crate) async fn config(kubeconfig: &Path) -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a configuration")
 }

@@ -26,9 +26,12 @@ pub(crate) struct Played {
 impl Played {
     /// `None` where there is no cluster to test with.
     pub(crate) async fn new() -> Option<Self> {
-        let cluster = cluster().await?;
+        Some(Self::on(cluster().await?))
+    }
+
+    pub(crate) fn on(cluster: Cluster) -> Self {
         let node = Node::start(cluster.client.clone(), &cluster.settings.namespace);
-        Some(Self { cluster, node })
+        Self { cluster, node }
     }
 
     pub(crate) fn backend(&self) -> Arc<KubernetesBackend> {

@@ -196,9 +196,7 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_call_is_a_routers_last_the_next_one_brings_it_to_the_same_end() {
-    if super::cluster::config().await.is_none() {
-        // Says why.
-        assert!(Played::new().await.is_none());
+    if super::cluster::kubeconfig().is_none() {
         return;
     }
     let runs = ALL.into_iter().flat_map(|verb| [false, true].map(|arrives| (verb, arrives)));

@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -30,10 +31,11 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) async fn new() -> Self {
-        Self::to(super::cluster::config().await.expect("asked only where there is a cluster")).await
+        Self::to(&super::cluster::kubeconfig().expect("asked only where there is a cluster")).await
     }
 
-    pub(crate) async fn to(mut config: kube::Config) -> Self {
+    pub(crate) async fn to(kubeconfig: &Path) -> Self {
+        let mut config = super::cluster::config(kubeconfig).await;
         let host = config.cluster_url.host().expect("a host").to_owned();
         let port = config.cluster_url.port_u16().unwrap_or(443);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");

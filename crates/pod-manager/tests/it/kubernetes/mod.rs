@@ -16,4 +16,5 @@ mod patch;
 mod races;
 mod reach;
 mod reaper;
+mod restart;
 mod watches;

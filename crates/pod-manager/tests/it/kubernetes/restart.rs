@@ -1,0 +1,180 @@
+//! The API server ends and comes back, under a router that works. It is one of the test's own: others use theirs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use pod_manager::{
+    BackendError, Credentials, KubernetesBackend, Manager, Observation, SessionBackend, SystemClock,
+    contract::Eye,
+    kubernetes::lease::Timing,
+    model::{Phase, StopReason},
+};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cluster::{Cluster, PATIENCE, kubeconfig},
+    contract::Played,
+    link::Link,
+};
+use crate::house::alice;
+
+/// A control plane of the test's own, which ends with it.
+struct ControlPlane {
+    kubeconfig: PathBuf,
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cluster").join(name)
+}
+
+impl ControlPlane {
+    /// `None`, after saying so, where none can be had.
+    #[expect(clippy::print_stderr, reason = "why a test is skipped")]
+    async fn up() -> Option<Self> {
+        let theirs = kubeconfig()?;
+        if !theirs.with_file_name("control").exists() {
+            eprintln!(
+                "skipped: TEST_KUBECONFIG names a cluster whose API server can't be ended by tests/cluster/part"
+            );
+            return None;
+        }
+        let up = tokio::task::spawn_blocking(|| {
+            let owner = std::process::id().to_string();
+            Command::new(script("up"))
+                .args(["control-plane", "--owner", &owner])
+                .stderr(Stdio::inherit())
+                .output()
+        });
+        let up = up.await.expect("no panic").expect("tests/cluster/up runs");
+        assert!(up.status.success(), "tests/cluster/up");
+        Some(Self { kubeconfig: String::from_utf8(up.stdout).expect("text").trim().into() })
+    }
+
+    /// Ends the API server the hard way and keeps it away, or lets it come back.
+    async fn api_server(&self, verb: &'static str) {
+        let kubeconfig = self.kubeconfig.clone();
+        let part = tokio::task::spawn_blocking(move || {
+            Command::new(script("part")).arg(verb).arg(kubeconfig).arg("kube-apiserver").status()
+        });
+        assert!(part.await.expect("no panic").expect("tests/cluster/part runs").success());
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        let _ = Command::new(script("down")).arg(&self.kubeconfig).status();
+    }
+}
+
+/// Waits until it holds; for what nobody tells of.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_it() {
+    let Some(plane) = ControlPlane::up().await else { return };
+    let played = Played::on(Cluster::of(&plane.kubeconfig).await);
+    let link = Link::to(&plane.kubeconfig).await;
+    let mut settings = played.cluster.settings.clone();
+    settings.lease = Timing {
+        pace: Duration::from_millis(200),
+        believe: Duration::from_millis(700),
+        expire: Duration::from_secs(1),
+    };
+    let backend = KubernetesBackend::start_up(link.client.clone(), settings, Arc::new(SystemClock));
+    let manager = Manager::new(backend.clone(), Arc::new(SystemClock), pod_manager::Settings::default());
+    let stop = CancellationToken::new();
+    let managing = tokio::spawn(manager.clone().run(stop.clone()));
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let [one, two, three] = [(); 3].map(|()| played.session());
+    let mut runs = Vec::new();
+    for session in [&one, &two] {
+        backend.start(session, Credentials::NONE).await.expect("start");
+        runs.push(eye.running(session.hash).await);
+        eventually("it is open to its owner", || manager.route(&alice(), session.hash).is_ok()).await;
+    }
+    eventually("it reaps", || backend.reaps()).await;
+    let told = eye.history.len();
+
+    plane.api_server("stop").await;
+    let new = played.session();
+    for done in [
+        backend.start(&new, Credentials::NONE).await,
+        backend.stop(one.hash, StopReason::Requested).await,
+        backend.delete(one.hash).await,
+        backend.touch(one.hash, std::time::UNIX_EPOCH + Duration::from_secs(1_900_000_000)).await,
+    ] {
+        let Err(BackendError::Unavailable(why)) = done else { panic!("{done:?}") };
+        assert!(why.starts_with("the API server can't be reached: "), "{why}");
+    }
+    let refused = manager.stop(&alice(), one.hash).await.expect_err("the API server is down");
+    assert_eq!(refused.to_string(), "sessions can't be managed now");
+    eventually("without a Lease nobody is reaped", || !backend.reaps()).await;
+    for (session, run) in [&one, &two].into_iter().zip(&runs) {
+        let endpoint = manager.route(&alice(), session.hash).expect("it is served");
+        assert_eq!(endpoint, *run);
+        tokio::net::TcpStream::connect(endpoint.address).await.expect("it answers");
+    }
+
+    plane.api_server("start").await;
+    let begun = async {
+        while backend.start(&new, Credentials::NONE).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.expect("it goes on by itself");
+    eye.running(new.hash).await;
+    backend.stop(new.hash, StopReason::Requested).await.expect("stop");
+    eye.stopped(new.hash).await;
+    backend.delete(new.hash).await.expect("delete");
+    eye.gone(new.hash).await;
+    eventually("it reaps again", || backend.reaps()).await;
+
+    // Meanwhile away from it, what it was told last is too old for an API server that began anew.
+    link.cut();
+    let other = played.backend();
+    let mut others = Eye::on(&*other, PATIENCE);
+    other.start(&three, Credentials::NONE).await.expect("start");
+    others.running(three.hash).await;
+    other.delete(two.hash).await.expect("delete");
+    others.gone(two.hash).await;
+    plane.api_server("stop").await;
+    plane.api_server("start").await;
+    let client = played.cluster.client.clone();
+    let answers = async {
+        while client.apiserver_version().await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, answers).await.expect("the API server is back");
+    link.asked();
+    link.mend();
+    eye.running(three.hash).await;
+    eye.gone(two.hash).await;
+    let lists = link.asked().iter().filter(|call| call.starts_with("LIST")).count();
+    assert!(lists >= 2, "claims and Pods were listed anew");
+
+    for seen in &eye.history[told..] {
+        if let Observation::Applied(seen) = seen
+            && seen.session.hash == one.hash
+        {
+            assert_eq!(seen.phase, Phase::Running(runs[0].clone()), "it was not seen in the session");
+        }
+    }
+    assert_eq!(manager.route(&alice(), one.hash).as_ref(), Ok(&runs[0]));
+    stop.cancel();
+    managing.await.expect("without a panic");
+    other.shutdown().await;
+    backend.shutdown().await;
+}
