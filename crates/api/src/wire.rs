@@ -160,6 +160,15 @@ pub struct SessionList {
     pub sessions: Vec<Session>,
 }
 
+impl SessionList {
+    /// These sessions in their order.
+    #[must_use]
+    pub fn newest_first(email: &str, mut sessions: Vec<Session>) -> Self {
+        sessions.sort_by(|a, b| b.last_activity.cmp(&a.last_activity).then(a.hash.cmp(&b.hash)));
+        Self { email: email.to_owned(), sessions }
+    }
+}
+
 /// What to create. Without `repoUrl`: a new project, an empty repository of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

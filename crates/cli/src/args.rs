@@ -1,5 +1,7 @@
 //! The command line. Environment variables are read here and nowhere else (clap's `env`).
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
@@ -32,6 +34,18 @@ pub(crate) struct Global {
         value_delimiter = '\n'
     )]
     pub(crate) headers: Vec<String>,
+    /// Ask the cluster itself, as your kubeconfig says you are: everybody's sessions, also where no router answers
+    #[arg(long, global = true)]
+    pub(crate) kube: bool,
+    /// With --kube: the file that describes the cluster; the usual one without it
+    #[arg(long, global = true, env = "KUBECONFIG", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) kubeconfig: Option<OsString>,
+    /// With --kube: which context of it; the current one without it
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// With --kube: where sessions are; the context's namespace without it, or `opencode`
+    #[arg(long, global = true, env = "OPENCODE_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
     /// How to print what was asked for
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -62,7 +76,11 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// List your sessions, newest activity first
     #[command(visible_alias = "ls")]
-    List,
+    List {
+        /// With --kube: only this user's
+        #[arg(long, value_name = "EMAIL")]
+        user: Option<String>,
+    },
     /// Show all about one session
     Show {
         #[command(flatten)]

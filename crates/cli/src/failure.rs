@@ -10,6 +10,8 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// Another try may go well.
+    pub(crate) is_passing: bool,
 }
 
 impl Failure {
@@ -19,13 +21,13 @@ impl Failure {
     pub(crate) const USAGE: u8 = 2;
     /// There is no such session.
     pub(crate) const NOT_FOUND: u8 = 3;
-    /// The router, or the sign-in in front of it, said no.
+    /// The router, the sign-in in front of it, or the cluster said no.
     pub(crate) const REFUSED: u8 = 4;
-    /// The router can't be reached.
+    /// The router or the API server can't be reached.
     pub(crate) const UNREACHABLE: u8 = 5;
 
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, is_passing: false }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
@@ -50,7 +52,7 @@ impl From<ClientError> for Failure {
             _ => None,
         };
         let hint = why.hint().map(ToOwned::to_owned).or(request);
-        Self { code, message: why.to_string(), hint }
+        Self { code, message: why.to_string(), hint, is_passing: why.is_passing() }
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) fn name_of(program: &str) -> String {
     }
 }
 
+/// Whether it was started as kubectl's plugin.
+pub(crate) fn is_plugin(name: &str) -> bool {
+    name.starts_with("kubectl ")
+}
+
 /// The command line, explained under this name.
 pub(crate) fn command(name: &str) -> Command {
     let mut command = Cli::command().bin_name(name).after_help(fill(OVERVIEW, name));
@@ -39,6 +44,11 @@ Examples:
   {me} logs a48d -f
   {me} stop a48d
 
+With --kube the cluster is asked, as your kubeconfig says you are, and not the router: list, show,
+stop, resume, delete and logs of everybody's sessions, as far as you may. Linked as kubectl-opencode
+into a folder of your PATH it is a plugin, `kubectl opencode`, which asks the cluster unless --server
+names a router.
+
 What was asked for goes to standard output, all else to standard error.
 
 Exit codes:
@@ -46,8 +56,8 @@ Exit codes:
   1  it did not
   2  the command line can't be understood, or needs --yes
   3  there is no such session
-  4  the router or the sign-in in front of it said no
-  5  the router can't be reached";
+  4  the router, the sign-in in front of it or the cluster said no
+  5  the router or the API server can't be reached";
 
 const EXAMPLES: [(&str, &str); 8] = [
     (
@@ -56,7 +66,8 @@ const EXAMPLES: [(&str, &str); 8] = [
 Examples:
   {me} list
   {me} list -o wide
-  {me} list -o json | jq -r '.sessions[] | select(.state == \"running\") | .hash'",
+  {me} list -o json | jq -r '.sessions[] | select(.state == \"running\") | .hash'
+  {me} list --kube --user alice@example.com",
     ),
     (
         "show",
@@ -82,13 +93,16 @@ Examples:
         "\
 Examples:
   {me} stop a48d
-  {me} list -o json | jq -r '.sessions[].hash' | xargs {me} stop",
+  {me} list -o json | jq -r '.sessions[].hash' | xargs {me} stop
+  {me} stop a48d --kube --context production",
     ),
     (
         "resume",
         "\
 Examples:
-  {me} resume a48d --wait && {me} open a48d",
+  {me} resume a48d --wait && {me} open a48d
+
+With --kube the wish is written down in the cluster, and a router there starts the session.",
     ),
     (
         "delete",

@@ -1,27 +1,27 @@
 //! Finds the session that a person means.
 
-use api::{client::Client, wire::Session};
+use api::wire::Session;
 use session_key::SessionHash;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, reach::Reach};
 
 /// The keys that these names mean, in their order. A whole key is taken as it is; the beginning of one is looked
-/// up among the caller's sessions. All or none: a slip in one name does nothing to the others.
-pub(crate) async fn hashes(client: &Client, names: &[String], me: &str) -> Result<Vec<SessionHash>, Failure> {
+/// up among the sessions there are. All or none: a slip in one name does nothing to the others.
+pub(crate) async fn hashes(reach: &Reach, names: &[String], me: &str) -> Result<Vec<SessionHash>, Failure> {
     let whole: Result<Vec<_>, _> = names.iter().map(|name| SessionHash::parse(name)).collect();
     if let Ok(hashes) = whole {
         return Ok(hashes);
     }
-    let sessions = client.list().await?.sessions;
+    let sessions = reach.list().await?.sessions;
     names.iter().map(|name| choose(name, &sessions, me)).collect()
 }
 
 /// The same for one name.
-pub(crate) async fn hash(client: &Client, name: &str, me: &str) -> Result<SessionHash, Failure> {
+pub(crate) async fn hash(reach: &Reach, name: &str, me: &str) -> Result<SessionHash, Failure> {
     if let Ok(hash) = SessionHash::parse(name) {
         return Ok(hash);
     }
-    choose(name, &client.list().await?.sessions, me)
+    choose(name, &reach.list().await?.sessions, me)
 }
 
 fn choose(name: &str, sessions: &[Session], me: &str) -> Result<SessionHash, Failure> {

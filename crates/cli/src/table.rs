@@ -6,15 +6,25 @@ use jiff::Timestamp;
 
 use crate::terminal::harmless;
 
+/// How a table looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Look {
+    /// More columns.
+    pub(crate) wide: bool,
+    pub(crate) colour: bool,
+    /// The sessions are several users', as the cluster tells them: it knows no timeout and no address.
+    pub(crate) everyone: bool,
+}
+
 /// A table of sessions; empty where there is none.
-pub(crate) fn sessions(list: &SessionList, wide: bool, colour: bool, now: Timestamp) -> String {
+pub(crate) fn sessions(list: &SessionList, look: Look, now: Timestamp) -> String {
     if list.sessions.is_empty() {
         return String::new();
     }
-    let mut rows = vec![header(wide)];
-    rows.extend(list.sessions.iter().map(|session| row(session, wide, now)));
+    let mut rows = vec![header(look)];
+    rows.extend(list.sessions.iter().map(|session| row(session, look, now)));
     let mut lines = columns(&rows);
-    if colour {
+    if look.colour {
         for (line, session) in lines.iter_mut().skip(1).zip(&list.sessions) {
             let word = state_word(session);
             *line = line.replacen(&word, &painted(&word, session.state), 1);
@@ -23,28 +33,32 @@ pub(crate) fn sessions(list: &SessionList, wide: bool, colour: bool, now: Timest
     lines.join("\n")
 }
 
-fn header(wide: bool) -> Vec<String> {
-    let more: &[&str] = if wide { &["CREATED", "ABOUT", "URL"] } else { &[] };
-    ["KEY", "STATE", "REPOSITORY", "BRANCH", "ACTIVITY"]
-        .iter()
-        .chain(more)
-        .map(|&name| name.to_owned())
-        .collect()
+fn header(look: Look) -> Vec<String> {
+    let owner: &[&str] = if look.everyone { &["OWNER"] } else { &[] };
+    let more: &[&str] = match (look.wide, look.everyone) {
+        (false, _) => &[],
+        (true, false) => &["CREATED", "ABOUT", "URL"],
+        (true, true) => &["CREATED", "ABOUT"],
+    };
+    let all = [&["KEY", "STATE"], owner, &["REPOSITORY", "BRANCH", "ACTIVITY"], more].concat();
+    all.into_iter().map(str::to_owned).collect()
 }
 
-fn row(session: &Session, wide: bool, now: Timestamp) -> Vec<String> {
-    let mut row = vec![
-        session.hash.to_string(),
-        state_word(session),
-        repository(session, wide),
-        harmless(session.branch.as_deref().unwrap_or("-"), false),
-        ago(session.last_activity, now),
-    ];
-    if wide {
+fn row(session: &Session, look: Look, now: Timestamp) -> Vec<String> {
+    let mut row = vec![session.hash.to_string(), state_word(session)];
+    if look.everyone {
+        row.push(harmless(&session.email, false));
+    }
+    row.push(repository(session, look.wide));
+    row.push(harmless(session.branch.as_deref().unwrap_or("-"), false));
+    row.push(ago(session.last_activity, now));
+    if look.wide {
         let about = session.title.as_ref().or(session.description.as_ref());
         row.push(ago(session.created_at, now));
         row.push(harmless(about.map_or("-", String::as_str), false));
-        row.push(harmless(session.url.as_deref().unwrap_or("-"), false));
+        if !look.everyone {
+            row.push(harmless(session.url.as_deref().unwrap_or("-"), false));
+        }
     }
     row
 }
@@ -90,9 +104,9 @@ fn painted(word: &str, state: State) -> String {
 }
 
 /// All about one session.
-pub(crate) fn session(session: &Session, colour: bool, now: Timestamp) -> String {
+pub(crate) fn session(session: &Session, look: Look, now: Timestamp) -> String {
     let state = state_word(session);
-    let state = if colour { painted(&state, session.state) } else { state };
+    let state = if look.colour { painted(&state, session.state) } else { state };
     let clean = |text: &str| harmless(text, false);
     let optional = |text: &Option<String>| text.as_deref().map(clean);
     let lines = [
@@ -107,7 +121,7 @@ pub(crate) fn session(session: &Session, colour: bool, now: Timestamp) -> String
         ("Attach", optional(&session.attach_url)),
         ("Activity", Some(format!("{} ({})", ago(session.last_activity, now), session.last_activity))),
         ("Created", Some(format!("{} ({})", ago(session.created_at, now), session.created_at))),
-        ("Idle stop", Some(format!("after {} min", session.idle_timeout_minutes))),
+        ("Idle stop", idle_stop(session, look)),
         ("Owner", Some(clean(&session.email))),
     ];
     let mut text = String::new();
@@ -131,6 +145,14 @@ pub(crate) fn session(session: &Session, colour: bool, now: Timestamp) -> String
         }
     }
     text
+}
+
+fn idle_stop(session: &Session, look: Look) -> Option<String> {
+    match session.idle_timeout_minutes {
+        _ if look.everyone => None,
+        0 => Some("never".to_owned()),
+        minutes => Some(format!("after {minutes} min")),
+    }
 }
 
 fn stage_line(stage: &Stage) -> String {

@@ -70,12 +70,12 @@ fn columns_stand_under_each_other() {
 KEY           STATE          REPOSITORY               BRANCH     ACTIVITY
 a48da0606867  running, busy  github.com/acme/widgets  fix-login  5 min ago
 0123456789ab  failed         (new project)            -          5 min ago";
-    assert_eq!(sessions(&list(), false, false, now()), expected);
+    assert_eq!(sessions(&list(), Look::default(), now()), expected);
 }
 
 #[test]
 fn a_wide_table_tells_more() {
-    let text = sessions(&list(), true, false, now());
+    let text = sessions(&list(), Look { wide: true, ..Look::default() }, now());
     let mut lines = text.lines();
     assert!(lines.next().expect("a header").ends_with("URL"));
     let first = lines.next().expect("a session");
@@ -91,8 +91,8 @@ fn a_wide_table_tells_more() {
 
 #[test]
 fn colour_changes_nothing_but_colour() {
-    let plain = sessions(&list(), false, false, now());
-    let coloured = sessions(&list(), false, true, now());
+    let plain = sessions(&list(), Look::default(), now());
+    let coloured = sessions(&list(), Look { colour: true, ..Look::default() }, now());
     assert!(coloured.contains("\u{1b}[32mrunning, busy\u{1b}[0m"), "{coloured:?}");
     assert!(coloured.contains("\u{1b}[31mfailed\u{1b}[0m"), "{coloured:?}");
     let mut bare = coloured;
@@ -105,12 +105,12 @@ fn colour_changes_nothing_but_colour() {
 #[test]
 fn no_session_is_no_table() {
     let none = SessionList { email: "alice@example.com".into(), sessions: Vec::new() };
-    assert_eq!(sessions(&none, true, true, now()), "");
+    assert_eq!(sessions(&none, Look { wide: true, colour: true, everyone: true }, now()), "");
 }
 
 #[test]
 fn a_failed_session_tells_why_and_what_to_do() {
-    let text = session(&failed(), false, now());
+    let text = session(&failed(), Look::default(), now());
     for part in [
         "✗ cloning: Receiving objects 40 % 2.5 s",
         "git failed.",
@@ -135,4 +135,23 @@ fn ages_are_told_in_one_unit() {
     ] {
         assert_eq!(ago(at(then), now()), expected);
     }
+}
+
+#[test]
+fn of_several_users_it_is_told_whose_it_is_and_not_what_only_the_router_knows() {
+    let everyone = Look { everyone: true, ..Look::default() };
+    let expected = "\
+KEY           STATE          OWNER              REPOSITORY               BRANCH     ACTIVITY
+a48da0606867  running, busy  alice@example.com  github.com/acme/widgets  fix-login  5 min ago
+0123456789ab  failed         alice@example.com  (new project)            -          5 min ago";
+    assert_eq!(sessions(&list(), everyone, now()), expected);
+    let wide = sessions(&list(), Look { wide: true, ..everyone }, now());
+    assert!(wide.lines().next().expect("a header").ends_with("ABOUT"), "{wide}");
+    assert!(!session(&running(), everyone, now()).contains("Idle stop"));
+}
+
+#[test]
+fn a_session_that_is_never_idle_says_so() {
+    let forever = Session { idle_timeout_minutes: 0, ..running() };
+    assert!(session(&forever, Look::default(), now()).contains("Idle stop:  never\n"));
 }

@@ -54,6 +54,13 @@ impl Terminal {
         if text.is_empty() { Ok(()) } else { self.print(text.trim_end_matches('\n')) }
     }
 
+    /// The same of what may be nothing.
+    pub(crate) fn say_some(&self, text: Option<impl Display>) {
+        if let Some(text) = text {
+            self.say(text);
+        }
+    }
+
     /// Says what goes on; not with `--quiet`. Nobody being there to read it is no failure.
     pub(crate) fn say(&self, text: impl Display) {
         if !self.quiet {

@@ -5,7 +5,10 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 use anyhow::anyhow;
 use pod_manager::{
     SessionBackend, SystemClock,
-    kubernetes::{KubernetesBackend, KubernetesSettings, connect},
+    kubernetes::{
+        KubernetesBackend, KubernetesSettings,
+        connect::{self, Connection},
+    },
     local::{LocalBackend, LocalSettings},
 };
 
@@ -63,7 +66,8 @@ async fn kubernetes(
     settings: &KubernetesSettings,
     kubeconfig: Option<&OsString>,
 ) -> anyhow::Result<(Arc<dyn SessionBackend>, About)> {
-    let (client, cluster) = connect::client(kubeconfig.map(OsString::as_os_str)).await.map_err(|error| {
+    let found = connect::connect(kubeconfig.map(OsString::as_os_str), None).await;
+    let Connection { client, address: cluster, .. } = found.map_err(|error| {
         anyhow!(
             "BACKEND=kubernetes, and no cluster can be had: {error}. Inside a Pod the router uses its service account; \
              elsewhere KUBECONFIG names a file that describes the cluster."

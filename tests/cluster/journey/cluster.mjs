@@ -2,8 +2,9 @@
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import http from "node:http";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -25,6 +26,18 @@ export async function kubectl(args, { input, timeout = 60_000 } = {}) {
   const child = run("kubectl", ["--namespace", NAMESPACE, ...args], { timeout, maxBuffer: 64 << 20 });
   child.child.stdin.end(input);
   return (await child).stdout;
+}
+
+/** What `kubectl opencode` printed: opencode-routerctl as kubectl's plugin, which asks the cluster and no router. */
+export async function kubectlOpencode(...args) {
+  const folder = mkdtempSync(join(tmpdir(), "kubectl-"));
+  try {
+    symlinkSync(process.env.ROUTERCTL_BIN, join(folder, "kubectl-opencode"));
+    const env = { ...process.env, PATH: `${folder}:${process.env.PATH}` };
+    return (await run("kubectl", ["opencode", ...args, "--namespace", NAMESPACE], { timeout: 90_000, env })).stdout.trim();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** What helm printed; `input` is what it reads. */

@@ -7,7 +7,7 @@ import { eventually } from "../../journey/fixtures/gate.mjs";
 import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
-import { calls, inPod, isOurs, kubectl, objects, part, podOf, request, routers, routersLog, tracesOf } from "./cluster.mjs";
+import { calls, inPod, isOurs, kubectl, kubectlOpencode, objects, part, podOf, request, routers, routersLog, tracesOf } from "./cluster.mjs";
 import { as, startWorld, stepper } from "./world.mjs";
 
 const ANN = "ann@example.com";
@@ -133,7 +133,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       await opencode.arrives(page, host);
       await opencode.answers(page, "Answer to: say hello");
       await opencode.assertAsked(page, ["say hello"]);
-      assert.equal(await inPod(hash, "cat", "repo/note.txt").catch(() => inPod(hash, "cat", "note.txt")), "precious");
+      assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");
     });
 
     await step("The router, killed and started anew, knows the session and serves it", async () => {
@@ -157,6 +157,17 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal((await ask(other, "DELETE", `/sessions/${second}`)).status, 204);
       await eventually("its objects are gone", async () => (await tracesOf(second)).length === 0, 60_000);
       assert.equal((await ask(other, "GET", `/sessions/${hash}`)).json.state, "running");
+    });
+
+    await step("By kubectl alone an administrator finds it, reads its log, stops and resumes it; the router shows what came of it", async () => {
+      const [row] = JSON.parse(await kubectlOpencode("list", "--user", ANN, "--output", "json")).sessions;
+      assert.deepEqual([row.hash, row.state, row.email], [hash, "running", ANN]);
+      assert.match(await kubectlOpencode("logs", hash.slice(0, 6)), /listening/);
+      assert.equal(await kubectlOpencode("stop", hash), hash);
+      await eventually("the router says why it is stopped", async () => (await site.session(world.front, hash, as(ANN))).reason?.code === "requested", 60_000);
+      assert.equal(await kubectlOpencode("resume", hash, "--wait"), hash);
+      await world.runs(hash, ANN);
+      assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");
     });
 
     await step("Deleted, nothing of it is left", async () => {

@@ -135,5 +135,5 @@ pub(super) async fn work(
     Named(hash): Named,
 ) -> Result<Json<UnsavedWork>, Refusal> {
     let work = api.manager.unsaved_work(&who, hash).await?;
-    Ok(Json(super::view::unsaved(work)))
+    Ok(Json(crate::view::unsaved(work)))
 }

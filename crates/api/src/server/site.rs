@@ -14,7 +14,7 @@ pub(super) async fn config(State(api): State<ApiState>, _: Caller) -> Json<SiteC
         default_repo: settings.default_repo.clone(),
         ssh_repos: settings.repos.ssh_and_git,
         local_repos: settings.repos.local_paths,
-        idle_timeout_minutes: super::view::minutes(api.manager.idle_timeout()),
+        idle_timeout_minutes: crate::view::minutes(api.manager.idle_timeout()),
         version: settings.version.clone(),
     })
 }

@@ -13,8 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Context {
     pub(super) async fn open(&self, name: &str, print: bool, browser: &Browser) -> Result<(), Failure> {
+        let client = self.router("open")?;
         let hash = self.pick(name).await?;
-        let session = self.client.get(hash).await?;
+        let session = client.get(hash).await?;
         let Some(url) = session.url else {
             let state = match session.state {
                 State::Failed => "failed",

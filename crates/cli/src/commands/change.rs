@@ -10,8 +10,8 @@ use crate::{failure::Failure, terminal::harmless};
 impl Context {
     pub(super) async fn stop(&self, names: &[String]) -> Result<(), Failure> {
         for hash in self.pick_all(names).await? {
-            let now = self.client.stop(hash).await?;
-            let what = if now.state == State::Stopped { "is stopped" } else { "is stopping" };
+            let now = self.reach.stop(hash).await?;
+            let what = if now == State::Stopped { "is stopped" } else { "is stopping" };
             self.terminal.say(format_args!("Session {hash} {what}; its files are kept."));
             self.print_done(hash).await?;
         }
@@ -21,8 +21,8 @@ impl Context {
     pub(super) async fn resume(&self, names: &[String], wait: bool) -> Result<(), Failure> {
         let hashes = self.pick_all(names).await?;
         for &hash in &hashes {
-            let now = self.client.resume(hash).await?;
-            let what = if now.state == State::Running { "runs" } else { "is starting" };
+            let now = self.reach.resume(hash).await?;
+            let what = if now == State::Running { "runs" } else { "is starting" };
             self.terminal.say(format_args!("Session {hash} {what}."));
         }
         for hash in hashes {
@@ -44,24 +44,33 @@ impl Context {
         }
         for hash in hashes {
             if !yes {
-                let (session, work) = (self.client.get(hash).await?, self.client.work(hash).await?);
+                let (session, work) = (self.reach.get(hash).await?, self.reach.work(hash).await?);
                 let mut input = std::io::stdin().lock();
-                if !confirm(&mut input, &mut std::io::stderr(), &question(&session, work))? {
+                if !confirm(
+                    &mut input,
+                    &mut std::io::stderr(),
+                    &question(&session, work, self.reach.is_everyones()),
+                )? {
                     return Err(Failure::new(Failure::ERROR, format!("session {hash} was not deleted")));
                 }
             }
-            self.client.delete(hash).await?;
-            self.terminal.say(format_args!("Session {hash} is deleted."));
+            let what = if self.reach.delete(hash).await? {
+                "is deleted"
+            } else {
+                "is being deleted: its volume goes once its Pod has ended"
+            };
+            self.terminal.say(format_args!("Session {hash} {what}."));
             self.terminal.print(hash)?;
         }
         Ok(())
     }
 }
 
-fn question(session: &Session, work: UnsavedWork) -> String {
+fn question(session: &Session, work: UnsavedWork, everyone: bool) -> String {
     let repository = session.repo_url.as_deref().unwrap_or("a new project");
     let branch = session.branch.as_deref().map(|branch| format!(", branch {branch}")).unwrap_or_default();
-    let name = harmless(&format!("{} ({repository}{branch})", session.hash), false);
+    let whose = if everyone { format!(" of {}", session.email) } else { String::new() };
+    let name = harmless(&format!("{}{whose} ({repository}{branch})", session.hash), false);
     format!("{}\nDelete session {name} and all of its files?", loss(work))
 }
 

@@ -17,7 +17,8 @@ impl Context {
             source_branch: from,
             initial_message: message.map(given_message).transpose()?,
         };
-        let made = self.client.create(&asked).await?;
+        let client = self.router("create")?;
+        let made = client.create(&asked).await?;
         let hash = made.session.hash;
         let what = match (made.new, made.session.state) {
             (true, _) => "was made and is starting",
@@ -28,7 +29,7 @@ impl Context {
         if asked.initial_message.is_some() && !made.new {
             self.terminal.say("The message was not sent: a session gets its first message when it is made.");
         }
-        let opened = if open || wait { Some(self.wait(hash).await?) } else { None };
+        let opened = if open || wait { Some(self.wait_for_url(client, hash).await?) } else { None };
         self.print_done(hash).await?;
         match opened {
             Some(url) if open => self.open_url(&url, &browser).await,

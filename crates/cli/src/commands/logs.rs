@@ -13,7 +13,7 @@ const WINDOW: usize = 2000;
 impl Context {
     pub(super) async fn logs(&self, name: &str, lines: usize, follow: bool) -> Result<(), Failure> {
         let hash = self.pick(name).await?;
-        let mut seen = self.client.logs(hash, lines).await?;
+        let mut seen = self.reach.logs(hash, lines).await?;
         self.print_log(&seen)?;
         if seen.is_empty() && !follow {
             self.terminal.say("Nothing was written yet.");
@@ -33,12 +33,12 @@ impl Context {
         }
     }
 
-    /// The log as it is; nothing where the router is away for a moment.
+    /// The log as it is; nothing where the router or the API server is away for a moment.
     async fn look_again(&self, hash: SessionHash) -> Result<Option<String>, Failure> {
-        match self.client.logs(hash, WINDOW).await {
+        match self.reach.logs(hash, WINDOW).await {
             Ok(now) => Ok(Some(now)),
-            Err(why) if why.is_passing() => Ok(None),
-            Err(why) => Err(why.into()),
+            Err(why) if why.is_passing => Ok(None),
+            Err(why) => Err(why),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The program as people and scripts run it, against a router on a loopback socket.
 
 mod deleting;
+mod kubernetes;
 mod refusals;
 mod sessions;
 

@@ -158,7 +158,7 @@ impl Calls {
         within(self.secrets.delete(&github_secret_name(hash), &DeleteParams::default())).await.map(drop)
     }
 
-    /// The last lines that a container wrote; `previous`: before it was started again.
+    /// The last lines that a container wrote; `previous`: before it was started again. `NotFound` where it did not start yet.
     pub(super) async fn log(
         &self,
         hash: SessionHash,
@@ -173,7 +173,14 @@ impl Calls {
             limit_bytes: Some(512 << 10),
             ..LogParams::default()
         };
-        within(self.pods.logs(&pod_name(hash), &params)).await
+        let log = async {
+            match self.pods.logs(&pod_name(hash), &params).await {
+                // The container did not start yet.
+                Err(kube::Error::Api(status)) if status.code == 400 => Ok(None),
+                log => log.map(Some),
+            }
+        };
+        within(log).await?.ok_or(Refusal::NotFound)
     }
 }
 

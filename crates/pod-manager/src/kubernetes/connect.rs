@@ -16,7 +16,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The file that was named can't be used.
-    #[error("KUBECONFIG can't be used: {0}")]
+    #[error("the kubeconfig can't be used: {0}")]
     Kubeconfig(#[source] KubeconfigError),
     /// Neither a kubeconfig nor a Pod's service account was found.
     #[error("neither a service account nor a kubeconfig was found ({0})")]
@@ -26,24 +26,56 @@ pub enum ConnectError {
     Unusable(#[source] Box<kube::Error>),
 }
 
-/// A client, and the address of its API server. With `kubeconfig` (one path, or several as in the variable of that name),
-/// by that and its current context; else by the Pod's own service account, or the user's kubeconfig. Nothing is
-/// asked of the API server.
+/// A cluster that can be asked.
+pub struct Connection {
+    /// Asks it.
+    pub client: Client,
+    /// The address of its API server.
+    pub address: String,
+    /// The namespace that the kubeconfig's context names, or that the Pod is in; `None` where neither does.
+    pub namespace: Option<String>,
+}
+
+/// A connection, by this `kubeconfig` (one path, or several as in the variable of that name), else by the Pod's own service
+/// account, or the user's kubeconfig; with this `context` of it, else its current one. Nothing is asked of the API server.
 ///
 /// # Errors
 /// [`ConnectError`]
-pub async fn client(kubeconfig: Option<&OsStr>) -> Result<(Client, String), ConnectError> {
-    let config = match kubeconfig {
-        Some(paths) => {
-            let merged = merged(paths).map_err(ConnectError::Kubeconfig)?;
-            let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(merged, &options).await.map_err(ConnectError::Kubeconfig)?
-        }
-        None => Config::infer().await.map_err(|error| ConnectError::Nothing(Box::new(error)))?,
+pub async fn connect(kubeconfig: Option<&OsStr>, context: Option<&str>) -> Result<Connection, ConnectError> {
+    let file = match kubeconfig {
+        Some(paths) => Some(merged(paths).map_err(ConnectError::Kubeconfig)?),
+        // A service account has no contexts.
+        None if context.is_some() => Some(Kubeconfig::read().map_err(ConnectError::Kubeconfig)?),
+        None => None,
     };
-    let address = config.cluster_url.to_string();
+    let (config, namespace) = match file {
+        Some(file) => {
+            let namespace = namespace_of(&file, context);
+            let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
+            let config = Config::from_custom_kubeconfig(file, &options).await;
+            (config.map_err(ConnectError::Kubeconfig)?, namespace)
+        }
+        None => match Config::incluster() {
+            Ok(config) => {
+                let namespace = config.default_namespace.clone();
+                (config, Some(namespace))
+            }
+            Err(_) => {
+                let config = Config::infer().await.map_err(|error| ConnectError::Nothing(Box::new(error)))?;
+                let file = Kubeconfig::read().ok();
+                (config, file.and_then(|file| namespace_of(&file, None)))
+            }
+        },
+    };
+    let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let client = Client::try_from(config).map_err(|error| ConnectError::Unusable(Box::new(error)))?;
-    Ok((client, address.trim_end_matches('/').to_owned()))
+    Ok(Connection { client, address, namespace })
+}
+
+fn namespace_of(file: &Kubeconfig, context: Option<&str>) -> Option<String> {
+    let name = context.or(file.current_context.as_deref())?;
+    let named = file.contexts.iter().find(|context| context.name == name)?;
+    named.context.as_ref()?.namespace.clone().filter(|namespace| !namespace.is_empty())
 }
 
 /// What the API server says that it is, like `v1.37.2`.

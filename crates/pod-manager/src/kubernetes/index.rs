@@ -403,10 +403,6 @@ impl Index {
             let _ = changes.changed().await;
         }
     }
-
-    pub(super) fn is_failed(&self, hash: SessionHash) -> bool {
-        self.board.get(hash).is_some_and(|seen| matches!(seen.phase, Phase::Failed(_)))
-    }
 }
 
 impl Entry {

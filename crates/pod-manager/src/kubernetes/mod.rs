@@ -5,6 +5,7 @@
 //! killed. Four watches feed one index; from it follow what is told ([`sight`]) and what is to be done ([`step`](mod@step)).
 //! No question waits for the API server, and with it away what runs goes on being served.
 
+pub mod admin;
 mod attend;
 mod calls;
 pub mod connect;

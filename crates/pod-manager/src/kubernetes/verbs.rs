@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use session_key::SessionHash;
 use tokio::time::{Instant, timeout_at};
 
@@ -64,13 +64,10 @@ impl Inner {
                 there = self.claim(session.hash).await?;
                 continue;
             }
-            let wanted = Wanted::of(&pvc, self.index.pod(session.hash).as_deref());
-            let runs = match wanted.what {
-                What::Running(_) => true,
-                What::AsItIs => self.index.pod(session.hash).is_some(),
-                What::Stopped(_) | What::Failed(_) => false,
-            };
-            if runs && !self.index.is_failed(session.hash) {
+            let pod = self.index.pod(session.hash);
+            let wanted = Wanted::of(&pvc, pod.as_deref());
+            let seen = self.index.observed(session.hash);
+            if wanted.what.is_started(pod.is_some(), seen.as_deref().map(|seen| &seen.phase)) {
                 return Ok(());
             }
             self.hand_over(&pvc, session, credentials).await?;
@@ -174,20 +171,13 @@ impl Inner {
         let mut there = self.claim(hash).await?;
         loop {
             let Some(pvc) = there else { return Ok(()) };
-            let wanted = Wanted::of(&pvc, self.index.pod(hash).as_deref());
-            let is_over = match wanted.what {
-                What::Running(_) => false,
-                What::AsItIs => self.index.pod(hash).is_none(),
-                What::Stopped(_) | What::Failed(_) => true,
-            };
-            if is_over || pvc.metadata.deletion_timestamp.is_some() {
+            if pvc.metadata.deletion_timestamp.is_some() {
                 return Ok(());
             }
-            // What failed, and still tries by itself, stays failed; and tries no more.
-            let what = match self.index.observed(hash).map(|seen| seen.phase.clone()) {
-                Some(Phase::Failed(failure)) => What::Failed(failure),
-                _ => What::Stopped(why),
-            };
+            let (pod, seen) = (self.index.pod(hash), self.index.observed(hash));
+            let wanted = Wanted::of(&pvc, pod.as_deref());
+            let phase = seen.as_deref().map(|seen| &seen.phase);
+            let Some(what) = wanted.what.stopped(pod.is_some(), phase, why) else { return Ok(()) };
             let wanted = Wanted { what, at: Some(self.clock.now()) };
             there = match self.want(hash, &pvc, &wanted).await? {
                 Some(changed) => changed,
@@ -250,12 +240,8 @@ impl Inner {
             _ => String::new(),
         };
         let Some(pod) = self.index.pod(hash).filter(|_| lines > 0) else { return Ok(kept()) };
-        let state = |name| container(&pod, name).and_then(|container| container.state.as_ref());
-        let began =
-            state("opencode").is_some_and(|state| state.running.is_some() || state.terminated.is_some());
-        let restarted = container(&pod, "opencode").is_some_and(|container| container.restart_count > 0);
-        let name = if began || restarted { "opencode" } else { "git-init" };
-        match self.calls.log(hash, name, restarted && !began, lines).await {
+        let (name, is_previous) = speaker(&pod);
+        match self.calls.log(hash, name, is_previous, lines).await {
             Ok(log) => Ok(last(&failure::readable(&log), lines)),
             // Nothing was written yet, or the Pod or its node is gone.
             Err(Refusal::NotFound | Refusal::Denied(_)) => Ok(kept()),
@@ -269,7 +255,17 @@ impl Inner {
     }
 }
 
-fn last(text: &str, lines: usize) -> String {
+/// The container whose log tells what goes on, and whether it is the one before its last start that does.
+pub(super) fn speaker(pod: &Pod) -> (&'static str, bool) {
+    let opencode = container(pod, "opencode");
+    let began = opencode
+        .and_then(|container| container.state.as_ref())
+        .is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+    let restarted = opencode.is_some_and(|container| container.restart_count > 0);
+    (if began || restarted { "opencode" } else { "git-init" }, restarted && !began)
+}
+
+pub(super) fn last(text: &str, lines: usize) -> String {
     let all: Vec<_> = text.trim_end().lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

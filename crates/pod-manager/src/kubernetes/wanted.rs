@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::annotation;
-use crate::model::{Failure, FailureCode, StopReason};
+use crate::model::{Failure, FailureCode, Phase, StopReason};
 
 /// The annotation's key, after `opencode.ai/`.
 pub const KEY: &str = "wanted";
@@ -43,6 +43,33 @@ pub enum What {
     Failed(Failure),
     /// What is there, until somebody asks for something.
     AsItIs,
+}
+
+impl What {
+    /// Whether there is a Pod that may stay, or is to be one.
+    fn runs(&self, has_pod: bool) -> bool {
+        match self {
+            Self::Running(_) => true,
+            Self::AsItIs => has_pod,
+            Self::Stopped(_) | Self::Failed(_) => false,
+        }
+    }
+
+    /// Whether a start changes nothing: it runs, or is on its way.
+    #[must_use]
+    pub fn is_started(&self, has_pod: bool, phase: Option<&Phase>) -> bool {
+        self.runs(has_pod) && !matches!(phase, Some(Phase::Failed(_)))
+    }
+
+    /// What a stop makes of it; `None`: there is nothing to stop. What failed, and still tries by itself, stays failed;
+    /// and tries no more.
+    #[must_use]
+    pub fn stopped(&self, has_pod: bool, phase: Option<&Phase>, why: StopReason) -> Option<Self> {
+        self.runs(has_pod).then(|| match phase {
+            Some(Phase::Failed(failure)) => Self::Failed(failure.clone()),
+            _ => Self::Stopped(why),
+        })
+    }
 }
 
 impl Wanted {

@@ -60,6 +60,22 @@ pub struct View {
 }
 
 impl View {
+    /// The view of one who sees what the backend sees, and asks no opencode.
+    #[must_use]
+    pub fn from_afar(observed: &Arc<Observed>) -> Self {
+        let opened = matches!(observed.phase, Phase::Running(_)).then_some(observed.since);
+        Self {
+            observed: observed.clone(),
+            status: status(&observed.phase, opened.is_some(), false),
+            stages: stages(observed, opened),
+            last_activity: observed.last_activity,
+            busy: false,
+            unasked: None,
+            title: None,
+            entry: None,
+        }
+    }
+
     /// Where it answers, while the backend says that it runs.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
@@ -96,24 +112,27 @@ pub(super) fn view(
     closing: bool,
 ) -> View {
     let opened = run.and_then(|run| run.opened);
-    let status = match &observed.phase {
-        Phase::Starting => Status::Creating,
-        Phase::Running(_) if closing => Status::Stopping,
-        Phase::Running(_) if opened.is_some() => Status::Running,
-        Phase::Running(_) => Status::Creating,
-        Phase::Stopping => Status::Stopping,
-        Phase::Stopped(_) => Status::Stopped,
-        Phase::Failed(_) => Status::Failed,
-    };
     View {
         observed: observed.clone(),
-        status,
+        status: status(&observed.phase, opened.is_some(), closing),
         stages: stages(observed, opened),
         last_activity: last_activity.max(observed.last_activity),
         busy: run.is_some_and(|run| run.busy),
         unasked: run.and_then(|run| run.unasked.clone()),
         title: run.and_then(|run| run.title.clone()),
         entry: run.and_then(|run| run.entry.clone()),
+    }
+}
+
+fn status(phase: &Phase, opened: bool, closing: bool) -> Status {
+    match phase {
+        Phase::Starting => Status::Creating,
+        Phase::Running(_) if closing => Status::Stopping,
+        Phase::Running(_) if opened => Status::Running,
+        Phase::Running(_) => Status::Creating,
+        Phase::Stopping => Status::Stopping,
+        Phase::Stopped(_) => Status::Stopped,
+        Phase::Failed(_) => Status::Failed,
     }
 }
 

@@ -99,7 +99,7 @@ fn nothing_depends_on_the_composition_root() {
 fn the_api_is_wire_types_alone_without_its_features() {
     let manifests = manifests();
     let api = manifests.iter().find(|it| it.name == "api").expect("api");
-    for (dependency, feature) in [("axum", "server"), ("pod-manager", "server"), ("reqwest", "client")] {
+    for (dependency, feature) in [("axum", "server"), ("pod-manager", "view"), ("reqwest", "client")] {
         assert!(!api.required.contains(dependency), "{dependency} belongs to the feature {feature}");
         assert!(
             api.of_feature(feature).contains(dependency),

@@ -22,7 +22,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A namespace of one's own in the cluster of this kubeconfig.
     pub(crate) async fn of(kubeconfig: &Path) -> Self {
-        let (client, _) = connect::client(Some(kubeconfig.as_os_str())).await.expect("a client");
+        let connection = connect::connect(Some(kubeconfig.as_os_str()), None).await.expect("a connection");
+        let client = connection.client;
         let name = format!("test-{:016x}", rand::random::<u64>());
         let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };

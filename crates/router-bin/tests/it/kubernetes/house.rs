@@ -53,7 +53,7 @@ impl Cluster {
             eprintln!("skipped: TEST_KUBECONFIG names no cluster to test with");
             return None;
         };
-        let (client, _) = connect::client(Some(&kubeconfig)).await.expect("a client");
+        let client = connect::connect(Some(&kubeconfig), None).await.expect("a connection").client;
         let namespace = format!("test-{:016x}", rand::random::<u64>());
         let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
         let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -7,16 +7,6 @@ use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-fn settings() -> Settings {
-    Settings {
-        scheme: HostScheme::new("example.org", "-oc", "attach-").expect("a scheme"),
-        proto: "https".to_owned(),
-        repos: RepoPolicy::default(),
-        default_repo: None,
-        version: "1".to_owned(),
-    }
-}
-
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
@@ -73,7 +63,8 @@ fn view(phase: Phase, status: Status) -> View {
 }
 
 fn shown(view: &View) -> wire::Session {
-    session(view, &settings(), TIMEOUT)
+    let scheme = HostScheme::new("example.org", "-oc", "attach-").expect("a scheme");
+    session(view, url(view, &scheme, "https"), Some(TIMEOUT))
 }
 
 #[test]
@@ -164,6 +155,10 @@ fn a_reason_is_given_for_what_does_not_run() {
             .advice
             .is_some()
     );
+    // Who asks the cluster itself does not know the router's settings.
+    let idle = session(&view(Phase::Stopped(StopReason::Idle), Status::Stopped), None, None);
+    assert_eq!((idle.idle_timeout_minutes, idle.url), (0, None));
+    assert_eq!(idle.reason.expect("a reason").message, "Nobody used it for the idle timeout.");
     for (phase, status) in [
         (running(), Status::Running),
         (Phase::Starting, Status::Creating),

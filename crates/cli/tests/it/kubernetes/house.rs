@@ -1,0 +1,199 @@
+//! A namespace of a real API server, with sessions in it as a router leaves them. No router is there, and no node.
+
+use std::path::PathBuf;
+
+use k8s_openapi::{
+    api::{
+        coordination::v1::{Lease, LeaseSpec},
+        core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret},
+        rbac::v1::{Role, RoleBinding},
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use pod_manager::{
+    Clock, SystemClock,
+    kubernetes::{
+        KubernetesSettings, connect, manifest,
+        wanted::{Wanted, What},
+    },
+    model::{Session, Source},
+};
+use serde_json::{Value, json};
+use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+use tokio::process::Command;
+
+use crate::{REPO, Ran, output};
+
+pub(super) struct House {
+    pub(super) client: Client,
+    pub(super) settings: KubernetesSettings,
+    kubeconfig: PathBuf,
+    /// Kubeconfigs of others.
+    folder: tempfile::TempDir,
+}
+
+impl House {
+    /// `None`, after saying so, where there is no cluster to test with.
+    #[expect(
+        clippy::disallowed_methods,
+        clippy::print_stderr,
+        reason = "the convention by which tests are told of a cluster"
+    )]
+    pub(super) async fn find() -> Option<Self> {
+        let Some(kubeconfig) = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
+            eprintln!("skipped: TEST_KUBECONFIG names no cluster to test with");
+            return None;
+        };
+        let client = connect::connect(Some(&kubeconfig), None).await.expect("a connection").client;
+        let namespace = format!("test-{:016x}", rand::random::<u64>());
+        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
+        let object = Namespace { metadata, ..Namespace::default() };
+        Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &object)
+            .await
+            .expect("a namespace");
+        let settings =
+            KubernetesSettings { namespace, ..KubernetesSettings::new("registry.example/session:1") };
+        let folder = tempfile::tempdir().expect("a folder");
+        Some(Self { client, settings, kubeconfig: kubeconfig.into(), folder })
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.settings.namespace)
+    }
+
+    /// The program, asking this namespace as the cluster's administrator.
+    pub(super) fn program(&self) -> Command {
+        self.program_as(&self.kubeconfig)
+    }
+
+    pub(super) fn program_as(&self, kubeconfig: &std::path::Path) -> Command {
+        let mut command = crate::program("http://127.0.0.1:9");
+        command.env("KUBECONFIG", kubeconfig).env("OPENCODE_NAMESPACE", &self.settings.namespace);
+        command
+    }
+
+    pub(super) async fn run(&self, args: &[&str]) -> Ran {
+        let mut command = self.program();
+        command.args(args).arg("--kube");
+        output(command).await
+    }
+
+    /// A kubeconfig of somebody who may do this, and no more.
+    pub(super) async fn who_may(&self, name: &str, rules: Value) -> PathBuf {
+        let role = json!({ "metadata": { "name": name }, "rules": rules });
+        let role: Role = serde_json::from_value(role).expect("a Role");
+        self.api::<Role>().create(&PostParams::default(), &role).await.expect("made");
+        let binding = json!({
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+            "subjects": [{ "kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io" }],
+        });
+        let binding: RoleBinding = serde_json::from_value(binding).expect("a RoleBinding");
+        self.api::<RoleBinding>().create(&PostParams::default(), &binding).await.expect("made");
+        let text = std::fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        let mut config: Value = serde_yaml_ng::from_str(&text).expect("a kubeconfig");
+        for user in config["users"].as_array_mut().expect("users") {
+            user["user"]["as"] = name.into();
+        }
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, config.to_string()).expect("a file");
+        path
+    }
+
+    /// What a router writes down of a session, and its Pod where it runs.
+    pub(super) async fn session(&self, owner: &str, branch: &str, what: What) -> Session {
+        let owner = Identity::parse(owner).expect("an address");
+        let url = RepoUrl::parse(REPO, RepoPolicy::default()).expect("a repository");
+        let branch = GitRef::parse(branch).expect("a branch");
+        let session = Session {
+            hash: SessionHash::of(&owner, &url, &branch),
+            owner,
+            source: Source::Repository { url, branch, from: None },
+            initial_message: Some("Fix it.".into()),
+            created_at: SystemClock.now(),
+        };
+        let wanted = Wanted { what: what.clone(), at: Some(SystemClock.now()) };
+        let mut pvc = manifest::pvc(&session, &self.settings, session.created_at);
+        pvc.metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(manifest::annotation("wanted"), wanted.write());
+        self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &pvc).await.expect("made");
+        let secret = manifest::github_secret(&session, &self.settings, "gho_secret");
+        self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("made");
+        if let What::Running(run) = what {
+            let mut pod = manifest::pod(&session, &self.settings, session.created_at);
+            pod.metadata.annotations.get_or_insert_default().insert(manifest::annotation("run"), run);
+            self.api::<Pod>().create(&PostParams::default(), &pod).await.expect("made");
+            self.runs(session.hash).await;
+        }
+        session
+    }
+
+    /// What kubelet says of a Pod that runs.
+    async fn runs(&self, hash: SessionHash) {
+        let at = "2026-11-25T10:00:00Z";
+        let done = json!({ "exitCode": 0, "startedAt": at, "finishedAt": at });
+        let container = |name: &str, state: Value| json!({ "name": name, "image": "i", "imageID": "i", "ready": true, "restartCount": 0, "state": state });
+        let status = json!({ "status": {
+            "phase": "Running", "podIP": "10.9.9.9",
+            "initContainerStatuses": [container("git-init", json!({ "terminated": done }))],
+            "containerStatuses": [container("opencode", json!({ "running": { "startedAt": at } }))],
+        } });
+        let pods = self.api::<Pod>();
+        let patch = Patch::Merge(status);
+        pods.patch_status(&manifest::pod_name(hash), &PatchParams::default(), &patch)
+            .await
+            .expect("a status");
+    }
+
+    pub(super) async fn pod(&self, hash: SessionHash) -> Option<Pod> {
+        self.api::<Pod>().get_opt(&manifest::pod_name(hash)).await.expect("an answer")
+    }
+
+    pub(super) async fn pvc(&self, hash: SessionHash) -> Option<PersistentVolumeClaim> {
+        self.api::<PersistentVolumeClaim>().get_opt(&manifest::pvc_name(hash)).await.expect("an answer")
+    }
+
+    pub(super) async fn wanted(&self, hash: SessionHash) -> What {
+        Wanted::of(&self.pvc(hash).await.expect("a claim"), None).what
+    }
+
+    /// The Lease of a router that is at work.
+    pub(super) async fn lease(&self) {
+        let now = k8s_openapi::jiff::Timestamp::now();
+        let spec = LeaseSpec {
+            holder_identity: Some("a-router".into()),
+            renew_time: Some(MicroTime(now)),
+            ..LeaseSpec::default()
+        };
+        let name = pod_manager::kubernetes::lease::NAME.to_owned();
+        let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
+        let lease = Lease { metadata, spec: Some(spec) };
+        self.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");
+    }
+
+    /// What the claim's controller does, which is not there: lets a claim go that is being deleted, and is in no use any more.
+    pub(super) async fn let_go(&self, hash: SessionHash) {
+        crate::soon(async {
+            let is_going = |pvc: &PersistentVolumeClaim| pvc.metadata.deletion_timestamp.is_some();
+            while !self.pvc(hash).await.is_none_or(|pvc| is_going(&pvc)) || self.pod(hash).await.is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let pvcs = self.api::<PersistentVolumeClaim>();
+        let done = pvcs.patch(&manifest::pvc_name(hash), &PatchParams::default(), &free).await;
+        assert!(done.is_ok() || self.pvc(hash).await.is_none(), "{done:?}");
+    }
+}

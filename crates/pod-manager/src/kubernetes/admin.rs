@@ -1,0 +1,356 @@
+//! The sessions of one namespace without a router: for a tool that looks, says what is wanted, and ends.
+//!
+//! It asks by single calls, as whoever its client is, and is refused what they may not do. What it changes is what a
+//! router changes: the word on the claim ([`wanted`]), and then the one next [`step`] of the session, where that is
+//! to remove a Pod. So stop and delete are done also where no router is; to make a Pod takes a router, which alone knows the
+//! operator's settings: a resume is written down, and carried out by whichever router sees it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Event, PersistentVolumeClaim, Pod},
+    },
+};
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
+use session_key::SessionHash;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    calls::{Calls, Refusal, within},
+    failure, lease,
+    manifest::{MANAGED_BY, PORT, pod_name},
+    observe::{self, Facts, Ready},
+    record,
+    sight::{self, State},
+    step::{Action, Seen, step},
+    verbs::{last, speaker},
+    wanted::{Wanted, What},
+};
+use crate::{
+    clock::Clock,
+    model::{Endpoint, Observed, Phase, StopReason},
+};
+
+/// How many objects one call lists.
+const PAGE: u32 = 500;
+/// How often a change is tried that others were quicker with.
+const ATTEMPTS: usize = 10;
+/// Between two looks at what is going.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The sessions of one namespace.
+pub struct Admin {
+    calls: Calls,
+    events: Api<Event>,
+    leases: Api<Lease>,
+    clock: Arc<dyn Clock>,
+}
+
+/// All sessions there are.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// In the order of their keys.
+    pub sessions: Vec<Arc<Observed>>,
+    /// Claims that are labelled as a session's and can't be read as one, and why.
+    pub unread: Vec<String>,
+}
+
+/// Why something could not be done.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// There is no such session.
+    #[error("there is no session {0} in this namespace")]
+    NotFound(SessionHash),
+    /// The caller may not do that, or the cluster's rules are against it. The API server's own words.
+    #[error("the cluster says no: {0}")]
+    Refused(String),
+    /// The API server does not answer, or not now. It may be tried again.
+    #[error("the API server can't be reached: {0}")]
+    Unavailable(String),
+    /// The session's claim is labelled as a session's and does not say enough.
+    #[error("the claim of session {hash} can't be read: {why}")]
+    Unreadable {
+        /// Which session's.
+        hash: SessionHash,
+        /// What of it.
+        why: String,
+    },
+    /// Others went on changing the session, each time in between.
+    #[error("session {0} is being changed by others")]
+    Contended(SessionHash),
+}
+
+type Result<T> = std::result::Result<T, AdminError>;
+
+impl Admin {
+    /// The sessions of this namespace, as this client. Nothing is asked yet.
+    #[must_use]
+    pub fn new(client: &Client, namespace: &str, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            calls: Calls::new(client, namespace),
+            events: Api::namespaced(client.clone(), namespace),
+            leases: Api::namespaced(client.clone(), namespace),
+            clock,
+        }
+    }
+
+    /// All sessions, of whatever user. Needs `list` of persistentvolumeclaims and pods.
+    ///
+    /// `Running` here means that opencode's process runs; whether it answers is asked by routers alone.
+    ///
+    /// # Errors
+    /// [`AdminError`], as of all these. A claim that can't be read is none.
+    pub async fn list(&self) -> Result<Listed> {
+        let pvcs = ours(&self.calls.pvcs).await?;
+        // The claims first: a session that is made in between shows as one that is about to start.
+        let pods = ours(&self.calls.pods).await?;
+        let mut listed = Listed::default();
+        for pvc in pvcs {
+            let pod =
+                pods.iter().find(|pod| record::hash_of(&pod.metadata) == record::hash_of(&pvc.metadata));
+            match self.observed(&pvc, pod, &[]) {
+                Ok(seen) => listed.sessions.push(seen),
+                Err(why) => {
+                    listed
+                        .unread
+                        .push(format!("{}: {why}", pvc.metadata.name.as_deref().unwrap_or_default()));
+                }
+            }
+        }
+        listed.sessions.sort_by_key(|seen| seen.session.hash);
+        Ok(listed)
+    }
+
+    /// One session. Needs `get` of persistentvolumeclaims and pods; where Events may be listed, it tells more of a start that is stuck.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn get(&self, hash: SessionHash) -> Result<Arc<Observed>> {
+        let (pvc, pod) = self.objects(hash).await?;
+        let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
+        let about = ListParams::default().fields(&format!("involvedObject.name={}", pod_name(hash)));
+        let events = match &pod {
+            Some(_) => within(self.events.list(&about)).await.map(|list| list.items).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        self.observed(&pvc, pod.as_ref(), &events).map_err(|why| AdminError::Unreadable { hash, why })
+    }
+
+    /// Says that the session is not to run, and removes its Pod; its storage stays. Needs `patch` of
+    /// persistentvolumeclaims and `delete` of pods: without the latter, a router removes the Pod. What is stopped is left as it is.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn stop(&self, hash: SessionHash) -> Result<()> {
+        self.want(hash, |wanted, has_pod, phase| {
+            let what = wanted.what.stopped(has_pod, phase, StopReason::Requested)?;
+            Some(Wanted { what, at: Some(self.clock.now()) })
+        })
+        .await?;
+        match self.remove_pod(hash).await {
+            Err(AdminError::Refused(_)) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Says that the session is to run. Needs `patch` of persistentvolumeclaims. What runs, or is about to, is left as it is.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn resume(&self, hash: SessionHash) -> Result<()> {
+        self.want(hash, |wanted, has_pod, phase| {
+            (!wanted.what.is_started(has_pod, phase)).then(|| Wanted::new_run(self.clock.now()))
+        })
+        .await
+    }
+
+    /// Removes all of a session, its storage too. Needs `delete` of persistentvolumeclaims, pods and secrets.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn delete(&self, hash: SessionHash) -> Result<()> {
+        if self.objects(hash).await?.0.is_none() {
+            return Err(AdminError::NotFound(hash));
+        }
+        // First: the TypeScript router's has no owner to go with, and who may not delete it is told before anything is gone.
+        let done = self.calls.delete_github_secret(hash).await;
+        absent_is_fine(hash, done)?;
+        absent_is_fine(hash, self.calls.delete_pvc(hash).await.map(drop))?;
+        self.remove_pod(hash).await
+    }
+
+    /// Waits until nothing of the session is left, for so long at most; whether that came about.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn gone(&self, hash: SessionHash, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if matches!(self.objects(hash).await?, (None, None)) {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// The last `lines` lines that its opencode wrote, or what came before it; of what failed, what was kept of that. Needs
+    /// `get` of pods/log.
+    ///
+    /// # Errors
+    /// [`AdminError`]. That nothing was written yet is none.
+    pub async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String> {
+        let (pvc, pod) = self.objects(hash).await?;
+        let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
+        let Some(pod) = pod else {
+            let seen = self.observed(&pvc, None, &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
+            return Ok(match &seen.phase {
+                Phase::Failed(failure) => last(failure.log_tail.as_deref().unwrap_or_default(), lines),
+                _ => String::new(),
+            });
+        };
+        let (container, is_previous) = speaker(&pod);
+        match self.calls.log(hash, container, is_previous, lines).await {
+            Ok(log) => Ok(last(&failure::readable(&log), lines)),
+            // Its container did not start yet, or it is just gone.
+            Err(Refusal::NotFound) => Ok(String::new()),
+            Err(refusal) => Err(told(hash, refusal)),
+        }
+    }
+
+    /// When a router was at work here last, by the reaper's Lease; `None`: there never was one, or it ended in good order. The time is by
+    /// that router's clock. Needs `get` of leases.
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn router_seen(&self) -> Result<Option<SystemTime>> {
+        match within(self.leases.get(lease::NAME)).await {
+            Ok(lease) => {
+                let spec = lease
+                    .spec
+                    .filter(|spec| spec.holder_identity.as_deref().is_some_and(|it| !it.is_empty()));
+                Ok(spec.and_then(|spec| spec.renew_time).map(|at| at.0.into()))
+            }
+            Err(Refusal::NotFound) => Ok(None),
+            Err(Refusal::Denied(why)) => Err(AdminError::Refused(why)),
+            Err(other) => Err(AdminError::Unavailable(other.to_string())),
+        }
+    }
+
+    /// Writes down what is wanted, as `change` says by what is there now; `None` leaves it.
+    async fn want(
+        &self,
+        hash: SessionHash,
+        change: impl Fn(&Wanted, bool, Option<&Phase>) -> Option<Wanted>,
+    ) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let (pvc, pod) = self.objects(hash).await?;
+            let pvc = pvc.filter(|pvc| pvc.metadata.deletion_timestamp.is_none());
+            let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
+            let seen =
+                self.observed(&pvc, pod.as_ref(), &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
+            let wanted = Wanted::of(&pvc, pod.as_ref());
+            let Some(wanted) = change(&wanted, pod.is_some(), Some(&seen.phase)) else { return Ok(()) };
+            let annotations = record::with_wanted(&pvc, pod.as_ref(), &wanted);
+            match self.calls.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
+                Ok(_) => return Ok(()),
+                Err(Refusal::Conflict) => {}
+                Err(refusal) => return Err(told(hash, refusal)),
+            }
+        }
+        Err(AdminError::Contended(hash))
+    }
+
+    /// The session's next step, where that is to remove its Pod. The Pod is looked at first: its claim, read after it, says
+    /// whether it is wanted, and one that is not wanted then never is again.
+    async fn remove_pod(&self, hash: SessionHash) -> Result<()> {
+        let (pvc, pod) = self.objects(hash).await?;
+        let Some(pod) = pod else { return Ok(()) };
+        let nothing = Wanted { what: What::AsItIs, at: None };
+        let wanted = pvc.as_ref().map_or(nothing, |pvc| Wanted::of(pvc, Some(&pod)));
+        match step(&wanted, &Seen::of(pvc.as_ref(), Some(&pod), None)) {
+            Action::DeletePod(uid) => match self.calls.delete_pod(hash, &uid).await {
+                Ok(_) | Err(Refusal::NotFound | Refusal::Conflict) => Ok(()),
+                Err(refusal) => Err(told(hash, refusal)),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The Pod, and after it the claim.
+    async fn objects(&self, hash: SessionHash) -> Result<(Option<PersistentVolumeClaim>, Option<Pod>)> {
+        let pod = there(hash, self.calls.pod(hash).await)?;
+        Ok((there(hash, self.calls.pvc(hash).await)?, pod))
+    }
+
+    fn observed(
+        &self,
+        pvc: &PersistentVolumeClaim,
+        pod: Option<&Pod>,
+        events: &[Event],
+    ) -> std::result::Result<Arc<Observed>, String> {
+        let session = Arc::new(record::session(pvc)?);
+        let now = self.clock.now();
+        let mut facts = Facts::default();
+        // Nobody is there to ask opencode: its process is taken for it.
+        if let State::Up(up) = sight::of(pvc, pod, events, now, now).state {
+            let run = up.run.as_str().into();
+            let endpoint = Endpoint { address: (up.address, PORT).into(), password: None, run };
+            facts.ready = Some(Ready { run: up.run, endpoint, at: up.since });
+        }
+        Ok(Arc::new(observe::of(&session, (pvc, pod, events), &facts, now).observed))
+    }
+}
+
+/// All objects that are labelled as ours, page by page.
+async fn ours<K>(api: &Api<K>) -> Result<Vec<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut params =
+        ListParams::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}")).limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let page = within(api.list(&params)).await.map_err(|refusal| match refusal {
+            Refusal::Denied(why) => AdminError::Refused(why),
+            other => AdminError::Unavailable(other.to_string()),
+        })?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+fn there<T>(hash: SessionHash, answer: std::result::Result<T, Refusal>) -> Result<Option<T>> {
+    match answer {
+        Ok(it) => Ok(Some(it)),
+        Err(Refusal::NotFound) => Ok(None),
+        Err(refusal) => Err(told(hash, refusal)),
+    }
+}
+
+fn absent_is_fine(hash: SessionHash, done: std::result::Result<(), Refusal>) -> Result<()> {
+    there(hash, done).map(drop)
+}
+
+fn told(hash: SessionHash, refusal: Refusal) -> AdminError {
+    match refusal {
+        Refusal::NotFound => AdminError::NotFound(hash),
+        Refusal::Exists | Refusal::Conflict => AdminError::Contended(hash),
+        Refusal::Denied(why) => AdminError::Refused(why),
+        Refusal::Away(why) => AdminError::Unavailable(why),
+    }
+}
