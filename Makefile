@@ -38,8 +38,8 @@ test: tools web opencode journey-deps ## install what the tests need, and run th
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
 .PHONY: test-cluster
-test-cluster: tools web opencode journey-deps ## the whole product in a Kubernetes cluster of its own (Linux, root)
-	tests/cluster/run
+test-cluster: tools web opencode journey-deps ## the whole product in a Kubernetes cluster of its own (Linux, root; PARTS="smoke journey" for some of it)
+	tests/cluster/run $(PARTS)
 
 .PHONY: check
 check: tools web-deps ## formatting, lints, types, docs, dependencies: what needs no running router

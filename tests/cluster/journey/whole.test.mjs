@@ -177,7 +177,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal((await get(world.signIn.port, host, "/", as(ANN))).status, 404);
     });
 
-    await step("With the rights of its Role the router was refused nothing", async (t) => {
+    await step("With the rights of its Role the router was refused nothing, and it used them all", async (t) => {
       if (!isOurs) return t.skip("there is no log of calls");
       const made = calls();
       assert.ok(made.length > 0);
@@ -186,7 +186,9 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       const [role] = await objects("roles.rbac.authorization.k8s.io", "--field-selector=metadata.name=opencode-router");
       const allowed = role.rules.flatMap(({ resources, verbs }) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`)));
       const used = new Set(made.map(({ verb, resource }) => `${verb} ${resource}`));
-      console.log(`        Allowed and not used in this story: ${allowed.filter((it) => !used.has(it)).join(", ") || "nothing"}.`);
+      // Lists are streamed where the API server can, and a Pod is read by name only after a race with another router.
+      const rare = ["list persistentvolumeclaims", "list pods", "get pods"];
+      assert.deepEqual(allowed.filter((it) => !used.has(it) && !rare.includes(it)), [], "allowed, and never used");
     });
 
     await step("The router's log tells no address of a person, no token and no password", async () => {

@@ -78,7 +78,8 @@ async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
         sleep(PAUSE).await;
     }
     let endpoint = Endpoint { address, password, run: up.run.as_str().into() };
-    let at = inner.clock.now();
+    // Of one that ran long before this router looked, nobody here knows when it first answered.
+    let at = if began_lately { inner.clock.now() } else { up.since };
     inner.index.learn(hash, |facts| {
         facts.silent = None;
         facts.ready = Some(Ready { run: up.run, endpoint, at });

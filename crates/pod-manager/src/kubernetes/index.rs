@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{Event, PersistentVolumeClaim, Pod},
+    api::core::v1::{Container, Event, PersistentVolumeClaim, Pod, PodSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use parking_lot::Mutex;
@@ -151,13 +151,14 @@ impl Index {
 
     pub(super) fn apply_pvc(&self, mut pvc: PersistentVolumeClaim) {
         pvc.metadata.managed_fields = None;
+        pvc.spec = None;
         let Some(hash) = record::hash_of(&pvc.metadata) else { return };
         let version = version(&pvc.metadata);
         self.change(hash, |entry, passed| entry.pvc.put(Some(pvc), version, passed[Source::Pvcs as usize]));
     }
 
     pub(super) fn apply_pod(&self, mut pod: Pod) {
-        pod.metadata.managed_fields = None;
+        trim(&mut pod);
         let Some(hash) = record::hash_of(&pod.metadata) else { return };
         let version = version(&pod.metadata);
         self.change(hash, |entry, passed| entry.pod.put(Some(pod), version, passed[Source::Pods as usize]));
@@ -435,6 +436,19 @@ impl Entry {
 fn is_cloning(pod: &Pod) -> bool {
     let state = container(pod, "git-init").and_then(|init| init.state.as_ref());
     pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
+}
+
+/// Takes away what nobody here asks, which is most of a Pod: of its specification, what [`has_password`] reads is left.
+fn trim(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    if let Some(spec) = pod.spec.take() {
+        let containers = spec.containers.into_iter().map(|container| Container {
+            name: container.name,
+            env_from: container.env_from,
+            ..Container::default()
+        });
+        pod.spec = Some(PodSpec { containers: containers.collect(), ..PodSpec::default() });
+    }
 }
 
 /// Whether the Pod takes the server Secret into its environment: the TypeScript router's do not.

@@ -140,7 +140,11 @@ fn status(phase: &Phase, opened: bool, closing: bool) -> Status {
 fn stages(observed: &Observed, opened: Option<SystemTime>) -> Vec<StageRecord> {
     let mut stages = observed.stages.clone();
     let (started, ended) = match observed.phase {
-        Phase::Running(_) => (Some(observed.since), opened),
+        // A backend may tell since when the process runs, which is before it answers: that is the stage before.
+        Phase::Running(_) => {
+            let answered = stages.iter().filter_map(|record| record.ended).max();
+            (Some(answered.map_or(observed.since, |at| at.max(observed.since))), opened)
+        }
         Phase::Starting => (None, None),
         Phase::Stopped(_) | Phase::Stopping | Phase::Failed(_) => return stages,
     };
@@ -159,4 +163,67 @@ fn stages(observed: &Observed, opened: Option<SystemTime>) -> Vec<StageRecord> {
 /// How long ago; no time at all where a clock went backwards.
 pub(super) fn since(now: SystemTime, then: SystemTime) -> Duration {
     now.duration_since(then).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use session_key::{Identity, SessionHash};
+
+    use super::*;
+    use crate::model::{Session, Source};
+
+    fn at(second: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    /// A session whose process began in second 10, and was answered by in second 12.
+    fn running() -> Arc<Observed> {
+        let session = Session {
+            hash: SessionHash::from_bytes([1; 6]),
+            owner: Identity::parse("alice@example.com").unwrap(),
+            source: Source::Empty,
+            initial_message: None,
+            created_at: at(1),
+        };
+        let starting = StageRecord {
+            stage: Stage::Starting,
+            started: Some(at(10)),
+            ended: Some(at(12)),
+            message: None,
+            percent: None,
+            bytes: None,
+        };
+        let address = ([127, 0, 0, 1], 4096).into();
+        Arc::new(Observed {
+            session: Arc::new(session),
+            phase: Phase::Running(Endpoint { address, password: None, run: "r".into() }),
+            since: at(10),
+            stages: vec![starting],
+            last_activity: at(1),
+            greeted: true,
+        })
+    }
+
+    #[test]
+    fn the_last_stage_begins_where_the_one_before_it_ends() {
+        let facts = RunFacts {
+            first_seen: at(12),
+            opened: Some(at(13)),
+            busy: false,
+            unasked: None,
+            busy_at: None,
+            prompted: None,
+            title: None,
+            entry: None,
+        };
+        let ready = view(&running(), Some(&facts), at(1), false).stages.pop().unwrap();
+        assert_eq!((ready.stage, ready.started, ready.ended), (Stage::Ready, Some(at(12)), Some(at(13))));
+    }
+
+    #[test]
+    fn who_asks_no_opencode_takes_what_runs_for_running() {
+        let view = View::from_afar(&running());
+        assert_eq!(view.status, Status::Running);
+        assert!(view.stages.iter().all(|record| record.ended.is_some()), "{:?}", view.stages);
+    }
 }

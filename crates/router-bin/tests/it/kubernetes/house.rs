@@ -1,4 +1,4 @@
-use std::{ffi::OsString, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Client, api::PostParams};
@@ -30,6 +30,7 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) node: Node,
+    pub(super) kubeconfig: PathBuf,
 }
 
 /// One whole router on loopback.
@@ -60,7 +61,7 @@ impl Cluster {
         let object = Namespace { metadata, ..Namespace::default() };
         namespaces.create(&PostParams::default(), &object).await.expect("a namespace");
         let node = Node::start(&client, &namespace).await;
-        Some(Self { client, namespace, node })
+        Some(Self { client, namespace, node, kubeconfig: kubeconfig.into() })
     }
 
     pub(super) async fn router(&self, more: &[(&str, &str)]) -> Router {

@@ -32,6 +32,9 @@ fn same(mut list: Value) -> Value {
         if stage["stage"] == "starting" || stage["stage"] == "ready" {
             stage["endedAt"].take();
         }
+        if stage["stage"] == "ready" {
+            stage["startedAt"].take();
+        }
     }
     list
 }

@@ -1,0 +1,211 @@
+//! Figures, not promises: the router's program over 2,000 sessions of a bare API server.
+//!
+//! `tests/cluster/with control-plane cargo test --profile bench -p router-bin --all-features --test it kubernetes::figures -- --ignored --nocapture`
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use pod_manager::{
+    Clock as _, Password, SystemClock,
+    kubernetes::{
+        KubernetesSettings, manifest,
+        wanted::{Wanted, What},
+    },
+    model::{Session, Source},
+};
+use serde_json::{Value, json};
+use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use super::house::Cluster;
+
+const SESSIONS: usize = 2000;
+const USERS: usize = 100;
+
+/// Sessions as a router leaves them, their Pods running; the stand-in for the node says the latter.
+async fn fill(cluster: &Cluster) {
+    let settings = KubernetesSettings {
+        namespace: cluster.namespace.clone(),
+        ..KubernetesSettings::new("registry.example/session:1")
+    };
+    let url = RepoUrl::parse("https://github.com/acme/widgets", RepoPolicy::default()).expect("a repository");
+    stream::iter(0..SESSIONS)
+        .for_each_concurrent(16, |number| {
+            let owner = Identity::parse(&format!("user-{}@example.org", number % USERS)).expect("an address");
+            let branch = GitRef::parse(&format!("many/{number}")).expect("a branch");
+            let session = Session {
+                hash: SessionHash::of(&owner, &url, &branch),
+                owner,
+                source: Source::Repository { url: url.clone(), branch, from: None },
+                initial_message: None,
+                created_at: SystemClock.now(),
+            };
+            let (settings, client, namespace) = (&settings, cluster.client.clone(), &cluster.namespace);
+            async move {
+                let new = PostParams::default();
+                let run = format!("r{number}");
+                let wanted = Wanted { what: What::Running(run.clone()), at: Some(session.created_at) };
+                let mut pvc = manifest::pvc(&session, settings, session.created_at);
+                let notes = pvc.metadata.annotations.get_or_insert_default();
+                notes.insert(manifest::annotation("wanted"), wanted.write());
+                notes.insert(manifest::annotation("greeted"), "true".into());
+                let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+                pvcs.create(&new, &pvc).await.expect("a claim");
+                let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+                let secret = manifest::server_secret(&session, settings, &Password::new("geheim"));
+                secrets.create(&new, &secret).await.expect("a Secret");
+                let mut pod = manifest::pod(&session, settings, session.created_at);
+                pod.metadata.annotations.get_or_insert_default().insert(manifest::annotation("run"), run);
+                let pods: Api<Pod> = Api::namespaced(client, namespace);
+                pods.create(&new, &pod).await.expect("a Pod");
+            }
+        })
+        .await;
+}
+
+/// Starts the program; its log's line on where it listens.
+async fn start(cluster: &Cluster) -> (Child, Value) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_opencode-router"))
+        .env_clear()
+        .envs([
+            ("KUBECONFIG", cluster.kubeconfig.to_str().expect("UTF-8")),
+            ("BACKEND", "kubernetes"),
+            ("OPENCODE_IMAGE", "registry.example/session:1"),
+            ("OPENCODE_NAMESPACE", &cluster.namespace),
+            ("ROUTER_DOMAIN", "oc.example.org"),
+            ("TRUSTED_PROXIES", "127.0.0.1"),
+            ("LISTEN_ADDRESS", "127.0.0.1"),
+            ("PORT", "0"),
+            ("HEALTH_PORT", "0"),
+            ("LOG_FORMAT", "json"),
+        ])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the router starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
+    let up = loop {
+        let line = lines.next_line().await.expect("its log").expect("it goes on");
+        let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+        if entry["message"] == "the router is up" {
+            break entry;
+        }
+    };
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, up)
+}
+
+fn resident_mib(child: &Child) -> f64 {
+    let id = child.id().expect("it runs");
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures, for minutes"]
+async fn two_thousand_sessions_of_a_hundred_users() {
+    let Some(cluster) = Cluster::find().await else { return };
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let ready = async |up: &Value| {
+        let url = format!("http://{}/readyz", up["health"].as_str().expect("an address"));
+        while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (child, up) = start(&cluster).await;
+    ready(&up).await;
+    println!("resident, no session: {:.1} MiB", resident_mib(&child));
+    drop(child);
+
+    fill(&cluster).await;
+    println!("{SESSIONS} sessions of {USERS} users are there");
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    while pods
+        .list(&Default::default())
+        .await
+        .expect("a list")
+        .items
+        .iter()
+        .any(|pod| pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none()))
+    {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let begun = Instant::now();
+    let (child, up) = start(&cluster).await;
+    ready(&up).await;
+    println!(
+        "start to ready: {:.2} s; resident {:.1} MiB",
+        begun.elapsed().as_secs_f64(),
+        resident_mib(&child)
+    );
+
+    let port = up["listening"].as_str().and_then(|url| url.rsplit(':').next()).expect("a port").to_owned();
+    let list = async |user: usize| {
+        let request = http.get(format!("http://127.0.0.1:{port}/api/sessions"));
+        let answer = request
+            .header("host", "oc.example.org")
+            .header("x-auth-request-email", format!("user-{user}@example.org"))
+            .send()
+            .await
+            .expect("an answer");
+        answer.json::<Value>().await.expect("JSON")["sessions"].clone()
+    };
+    let running =
+        |list: &Value| list.as_array().expect("a list").iter().filter(|it| it["state"] == "running").count();
+    let mut left: Vec<_> = (0..USERS).collect();
+    while let Some(&user) = left.last() {
+        if running(&list(user).await) == SESSIONS / USERS {
+            left.pop();
+        } else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    println!(
+        "start to all of them open: {:.2} s; resident {:.1} MiB",
+        begun.elapsed().as_secs_f64(),
+        resident_mib(&child)
+    );
+
+    let mut took = Vec::new();
+    for number in 0..1000 {
+        let begun = Instant::now();
+        list(number % USERS).await;
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    let ms = |at: usize| took[at].as_secs_f64() * 1000.0;
+    println!(
+        "GET /api/sessions, {} of {SESSIONS}: p50 {:.2} ms, p99 {:.2} ms",
+        SESSIONS / USERS,
+        ms(500),
+        ms(990)
+    );
+
+    // One that changes: until who watches it is told.
+    let one = list(0).await[0]["hash"].as_str().expect("a hash").to_owned();
+    let hash: SessionHash = one.parse().expect("a hash");
+    let gone = Patch::Merge(
+        json!({ "metadata": { "annotations": { "opencode.ai/last-activity": "2030-01-01T00:00:00.000Z" } } }),
+    );
+    let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    pvcs.patch(&manifest::pvc_name(hash), &PatchParams::default(), &gone).await.expect("patched");
+    let begun = Instant::now();
+    while !list(0).await[0]["lastActivity"].as_str().is_some_and(|at| at.starts_with("2030")) {
+        tokio::task::yield_now().await;
+    }
+    println!("a change by another to the list: {:.1} ms", begun.elapsed().as_secs_f64() * 1000.0);
+}
