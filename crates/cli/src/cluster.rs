@@ -44,7 +44,9 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn connect(global: &Global, terminal: Terminal) -> Result<Self, Failure> {
-        let found = connect(global.kubeconfig.as_deref(), global.context.as_deref()).await?;
+        let found =
+            connect(global.kubeconfig.as_deref().filter(|path| !path.is_empty()), global.context.as_deref())
+                .await?;
         let namespace = global.namespace.clone().filter(|name| !name.is_empty()).or(found.namespace);
         let namespace = namespace.unwrap_or_else(|| NAMESPACE.to_owned());
         let admin = Admin::new(&found.client, &namespace, Arc::new(SystemClock));
@@ -77,13 +79,16 @@ impl Cluster {
     pub(crate) async fn resume(&self, hash: SessionHash) -> Result<State, Failure> {
         self.admin.resume(hash).await.map_err(|why| self.told(&why))?;
         let state = self.get(hash).await?.state;
-        // Who may not read the Lease is told nothing.
-        if state != State::Running
-            && let Ok(seen) = self.admin.router_seen().await
-        {
-            self.terminal.say_some(nobody_there(seen, self.clock.now(), &self.namespace));
+        if state != State::Running {
+            self.terminal.say_some(self.nobody_there().await);
         }
         Ok(state)
+    }
+
+    /// Where no router is at work: what that means, in words. Who may not read the Lease is told nothing.
+    pub(crate) async fn nobody_there(&self) -> Option<String> {
+        let seen = self.admin.router_seen().await.ok()?;
+        nobody_there(seen, self.clock.now(), &self.namespace)
     }
 
     pub(crate) async fn delete(&self, hash: SessionHash) -> Result<bool, Failure> {

@@ -107,7 +107,7 @@ With --kube the wish is written down in the cluster, and a router there starts t
     (
         "delete",
         "\
-What is not committed or not pushed is lost: it is counted before you are asked.
+What is not committed or not pushed is lost: where the router can tell, it is counted before you are asked.
 
 Examples:
   {me} delete a48d

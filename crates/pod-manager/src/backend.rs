@@ -28,7 +28,8 @@ pub trait SessionBackend: Send + Sync + 'static {
     async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError>;
 
     /// Ends the session's process, in good order if it can; its storage stays. Stopping what is stopped,
-    /// stopping already, or not there is success. A failed session stays failed.
+    /// stopping already, or not there is success. A failed session stays failed. For [`StopReason::Idle`] alone, a backend that
+    /// several routers share refuses with [`BackendError::InUse`] where it knows of newer activity, or another start, than it told.
     async fn stop(&self, hash: SessionHash, why: StopReason) -> Result<(), BackendError>;
 
     /// Ends the process and removes everything of the session, storage included. Deleting what is not
@@ -98,6 +99,9 @@ pub enum BackendError {
     /// The backend can't be reached now, or is ending.
     #[error("the backend can't be reached: {0}")]
     Unavailable(String),
+    /// The session was used, or asked for anew, after what the caller decided on: what is idle no more is not stopped.
+    #[error("the session was used meanwhile")]
+    InUse,
     /// The session was asked for that is not there (`logs`, `unsaved_work`, `greeted`).
     #[error("there is no such session")]
     NotFound,

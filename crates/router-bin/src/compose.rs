@@ -104,14 +104,16 @@ impl Composition {
         let counting = async {
             let (mut seen, mut starts) = (self.backend.watch(), Starts::default());
             while let Some(seen) = seen.next().await {
-                starts.observe(&seen, &self.metrics);
+                // Of several routers that all see it, one counts.
+                starts.observe(&seen, self.backend.reaps().then_some(&self.metrics));
             }
         };
         let mut openings = self.manager.openings();
         let opening = async {
             loop {
                 match openings.recv().await {
-                    Ok(took) => self.metrics.stage_took(Stage::Ready, took),
+                    Ok(took) if self.backend.reaps() => self.metrics.stage_took(Stage::Ready, took),
+                    Ok(_) => {}
                     // Some went by uncounted.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,

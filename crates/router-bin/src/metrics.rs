@@ -214,8 +214,8 @@ pub struct Starts {
 }
 
 impl Starts {
-    /// Takes in one observation.
-    pub fn observe(&mut self, seen: &Observation, metrics: &Metrics) {
+    /// Takes in one observation; without `metrics` it is followed, and not counted.
+    pub fn observe(&mut self, seen: &Observation, metrics: Option<&Metrics>) {
         match seen {
             // What came about before is not known to have come about now.
             Observation::Snapshot(all) => {
@@ -228,7 +228,7 @@ impl Starts {
         }
     }
 
-    fn applied(&mut self, one: &Observed, metrics: &Metrics) {
+    fn applied(&mut self, one: &Observed, metrics: Option<&Metrics>) {
         let hash = one.session.hash;
         if starts(one) {
             self.under_way.insert(hash);
@@ -237,6 +237,7 @@ impl Starts {
         if !self.under_way.remove(&hash) {
             return;
         }
+        let Some(metrics) = metrics else { return };
         let outcome = match &one.phase {
             Phase::Running(_) => "running",
             Phase::Failed(failure) => failure.code.as_str(),

@@ -11,7 +11,11 @@ impl Context {
     pub(super) async fn stop(&self, names: &[String]) -> Result<(), Failure> {
         for hash in self.pick_all(names).await? {
             let now = self.reach.stop(hash).await?;
-            let what = if now == State::Stopped { "is stopped" } else { "is stopping" };
+            let what = match now {
+                State::Stopped => "is stopped",
+                State::Failed => "has failed, and is not tried again",
+                _ => "is stopping",
+            };
             self.terminal.say(format_args!("Session {hash} {what}; its files are kept."));
             self.print_done(hash).await?;
         }

@@ -16,6 +16,8 @@ use crate::{cluster::Cluster, failure::Failure, reach::Reach, table::stage_name,
 
 /// Between two looks at the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
+/// So many looks at the session for one whether a router is there.
+const LOOKS: u32 = 20;
 
 impl Context {
     /// Waits until the session runs.
@@ -52,7 +54,9 @@ impl Context {
     /// The same, by looking at the cluster again and again.
     async fn wait_in(&self, cluster: &Cluster, hash: SessionHash) -> Result<(), Failure> {
         let mut shown = self.shown();
+        let mut looks = 0;
         loop {
+            looks += 1;
             let session = match cluster.get(hash).await {
                 Ok(session) => session,
                 Err(why) if why.is_passing => {
@@ -76,6 +80,17 @@ impl Context {
                     return Err(failed(message.unwrap_or("it does not run"), session.reason.as_ref()));
                 }
                 State::Creating | State::Stopping => {
+                    let is_queued = |stage: &Stage| {
+                        stage.stage == StageName::Queued && stage.status == StageStatus::Active
+                    };
+                    // It waits for a router to make its Pod.
+                    if session.stages.iter().any(is_queued)
+                        && looks % LOOKS == 1
+                        && let Some(why) = cluster.nobody_there().await
+                    {
+                        shown.clear();
+                        return Err(Failure::new(Failure::ERROR, why));
+                    }
                     let now = session.stages.iter().find(|stage| stage.status == StageStatus::Active);
                     if let Some(now) = now {
                         let message = now.message.as_deref().unwrap_or("under way");

@@ -6,6 +6,7 @@
 //! operator's settings: a resume is written down, and carried out by whichever router sees it.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,7 +27,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     calls::{Calls, Refusal, within},
     failure, lease,
-    manifest::{MANAGED_BY, PORT, pod_name},
+    manifest::{MANAGED_BY, PORT, pod_name, pvc_name},
     observe::{self, Facts, Ready},
     record,
     sight::{self, State},
@@ -113,10 +114,11 @@ impl Admin {
         let pvcs = ours(&self.calls.pvcs).await?;
         // The claims first: a session that is made in between shows as one that is about to start.
         let pods = ours(&self.calls.pods).await?;
+        let pods: HashMap<_, _> =
+            pods.iter().filter_map(|pod| Some((record::hash_of(&pod.metadata)?, pod))).collect();
         let mut listed = Listed::default();
         for pvc in pvcs {
-            let pod =
-                pods.iter().find(|pod| record::hash_of(&pod.metadata) == record::hash_of(&pvc.metadata));
+            let pod = record::hash_of(&pvc.metadata).and_then(|hash| pods.get(&hash).copied());
             match self.observed(&pvc, pod, &[]) {
                 Ok(seen) => listed.sessions.push(seen),
                 Err(why) => {
@@ -137,9 +139,8 @@ impl Admin {
     pub async fn get(&self, hash: SessionHash) -> Result<Arc<Observed>> {
         let (pvc, pod) = self.objects(hash).await?;
         let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
-        let about = ListParams::default().fields(&format!("involvedObject.name={}", pod_name(hash)));
         let events = match &pod {
-            Some(_) => within(self.events.list(&about)).await.map(|list| list.items).unwrap_or_default(),
+            Some(_) => [self.about(&pod_name(hash)).await, self.about(&pvc_name(hash)).await].concat(),
             None => Vec::new(),
         };
         self.observed(&pvc, pod.as_ref(), &events).map_err(|why| AdminError::Unreadable { hash, why })
@@ -173,19 +174,24 @@ impl Admin {
         .await
     }
 
-    /// Removes all of a session, its storage too. Needs `delete` of persistentvolumeclaims, pods and secrets.
+    /// Removes all of a session, its storage too: the claim, by its UID, and then what is left to others otherwise. Needs `delete` of
+    /// persistentvolumeclaims, pods and secrets; without the second a router removes the Pod, without the third the cluster removes the Secrets that the claim
+    /// owns, which all but the TypeScript router's are.
     ///
     /// # Errors
-    /// [`AdminError`]
+    /// [`AdminError`]; [`AdminError::Refused`] where the claim may not be deleted: nothing is changed then.
     pub async fn delete(&self, hash: SessionHash) -> Result<()> {
-        if self.objects(hash).await?.0.is_none() {
-            return Err(AdminError::NotFound(hash));
+        let (pvc, _) = self.objects(hash).await?;
+        let uid = pvc.and_then(|pvc| pvc.metadata.uid).ok_or(AdminError::NotFound(hash))?;
+        there(hash, self.calls.delete_pvc(hash, &uid).await)?;
+        let secret = there(hash, self.calls.delete_github_secret(hash).await).map(drop);
+        for done in [secret, self.remove_pod(hash).await] {
+            match done {
+                Ok(()) | Err(AdminError::Refused(_)) => {}
+                Err(why) => return Err(why),
+            }
         }
-        // First: the TypeScript router's has no owner to go with, and who may not delete it is told before anything is gone.
-        let done = self.calls.delete_github_secret(hash).await;
-        absent_is_fine(hash, done)?;
-        absent_is_fine(hash, self.calls.delete_pvc(hash).await.map(drop))?;
-        self.remove_pod(hash).await
+        Ok(())
     }
 
     /// Waits until nothing of the session is left, for so long at most; whether that came about.
@@ -261,7 +267,10 @@ impl Admin {
             let seen =
                 self.observed(&pvc, pod.as_ref(), &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
             let wanted = Wanted::of(&pvc, pod.as_ref());
-            let Some(wanted) = change(&wanted, pod.is_some(), Some(&seen.phase)) else { return Ok(()) };
+            let Some(mut wanted) = change(&wanted, pod.is_some(), Some(&seen.phase)) else { return Ok(()) };
+            // Never older than a Pod that the TypeScript router made, whatever this machine's clock says: the word would not count.
+            let made = pod.as_ref().and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(sight::wall);
+            wanted.at = wanted.at.max(made.map(|made| made + Duration::from_secs(1)));
             let annotations = record::with_wanted(&pvc, pod.as_ref(), &wanted);
             match self.calls.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
                 Ok(_) => return Ok(()),
@@ -292,6 +301,12 @@ impl Admin {
     async fn objects(&self, hash: SessionHash) -> Result<(Option<PersistentVolumeClaim>, Option<Pod>)> {
         let pod = there(hash, self.calls.pod(hash).await)?;
         Ok((there(hash, self.calls.pvc(hash).await)?, pod))
+    }
+
+    /// The Events about this object; none where they may not be listed.
+    async fn about(&self, name: &str) -> Vec<Event> {
+        let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        within(self.events.list(&about)).await.map(|list| list.items).unwrap_or_default()
     }
 
     fn observed(
@@ -340,10 +355,6 @@ fn there<T>(hash: SessionHash, answer: std::result::Result<T, Refusal>) -> Resul
         Err(Refusal::NotFound) => Ok(None),
         Err(refusal) => Err(told(hash, refusal)),
     }
-}
-
-fn absent_is_fine(hash: SessionHash, done: std::result::Result<(), Refusal>) -> Result<()> {
-    there(hash, done).map(drop)
 }
 
 fn told(hash: SessionHash, refusal: Refusal) -> AdminError {

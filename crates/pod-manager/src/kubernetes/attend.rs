@@ -1,6 +1,10 @@
 //! What the router itself asks of a Pod: whether opencode answers, and how far the clone is.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{AsyncBufReadExt, StreamExt};
 use kube::api::LogParams;
@@ -57,22 +61,38 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 
 /// Asks opencode until it answers. It is asked where it is: kubelet's own probes come by the second.
 async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
-    let password = if has_password { Some(password(inner, hash).await) } else { None };
-    let address = SocketAddr::new(up.address, PORT);
     let within = inner.settings.answer_within;
     // (Of clocks that disagree, too.)
     let began_lately = inner.clock.now().duration_since(up.since).map_or(true, |since| since <= within);
+    let password = match has_password {
+        false => None,
+        true => match timeout(within, password(inner, hash)).await {
+            Ok(password) => Some(password),
+            Err(_) => {
+                // Nothing but a new start gives it another one.
+                let failure = without_password();
+                inner.index.learn(hash, |facts| {
+                    facts.silent = Some(Silent { run: up.run.clone(), failure, is_over: began_lately });
+                });
+                return;
+            }
+        },
+    };
+    let address = SocketAddr::new(up.address, PORT);
     let mut turns = within.as_millis().div_ceil(TURN.as_millis());
     while !answers(inner, address, password.as_ref()).await {
         turns = turns.saturating_sub(1);
         if turns > 0 {
             continue;
         }
-        let failure = silence(within, began_lately);
+        // One router that can't reach it ends it for all of them: that is for the one that acts, and not while somebody uses it
+        // through another.
+        let is_over = began_lately && inner.lease.is_held() && !is_used(inner, hash, up.since);
+        let failure = silence(within, is_over);
         inner.index.learn(hash, |facts| {
-            facts.silent = Some(Silent { run: up.run.clone(), failure, is_over: began_lately });
+            facts.silent = Some(Silent { run: up.run.clone(), failure, is_over });
         });
-        if began_lately {
+        if is_over {
             return;
         }
         sleep(PAUSE).await;
@@ -84,6 +104,21 @@ async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
         facts.silent = None;
         facts.ready = Some(Ready { run: up.run, endpoint, at });
     });
+}
+
+/// Whether somebody has used it since then, as its claim tells.
+fn is_used(inner: &Inner, hash: SessionHash, since: SystemTime) -> bool {
+    inner.index.observed(hash).is_some_and(|seen| seen.last_activity > since)
+}
+
+fn without_password() -> Failure {
+    Failure {
+        code: FailureCode::BackendError,
+        message: "The session's password is gone: its Secret opencode-server-… is missing, or can't be read."
+            .into(),
+        advice: "Stop the session and resume it: it gets another one. Its files are kept.".into(),
+        log_tail: None,
+    }
 }
 
 fn silence(within: Duration, is_over: bool) -> Failure {

@@ -121,12 +121,13 @@ impl Calls {
         within(self.pvcs.patch(&pvc_name(hash), &params, &Patch::Merge(patch))).await
     }
 
-    /// Deletes the claim. Gives it as it is, where it stays for a while.
+    /// Deletes this claim and no other one. Gives it as it is, where it stays for a while.
     pub(super) async fn delete_pvc(
         &self,
         hash: SessionHash,
+        uid: &str,
     ) -> Result<Option<PersistentVolumeClaim>, Refusal> {
-        Ok(within(self.pvcs.delete(&pvc_name(hash), &DeleteParams::background())).await?.left())
+        Ok(within(self.pvcs.delete(&pvc_name(hash), &exactly(uid))).await?.left())
     }
 
     pub(super) async fn pod(&self, hash: SessionHash) -> Result<Pod, Refusal> {

@@ -106,6 +106,8 @@ async fn turn(inner: &Inner, hash: SessionHash) -> Result<(), Refusal> {
         }
         Action::DeletePod(uid) => {
             match inner.calls.pvc(hash).await {
+                // Somebody took its label away: it is not ours to judge, and nor is its Pod.
+                Ok(pvc) if record::hash_of(&pvc.metadata) != Some(hash) => return Ok(()),
                 Ok(pvc) => inner.index.apply_pvc(pvc),
                 Err(Refusal::NotFound) => return delete_pod(inner, hash, &uid).await,
                 Err(refusal) => return Err(refusal),

@@ -26,13 +26,29 @@ in_lines() {
   return "$(cat "$ended")"
 }
 
+# Keeps in $heard what the command says; gives its code.
+said() {
+  heard=$(mktemp) ended_with=$(mktemp)
+  { "$@" 2>&1 && echo 0 >"$ended_with" || echo $? >"$ended_with"; } | tee "$heard"
+  return "$(cat "$ended_with")"
+}
+away='Could not resolve host|Temporary failure in name resolution|Failed to connect|Connection refused|Connection timed out|Network is unreachable|No route to host'
+
 fresh_clone() {
   rm -rf -- "$partial"
   if [ -e .git ]; then
     echo "an interrupted clone was found and is made anew" >&2
     mv -- .git ".git-interrupted-$(date +%s)"
   fi
-  in_lines git clone --progress --no-checkout -- "$REPO_URL" "$partial"
+  # What a Pod may reach is told to the network while it starts already: the first words can come too early.
+  tries=1
+  until said in_lines git clone --progress --no-checkout -- "$REPO_URL" "$partial"; do
+    if [ "$tries" -ge 3 ] || ! grep -qE "$away" "$heard"; then exit 128; fi
+    tries=$((tries + 1))
+    echo "the remote could not be reached: trying again" >&2
+    rm -rf -- "$partial"
+    sleep 2
+  done
   git -C "$partial" config opencode-router.cloned true
   mv -- "$partial/.git" .git
   rm -rf -- "$partial"

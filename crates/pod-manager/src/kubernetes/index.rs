@@ -357,7 +357,11 @@ impl Index {
         match up {
             Some(up) => {
                 let is_known = entry.facts.ready.as_ref().is_some_and(|ready| ready.run == up.run)
-                    || entry.facts.silent.as_ref().is_some_and(|silent| silent.run == up.run);
+                    || entry
+                        .facts
+                        .silent
+                        .as_ref()
+                        .is_some_and(|silent| silent.run == up.run && silent.is_over);
                 let is_asked = entry.probe.as_ref().is_some_and(|(run, _)| *run == up.run);
                 if !is_known && !is_asked {
                     let has_password = entry.pod.object.as_deref().is_some_and(has_password);

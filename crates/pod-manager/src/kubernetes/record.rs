@@ -73,6 +73,16 @@ pub fn greeted(pvc: &PersistentVolumeClaim) -> bool {
     said(&pvc.metadata, GREETED_KEY).is_some() || said(&pvc.metadata, wanted::KEY).is_none()
 }
 
+/// Whether a claim tells of activity that an older sight of it does not, or of something else being wanted.
+#[must_use]
+pub fn is_newer(now: &PersistentVolumeClaim, before: &PersistentVolumeClaim) -> bool {
+    let activity = |pvc: &PersistentVolumeClaim| time(said(&pvc.metadata, ACTIVITY_KEY));
+    let wanted = |pvc: &PersistentVolumeClaim| said(&pvc.metadata, wanted::KEY).map(str::to_owned);
+    now.metadata.uid != before.metadata.uid
+        || activity(now) > activity(before)
+        || wanted(now) != wanted(before)
+}
+
 /// The annotations to write with a new word on what is wanted: of a claim of the TypeScript router's, what would not be known any more.
 #[must_use]
 pub fn with_wanted(

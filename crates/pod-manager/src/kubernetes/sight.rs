@@ -75,12 +75,18 @@ pub fn of(
             "Restore the PersistentVolume from a backup, or delete the session.",
         ))
     } else {
-        pod.map_or(State::Stopped, |pod| of_pod(pod, events, now, &mut stages))
+        pod.map_or(State::Stopped, |pod| of_pod(pvc, pod, events, now, &mut stages))
     };
     Sight { state, stages }
 }
 
-fn of_pod(pod: &Pod, events: &[Event], now: SystemTime, stages: &mut [StageRecord]) -> State {
+fn of_pod(
+    pvc: &PersistentVolumeClaim,
+    pod: &Pod,
+    events: &[Event],
+    now: SystemTime,
+    stages: &mut [StageRecord],
+) -> State {
     if node_is_lost(pod) {
         return State::Blocked(node_lost());
     }
@@ -97,10 +103,12 @@ fn of_pod(pod: &Pod, events: &[Event], now: SystemTime, stages: &mut [StageRecor
         return State::Up(up);
     }
     // What may take its time is a word on the present stage first, and a failure only after that.
-    let (since, failure) = match unschedulable(pod).or_else(|| volume_failure(pod, events)) {
-        Some(slow) => slow,
-        None => return State::Starting,
-    };
+    // A volume that can't be made is why no node is found, and not the other way round.
+    let is_unbound = pvc_phase(pvc) == Some("Pending");
+    let volume = || volume_failure(pod, events);
+    let found = is_unbound.then(volume).flatten().or_else(|| unschedulable(pod)).or_else(volume);
+    let found = found.or_else(|| waiting_failure(pod)).or_else(|| stuck(pod, events, now));
+    let Some((since, failure)) = found else { return State::Starting };
     if now.duration_since(since).is_ok_and(|waited| waited >= PATIENCE) {
         return State::Blocked(failure);
     }
@@ -137,9 +145,6 @@ fn ended(pod: &Pod) -> Option<Failure> {
 
 fn init_failure(pod: &Pod) -> Option<Failure> {
     let init = container(pod, "git-init")?;
-    if let Some(failure) = waiting_failure(init) {
-        return Some(failure);
-    }
     let state = init.state.as_ref()?;
     let ended = state.terminated.as_ref().or_else(|| {
         // Between two tries its last end is the news.
@@ -161,9 +166,6 @@ fn init_failure(pod: &Pod) -> Option<Failure> {
 
 fn container_failure(pod: &Pod) -> Option<Failure> {
     let opencode = container(pod, "opencode")?;
-    if let Some(failure) = waiting_failure(opencode) {
-        return Some(failure);
-    }
     let state = opencode.state.as_ref()?;
     let ended = match (&state.terminated, &state.waiting) {
         (Some(ended), _) => ended,
@@ -206,18 +208,56 @@ fn image_of(status: &ContainerStatus) -> Option<Failure> {
     }
 }
 
-/// What kubelet waits for that a person has to mend.
-fn waiting_failure(status: &ContainerStatus) -> Option<Failure> {
-    let waiting = status.state.as_ref()?.waiting.as_ref()?;
-    let message = waiting.message.as_deref();
-    match waiting.reason.as_deref()? {
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(failure(
-            FailureCode::BackendError,
-            &detail("the container can't be made", message),
-            "Check the image, the ConfigMap and the Secrets that the Pod names.",
-        )),
-        _ => None,
+/// What kubelet waits for that a person may have to mend: of any container, also those of the operator's patch. It tries
+/// again by itself, and often that is all it takes.
+fn waiting_failure(pod: &Pod) -> Option<(SystemTime, Failure)> {
+    let status = pod.status.as_ref()?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let what = all.into_iter().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        let what = match reason {
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => "can't be made",
+            "CrashLoopBackOff" => "ends again and again",
+            _ if image_of(container).is_some() => "has no image",
+            _ => return None,
+        };
+        Some(detail(
+            &format!("the container {} {what}", container.name),
+            waiting.message.as_deref().or(Some(reason)),
+        ))
+    })?;
+    let advice = "Check the image, the ConfigMap and the Secrets that the Pod names, and the Pod's patch.";
+    // Of what comes after the clone, the clone's time is none.
+    let cloned = container(pod, "git-init")
+        .and_then(|init| init.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    let since = cloned.or(pod.metadata.creation_timestamp.as_ref()).map_or(SystemTime::UNIX_EPOCH, wall);
+    Some((since, failure(FailureCode::BackendError, &what, advice)))
+}
+
+/// No container has begun, and the cluster warns of something, whatever it is, up to now.
+fn stuck(pod: &Pod, events: &[Event], now: SystemTime) -> Option<(SystemTime, Failure)> {
+    let status = pod.status.as_ref();
+    let statuses = status.iter().flat_map(|status| status.init_container_statuses.iter().flatten());
+    let mut begun = statuses.filter_map(|container| container.state.as_ref());
+    if begun.any(|state| state.running.is_some() || state.terminated.is_some()) {
+        return None;
     }
+    let since = pod.metadata.creation_timestamp.as_ref()?;
+    let lately =
+        |at: jiff::Timestamp| now.duration_since(wall(&Time(at))).map_or(true, |ago| ago < 2 * PATIENCE);
+    let event = events
+        .iter()
+        .filter(|event| event.type_.as_deref() == Some("Warning") && event_time(event) >= Some(since.0))
+        .filter(|event| event_time(event).is_some_and(lately))
+        .max_by_key(|event| event_time(event))?;
+    // Mounts are told by `volume_failure`, and over once the sandbox stands.
+    if matches!(event.reason.as_deref(), Some("FailedMount" | "FailedAttachVolume")) {
+        return None;
+    }
+    let what = detail("the cluster does not get the Pod going", event.message.as_deref());
+    let advice = "Look at the Pod's Events (kubectl describe pod): it starts by itself once that is mended.";
+    Some((wall(since), failure(FailureCode::BackendError, &what, advice)))
 }
 
 fn running(pod: &Pod) -> Option<Up> {
@@ -235,6 +275,12 @@ fn running(pod: &Pod) -> Option<Up> {
 fn unschedulable(pod: &Pod) -> Option<(SystemTime, Failure)> {
     let condition = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
     let since = pod.metadata.creation_timestamp.as_ref().map_or(SystemTime::UNIX_EPOCH, wall);
+    let message = condition.message.as_deref();
+    if message.is_some_and(|message| message.contains("unbound immediate PersistentVolumeClaims")) {
+        let what = detail("the session's volume is not there yet", message);
+        let advice = "Check STORAGE_CLASS and the cluster's storage (kubectl describe pvc).";
+        return Some((since, failure(FailureCode::VolumeUnavailable, &what, advice)));
+    }
     (condition.reason.as_deref() == Some("Unschedulable")).then(|| {
         let failure = failure(
             FailureCode::Unschedulable,
@@ -282,8 +328,8 @@ fn node_is_lost(pod: &Pod) -> bool {
 fn node_lost() -> Failure {
     failure(
         FailureCode::NodeLost,
-        "the node that the session ran on is gone",
-        "Resume the session: it starts on another node as soon as the volume can move there.",
+        "the node that the session ran on is gone, or was taken out of use",
+        "It can start on another node once the cluster has let this Pod go: by itself within minutes where the node answers, else once the node is back or removed (kubectl delete node).",
     )
 }
 

@@ -126,13 +126,6 @@ fn what_is_over_is_told_for_what_it_was() {
         Code::OutOfMemory,
         "memory",
     );
-    check_failed(
-        init(
-            json!({ "waiting": { "reason": "CreateContainerConfigError", "message": "configmap \"x\" not found" } }),
-        ),
-        Code::BackendError,
-        "configmap",
-    );
 }
 
 #[test]
@@ -153,6 +146,16 @@ fn what_is_in_the_way_is_told_and_may_go_away() {
     let taint = json!({ "phase": "Running", "conditions": [{ "type": "DisruptionTarget", "status": "True",
         "reason": "DeletionByTaintManager" }] });
     check_blocked(5, taint, &[], Code::NodeLost, "gone");
+    let missing = init(
+        json!({ "waiting": { "reason": "CreateContainerConfigError", "message": "configmap \"x\" not found" } }),
+    );
+    assert_eq!(state_after(5, &pod(missing.clone()), &[]), State::Starting, "kubelet tries again");
+    check_blocked(61, missing, &[], Code::BackendError, "configmap");
+    // A container of the operator's patch is in the way as any other.
+    let mut sidecar = init(json!({ "terminated": { "exitCode": 0, "finishedAt": "2026-11-23T10:00:05Z" } }));
+    sidecar["containerStatuses"] =
+        json!([container_of("proxy", 3, json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({}))]);
+    check_blocked(70, sidecar, &[], Code::BackendError, "proxy ends again and again");
 
     let lost = of(&claim("Lost"), None, &[], made(), made());
     assert!(matches!(lost.state, State::Blocked(failure) if failure.code == Code::VolumeLost));
@@ -187,4 +190,41 @@ fn a_pod_or_claim_that_goes_is_stopping() {
     let mut claim = claim("Bound");
     claim.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
     assert_eq!(of(&claim, None, &[], made(), made()).state, State::Stopping);
+}
+
+#[test]
+fn a_volume_that_can_not_be_made_is_told_as_that_and_not_as_a_lack_of_nodes() {
+    let unbound = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims." }] });
+    let sight = |claim: &PersistentVolumeClaim, pod: &Pod, events: &[Event]| {
+        of(claim, Some(pod), events, made(), made() + Duration::from_secs(61)).state
+    };
+    let check = |events: &[Event], status: &Value, code: FailureCode, words: &str| match sight(
+        &claim("Pending"),
+        &pod(status.clone()),
+        events,
+    ) {
+        State::Blocked(failure) => check_words(&failure, code, words),
+        other => panic!("{other:?}"),
+    };
+    check(&[], &unbound, FailureCode::VolumeUnavailable, "unbound");
+    let none = event("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found");
+    check(std::slice::from_ref(&none), &unbound, FailureCode::VolumeUnavailable, "fast");
+    check(&[none], &unschedulable_pod(), FailureCode::VolumeUnavailable, "fast");
+    check(&[], &unschedulable_pod(), FailureCode::Unschedulable, "Insufficient memory");
+}
+
+#[test]
+fn whatever_the_cluster_warns_of_is_told_while_nothing_begins() {
+    let sandbox =
+        event("FailedCreatePodSandBox", "failed to setup network for sandbox: no IP addresses available");
+    let waiting = init(json!({ "waiting": { "reason": "PodInitializing" } }));
+    assert_eq!(state_after(40, &pod(waiting.clone()), std::slice::from_ref(&sandbox)), State::Starting);
+    check_blocked(61, waiting, std::slice::from_ref(&sandbox), FailureCode::BackendError, "no IP addresses");
+    // What was long ago is over, and what runs is not in anything's way.
+    assert_eq!(
+        state_after(600, &pod(init(json!({ "waiting": {} }))), std::slice::from_ref(&sandbox)),
+        State::Starting
+    );
+    assert_eq!(state_after(61, &pod(init(json!({ "running": {} }))), &[sandbox]), State::Starting);
 }

@@ -34,6 +34,12 @@ pub(super) fn stages(queued: SystemTime, pod: Option<&Pod>, events: &[Event]) ->
     for at in 0..last {
         records[at].ended = records[at + 1].started;
     }
+    // opencode may have been started again, long after the clone.
+    let is_again = |pod: &&Pod| container(pod, "opencode").is_some_and(|opencode| opencode.restart_count > 0);
+    let clone = records.iter_mut().find(|record| record.stage == Stage::Cloning && record.ended.is_some());
+    if let Some((clone, cloned)) = clone.zip(pod.filter(is_again).and_then(cloned)) {
+        clone.ended = clone.started.map(|started| started.max(cloned));
+    }
     records
 }
 
@@ -45,8 +51,7 @@ fn beginnings(pod: &Pod, events: &[Event]) -> [Option<SystemTime>; STAGES.len()]
     let mounted = became_true(pod, "PodReadyToStartContainers");
     let pulling = event_named(events, "Pulling", created);
     let (clone, serve) = (container(pod, "git-init"), container(pod, "opencode"));
-    let cloned =
-        clone.and_then(|init| init.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()).map(wall);
+    let cloned = cloned(pod);
     [
         created,
         scheduled,
@@ -57,6 +62,11 @@ fn beginnings(pod: &Pod, events: &[Event]) -> [Option<SystemTime>; STAGES.len()]
         // Once the clone is there, it is opencode's turn, whatever its container still waits for.
         serve.and_then(began).or(cloned),
     ]
+}
+
+/// When the clone was there.
+fn cloned(pod: &Pod) -> Option<SystemTime> {
+    container(pod, "git-init")?.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(wall)
 }
 
 fn began(container: &ContainerStatus) -> Option<SystemTime> {

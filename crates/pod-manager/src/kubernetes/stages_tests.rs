@@ -113,3 +113,17 @@ fn an_event_of_an_earlier_pod_tells_nothing_of_this_one() {
     let fresh = pod(json!({}));
     assert_eq!(stages(at(0), Some(&fresh), &[earlier])[3].started, None);
 }
+
+#[test]
+fn a_clone_ends_when_it_is_there_and_not_when_opencode_is_started_again() {
+    let container = |name: &str, restarts: u32, state: serde_json::Value| json!({ "name": name, "image": "i", "imageID": "", "ready": true, "restartCount": restarts, "state": state });
+    let cloned = json!({ "terminated": { "exitCode": 0, "startedAt": "2026-11-23T10:00:08Z", "finishedAt": "2026-11-23T10:00:12Z" } });
+    let serving = json!({ "running": { "startedAt": "2026-11-23T12:00:00Z" } });
+    let again = pod(json!({
+        "initContainerStatuses": [container("git-init", 0, cloned)],
+        "containerStatuses": [container("opencode", 1, serving)],
+    }));
+    let records = stages(at(0), Some(&again), &[]);
+    assert_eq!((records[4].started, records[4].ended), (Some(at(8)), Some(at(12))));
+    assert_eq!((records[5].started, records[5].ended), (Some(at(7200)), None));
+}

@@ -168,11 +168,15 @@ impl Inner {
     }
 
     pub(super) async fn stop(&self, hash: SessionHash, why: StopReason) -> Result<(), BackendError> {
+        let decided = self.index.pvc(hash).filter(|_| why == StopReason::Idle);
         let mut there = self.claim(hash).await?;
         loop {
             let Some(pvc) = there else { return Ok(()) };
             if pvc.metadata.deletion_timestamp.is_some() {
                 return Ok(());
+            }
+            if decided.as_ref().is_some_and(|decided| record::is_newer(&pvc, decided)) {
+                return Err(BackendError::InUse);
             }
             let (pod, seen) = (self.index.pod(hash), self.index.observed(hash));
             let wanted = Wanted::of(&pvc, pod.as_deref());
@@ -194,9 +198,16 @@ impl Inner {
             Err(refusal) => return Err(refusal.into()),
         }
         let _turn = self.making.lock(hash).await;
-        match self.calls.delete_pvc(hash).await {
+        // By its UID: a request that arrives late removes no session of that name that was made since.
+        let seen = match self.index.pvc(hash) {
+            Some(pvc) => pvc.metadata.uid.clone(),
+            None => self.claim(hash).await?.and_then(|pvc| pvc.metadata.uid),
+        };
+        let Some(uid) = seen else { return Ok(()) };
+        match self.calls.delete_pvc(hash, &uid).await {
             Ok(Some(pvc)) => self.index.apply_pvc(pvc),
-            Ok(None) | Err(Refusal::NotFound) => {}
+            // The one that was meant is gone.
+            Ok(None) | Err(Refusal::NotFound | Refusal::Conflict) => {}
             Err(refusal) => return Err(refusal.into()),
         }
         Ok(())

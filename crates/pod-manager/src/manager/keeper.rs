@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Manager, greeter, reaper,
     slot::{NewRun, Slot},
-    view::{RunFacts, since},
+    view::{RunFacts, answered, since},
 };
 use crate::{
     model::{Endpoint, Observed},
@@ -59,7 +59,7 @@ impl Keeper {
 
     /// Opens it to its owner, and tells how long that took.
     async fn open(&mut self) {
-        let opened = |(run, observed): (RunFacts, Arc<Observed>)| Some((run.opened?, observed.since));
+        let opened = |(run, observed): (RunFacts, Arc<Observed>)| Some((run.opened?, answered(&observed)));
         let known = self.slot.run(&self.endpoint).and_then(opened).is_some();
         self.greet_patiently().await;
         if let Some((at, from)) = self.slot.run(&self.endpoint).and_then(opened).filter(|_| !known) {

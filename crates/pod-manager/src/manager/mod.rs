@@ -56,6 +56,7 @@ pub struct Manager {
     limits: Locks<Identity>,
     ready: watch::Sender<bool>,
     openings: broadcast::Sender<Duration>,
+    alone: reaper::Alone,
 }
 
 /// Why a request can't be sent on.
@@ -84,6 +85,7 @@ impl Manager {
             limits: Locks::default(),
             ready: watch::Sender::new(false),
             openings: broadcast::Sender::new(UNREAD_OPENINGS),
+            alone: reaper::Alone::default(),
         })
     }
 

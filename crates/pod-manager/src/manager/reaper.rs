@@ -2,11 +2,31 @@
 
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
+
 use super::{
     keeper::Keeper,
     view::{RunFacts, since},
 };
-use crate::model::StopReason;
+use crate::{backend::BackendError, model::StopReason};
+
+/// For how long this process has been the one that reaps, as far as it was seen.
+#[derive(Debug, Default)]
+pub(super) struct Alone {
+    /// When it was seen last that it is another.
+    other: Mutex<Option<SystemTime>>,
+}
+
+impl Alone {
+    /// Takes in whether it is so now. Gives how long ago it was not; `None` where it always was.
+    pub(super) fn look(&self, reaps: bool, now: SystemTime) -> Option<Duration> {
+        let mut other = self.other.lock();
+        if !reaps {
+            *other = Some(now);
+        }
+        other.map(|at| since(now, at))
+    }
+}
 
 /// Since when nobody needs a session: a person used it last, an agent was at work last, it came up, or this manager
 /// began to look at it (what was before, it did not see); whatever was last.
@@ -31,7 +51,10 @@ pub(super) fn is_idle(keeper: &Keeper) -> bool {
 /// may have come since that was begun. From then on requests are refused, so that none is let in and cut off.
 pub(super) async fn stop_if_idle(keeper: &Keeper) {
     let (manager, slot) = (&keeper.manager, &keeper.slot);
-    if !manager.backend.reaps() {
+    // What others saw is written down within `write_activity`: who was not the one that reaps waits for that first.
+    let reaps = manager.backend.reaps();
+    let settled = |since| since >= 2 * manager.settings.write_activity;
+    if !reaps || !manager.alone.look(reaps, manager.clock.now()).is_none_or(settled) {
         return;
     }
     // A verb under way decides by itself what becomes of the session.
@@ -46,7 +69,11 @@ pub(super) async fn stop_if_idle(keeper: &Keeper) {
     tracing::info!(session.hash = %slot.hash, "the session is idle; it is stopped");
     manager.write_activity(slot, Duration::ZERO).await;
     if let Err(error) = manager.backend.stop(slot.hash, StopReason::Idle).await {
-        tracing::warn!(session.hash = %slot.hash, %error, "the idle session could not be stopped");
+        if matches!(error, BackendError::InUse) {
+            tracing::info!(session.hash = %slot.hash, "the session is used through another router; it is not stopped");
+        } else {
+            tracing::warn!(session.hash = %slot.hash, %error, "the idle session could not be stopped");
+        }
         slot.reopen(manager.clock.now(), &manager.hub);
     }
 }

@@ -282,17 +282,22 @@ impl Slot {
     }
 
     /// The activity that is to be written to the backend now: newer than what it has, and not within `pace` of
-    /// the last one.
+    /// the last one, whichever router wrote that.
     pub(super) fn unwritten(&self, now: SystemTime, pace: Duration) -> Option<SystemTime> {
         let touched = self.touched();
         let mut facts = self.facts.lock();
         let known = facts.observed.as_ref()?.last_activity;
-        let due = facts.written.is_none_or(|at| over_since(at, now, pace));
+        let due = facts.written.is_none_or(|at| over_since(at, now, pace)) && over_since(known, now, pace);
         if touched <= known || !due || facts.deleted.is_some() {
             return None;
         }
         facts.written = Some(now);
         Some(touched)
+    }
+
+    /// What [`unwritten`](Self::unwritten) gave could not be written: it is due again.
+    pub(super) fn not_written(&self) {
+        self.facts.lock().written = None;
     }
 
     fn open_again(&self, facts: &mut Facts) {

@@ -67,6 +67,7 @@ impl Manager {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.alone.look(self.backend.reaps(), self.clock.now());
             let slots = self.index.all();
             for slot in &slots {
                 slot.sweep(self.clock.now(), self.settings.tell_activity, &self.hub);
@@ -84,6 +85,7 @@ impl Manager {
         if let Some(at) = slot.unwritten(self.clock.now(), pace)
             && let Err(error) = self.backend.touch(slot.hash, at).await
         {
+            slot.not_written();
             tracing::warn!(session.hash = %slot.hash, %error, "the last activity could not be written down");
         }
     }

@@ -136,15 +136,17 @@ fn status(phase: &Phase, opened: bool, closing: bool) -> Status {
     }
 }
 
+/// When opencode of a running session first answered: a backend may tell since when its process runs, which is the stage before.
+pub(super) fn answered(observed: &Observed) -> SystemTime {
+    let ended = observed.stages.iter().filter_map(|record| record.ended).max();
+    ended.map_or(observed.since, |at| at.max(observed.since))
+}
+
 /// The backend's stages, and the manager's own last one.
 fn stages(observed: &Observed, opened: Option<SystemTime>) -> Vec<StageRecord> {
     let mut stages = observed.stages.clone();
     let (started, ended) = match observed.phase {
-        // A backend may tell since when the process runs, which is before it answers: that is the stage before.
-        Phase::Running(_) => {
-            let answered = stages.iter().filter_map(|record| record.ended).max();
-            (Some(answered.map_or(observed.since, |at| at.max(observed.since))), opened)
-        }
+        Phase::Running(_) => (Some(answered(observed)), opened),
         Phase::Starting => (None, None),
         Phase::Stopped(_) | Phase::Stopping | Phase::Failed(_) => return stages,
     };

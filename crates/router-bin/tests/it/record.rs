@@ -54,7 +54,7 @@ async fn starts_are_counted_by_how_they_ended_with_the_time_of_each_stage() {
     let mut over = 0;
     while over < 2 {
         let observation = seen.next().await.expect("more");
-        starts.observe(&observation, &metrics);
+        starts.observe(&observation, Some(&metrics));
         match &observation {
             // From here on both are seen as they go on.
             pod_manager::Observation::Snapshot(all) => {

@@ -37,7 +37,7 @@ impl Played {
     pub(crate) fn backend(&self) -> Arc<KubernetesBackend> {
         let mut settings = self.cluster.settings.clone();
         settings.identity = format!("router-{:016x}", rand::random::<u64>());
-        KubernetesBackend::start_up(self.cluster.client.clone(), settings, Arc::new(SystemClock))
+        KubernetesBackend::start_up(self.cluster.router.clone(), settings, Arc::new(SystemClock))
     }
 
     pub(crate) fn session(&self) -> Session {

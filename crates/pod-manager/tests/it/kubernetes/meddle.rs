@@ -34,6 +34,8 @@ pub(crate) struct Hands {
     holds_lists: watch::Sender<bool>,
     /// How many lists were kept back so far.
     held: watch::Sender<usize>,
+    /// What watches tell is kept back.
+    holds_news: watch::Sender<bool>,
     /// When the client's process ends, as it were.
     crash: Mutex<Option<Crash>>,
     crashed: watch::Sender<bool>,
@@ -65,6 +67,7 @@ impl Default for Hands {
             expired: watch::Sender::new(0),
             holds_lists: watch::Sender::new(false),
             held: watch::Sender::new(0),
+            holds_news: watch::Sender::new(false),
             crash: Mutex::default(),
             crashed: watch::Sender::new(false),
         }
@@ -85,6 +88,11 @@ impl Hands {
     /// Lists are kept back after they were made, until they are let go.
     pub(crate) fn hold_lists(&self, hold: bool) {
         self.holds_lists.send_replace(hold);
+    }
+
+    /// What watches tell is kept back until it is let go.
+    pub(crate) fn hold_news(&self, hold: bool) {
+        self.holds_news.send_replace(hold);
     }
 
     /// Waits until so many lists are kept back, or were.
@@ -217,6 +225,14 @@ fn expiring(
     };
     let last = stream::once(async move { ended.load(Ordering::SeqCst) })
         .filter_map(|ended| async move { ended.then(|| Ok(Bytes::from(event()))) });
-    let data = body.into_data_stream().take_until(Box::pin(until)).chain(last);
+    let holds = hands.holds_news.clone();
+    let in_time = move |data| {
+        let mut holds = holds.subscribe();
+        async move {
+            let _ = holds.wait_for(|holds| !holds).await;
+            data
+        }
+    };
+    let data = body.into_data_stream().then(in_time).take_until(Box::pin(until)).chain(last);
     StreamBody::new(data.map(|data| data.map(Frame::data))).boxed_unsync()
 }

@@ -75,6 +75,13 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
     let backend = backend(&played, &link);
     let mut eye = Eye::on(&*backend, PATIENCE);
     eye.read().await;
+    // The watch that goes on behind a list begins a moment after what was listed is told.
+    let begun = async {
+        while link.hands.calls.lock().iter().filter(|call| call.starts_with("WATCH")).count() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.expect("two watches go on behind lists");
     let first = link.asked();
     assert_eq!(first.len(), 6, "four watches, two of which list first: {first:#?}");
 
@@ -119,5 +126,56 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
     eye.gone(hash).await;
     let delete = asked(&link);
     assert_eq!(delete.len(), 2, "what a delete of what is stopped costs: {delete:#?}");
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_router_saw_used_is_not_stopped_as_idle_however_late_this_one_hears_of_it() {
+    let Some(played) = Played::new().await else { return };
+    let link = Link::new().await;
+    let backend = backend(&played, &link);
+    let session = played.session();
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    let run = Eye::on(&*backend, PATIENCE).running(session.hash).await;
+    link.hands.hold_news(true);
+    // By another one.
+    let later = std::time::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+    let other = played.backend();
+    other.touch(session.hash, later).await.expect("touch");
+    let refused = backend.stop(session.hash, StopReason::Idle).await;
+    assert!(matches!(refused, Err(BackendError::InUse)), "{refused:?}");
+    link.hands.hold_news(false);
+    assert_eq!(Eye::on(&*other, PATIENCE).running(session.hash).await.run, run.run, "it runs on");
+    // Once it is known, it is this one's to decide; and whoever asks for a stop gets it in any case.
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    eye.until(session.hash, "known to be used", |seen| seen.last_activity == later).await;
+    link.hands.hold_news(true);
+    other.touch(session.hash, later + Duration::from_secs(1)).await.expect("touch");
+    backend.stop(session.hash, StopReason::Requested).await.expect("stop");
+    link.hands.hold_news(false);
+    eye.stopped(session.hash).await;
+    other.shutdown().await;
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_password_is_gone_says_so_and_gets_another_one_when_it_is_started_anew() {
+    let Some(played) = Played::new().await else { return };
+    let first = played.backend();
+    let session = played.session();
+    first.start(&session, Credentials::NONE).await.expect("start");
+    Eye::on(&*first, PATIENCE).running(session.hash).await;
+    first.shutdown().await;
+    let name = format!("opencode-server-{}", session.hash);
+    played.node.secrets().delete(&name, &DeleteParams::default()).await.expect("deleted");
+
+    let mut settings = played.cluster.settings.clone();
+    settings.answer_within = Duration::from_secs(1);
+    let backend = KubernetesBackend::start_up(played.cluster.router.clone(), settings, Arc::new(SystemClock));
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    let failed = |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Failed(failure) if failure.message.contains("password"));
+    eye.until(session.hash, "failed for its password", failed).await;
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    assert!(eye.running(session.hash).await.password.is_some());
     backend.shutdown().await;
 }

@@ -151,7 +151,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     others.gone(two.hash).await;
     plane.api_server("stop").await;
     plane.api_server("start").await;
-    let client = played.cluster.client.clone();
+    let client = played.cluster.router.clone();
     let answers = async {
         while client.apiserver_version().await.is_err() {
             sleep(Duration::from_millis(50)).await;
