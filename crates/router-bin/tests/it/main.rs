@@ -5,6 +5,7 @@ mod config_kubernetes;
 mod documentation;
 mod import_table;
 mod kubernetes;
+mod policies;
 mod real;
 mod record;
 mod site;
