@@ -11,6 +11,9 @@ ROUTER := $(TARGET)/release/opencode-router
 DENY := .tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 
+# Where no API server can be had, its tests are skipped, and it is said; `make test CLUSTER_OR_WITHOUT=` fails instead.
+CLUSTER_OR_WITHOUT ?= --or-without
+
 # What the pages are made of; `npm ci` and the build run again only when some of it changed.
 WEB_INPUTS := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/coverage/*' 2>/dev/null)
 NPM_CI := npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
@@ -31,7 +34,7 @@ run: tools web opencode ## build everything, start the router, print its address
 .PHONY: test
 test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run
-	tests/cluster/with control-plane --or-without cargo test --locked --workspace --all-features
+	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it -- --ignored
 	node --test scripts/
 	cd web && npm test

@@ -68,7 +68,7 @@ export const podOf = async (hash) => (await objects("pods", `--selector=opencode
 export const inPod = async (hash, ...command) => (await kubectl(["exec", `opencode-session-${hash}`, "--container", "opencode", "--", ...command])).trim();
 
 /** Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's address. */
-export async function installRouter({ domain, userNamespaces = false, replicas = 1 }) {
+export async function installRouter({ domain, userNamespaces = false, replicas = 1, sessionImage = IMAGES.session, sessionLimits }) {
   const [, repository, tag] = /^(.*):([^:/]+)$/.exec(IMAGES.router);
   const values = {
     image: { repository, tag },
@@ -76,8 +76,8 @@ export async function installRouter({ domain, userNamespaces = false, replicas =
     domain,
     proto: "http",
     trustedProxies: [`${HOST}/32`, `${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`],
-    session: { image: IMAGES.session, userNamespaces },
-    config: { LOG_FORMAT: "text" },
+    session: { image: sessionImage, userNamespaces },
+    config: { LOG_FORMAT: "text", ...(sessionLimits && { SESSION_LIMITS: sessionLimits, SESSION_REQUESTS: "cpu=10m,memory=16Mi" }) },
   };
   await helm(["upgrade", "--install", RELEASE, join(HERE, "../../deploy/chart"), "--values", "-"], JSON.stringify(values));
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });

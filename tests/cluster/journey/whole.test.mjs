@@ -119,9 +119,27 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.deepEqual(made, []);
     });
 
-    await step("Stopped, its Pod goes and its volume stays", async () => {
+    await step("With kubelet gone and back, a running session is served, and goes on as the same run", async (t) => {
+      if (!isOurs) return t.skip("another's cluster is not taken apart");
+      const { metadata } = await podOf(hash);
+      await part("stop", "kubelet");
+      try {
+        for (let n = 0; n < 5; n++) assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
+      } finally {
+        await part("start", "kubelet");
+      }
+      await eventually("the node is ready again", async () => (await objects("nodes"))[0].status.conditions.some(({ type, status }) => type === "Ready" && status === "True"), 60_000);
+      await eventually("kubelet answers for the Pod", () => inPod(hash, "echo", "here"), 60_000);
+      assert.equal((await podOf(hash)).metadata.uid, metadata.uid);
+      assert.equal((await site.session(world.front, hash, as(ANN))).state, "running");
+    });
+
+    await step("Stopped, its Pod ends in order, long before its grace period is over, and its volume stays", async () => {
+      const started = Date.now();
       assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
       await eventually("it is stopped", async () => (await site.session(world.front, hash, as(ANN))).state === "stopped");
+      // Killed it would be after 30 s.
+      assert.ok(Date.now() - started < 15_000, `it took ${Date.now() - started} ms`);
       assert.equal(await podOf(hash), undefined);
       assert.ok((await tracesOf(hash)).includes(`PersistentVolumeClaim opencode-pvc-${hash}`));
     });
@@ -168,6 +186,33 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal(await kubectlOpencode("resume", hash, "--wait"), hash);
       await world.runs(hash, ANN);
       assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");
+    });
+
+    await step("A repository that is not there is told as that, with what git said; and a second try finds it", async () => {
+      const missing = await world.create(ANN, { repoUrl: world.git.url("gadgets"), branch: "main" });
+      const reason = await world.fails(missing, ANN);
+      assert.equal(reason.code, "repository_not_found");
+      assert.match(reason.logTail, /fatal: /);
+      assert.ok(reason.advice);
+      await eventually("its Pod is gone", async () => !(await podOf(missing)), 60_000);
+      world.git.make("gadgets");
+      assert.equal((await site.api(world.front, "POST", `/sessions/${missing}/resume`, as(ANN))).status, 200);
+      await world.runs(missing, ANN);
+      assert.equal((await site.api(world.front, "DELETE", `/sessions/${missing}`, as(ANN))).status, 204);
+    });
+
+    await step("An image that can't be pulled, and memory that is too little, are told as what they are", async () => {
+      await world.install({ sessionImage: "localhost/opencode-router/not-there:1" });
+      const imageless = await world.create(ANN, { branch: "no-image", repoUrl: world.git.url("widgets") });
+      const pull = await world.fails(imageless, ANN);
+      assert.equal(pull.code, "image_pull_failed");
+      assert.match(pull.message, /not-there:1/);
+      await world.install({ sessionLimits: "memory=48Mi" });
+      const starved = await world.create(ANN, { branch: "no-memory", repoUrl: world.git.url("widgets") });
+      assert.equal((await world.fails(starved, ANN)).code, "out_of_memory");
+      for (const each of [imageless, starved]) assert.equal((await site.api(world.front, "DELETE", `/sessions/${each}`, as(ANN))).status, 204);
+      await world.install();
+      await world.runs(hash, ANN);
     });
 
     await step("Deleted, nothing of it is left", async () => {

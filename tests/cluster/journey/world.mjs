@@ -55,6 +55,12 @@ export async function startWorld(settings = {}) {
         if (it.state === "failed") throw new Error(JSON.stringify(it.reason));
         return it.state === "running" && it;
       }, 60_000);
+    /** Waits until the session has failed; answers with the reason. */
+    world.fails = (hash, email) =>
+      eventually(`session ${hash} fails`, async () => {
+        const it = await site.session(world.front, hash, as(email));
+        return it.state === "failed" && it.reason;
+      }, 120_000);
     /** Creates a session by the API; answers with its hash. */
     world.create = async (email, body) => {
       const made = await site.api(world.front, "POST", "/sessions", { ...as(email), body });

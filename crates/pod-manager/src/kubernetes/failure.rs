@@ -25,10 +25,10 @@ pub(super) async fn with_log(
         init.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|end| end.exit_code == 0)
     });
     let name = if cloned { "opencode" } else { "git-init" };
-    let is_between = container(pod, name)
-        .and_then(|container| container.state.as_ref())
-        .is_some_and(|state| state.waiting.is_some());
-    let log = inner.calls.log(hash, name, is_between, TAIL_LINES).await;
+    // kubelet starts what ended again, maybe just now: where there is one before the present one after that was read, that one failed.
+    let now = inner.calls.log(hash, name, false, TAIL_LINES).await;
+    let before = inner.calls.log(hash, name, true, TAIL_LINES).await;
+    let log = before.ok().filter(|log| !log.trim().is_empty()).or(now.ok());
     let said = clean(&log.unwrap_or_default());
     if said.is_empty() {
         return failure;
