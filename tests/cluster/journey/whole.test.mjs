@@ -191,7 +191,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
     await step("A repository that is not there is told as that, with what git said; and a second try finds it", async () => {
       const missing = await world.create(ANN, { repoUrl: world.git.url("gadgets"), branch: "main" });
       const reason = await world.fails(missing, ANN);
-      assert.equal(reason.code, "repository_not_found");
+      assert.equal(reason.code, "repository_not_found", JSON.stringify(reason));
       assert.match(reason.logTail, /fatal: /);
       assert.ok(reason.advice);
       await eventually("its Pod is gone", async () => !(await podOf(missing)), 60_000);
@@ -207,9 +207,10 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       const pull = await world.fails(imageless, ANN);
       assert.equal(pull.code, "image_pull_failed");
       assert.match(pull.message, /not-there:1/);
-      await world.install({ sessionLimits: "memory=48Mi" });
+      await world.install({ sessionLimits: "memory=160Mi" });
       const starved = await world.create(ANN, { branch: "no-memory", repoUrl: world.git.url("widgets") });
-      assert.equal((await world.fails(starved, ANN)).code, "out_of_memory");
+      const memory = await world.fails(starved, ANN);
+      assert.equal(memory.code, "out_of_memory", JSON.stringify(memory));
       for (const each of [imageless, starved]) assert.equal((await site.api(world.front, "DELETE", `/sessions/${each}`, as(ANN))).status, 204);
       await world.install();
       await world.runs(hash, ANN);

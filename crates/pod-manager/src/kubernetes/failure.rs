@@ -1,7 +1,10 @@
 //! What the log of a container that failed adds to what the cluster says.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use session_key::SessionHash;
+use tokio::time::sleep;
 
 use super::{Inner, sight::container};
 use crate::{
@@ -12,6 +15,9 @@ use crate::{
 /// How many lines of the log a failure holds, and how many bytes at most: it is kept in an annotation.
 const TAIL_LINES: usize = 30;
 const TAIL_BYTES: usize = 8 * 1024;
+/// How often a log is read until it tells why git failed, and the pause between.
+const LOOKS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// The failure, with the last lines of what failed and, where git failed, with what they mean.
 pub(super) async fn with_log(
@@ -25,11 +31,19 @@ pub(super) async fn with_log(
         init.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|end| end.exit_code == 0)
     });
     let name = if cloned { "opencode" } else { "git-init" };
-    // kubelet starts what ended again, maybe just now: where there is one before the present one after that was read, that one failed.
-    let now = inner.calls.log(hash, name, false, TAIL_LINES).await;
-    let before = inner.calls.log(hash, name, true, TAIL_LINES).await;
-    let log = before.ok().filter(|log| !log.trim().is_empty()).or(now.ok());
-    let said = clean(&log.unwrap_or_default());
+    let mut said = String::new();
+    for _ in 0..LOOKS {
+        // kubelet starts what ended again, maybe just now: where there is one before the present one, after that was read,
+        // it is the one that failed.
+        let now = inner.calls.log(hash, name, false, TAIL_LINES).await.unwrap_or_default();
+        let before = inner.calls.log(hash, name, true, TAIL_LINES).await.unwrap_or_default();
+        said = of_the_failure([clean(&before), clean(&now)]);
+        if failure.code != FailureCode::CloneFailed || tells_why(&said) {
+            break;
+        }
+        // The last words are written down a little after the end.
+        sleep(PAUSE).await;
+    }
     if said.is_empty() {
         return failure;
     }
@@ -38,6 +52,19 @@ pub(super) async fn with_log(
     }
     failure.log_tail = Some(said);
     failure
+}
+
+/// Of two logs, the better first, the one that tells of the failure.
+fn of_the_failure(logs: [String; 2]) -> String {
+    // kubelet's own words where it has none.
+    let is_log = |log: &String| !log.is_empty() && !log.starts_with("unable to retrieve container logs");
+    let logs: Vec<_> = logs.into_iter().filter(is_log).collect();
+    let best = logs.iter().position(|log| tells_why(log)).unwrap_or_default();
+    logs.into_iter().nth(best).unwrap_or_default()
+}
+
+fn tells_why(log: &str) -> bool {
+    log.contains("fatal:") || log.contains("error:") || log.contains("opencode-router: ")
 }
 
 /// Without control sequences, progress and credentials.
@@ -124,6 +151,19 @@ mod tests {
         );
         check("error: file write error: No space left on device", FailureCode::DiskFull);
         check("fatal: index file corrupt", FailureCode::CloneFailed);
+    }
+
+    #[test]
+    fn the_log_of_the_attempt_that_failed_is_told_and_not_of_the_one_after_it() {
+        let check = |before: &str, now: &str, expected: &str| {
+            assert_eq!(of_the_failure([before.to_owned(), now.to_owned()]), expected);
+        };
+        check("Cloning\nfatal: not found", "Cloning", "Cloning\nfatal: not found");
+        check("", "Cloning\nfatal: not found", "Cloning\nfatal: not found");
+        check("unable to retrieve container logs for containerd://1", "fatal: x", "fatal: x");
+        check("Cloning", "Cloning\nfatal: not found", "Cloning\nfatal: not found");
+        check("Cloning", "Resolving", "Cloning");
+        check("", "", "");
     }
 
     #[test]

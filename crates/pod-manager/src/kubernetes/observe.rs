@@ -131,7 +131,10 @@ fn phase(
         (What::Stopped(_), _) => Phase::Stopping,
         (What::Running(_), _) if !has_pod => Phase::Starting,
         (What::Running(_), _) if !has_its_pod => Phase::Stopping,
-        (_, State::Blocked(failure) | State::Failed(failure)) => Phase::Failed(failure.clone()),
+        (_, State::Blocked(failure)) => Phase::Failed(failure.clone()),
+        // It is about to be given up, and is told as failed once that is written down: with what its log says, the same by every
+        // router.
+        (_, State::Failed(_)) => Phase::Starting,
         (_, State::Up(_)) => match (ready, silent) {
             (Some(ready), _) => Phase::Running(ready.endpoint.clone()),
             (None, Some(silent)) => Phase::Failed(silent.failure.clone()),

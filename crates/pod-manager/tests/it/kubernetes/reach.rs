@@ -179,3 +179,18 @@ async fn a_session_whose_password_is_gone_says_so_and_gets_another_one_when_it_i
     assert!(eye.running(session.hash).await.password.is_some());
     backend.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_told_once_it_is_written_down_so_that_every_router_tells_the_same() {
+    let Some(played) = Played::new().await else { return };
+    let backend = played.backend();
+    let session = played.session();
+    let mut eye = Eye::on(&*backend, PATIENCE);
+    played.node.fail(session.hash, true);
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    eye.until(session.hash, "failed", |seen| matches!(seen.phase, Phase::Failed(_))).await;
+    let claim = played.node.pvcs().get(&format!("opencode-pvc-{}", session.hash)).await.expect("a claim");
+    let wanted = &claim.metadata.annotations.expect("annotations")["opencode.ai/wanted"];
+    assert!(wanted.contains("\"state\":\"failed\""), "{wanted}");
+    backend.shutdown().await;
+}
