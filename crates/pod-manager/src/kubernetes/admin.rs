@@ -1,7 +1,7 @@
 //! The sessions of one namespace without a router: for a tool that looks, says what is wanted, and ends.
 //!
 //! It asks by single calls, as whoever its client is, and is refused what they may not do. What it changes is what a
-//! router changes: the word on the claim ([`wanted`](super::wanted)), and then the one next [`step`](super::step::step) of the session, where that is
+//! router changes: the word on the claim ([`wanted`](super::wanted)), and then the one next [`step`] of the session, where that is
 //! to remove a Pod. So stop and delete are done also where no router is; to make a Pod takes a router, which alone knows the
 //! operator's settings: a resume is written down, and carried out by whichever router sees it.
 
