@@ -84,7 +84,8 @@ impl Context {
                         stage.stage == StageName::Queued && stage.status == StageStatus::Active
                     };
                     // It waits for a router to make its Pod.
-                    if session.stages.iter().any(is_queued)
+                    let waits = session.state == State::Stopping || session.stages.iter().any(is_queued);
+                    if waits
                         && looks % LOOKS == 1
                         && let Some(why) = cluster.nobody_there().await
                     {

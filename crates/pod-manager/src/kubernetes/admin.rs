@@ -28,7 +28,7 @@ use super::{
     calls::{Calls, Refusal, within},
     failure, lease,
     manifest::{MANAGED_BY, PORT, pod_name, pvc_name},
-    observe::{self, Facts, Ready},
+    observe::{self, Facts, Outlook, Ready},
     record,
     sight::{self, State},
     step::{Action, Seen, step},
@@ -324,7 +324,12 @@ impl Admin {
             let endpoint = Endpoint { address: (up.address, PORT).into(), password: None, run };
             facts.ready = Some(Ready { run: up.run, endpoint, at: up.since });
         }
-        Ok(Arc::new(observe::of(&session, (pvc, pod, events), &facts, now).observed))
+        let Outlook { mut observed, state, .. } = observe::of(&session, (pvc, pod, events), &facts, now);
+        // Routers tell of it once they have written it down; whoever looks here may be there since they don't.
+        if let (Phase::Starting, State::Failed(failure)) = (&observed.phase, state) {
+            observed.phase = Phase::Failed(failure);
+        }
+        Ok(Arc::new(observed))
     }
 }
 

@@ -66,9 +66,9 @@ async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
     let began_lately = inner.clock.now().duration_since(up.since).map_or(true, |since| since <= within);
     let password = match has_password {
         false => None,
-        true => match timeout(within, password(inner, hash)).await {
-            Ok(password) => Some(password),
-            Err(_) => {
+        true => match password(inner, hash).await {
+            Some(password) => Some(password),
+            None => {
                 // Nothing but a new start gives it another one.
                 let failure = without_password();
                 inner.index.learn(hash, |facts| {
@@ -141,18 +141,27 @@ async fn answers(inner: &Inner, address: SocketAddr, password: Option<&Password>
     timeout(TURN, ready::answers(&inner.http, address, password)).await.is_ok()
 }
 
-/// The session's password, once it can be had.
-async fn password(inner: &Inner, hash: SessionHash) -> Password {
+/// The session's password, once it can be had; `None` where the API server has said for as long as an opencode may take to
+/// answer that there is none. With the API server away it is waited for.
+async fn password(inner: &Inner, hash: SessionHash) -> Option<Password> {
+    let mut missing: Option<Instant> = None;
     loop {
         let turn = inner.turns.acquire().await;
         let refusal = match inner.calls.server_secret(hash).await {
             Ok(secret) => match password_of(&secret) {
-                Some(password) => return password,
+                Some(password) => return Some(password),
                 None => Refusal::NotFound,
             },
             Err(refusal) => refusal,
         };
         drop(turn);
+        missing = match refusal {
+            Refusal::NotFound => missing.or(Some(Instant::now())),
+            _ => None,
+        };
+        if missing.is_some_and(|since| since.elapsed() >= inner.settings.answer_within) {
+            return None;
+        }
         tracing::debug!(session.hash = %hash, error = %refusal, "the session's password can't be had yet");
         sleep(AGAIN).await;
     }

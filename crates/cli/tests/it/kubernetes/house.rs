@@ -144,13 +144,17 @@ impl House {
         let at = "2026-11-25T10:00:00Z";
         let done = json!({ "exitCode": 0, "startedAt": at, "finishedAt": at });
         let container = |name: &str, state: Value| json!({ "name": name, "image": "i", "imageID": "i", "ready": true, "restartCount": 0, "state": state });
-        let status = json!({ "status": {
+        let status = json!({
             "phase": "Running", "podIP": "10.9.9.9",
             "initContainerStatuses": [container("git-init", json!({ "terminated": done }))],
             "containerStatuses": [container("opencode", json!({ "running": { "startedAt": at } }))],
-        } });
+        });
+        self.kubelet_says(hash, status).await;
+    }
+
+    pub(super) async fn kubelet_says(&self, hash: SessionHash, status: Value) {
         let pods = self.api::<Pod>();
-        let patch = Patch::Merge(status);
+        let patch = Patch::Merge(json!({ "status": status }));
         pods.patch_status(&manifest::pod_name(hash), &PatchParams::default(), &patch)
             .await
             .expect("a status");

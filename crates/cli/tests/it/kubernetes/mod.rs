@@ -115,6 +115,26 @@ async fn a_resume_is_written_down_and_the_next_router_starts_it() {
 }
 
 #[tokio::test]
+async fn what_failed_and_no_router_has_written_down_is_told_and_can_be_resumed() {
+    let Some(house) = House::find().await else { return };
+    let hash = house.session(ALICE, "fix", runs()).await.hash;
+    let failed = json!({ "terminated": { "exitCode": 128, "reason": "Error", "startedAt": "2026-11-25T10:00:00Z", "finishedAt": "2026-11-25T10:00:01Z" } });
+    let init = json!({ "name": "git-init", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": failed });
+    house
+        .kubelet_says(
+            hash,
+            json!({ "phase": "Pending", "initContainerStatuses": [init], "containerStatuses": [] }),
+        )
+        .await;
+    let show = house.run(&["show", &hash.to_string()]).await;
+    assert!(show.well().contains("failed") && show.well().contains("exit code 128"), "{show:?}");
+    // Nobody is there to wait for.
+    let resume = house.run(&["resume", &hash.to_string(), "--wait"]).await;
+    resume.badly(1, "No router is at work");
+    assert!(matches!(house.wanted(hash).await, What::Running(run) if run != "r1"), "another run is wanted");
+}
+
+#[tokio::test]
 async fn with_a_router_at_work_a_resume_warns_of_nothing() {
     let Some(house) = House::find().await else { return };
     house.lease().await;
