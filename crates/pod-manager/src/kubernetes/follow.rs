@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     drive::about,
-    index::{Index, Source, version},
+    index::{Index, Source},
+    kept::version,
     record,
 };
 

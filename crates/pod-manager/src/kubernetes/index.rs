@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{
-    api::core::v1::{Container, Event, PersistentVolumeClaim, Pod, PodSpec},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use parking_lot::Mutex;
 use session_key::SessionHash;
 use tokio::{
@@ -20,9 +17,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    kept::{Slot, has_password, is_cloning, trim, version},
     observe::{self, Facts, Outlook},
     record,
-    sight::{State, container},
+    sight::State,
     step::{Action, Seen, step},
     wanted::{Wanted, What},
 };
@@ -87,34 +85,6 @@ struct Entry {
     probe: Option<(String, AbortOnDropHandle<()>)>,
     /// Whose clone's log is read.
     reader: Option<(String, AbortOnDropHandle<()>)>,
-}
-
-/// An object, and the newest version that was seen of it or of its end.
-struct Slot<K> {
-    object: Option<Arc<K>>,
-    version: u64,
-}
-
-impl<K> Default for Slot<K> {
-    fn default() -> Self {
-        Self { object: None, version: 0 }
-    }
-}
-
-impl<K> Slot<K> {
-    /// Takes it in unless something newer is known, or it is gone: of what the watch has passed, everything is known. Versions are the API server's revisions, which grow (KEP-5504). What a
-    /// delete answers may have the version of the end itself, and come after it was seen: of one version, the end counts.
-    fn put(&mut self, object: Option<K>, version: u64, passed: u64) -> bool {
-        if object.is_some() && self.object.is_none() && version <= passed {
-            return false;
-        }
-        let is_end = object.is_none() && self.object.is_some();
-        if version < self.version || (version == self.version && !is_end) {
-            return false;
-        }
-        (self.object, self.version) = (object.map(Arc::new), version);
-        true
-    }
 }
 
 /// What a session's loop sees.
@@ -437,61 +407,9 @@ impl Entry {
     }
 }
 
-fn is_cloning(pod: &Pod) -> bool {
-    let state = container(pod, "git-init").and_then(|init| init.state.as_ref());
-    pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
-}
-
-/// Takes away what nobody here asks, which is most of a Pod: of its specification, what [`has_password`] reads is left.
-fn trim(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    if let Some(spec) = pod.spec.take() {
-        let containers = spec.containers.into_iter().map(|container| Container {
-            name: container.name,
-            env_from: container.env_from,
-            ..Container::default()
-        });
-        pod.spec = Some(PodSpec { containers: containers.collect(), ..PodSpec::default() });
-    }
-}
-
-/// Whether the Pod takes the server Secret into its environment: the TypeScript router's do not.
-fn has_password(pod: &Pod) -> bool {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let sources = containers.flat_map(|container| container.env_from.iter().flatten());
-    let names = sources.filter_map(|source| source.secret_ref.as_ref()).map(|secret| secret.name.as_str());
-    names.into_iter().any(|name| name.starts_with("opencode-server-"))
-}
-
-pub(super) fn version(meta: &ObjectMeta) -> u64 {
-    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn news_that_come_late_bring_nothing_back() {
-        let mut slot = Slot::default();
-        assert!(slot.put(Some("made"), 5, 0));
-        assert!(!slot.put(Some("made"), 5, 0), "no news");
-        assert!(!slot.put(Some("older"), 4, 0));
-        assert!(slot.put(Some("changed"), 7, 0));
-        // A delete whose object was gone at once: what it answers may come first, or last.
-        assert!(slot.put(Some("deleted"), 9, 0));
-        assert!(slot.put(None, 9, 0));
-        assert!(!slot.put(Some("deleted"), 9, 0));
-        assert!(!slot.put(Some("changed"), 7, 0));
-        assert!(!slot.put(None, 9, 0));
-        assert!(slot.put(Some("made anew"), 12, 0));
-        assert_eq!(slot.object.as_deref(), Some(&"made anew"));
-        // The watch has told all that was so until 20.
-        assert!(slot.put(None, 15, 0));
-        assert!(!slot.put(Some("an answer that comes late"), 18, 20));
-        assert!(slot.put(Some("made since"), 21, 20));
-        assert!(slot.put(Some("changed"), 22, 30), "what is there goes on being there");
-    }
 
     #[test]
     fn what_a_new_list_does_not_tell_of_is_gone_unless_it_is_newer() {

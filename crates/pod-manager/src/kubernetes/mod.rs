@@ -14,6 +14,7 @@ mod drive;
 mod failure;
 mod follow;
 mod index;
+mod kept;
 pub mod lease;
 pub mod manifest;
 mod observe;
