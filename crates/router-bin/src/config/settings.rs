@@ -300,39 +300,18 @@ pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(name))
 }
 
-/// The known name that is most like `name`, if any is like it at all.
+/// Returns the known name that is closest to `name`, if one is close.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     SETTINGS
         .iter()
         .map(|setting| {
-            // `IDLE_TIMEOUT` is far from `IDLE_TIMEOUT_MINUTES` by characters, and yet what was meant.
-            let begun = name.len() >= 4 && setting.name.starts_with(&name);
-            (if begun { 1 } else { distance(&name, setting.name) }, setting.name)
+            // `IDLE_TIMEOUT` differs from `IDLE_TIMEOUT_MINUTES` in many characters, but is clearly meant for it.
+            let is_prefix = name.len() >= 4 && setting.name.starts_with(&name);
+            (if is_prefix { 1 } else { strsim::osa_distance(&name, setting.name) }, setting.name)
         })
         .min()
         .filter(|&(distance, known)| distance <= 1 + known.len() / 4)
         .map(|(_, known)| known)
-}
-
-/// How many characters must be put in, taken out, changed or swapped with their neighbour to turn one text into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to) = (from.as_bytes(), to.as_bytes());
-    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    rows[0] = (0..=to.len()).collect();
-    for i in 1..=from.len() {
-        for j in 1..=to.len() {
-            let same = usize::from(from[i - 1] != to[j - 1]);
-            let mut least = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = least;
-        }
-    }
-    rows[from.len()][to.len()]
 }
