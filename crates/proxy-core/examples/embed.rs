@@ -11,10 +11,10 @@ use tower::{ServiceBuilder, service_fn};
 
 struct OneSession(SessionHash, SocketAddr);
 
-impl Directory for OneSession {
-    fn resolve(&self, route: &SessionRoute, _: &Identity) -> Result<Upstream, Unroutable> {
+impl Resolver for OneSession {
+    fn resolve(&self, route: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
         if route.hash != self.0 {
-            return Err(Unroutable::NotFound);
+            return Err(ResolveError::NotFound);
         }
         Ok(Upstream { address: self.1, authorization: None })
     }

@@ -14,8 +14,8 @@ use tower::{Service, ServiceBuilder, service_fn};
 
 struct Sessions;
 
-impl Directory for Sessions {
-    fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, Unroutable> {
+impl Resolver for Sessions {
+    fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
         Ok(Upstream { address: ([127, 0, 0, 1], 4096).into(), authorization: None })
     }
 }

@@ -20,8 +20,8 @@ use tower::{Layer, Service, ServiceBuilder, layer::util::Stack, service_fn};
 
 struct OneSession(SocketAddr);
 
-impl Directory for OneSession {
-    fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, Unroutable> {
+impl Resolver for OneSession {
+    fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
         Ok(Upstream { address: self.0, authorization: None })
     }
 }

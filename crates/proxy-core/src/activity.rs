@@ -95,7 +95,7 @@ where
         let Some(route) = request.extensions().get::<SessionRoute>() else {
             return Tracked { inner: self.inner.call(request), touch: None };
         };
-        let mut tracker = Toucher {
+        let mut tracker = ActivityHandle {
             record: self.layer.record.clone(),
             hash: route.hash,
             what: Activity::Request,
@@ -111,7 +111,7 @@ where
         }
         if !request.body().is_end_stream() {
             let touch = tracker.of(Activity::Upload);
-            request = request.map(|body| Body::new(TouchingBody { body, touch }));
+            request = request.map(|body| Body::new(ActivityBody { body, touch }));
         }
         Tracked { inner: self.inner.call(request), touch: Some(tracker) }
     }
@@ -128,7 +128,7 @@ pin_project! {
     pub struct Tracked<F> {
         #[pin]
         inner: F,
-        touch: Option<Toucher>,
+        touch: Option<ActivityHandle>,
     }
 }
 
@@ -154,7 +154,7 @@ where
             return Poll::Ready(Ok(response));
         }
         let touch = tracker.of(Activity::Download);
-        Poll::Ready(Ok(response.map(|body| Body::new(TouchingBody { body, touch }))))
+        Poll::Ready(Ok(response.map(|body| Body::new(ActivityBody { body, touch }))))
     }
 }
 
@@ -163,14 +163,14 @@ const SMALL: u64 = 64 * 1024;
 
 /// Tells of one body or tunnel, at most once a second.
 #[derive(Clone)]
-pub(crate) struct Toucher {
+pub(crate) struct ActivityHandle {
     record: Arc<dyn RecordActivity>,
     hash: SessionHash,
     what: Activity,
     last: Option<Instant>,
 }
 
-impl Toucher {
+impl ActivityHandle {
     /// The same for something else.
     fn of(&self, what: Activity) -> Self {
         Self { what, last: None, ..self.clone() }
@@ -185,18 +185,18 @@ impl Toucher {
     }
 }
 
-impl fmt::Debug for Toucher {
+impl fmt::Debug for ActivityHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Toucher").field(&self.what).finish()
+        f.debug_tuple("ActivityHandle").field(&self.what).finish()
     }
 }
 
-struct TouchingBody {
+struct ActivityBody {
     body: Body,
-    touch: Toucher,
+    touch: ActivityHandle,
 }
 
-impl HttpBody for TouchingBody {
+impl HttpBody for ActivityBody {
     type Data = Bytes;
     type Error = BodyError;
 

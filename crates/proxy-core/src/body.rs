@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
-use crate::{forward::Return, serve::NextHead};
+use crate::{forward::PooledConnection, serve::NextHead};
 
 /// What went wrong while a body was read.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -67,7 +67,7 @@ impl Received {
 /// A response's body; at its end the connection goes back to the pool. Dropped before, it closes the connection.
 struct Pooled {
     body: Incoming,
-    connection: Option<Return>,
+    connection: Option<PooledConnection>,
 }
 
 impl std::fmt::Debug for Pooled {
@@ -88,7 +88,7 @@ impl Pooled {
             }
         };
         if over && let Some(connection) = self.connection.take() {
-            connection.give();
+            connection.check_in();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -99,9 +99,9 @@ impl Body {
         Self(Kind::Received(Received { body, next_head }))
     }
 
-    pub(crate) fn pooled(body: Incoming, connection: Return) -> Self {
+    pub(crate) fn pooled(body: Incoming, connection: PooledConnection) -> Self {
         if body.is_end_stream() {
-            connection.give();
+            connection.check_in();
             return Self::empty();
         }
         Self(Kind::Pooled(Pooled { body, connection: Some(connection) }))

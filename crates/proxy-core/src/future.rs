@@ -14,7 +14,7 @@ use crate::Body;
 
 pin_project! {
     /// The future of a service that refuses at once, or answers what the service behind it does.
-    pub struct RefuseOr<F> {
+    pub struct ResponseFuture<F> {
         #[pin]
         state: State<F>,
     }
@@ -28,7 +28,7 @@ pin_project! {
     }
 }
 
-impl<F> RefuseOr<F> {
+impl<F> ResponseFuture<F> {
     pub(crate) fn refused(response: Response<Body>) -> Self {
         Self { state: State::Refused { response: Some(response) } }
     }
@@ -38,13 +38,13 @@ impl<F> RefuseOr<F> {
     }
 }
 
-impl<F> fmt::Debug for RefuseOr<F> {
+impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if matches!(self.state, State::Refused { .. }) { "Refused" } else { "Passed" })
     }
 }
 
-impl<F> Future for RefuseOr<F>
+impl<F> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {

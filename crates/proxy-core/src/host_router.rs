@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use session_key::{HostScheme, Route};
 use tower_service::Service;
 
-use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr};
+use crate::{Body, PlainRefusals, Refusal, Refusals, ResponseFuture};
 
 /// Sends a request to the session's stack or to the site, by its host name; a name that is not ours is refused.
 ///
@@ -37,8 +37,8 @@ impl<S, W> HostRouter<S, W> {
         self
     }
 
-    fn refuse<F>(&self, refusal: &Refusal, request: Request<Body>) -> RefuseOr<F> {
-        RefuseOr::refused(self.refusals.refuse(refusal, &request.into_parts().0))
+    fn refuse<F>(&self, refusal: &Refusal, request: Request<Body>) -> ResponseFuture<F> {
+        ResponseFuture::refused(self.refusals.refuse(refusal, &request.into_parts().0))
     }
 }
 
@@ -55,7 +55,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RefuseOr<Either<S::Future, W::Future>>;
+    type Future = ResponseFuture<Either<S::Future, W::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         match self.session.poll_ready(context) {
@@ -72,11 +72,11 @@ where
         let route = self.scheme.parse(host.to_str().unwrap_or_default());
         request.headers_mut().insert(header::HOST, host);
         match route {
-            Route::Foreign => self.refuse(&Refusal::Foreign, request),
-            Route::Site => RefuseOr::passed(Either::Right(self.site.call(request))),
+            Route::Foreign => self.refuse(&Refusal::UnknownHost, request),
+            Route::Site => ResponseFuture::passed(Either::Right(self.site.call(request))),
             Route::Session(route) => {
                 request.extensions_mut().insert(route);
-                RefuseOr::passed(Either::Left(self.session.call(request)))
+                ResponseFuture::passed(Either::Left(self.session.call(request)))
             }
         }
     }

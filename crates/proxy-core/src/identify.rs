@@ -9,7 +9,7 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Body, IdentityExtractor, PlainRefusals, Refusal, Refusals, RefuseOr};
+use crate::{Body, IdentityExtractor, PlainRefusals, Refusal, Refusals, ResponseFuture};
 
 /// Makes [`Identify`] services.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RefuseOr<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -71,9 +71,11 @@ where
         match self.layer.extractor.identify(&mut parts) {
             Ok(identity) => {
                 parts.extensions.insert(identity);
-                RefuseOr::passed(self.inner.call(Request::from_parts(parts, body)))
+                ResponseFuture::passed(self.inner.call(Request::from_parts(parts, body)))
             }
-            Err(why) => RefuseOr::refused(self.layer.refusals.refuse(&Refusal::Unidentified(why), &parts)),
+            Err(why) => {
+                ResponseFuture::refused(self.layer.refusals.refuse(&Refusal::Unauthenticated(why), &parts))
+            }
         }
     }
 }

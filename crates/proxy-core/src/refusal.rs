@@ -3,18 +3,18 @@
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use session_key::SessionHash;
 
-use crate::{Body, Unidentified};
+use crate::{Body, IdentifyError};
 
 /// Why a request goes no further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Not a host of ours: 421 (RFC 9110 §15.5.20).
-    Foreign,
+    UnknownHost,
     /// Not a request that has one meaning: 400, and the connection is closed.
     Malformed(&'static str),
     /// Nobody whom we may believe: 401, or 400 where there are two.
-    Unidentified(Unidentified),
+    Unauthenticated(IdentifyError),
     /// Not there, or not theirs: 404. The two must not be told apart.
     NotFound,
     /// Theirs, and not running: 503 with `Retry-After`.
@@ -37,9 +37,9 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Foreign => StatusCode::MISDIRECTED_REQUEST,
-            Self::Malformed(_) | Self::Unidentified(Unidentified::Ambiguous) => StatusCode::BAD_REQUEST,
-            Self::Unidentified(Unidentified::Missing) => StatusCode::UNAUTHORIZED,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Malformed(_) | Self::Unauthenticated(IdentifyError::Ambiguous) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated(IdentifyError::Missing) => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::NotRunning { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::CrossOrigin => StatusCode::FORBIDDEN,
@@ -62,10 +62,10 @@ pub struct PlainRefusals;
 impl Refusals for PlainRefusals {
     fn refuse(&self, refusal: &Refusal, _: &Parts) -> Response<Body> {
         let text = match refusal {
-            Refusal::Foreign => "this server does not serve that host name\n",
+            Refusal::UnknownHost => "this server does not serve that host name\n",
             Refusal::Malformed(why) => why,
-            Refusal::Unidentified(Unidentified::Missing) => "sign in first\n",
-            Refusal::Unidentified(Unidentified::Ambiguous) => "the request names more than one user\n",
+            Refusal::Unauthenticated(IdentifyError::Missing) => "sign in first\n",
+            Refusal::Unauthenticated(IdentifyError::Ambiguous) => "the request names more than one user\n",
             Refusal::NotFound => "there is no such session\n",
             Refusal::NotRunning { .. } => "the session is not running\n",
             Refusal::CrossOrigin => "requests from another site's page are refused\n",

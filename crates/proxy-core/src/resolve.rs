@@ -10,20 +10,20 @@ use session_key::{Identity, SessionRoute};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Body, Directory, PlainRefusals, Refusal, Refusals, RefuseOr, Unroutable, Upstream};
+use crate::{Body, PlainRefusals, Refusal, Refusals, ResolveError, Resolver, ResponseFuture, Upstream};
 
 /// Makes [`Resolve`] services.
 #[derive(Clone)]
 pub struct ResolveLayer {
-    directory: Arc<dyn Directory>,
+    resolver: Arc<dyn Resolver>,
     refusals: Arc<dyn Refusals>,
 }
 
 impl ResolveLayer {
-    /// Asks `directory` where a request goes.
+    /// Asks `resolver` where a request goes.
     #[must_use]
-    pub fn new(directory: Arc<dyn Directory>) -> Self {
-        Self { directory, refusals: Arc::new(PlainRefusals) }
+    pub fn new(resolver: Arc<dyn Resolver>) -> Self {
+        Self { resolver, refusals: Arc::new(PlainRefusals) }
     }
 
     /// The same, with refusals of one's own.
@@ -36,9 +36,9 @@ impl ResolveLayer {
     fn resolve(&self, facts: &Extensions) -> Result<Upstream, Refusal> {
         let route = facts.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
         let who = facts.get::<Identity>().ok_or(Refusal::NotFound)?;
-        self.directory.resolve(route, who).map_err(|why| match why {
-            Unroutable::NotFound => Refusal::NotFound,
-            Unroutable::NotRunning { retry_after } => Refusal::NotRunning { hash: route.hash, retry_after },
+        self.resolver.resolve(route, who).map_err(|why| match why {
+            ResolveError::NotFound => Refusal::NotFound,
+            ResolveError::NotRunning { retry_after } => Refusal::NotRunning { hash: route.hash, retry_after },
         })
     }
 }
@@ -72,7 +72,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RefuseOr<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -82,9 +82,11 @@ where
         match self.layer.resolve(request.extensions()) {
             Ok(upstream) => {
                 request.extensions_mut().insert(upstream);
-                RefuseOr::passed(self.inner.call(request))
+                ResponseFuture::passed(self.inner.call(request))
             }
-            Err(refusal) => RefuseOr::refused(self.layer.refusals.refuse(&refusal, &request.into_parts().0)),
+            Err(refusal) => {
+                ResponseFuture::refused(self.layer.refusals.refuse(&refusal, &request.into_parts().0))
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, header};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr};
+use crate::{Body, PlainRefusals, Refusal, Refusals, ResponseFuture};
 
 /// Makes [`SameOrigin`] services.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RefuseOr<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -78,9 +78,9 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if is_own(request.method(), request.headers()) {
-            return RefuseOr::passed(self.inner.call(request));
+            return ResponseFuture::passed(self.inner.call(request));
         }
-        RefuseOr::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &request.into_parts().0))
+        ResponseFuture::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &request.into_parts().0))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::wire::ErrorBody;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use proxy_core::{Body, Refusal, Refusals, Unidentified, respond};
+use proxy_core::{Body, IdentifyError, Refusal, Refusals, respond};
 use session_key::{Identity, SessionHash, SessionRoute};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct SitePages {
 impl Refusals for SitePages {
     fn refuse(&self, refusal: &Refusal, parts: &Parts) -> Response<Body> {
         self.note(refusal, parts);
-        if matches!(refusal, Refusal::Foreign) {
+        if matches!(refusal, Refusal::UnknownHost) {
             self.metrics.answered(Kind::Foreign, refusal.status());
         }
         let person = is_navigation(&parts.method, &parts.headers);
@@ -55,7 +55,7 @@ impl SitePages {
 
     /// What someone was kept from is written down; what merely does not run is not.
     fn note(&self, refusal: &Refusal, parts: &Parts) {
-        if matches!(refusal, Refusal::Unidentified(_) | Refusal::NotFound | Refusal::CrossOrigin) {
+        if matches!(refusal, Refusal::Unauthenticated(_) | Refusal::NotFound | Refusal::CrossOrigin) {
             let who = parts.extensions.get::<Identity>();
             let hash = parts.extensions.get::<SessionRoute>().map(|route| route.hash);
             let id = parts.extensions.get::<RequestId>().map_or("", RequestId::as_str);
@@ -82,12 +82,12 @@ pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
 /// than of one that is another's: but for the request's id, both are the same bytes.
 fn said(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
-        Refusal::Foreign => ("foreign_host", "This router does not serve that host name."),
+        Refusal::UnknownHost => ("foreign_host", "This router does not serve that host name."),
         Refusal::Malformed(_) => ("malformed_request", "The request can't be understood."),
-        Refusal::Unidentified(Unidentified::Missing) => {
+        Refusal::Unauthenticated(IdentifyError::Missing) => {
             ("unauthenticated", "You are not signed in. Sign in and try again.")
         }
-        Refusal::Unidentified(_) => ("ambiguous_identity", "The request names more than one user."),
+        Refusal::Unauthenticated(_) => ("ambiguous_identity", "The request names more than one user."),
         Refusal::NotFound => ("not_found", "There is no such session."),
         Refusal::NotRunning { .. } => {
             ("not_running", "The session is not running. Its page on the site can start it.")

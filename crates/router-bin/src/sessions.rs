@@ -8,7 +8,7 @@ use pod_manager::{
     Endpoint,
     manager::{Manager, NoRoute, Status},
 };
-use proxy_core::{Activity, Directory, RecordActivity, Unroutable, Upstream};
+use proxy_core::{Activity, RecordActivity, ResolveError, Resolver, Upstream};
 use session_key::{Identity, SessionHash, SessionRoute, Target};
 
 /// The manager, as the proxy's two traits see it.
@@ -41,7 +41,7 @@ impl Sessions {
 
     /// A dev server's address. It never gets opencode's password, and no opencode is reached this way, not even the
     /// session's own: it has a name of its own.
-    fn dev_server(&self, endpoint: &Endpoint, port: u16, who: &Identity) -> Result<Upstream, Unroutable> {
+    fn dev_server(&self, endpoint: &Endpoint, port: u16, who: &Identity) -> Result<Upstream, ResolveError> {
         let is_opencode = |port| {
             let views = self.manager.list(who);
             views.iter().filter_map(|view| view.endpoint()).any(|other| other.address.port() == port)
@@ -52,14 +52,14 @@ impl Sessions {
             Ports::OfEachSession => port != endpoint.address.port(),
         };
         if !theirs {
-            return Err(Unroutable::NotFound);
+            return Err(ResolveError::NotFound);
         }
         Ok(Upstream { address: SocketAddr::new(endpoint.address.ip(), port), authorization: None })
     }
 }
 
-impl Directory for Sessions {
-    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, Unroutable> {
+impl Resolver for Sessions {
+    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, ResolveError> {
         let endpoint = self.manager.route(who, route.hash).map_err(unroutable)?;
         match route.target {
             Target::Opencode => {
@@ -67,7 +67,7 @@ impl Directory for Sessions {
             }
             Target::Port(port) => self.dev_server(&endpoint, port, who),
             // Attaching by a token comes later; the name is kept for it.
-            Target::Attach => Err(Unroutable::NotFound),
+            Target::Attach => Err(ResolveError::NotFound),
         }
     }
 }
@@ -79,16 +79,16 @@ impl RecordActivity for Sessions {
 }
 
 /// A program may ask again: soon where the session is on its way, later where somebody must start it first.
-fn unroutable(why: NoRoute) -> Unroutable {
+fn unroutable(why: NoRoute) -> ResolveError {
     match why {
-        NoRoute::NotFound => Unroutable::NotFound,
+        NoRoute::NotFound => ResolveError::NotFound,
         NoRoute::NotRunning(status) => {
             let seconds = match status {
                 Status::Creating | Status::Running => 2,
                 Status::Stopping => 5,
                 Status::Stopped | Status::Failed => 30,
             };
-            Unroutable::NotRunning { retry_after: Some(seconds) }
+            ResolveError::NotRunning { retry_after: Some(seconds) }
         }
     }
 }

@@ -27,14 +27,14 @@ use hyper::{body::Incoming, client::conn::http1::SendRequest, ext::Protocol, upg
 use tokio::time::timeout;
 use tower_service::Service;
 
-pub(crate) use self::pool::Return;
-use self::{pool::Pool, tunnel::Tap, upload::Pace};
+pub(crate) use self::pool::PooledConnection;
+use self::{pool::Pool, tunnel::Tap, upload::UploadProgress};
 use crate::{
     Body, PeerAddr, Refusal, Refusals, Upstream,
-    activity::Toucher,
+    activity::ActivityHandle,
     cookies::Cookies,
     refusal::{PlainRefusals, Refused},
-    serve::Lifetime,
+    serve::ConnectionHandle,
     websocket::FrameReader,
 };
 
@@ -128,7 +128,7 @@ impl Service<Request<Body>> for Forward {
 struct Upgrade {
     down: OnUpgrade,
     tap: Option<Tap>,
-    lifetime: Option<Lifetime>,
+    lifetime: Option<ConnectionHandle>,
     /// An extended CONNECT of HTTP/2 (RFC 8441): answered 200, not 101.
     connect: bool,
 }
@@ -168,7 +168,7 @@ impl Inner {
         let repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
         let head = Head::of(&parts, repeatable);
 
-        let (body, pace) = Pace::of(body);
+        let (body, pace) = UploadProgress::of(body);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = parts.uri;
@@ -211,11 +211,16 @@ impl Inner {
             .headers
             .get(header::UPGRADE)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let tap = parts.extensions.get::<Toucher>().cloned().map(|touch| match websocket {
+        let tap = parts.extensions.get::<ActivityHandle>().cloned().map(|touch| match websocket {
             true => Tap::WebSocket(touch, FrameReader::default()),
             false => Tap::Bytes(touch),
         });
-        Ok(Some(Upgrade { down, tap, lifetime: parts.extensions.get::<Lifetime>().cloned(), connect }))
+        Ok(Some(Upgrade {
+            down,
+            tap,
+            lifetime: parts.extensions.get::<ConnectionHandle>().cloned(),
+            connect,
+        }))
     }
 
     /// Sends the request, on an idle connection where there is one. One that was closed meanwhile is no
@@ -265,7 +270,7 @@ impl Inner {
             return self.refuse(&unreachable("it answered a WebSocket with a page"), &head.into_parts());
         }
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
-            let back = Return { pool: self.pool.clone(), to, sender };
+            let back = PooledConnection { pool: self.pool.clone(), to, sender };
             parts.extensions.clear();
             return Response::from_parts(parts, Body::pooled(body, back));
         }

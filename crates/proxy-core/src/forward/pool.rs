@@ -59,7 +59,7 @@ impl Pool {
     }
 
     /// Gives a connection back, once the response on it is over.
-    fn give(self: &Arc<Self>, to: SocketAddr, sender: SendRequest<Body>) {
+    fn check_in(self: &Arc<Self>, to: SocketAddr, sender: SendRequest<Body>) {
         if sender.is_closed() {
             return;
         }
@@ -96,15 +96,15 @@ async fn sweep(pool: Weak<Pool>, keep: Duration) {
 }
 
 /// A connection that is to be given back.
-pub(crate) struct Return {
+pub(crate) struct PooledConnection {
     pub(super) pool: Arc<Pool>,
     pub(super) to: SocketAddr,
     pub(super) sender: SendRequest<Body>,
 }
 
-impl Return {
-    pub(crate) fn give(self) {
-        self.pool.give(self.to, self.sender);
+impl PooledConnection {
+    pub(crate) fn check_in(self) {
+        self.pool.check_in(self.to, self.sender);
     }
 }
 

@@ -48,10 +48,10 @@ fn is_unwanted(name: &str) -> bool {
     if !name.starts_with(['a', 'c', 'f', 'r', 'x']) {
         return false;
     }
-    let name = identity::plain(name);
+    let name = identity::normalize_name(name);
     matches!(&*name, "authorization" | "forwarded" | "x-real-ip")
         || name.starts_with("x-forwarded-")
-        || identity::is_known(&name)
+        || identity::is_identity_header(&name)
 }
 
 /// `TE: trailers` is the one thing of TE that may be said anew to the next hop (RFC 9110 §10.1.4).

@@ -10,10 +10,15 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use crate::{activity::Toucher, serve::Lifetime, websocket::FrameReader};
+use crate::{activity::ActivityHandle, serve::ConnectionHandle, websocket::FrameReader};
 
 /// Carries bytes both ways until both sides have ended; one side's end is passed on as a half-close.
-pub(super) async fn run(down: OnUpgrade, up: OnUpgrade, touch: Option<Tap>, lifetime: Option<Lifetime>) {
+pub(super) async fn run(
+    down: OnUpgrade,
+    up: OnUpgrade,
+    touch: Option<Tap>,
+    lifetime: Option<ConnectionHandle>,
+) {
     let copy = async {
         let (down, up) = match futures_util::future::try_join(down, up).await {
             Ok(both) => both,
@@ -26,7 +31,7 @@ pub(super) async fn run(down: OnUpgrade, up: OnUpgrade, touch: Option<Tap>, life
         }
     };
     match lifetime {
-        Some(lifetime) => lifetime.until_cut(copy).await,
+        Some(lifetime) => lifetime.until_aborted(copy).await,
         None => copy.await,
     }
 }
@@ -34,9 +39,9 @@ pub(super) async fn run(down: OnUpgrade, up: OnUpgrade, touch: Option<Tap>, life
 /// Sees what the client sends.
 pub(super) enum Tap {
     /// Frames that a person caused count; control frames, which a browser sends by itself, do not.
-    WebSocket(Toucher, FrameReader),
+    WebSocket(ActivityHandle, FrameReader),
     /// Every byte counts.
-    Bytes(Toucher),
+    Bytes(ActivityHandle),
 }
 
 impl Tap {

@@ -17,23 +17,23 @@ use crate::{Body, BodyError, Refusal};
 
 /// When something of the request's body was last taken.
 #[derive(Clone)]
-pub(super) struct Pace(Arc<Mutex<Instant>>);
+pub(super) struct UploadProgress(Arc<Mutex<Instant>>);
 
-impl Pace {
+impl UploadProgress {
     /// The body, and its pace; `None` where nothing is to be uploaded.
     pub(super) fn of(body: Body) -> (Body, Option<Self>) {
         if body.is_end_stream() {
             return (body, None);
         }
         let pace = Self(Arc::new(Mutex::new(Instant::now())));
-        (Body::new(Paced { body, pace: pace.clone() }), Some(pace))
+        (Body::new(UploadBody { body, pace: pace.clone() }), Some(pace))
     }
 }
 
 /// Runs `sending` for at most this long after the request's last piece was taken.
 pub(super) async fn in_time<T>(
     limit: Duration,
-    pace: Option<Pace>,
+    pace: Option<UploadProgress>,
     sending: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
     let mut sending = pin!(sending);
@@ -49,12 +49,12 @@ pub(super) async fn in_time<T>(
     }
 }
 
-struct Paced {
+struct UploadBody {
     body: Body,
-    pace: Pace,
+    pace: UploadProgress,
 }
 
-impl HttpBody for Paced {
+impl HttpBody for UploadBody {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -25,7 +25,7 @@ impl AccessToken {
     /// The first one found. A header that is there twice counts for nothing: it can't be told whose it is.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let name = HEADERS.into_iter().find(|name| headers.contains_key(name))?;
-        let value = super::only(headers, &name)?;
+        let value = super::single_value(headers, &name)?;
         (!value.is_empty()).then(|| Self(value.clone()))
     }
 }

@@ -21,13 +21,13 @@ pub trait IdentityExtractor: Send + Sync + 'static {
     /// Who it is.
     ///
     /// # Errors
-    /// [`Unidentified`] where that can't be told, or may not be believed.
-    fn identify(&self, parts: &mut Parts) -> Result<Identity, Unidentified>;
+    /// [`IdentifyError`] where that can't be told, or may not be believed.
+    fn identify(&self, parts: &mut Parts) -> Result<Identity, IdentifyError>;
 }
 
 /// Why it can't be told who sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Unidentified {
+pub enum IdentifyError {
     /// Nobody signed in, or not by a way that counts.
     #[error("no identity that counts")]
     Missing,
@@ -38,8 +38,9 @@ pub enum Unidentified {
 
 /// Removes every header that sign-in proxies use for identity and tokens, in any spelling.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    let known =
-        |name: &&HeaderName| name.as_str().starts_with(['c', 'r', 'x']) && is_known(&plain(name.as_str()));
+    let known = |name: &&HeaderName| {
+        name.as_str().starts_with(['c', 'r', 'x']) && is_identity_header(&normalize_name(name.as_str()))
+    };
     let found: Vec<_> = headers.keys().filter(known).cloned().collect();
     for name in found {
         headers.remove(name);
@@ -47,19 +48,19 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 }
 
 /// The header's value, where it is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     values.next().is_none().then_some(first)
 }
 
 /// The name as servers read it that take `_` for `-`.
-pub(crate) fn plain(name: &str) -> Cow<'_, str> {
+pub(crate) fn normalize_name(name: &str) -> Cow<'_, str> {
     if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
 }
 
 /// Whether a sign-in proxy says with it who asks, or hands on a token of theirs.
-pub(crate) fn is_known(name: &str) -> bool {
+pub(crate) fn is_identity_header(name: &str) -> bool {
     const BEGIN: [&str; 7] = [
         "cf-access-",
         "x-amzn-oidc-",

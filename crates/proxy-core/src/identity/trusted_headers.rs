@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use session_key::Identity;
 use subtle::ConstantTimeEq;
 
-use super::{AccessToken, IdentityExtractor, Unidentified, only, plain, strip};
+use super::{AccessToken, IdentifyError, IdentityExtractor, normalize_name, single_value, strip};
 use crate::PeerAddr;
 
 /// The user is in a header that a sign-in proxy set (oauth2-proxy's `X-Auth-Request-Email`).
@@ -50,37 +50,37 @@ impl TrustedHeaders {
         let near = self.peers.is_empty()
             || peer.is_some_and(|peer: IpAddr| self.peers.iter().any(|net| net.contains(&peer)));
         near && self.secret.as_ref().is_none_or(|(header, secret)| {
-            let given = only(&parts.headers, header).map_or(&[][..], HeaderValue::as_bytes);
+            let given = single_value(&parts.headers, header).map_or(&[][..], HeaderValue::as_bytes);
             !secret.is_empty() && given.ct_eq(secret).into()
         })
     }
 
-    fn read(&self, parts: &Parts) -> Result<Identity, Unidentified> {
+    fn read(&self, parts: &Parts) -> Result<Identity, IdentifyError> {
         // Some servers take `_` for `-`: a name that differs in that alone is a second user.
         let alias = |name: &HeaderName| {
             let name = name.as_str();
             name.contains('_')
                 && name.len() == self.email.as_str().len()
-                && plain(name) == plain(self.email.as_str())
+                && normalize_name(name) == normalize_name(self.email.as_str())
         };
         let several = parts.headers.get_all(&self.email).iter().nth(1).is_some();
         if several || parts.headers.keys().any(alias) {
-            return Err(Unidentified::Ambiguous);
+            return Err(IdentifyError::Ambiguous);
         }
         if !self.trusts(parts) {
-            return Err(Unidentified::Missing);
+            return Err(IdentifyError::Missing);
         }
-        let value = only(&parts.headers, &self.email).ok_or(Unidentified::Missing)?;
-        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Unidentified::Ambiguous)?;
+        let value = single_value(&parts.headers, &self.email).ok_or(IdentifyError::Missing)?;
+        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| IdentifyError::Ambiguous)?;
         if text.trim().is_empty() {
-            return Err(Unidentified::Missing);
+            return Err(IdentifyError::Missing);
         }
-        Identity::parse(text).map_err(|_| Unidentified::Ambiguous)
+        Identity::parse(text).map_err(|_| IdentifyError::Ambiguous)
     }
 }
 
 impl IdentityExtractor for TrustedHeaders {
-    fn identify(&self, parts: &mut Parts) -> Result<Identity, Unidentified> {
+    fn identify(&self, parts: &mut Parts) -> Result<Identity, IdentifyError> {
         let identity = self.read(parts);
         if identity.is_ok()
             && let Some(token) = AccessToken::read(&parts.headers)

@@ -1,6 +1,6 @@
 //! The accept loop.
 
-mod wire;
+mod head_recorder;
 
 use std::{
     convert::Infallible,
@@ -31,9 +31,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service;
 
-pub(crate) use self::wire::NextHead;
-use self::wire::{Watched, Wire};
-use crate::{Body, PlainRefusals, Refusal, Refusals, RefuseOr, future::WhenReady};
+pub(crate) use self::head_recorder::NextHead;
+use self::head_recorder::{HeadRecorder, RecordingStream};
+use crate::{Body, PlainRefusals, Refusal, Refusals, ResponseFuture, future::WhenReady};
 
 /// Who is at the other end of the connection: an extension of every request that [`serve`] hands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +74,13 @@ where
     S::Future: Send + 'static,
     F: Future<Output = ()>,
 {
-    let house = House::default();
-    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let shared = Shared::default();
+    let permits = Arc::new(Semaphore::new(settings.max_connections));
     let mut shutdown = pin!(shutdown);
     loop {
         let accept = async {
             // A place first: who finds none stays in the kernel's queue.
-            let place = places.clone().acquire_owned().await;
+            let place = permits.clone().acquire_owned().await;
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
@@ -89,8 +89,8 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let lifetime = Lifetime::new(house.clone(), place.ok());
-                house.tasks.spawn(connection(stream, peer, service.clone(), settings.clone(), lifetime));
+                let lifetime = ConnectionHandle::new(shared.clone(), place.ok());
+                shared.tasks.spawn(connection(stream, peer, service.clone(), settings.clone(), lifetime));
             }
             Err(error) => tokio::select! {
                 () = &mut shutdown => break,
@@ -99,11 +99,11 @@ where
         }
     }
     drop(listener);
-    house.drain.cancel();
-    house.tasks.close();
-    if timeout(settings.drain, house.tasks.wait()).await.is_err() {
-        house.cut.cancel();
-        house.tasks.wait().await;
+    shared.drain.cancel();
+    shared.tasks.close();
+    if timeout(settings.drain, shared.tasks.wait()).await.is_err() {
+        shared.abort.cancel();
+        shared.tasks.wait().await;
     }
 }
 
@@ -121,7 +121,7 @@ async fn connection<S>(
     peer: SocketAddr,
     service: S,
     settings: ServeSettings,
-    lifetime: Lifetime,
+    lifetime: ConnectionHandle,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -143,9 +143,9 @@ async fn connection<S>(
         .keep_alive_interval(Duration::from_secs(30))
         .enable_connect_protocol();
 
-    let wire = Wire::new(max_head);
-    let entry = Entry { service, peer, lifetime: lifetime.clone(), wire: wire.clone() };
-    let stream = Watched { stream: TokioIo::new(stream), wire };
+    let wire = HeadRecorder::new(max_head);
+    let entry = ConnectionService { service, peer, lifetime: lifetime.clone(), wire: wire.clone() };
+    let stream = RecordingStream { stream: TokioIo::new(stream), wire };
     let mut connection = pin!(builder.serve_connection_with_upgrades(stream, entry));
     let mut patience = pin!(sleep(settings.header_timeout));
     let mut draining = false;
@@ -164,7 +164,7 @@ async fn connection<S>(
                 }
             }
             // One signal at a time: each that is waited for is polled with the connection.
-            () = if draining { &lifetime.0.house.cut } else { &lifetime.0.house.drain }.cancelled() => {
+            () = if draining { &lifetime.0.shared.abort } else { &lifetime.0.shared.drain }.cancelled() => {
                 if std::mem::replace(&mut draining, true) {
                     return;
                 }
@@ -179,20 +179,20 @@ const LEAST_HEAD: usize = 8 * 1024;
 
 /// Hands requests on, with the facts of their connection.
 #[derive(Clone)]
-struct Entry<S> {
+struct ConnectionService<S> {
     service: S,
     peer: SocketAddr,
-    lifetime: Lifetime,
-    wire: Wire,
+    lifetime: ConnectionHandle,
+    wire: HeadRecorder,
 }
 
-impl<S> hyper::service::Service<Request<Incoming>> for Entry<S>
+impl<S> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RefuseOr<WhenReady<S>>;
+    type Future = ResponseFuture<WhenReady<S>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.lifetime.0.begun.store(true, Ordering::Relaxed);
@@ -202,7 +202,7 @@ where
         } else if !self.wire.has_one_framing(&request) {
             let why = Refusal::Malformed("the request has both Content-Length and Transfer-Encoding\n");
             let parts = request.into_parts().0;
-            return RefuseOr::refused(PlainRefusals.refuse(&why, &parts));
+            return ResponseFuture::refused(PlainRefusals.refuse(&why, &parts));
         } else if !request.body().is_end_stream() {
             next_head = Some(NextHead(self.wire.clone()));
         }
@@ -211,34 +211,34 @@ where
         if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
             request.extensions_mut().insert(self.lifetime.clone());
         }
-        RefuseOr::passed(WhenReady::new(self.service.clone(), request))
+        ResponseFuture::passed(WhenReady::new(self.service.clone(), request))
     }
 }
 
 /// What all connections of one [`serve`] share.
 #[derive(Debug, Clone, Default)]
-struct House {
+struct Shared {
     tasks: TaskTracker,
     drain: CancellationToken,
-    cut: CancellationToken,
+    abort: CancellationToken,
 }
 
 /// A connection's life, as far as its tunnels must know it: they outlive the task that it began with.
 #[derive(Debug, Clone)]
-pub(crate) struct Lifetime(Arc<Life>);
+pub(crate) struct ConnectionHandle(Arc<ConnectionState>);
 
 #[derive(Debug)]
-struct Life {
-    house: House,
+struct ConnectionState {
+    shared: Shared,
     /// A request came.
     begun: AtomicBool,
     /// One of [`ServeSettings::max_connections`], for as long as anything of the connection is left.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Lifetime {
-    fn new(house: House, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self(Arc::new(Life { house, begun: AtomicBool::new(false), _place: place }))
+impl ConnectionHandle {
+    fn new(shared: Shared, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self(Arc::new(ConnectionState { shared, begun: AtomicBool::new(false), _place: place }))
     }
 
     fn has_begun(&self) -> bool {
@@ -246,14 +246,14 @@ impl Lifetime {
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.house.tasks.spawn(task);
+        self.0.shared.tasks.spawn(task);
     }
 
     /// Runs it until it ends, or is cut off at the end of the drain.
-    pub(crate) async fn until_cut(&self, task: impl Future<Output = ()>) {
+    pub(crate) async fn until_aborted(&self, task: impl Future<Output = ()>) {
         tokio::select! {
             () = task => {}
-            () = self.0.house.cut.cancelled() => {}
+            () = self.0.shared.abort.cancelled() => {}
         }
     }
 }

@@ -26,12 +26,12 @@ impl Refusals for Teapot {
 
 struct Nobodys;
 
-impl Directory for Nobodys {
-    fn resolve(&self, _: &SessionRoute, who: &Identity) -> Result<Upstream, Unroutable> {
+impl Resolver for Nobodys {
+    fn resolve(&self, _: &SessionRoute, who: &Identity) -> Result<Upstream, ResolveError> {
         match who.email() {
-            "alice@example.com" => Err(Unroutable::NotRunning { retry_after: None }),
+            "alice@example.com" => Err(ResolveError::NotRunning { retry_after: None }),
             "carol@example.com" => Ok(Upstream { address: ([127, 0, 0, 1], 1).into(), authorization: None }),
-            _ => Err(Unroutable::NotFound),
+            _ => Err(ResolveError::NotFound),
         }
     }
 }
@@ -94,7 +94,7 @@ async fn host_router_says_which_session() {
     let port = format!("5173-{HOST}");
     assert_eq!(ask(router.clone(), to(&port)).await, (200, "Some(Port(5173)) None None".into()));
     assert_eq!(ask(router.clone(), to("example.org")).await, (200, "site".into()));
-    assert_eq!(ask(router.clone(), to("evil.com")).await, (418, "Foreign https://evil.com/".into()));
+    assert_eq!(ask(router.clone(), to("evil.com")).await, (418, "UnknownHost https://evil.com/".into()));
     let (status, said) = ask(router, request("/nowhere")).await;
     assert!(status == 418 && said.starts_with("Malformed"), "{said}");
 }
@@ -112,7 +112,7 @@ async fn identify_says_who() {
     );
     assert_eq!(
         ask(layer.layer(service_fn(given)), request("/")).await,
-        (418, "Unidentified(Missing) /".into())
+        (418, "Unauthenticated(Missing) /".into())
     );
     let fixed = IdentifyLayer::new(Arc::new(FixedIdentity(identity("me@example.com"))));
     assert_eq!(

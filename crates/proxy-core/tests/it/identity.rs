@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderName, Request, request::Parts};
-use proxy_core::{AccessToken, IdentityExtractor, PeerAddr, TrustedHeaders, Unidentified};
+use proxy_core::{AccessToken, IdentifyError, IdentityExtractor, PeerAddr, TrustedHeaders};
 
 fn parts(peer: &str, headers: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder();
@@ -17,7 +17,7 @@ fn check(
     trusted: &TrustedHeaders,
     peer: &str,
     headers: &[(&str, &str)],
-    expected: Result<&str, Unidentified>,
+    expected: Result<&str, IdentifyError>,
 ) {
     let mut parts = parts(peer, headers);
     let identity = trusted.identify(&mut parts);
@@ -39,10 +39,10 @@ fn a_header_counts_only_from_a_trusted_peer() {
     check(&near, "10.1.2.3", &alice, Ok("alice@example.com"));
     check(&near, "::ffff:10.1.2.3", &alice, Ok("alice@example.com"));
     check(&near, "fd00::1", &alice, Ok("alice@example.com"));
-    check(&near, "10.2.0.1", &alice, Err(Unidentified::Missing));
-    check(&near, "10.1.2.3", &[], Err(Unidentified::Missing));
-    check(&near, "10.1.2.3", &[(EMAIL, "")], Err(Unidentified::Missing));
-    check(&TrustedHeaders::from_peers(vec![]), "127.0.0.1", &alice, Err(Unidentified::Missing));
+    check(&near, "10.2.0.1", &alice, Err(IdentifyError::Missing));
+    check(&near, "10.1.2.3", &[], Err(IdentifyError::Missing));
+    check(&near, "10.1.2.3", &[(EMAIL, "")], Err(IdentifyError::Missing));
+    check(&TrustedHeaders::from_peers(vec![]), "127.0.0.1", &alice, Err(IdentifyError::Missing));
 }
 
 #[test]
@@ -52,31 +52,31 @@ fn a_shared_secret_is_asked_for_as_well() {
         TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse().unwrap()]).with_secret(header.clone(), "s3cret");
     let given = |secret| [(EMAIL, "a@b"), ("x-router-secret", secret)];
     check(&both, "10.0.0.1", &given("s3cret"), Ok("a@b"));
-    check(&both, "10.0.0.1", &given("s3creT"), Err(Unidentified::Missing));
-    check(&both, "10.0.0.1", &[(EMAIL, "a@b")], Err(Unidentified::Missing));
-    check(&both, "11.0.0.1", &given("s3cret"), Err(Unidentified::Missing));
+    check(&both, "10.0.0.1", &given("s3creT"), Err(IdentifyError::Missing));
+    check(&both, "10.0.0.1", &[(EMAIL, "a@b")], Err(IdentifyError::Missing));
+    check(&both, "11.0.0.1", &given("s3cret"), Err(IdentifyError::Missing));
     let alone = TrustedHeaders::from_peers(vec![]).with_secret(header, "s3cret");
     check(&alone, "8.8.8.8", &given("s3cret"), Ok("a@b"));
     check(
         &alone,
         "8.8.8.8",
         &[(EMAIL, "a@b"), ("x-router-secret", "s3cret"), ("x-router-secret", "x")],
-        Err(Unidentified::Missing),
+        Err(IdentifyError::Missing),
     );
     assert!(!format!("{alone:?}").contains("s3cret"));
     let none = TrustedHeaders::from_peers(vec![]).with_secret(HeaderName::from_static("x-router-secret"), "");
-    check(&none, "8.8.8.8", &given(""), Err(Unidentified::Missing));
+    check(&none, "8.8.8.8", &given(""), Err(IdentifyError::Missing));
 }
 
 #[test]
 fn two_users_in_one_request_are_none() {
     let near = TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse().unwrap()]);
-    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "c@d")], Err(Unidentified::Ambiguous));
-    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "a@b")], Err(Unidentified::Ambiguous));
-    check(&near, "127.0.0.1", &[(EMAIL, "a@b,c@d")], Err(Unidentified::Ambiguous));
+    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "c@d")], Err(IdentifyError::Ambiguous));
+    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "a@b")], Err(IdentifyError::Ambiguous));
+    check(&near, "127.0.0.1", &[(EMAIL, "a@b,c@d")], Err(IdentifyError::Ambiguous));
     for alias in ["X_Auth_Request_Email", "X-Auth_Request-Email", "x_auth-request-email"] {
-        check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (alias, "c@d")], Err(Unidentified::Ambiguous));
-        check(&near, "127.0.0.1", &[(alias, "c@d")], Err(Unidentified::Ambiguous));
+        check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (alias, "c@d")], Err(IdentifyError::Ambiguous));
+        check(&near, "127.0.0.1", &[(alias, "c@d")], Err(IdentifyError::Ambiguous));
     }
 }
 

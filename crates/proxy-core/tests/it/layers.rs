@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Empty;
-use proxy_core::Unroutable;
+use proxy_core::ResolveError;
 
 use crate::world::*;
 
@@ -46,11 +46,11 @@ async fn somebody_elses_session_and_none_at_all_are_the_same_bytes() {
 async fn a_refusal_is_not_activity() {
     let (upstream, _heads) = raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let world = World::before(upstream).await;
-    *world.sessions.state.lock() = Some(Unroutable::NotRunning { retry_after: Some(2) });
+    *world.sessions.state.lock() = Some(ResolveError::NotRunning { retry_after: Some(2) });
     let response = world.get("/").await;
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()[header::RETRY_AFTER], "2");
-    *world.sessions.state.lock() = Some(Unroutable::NotFound);
+    *world.sessions.state.lock() = Some(ResolveError::NotFound);
     assert_eq!(world.get("/").await.status(), 404);
     *world.sessions.state.lock() = None;
     let mut foreign = get("/");

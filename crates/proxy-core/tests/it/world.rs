@@ -33,16 +33,16 @@ pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
 pub(crate) struct Sessions {
     pub(crate) upstream: SocketAddr,
     pub(crate) touches: Arc<Mutex<Vec<Activity>>>,
-    pub(crate) state: Arc<Mutex<Option<Unroutable>>>,
+    pub(crate) state: Arc<Mutex<Option<ResolveError>>>,
 }
 
-impl Directory for Sessions {
-    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, Unroutable> {
+impl Resolver for Sessions {
+    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, ResolveError> {
         if route.hash.to_string() != HASH
             || who.email() != "alice@example.com"
             || route.target == Target::Attach
         {
-            return Err(Unroutable::NotFound);
+            return Err(ResolveError::NotFound);
         }
         match *self.state.lock() {
             Some(why) => Err(why),

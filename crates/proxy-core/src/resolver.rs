@@ -4,12 +4,12 @@ use http::HeaderValue;
 use session_key::{Identity, SessionRoute};
 
 /// Where a request goes. Answers from memory, never waits.
-pub trait Directory: Send + Sync + 'static {
+pub trait Resolver: Send + Sync + 'static {
     /// The server behind a route, for this user.
     ///
     /// # Errors
-    /// [`Unroutable::NotFound`] also for a session of somebody else's.
-    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, Unroutable>;
+    /// [`ResolveError::NotFound`] also for a session of somebody else's.
+    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, ResolveError>;
 }
 
 /// A server to forward to.
@@ -33,7 +33,7 @@ impl fmt::Debug for Upstream {
 
 /// Why there is no server behind a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unroutable {
+pub enum ResolveError {
     /// No such session, or not this user's.
     NotFound,
     /// This user's session, which does not run now.

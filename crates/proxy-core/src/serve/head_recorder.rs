@@ -22,7 +22,7 @@ use tokio::{
 
 /// The bytes of the request's head that is under way; those of bodies and tunnels are not kept.
 #[derive(Debug, Clone)]
-pub(crate) struct Wire(Arc<State>);
+pub(crate) struct HeadRecorder(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -33,7 +33,7 @@ struct State {
     most: usize,
 }
 
-impl Wire {
+impl HeadRecorder {
     /// For heads of at most this many bytes.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(State { watching: AtomicBool::new(true), head: Mutex::default(), most }))
@@ -91,7 +91,7 @@ fn is_chunked_only(bytes: &[u8], method: &Method) -> bool {
 
 /// Held by a request's body: after it, the next head comes.
 #[derive(Debug)]
-pub(crate) struct NextHead(pub(super) Wire);
+pub(crate) struct NextHead(pub(super) HeadRecorder);
 
 impl Drop for NextHead {
     fn drop(&mut self) {
@@ -100,13 +100,13 @@ impl Drop for NextHead {
     }
 }
 
-/// A connection whose heads are kept by a [`Wire`].
-pub(super) struct Watched {
+/// A connection whose heads are kept by a [`HeadRecorder`].
+pub(super) struct RecordingStream {
     pub(super) stream: TokioIo<TcpStream>,
-    pub(super) wire: Wire,
+    pub(super) wire: HeadRecorder,
 }
 
-impl Read for Watched {
+impl Read for RecordingStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -126,7 +126,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl Write for RecordingStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
