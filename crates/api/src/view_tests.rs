@@ -1,6 +1,6 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
-use pod_manager::{Endpoint, Failure, FailureCode, Observed, Session, StageRecord};
+use pod_manager::{Endpoint, Failure, FailureCode, Session, SessionStatus, StageRecord};
 use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::*;
@@ -18,7 +18,7 @@ fn record(stage: Stage, started: Option<u64>, ended: Option<u64>) -> StageRecord
 
 fn running() -> Phase {
     let address = (Ipv4Addr::LOCALHOST, 4096).into();
-    Phase::Running(Endpoint { address, password: None, run: "1".into() })
+    Phase::Running(Endpoint { address, password: None, run_id: "1".into() })
 }
 
 fn failed() -> Phase {
@@ -42,13 +42,13 @@ fn view(phase: Phase, status: Status) -> View {
         initial_message: Some("\n Fix it.\nThen test.".into()),
         created_at: at(1),
     };
-    let observed = Observed {
+    let observed = SessionStatus {
         session: Arc::new(asked),
         phase,
         since: at(2),
         stages: Vec::new(),
         last_activity: at(3),
-        greeted: true,
+        first_prompt_sent: true,
     };
     View {
         observed: Arc::new(observed),

@@ -16,7 +16,7 @@ use pod_manager::{
         admin::{Admin, AdminError},
         connect::{ConnectError, connect},
     },
-    model::Observed,
+    model::SessionStatus,
 };
 use session_key::SessionHash;
 
@@ -138,7 +138,7 @@ impl From<ConnectError> for Failure {
     }
 }
 
-fn travelling(seen: &Arc<Observed>) -> Session {
+fn travelling(seen: &Arc<SessionStatus>) -> Session {
     view::session(&View::from_afar(seen), None, None)
 }
 

@@ -7,7 +7,7 @@ use futures_core::stream::BoxStream;
 use session_key::SessionHash;
 use thiserror::Error;
 
-use crate::model::{Credentials, Observed, Session, StopReason};
+use crate::model::{Credentials, Session, SessionStatus, StopReason};
 
 /// Brings sessions about. Every verb is idempotent and may be called at any time, from several tasks
 /// at once; it asks for a change and returns once that is *written down*, not once it is *done*. What
@@ -41,12 +41,12 @@ pub trait SessionBackend: Send + Sync + 'static {
     async fn touch(&self, hash: SessionHash, at: SystemTime) -> Result<(), BackendError>;
 
     /// Writes down, durably before it returns, that the initial message was handed over.
-    async fn greeted(&self, hash: SessionHash) -> Result<(), BackendError>;
+    async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError>;
 
-    /// What is there: first a [`Observation::Snapshot`] of all, then each change, in order for one session.
+    /// What is there: first a [`WatchEvent::Snapshot`] of all, then each change, in order for one session.
     /// A reader that is too slow gets a new snapshot instead of what it missed. The stream ends only
     /// with the backend.
-    fn watch(&self) -> BoxStream<'static, Observation>;
+    fn watch(&self) -> BoxStream<'static, WatchEvent>;
 
     /// The last `lines` lines that the session's process (or what failed before it) wrote. Empty where
     /// there is none.
@@ -68,11 +68,11 @@ pub trait SessionBackend: Send + Sync + 'static {
 
 /// What a backend tells of its sessions.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observation {
+pub enum WatchEvent {
     /// All there are. Who is not in it is gone.
-    Snapshot(Vec<Arc<Observed>>),
+    Snapshot(Vec<Arc<SessionStatus>>),
     /// This one is new, or has changed.
-    Applied(Arc<Observed>),
+    Applied(Arc<SessionStatus>),
     /// This one is gone, its storage too.
     Removed(SessionHash),
 }

@@ -6,11 +6,12 @@
 //! servers.
 
 pub mod backend;
-#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
-mod board;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod git_output;
+mod keyed_mutex;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 #[cfg(all(feature = "local", unix))]
@@ -21,11 +22,9 @@ pub mod memory;
 pub mod model;
 mod opencode;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
-mod ready;
-#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
-mod said;
+mod publisher;
 
-pub use backend::{BackendError, Observation, SessionBackend, UnsavedWork};
+pub use backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
@@ -39,6 +38,6 @@ pub use manager::{
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;
 pub use model::{
-    Credentials, Endpoint, Failure, FailureCode, Observed, Password, Phase, Session, Source, Stage,
+    Credentials, Endpoint, Failure, FailureCode, Password, Phase, Session, SessionStatus, Source, Stage,
     StageRecord, StopReason, Token,
 };

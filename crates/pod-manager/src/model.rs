@@ -37,7 +37,7 @@ pub enum Source {
 
 /// What a backend sees of one session, at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
+pub struct SessionStatus {
     /// What was asked for.
     pub session: Arc<Session>,
     /// What is there.
@@ -49,7 +49,7 @@ pub struct Observed {
     /// The newest activity that was written down.
     pub last_activity: SystemTime,
     /// The initial message (where there is one) was handed to opencode: never again.
-    pub greeted: bool,
+    pub first_prompt_sent: bool,
 }
 
 /// What a session is doing.
@@ -57,7 +57,7 @@ pub struct Observed {
 pub enum Phase {
     /// No process, and none asked for. Its files are kept.
     Stopped(StopReason),
-    /// On its way to `Running`; [`Observed::stages`] tell how far.
+    /// On its way to `Running`; [`SessionStatus::stages`] tell how far.
     Starting,
     /// opencode answers there.
     Running(Endpoint),
@@ -75,7 +75,7 @@ pub struct Endpoint {
     /// What it asks for (Basic, user `opencode`); `None` for a pod that the TypeScript router made.
     pub password: Option<Password>,
     /// Names this run of it: another start has another one.
-    pub run: Arc<str>,
+    pub run_id: Arc<str>,
 }
 
 /// A session's own password. `Debug` shows none of it.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::StatusCode;
-use pod_manager::{Observation, Observed, Phase, Stage};
+use pod_manager::{Phase, SessionStatus, Stage, WatchEvent};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
@@ -215,20 +215,20 @@ pub struct Starts {
 
 impl Starts {
     /// Takes in one observation; without `metrics` it is followed, and not counted.
-    pub fn observe(&mut self, seen: &Observation, metrics: Option<&Metrics>) {
+    pub fn observe(&mut self, seen: &WatchEvent, metrics: Option<&Metrics>) {
         match seen {
             // What came about before is not known to have come about now.
-            Observation::Snapshot(all) => {
+            WatchEvent::Snapshot(all) => {
                 self.under_way = all.iter().filter(|one| starts(one)).map(|one| one.session.hash).collect();
             }
-            Observation::Applied(one) => self.applied(one, metrics),
-            Observation::Removed(hash) => {
+            WatchEvent::Applied(one) => self.applied(one, metrics),
+            WatchEvent::Removed(hash) => {
                 self.under_way.remove(hash);
             }
         }
     }
 
-    fn applied(&mut self, one: &Observed, metrics: Option<&Metrics>) {
+    fn applied(&mut self, one: &SessionStatus, metrics: Option<&Metrics>) {
         let hash = one.session.hash;
         if starts(one) {
             self.under_way.insert(hash);
@@ -253,7 +253,7 @@ impl Starts {
     }
 }
 
-fn starts(one: &Observed) -> bool {
+fn starts(one: &SessionStatus) -> bool {
     matches!(one.phase, Phase::Starting)
 }
 

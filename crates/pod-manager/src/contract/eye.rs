@@ -6,17 +6,17 @@ use session_key::SessionHash;
 use tokio::time::timeout;
 
 use crate::{
-    backend::{Observation, SessionBackend},
-    model::{Endpoint, Observed, Phase},
+    backend::{SessionBackend, WatchEvent},
+    model::{Endpoint, Phase, SessionStatus},
 };
 
 /// Watches a backend for a test, and waits for things to be seen.
 pub struct Eye {
-    news: BoxStream<'static, Observation>,
-    seen: HashMap<SessionHash, Arc<Observed>>,
+    news: BoxStream<'static, WatchEvent>,
+    seen: HashMap<SessionHash, Arc<SessionStatus>>,
     patience: Duration,
     /// Every observation so far, in order.
-    pub history: Vec<Observation>,
+    pub history: Vec<WatchEvent>,
 }
 
 impl Eye {
@@ -30,19 +30,19 @@ impl Eye {
     ///
     /// # Panics
     /// Where none comes in time, or the stream ends.
-    pub async fn read(&mut self) -> Observation {
+    pub async fn read(&mut self) -> WatchEvent {
         let next = timeout(self.patience, self.news.next()).await;
         let Ok(Some(observation)) = next else {
             panic!("no further observation (in time: {}); seen: {:#?}", next.is_ok(), self.history);
         };
         match &observation {
-            Observation::Snapshot(all) => {
+            WatchEvent::Snapshot(all) => {
                 self.seen = all.iter().map(|one| (one.session.hash, one.clone())).collect();
             }
-            Observation::Applied(one) => {
+            WatchEvent::Applied(one) => {
                 self.seen.insert(one.session.hash, one.clone());
             }
-            Observation::Removed(hash) => {
+            WatchEvent::Removed(hash) => {
                 self.seen.remove(hash);
             }
         }
@@ -58,8 +58,8 @@ impl Eye {
         &mut self,
         hash: SessionHash,
         what: &str,
-        wanted: impl Fn(&Observed) -> bool,
-    ) -> Arc<Observed> {
+        wanted: impl Fn(&SessionStatus) -> bool,
+    ) -> Arc<SessionStatus> {
         let all = timeout(self.patience, async {
             loop {
                 if let Some(seen) = self.seen.get(&hash).filter(|seen| wanted(seen)) {
@@ -82,12 +82,12 @@ impl Eye {
     }
 
     /// Reads until the session is stopped.
-    pub async fn stopped(&mut self, hash: SessionHash) -> Arc<Observed> {
+    pub async fn stopped(&mut self, hash: SessionHash) -> Arc<SessionStatus> {
         self.until(hash, "stopped", |seen| matches!(seen.phase, Phase::Stopped(_))).await
     }
 
     /// Reads until the session has failed.
-    pub async fn failed(&mut self, hash: SessionHash) -> Arc<Observed> {
+    pub async fn failed(&mut self, hash: SessionHash) -> Arc<SessionStatus> {
         self.until(hash, "failed", |seen| matches!(seen.phase, Phase::Failed(_))).await
     }
 
@@ -108,7 +108,7 @@ impl Eye {
 
     /// What is known of the session now.
     #[must_use]
-    pub fn now(&self, hash: SessionHash) -> Option<&Arc<Observed>> {
+    pub fn now(&self, hash: SessionHash) -> Option<&Arc<SessionStatus>> {
         self.seen.get(&hash)
     }
 
@@ -118,9 +118,9 @@ impl Eye {
         let mut phases = Vec::new();
         for observation in &self.history {
             let phase = match observation {
-                Observation::Applied(one) if one.session.hash == hash => Some(one.phase.clone()),
-                Observation::Removed(gone) if *gone == hash => None,
-                Observation::Snapshot(all) => match all.iter().find(|one| one.session.hash == hash) {
+                WatchEvent::Applied(one) if one.session.hash == hash => Some(one.phase.clone()),
+                WatchEvent::Removed(gone) if *gone == hash => None,
+                WatchEvent::Snapshot(all) => match all.iter().find(|one| one.session.hash == hash) {
                     Some(one) => Some(one.phase.clone()),
                     None => continue,
                 },

@@ -16,7 +16,7 @@ pub async fn starting_what_is_not_there_makes_and_runs_it(h: &dyn Harness) {
     eye.running(session.hash).await;
     let seen = eye.now(session.hash).expect("it runs");
     assert_eq!(*seen.session, session, "what was asked for is what is recorded");
-    assert!(!seen.greeted, "nobody greeted it");
+    assert!(!seen.first_prompt_sent, "nobody greeted it");
     assert!(h.stored(session.hash).await, "it has storage");
     assert!(h.processes(session.hash).await.is_none_or(|count| count == 1), "it has one process");
     backend.shutdown().await;
@@ -31,7 +31,7 @@ pub async fn starting_what_runs_changes_nothing(h: &dyn Harness) {
     backend.start(&session, Credentials::NONE).await.expect("start again");
     // A change of the same session is told after whatever the second start did.
     backend.touch(session.hash, super::moment(1_900_000_000)).await.expect("touch");
-    let touched = |seen: &crate::Observed| seen.last_activity == super::moment(1_900_000_000);
+    let touched = |seen: &crate::SessionStatus| seen.last_activity == super::moment(1_900_000_000);
     let after = eye.until(session.hash, "touched", touched).await;
     assert_eq!(after.phase, Phase::Running(before));
     backend.shutdown().await;
@@ -58,7 +58,7 @@ pub async fn another_start_is_another_run(h: &dyn Harness) {
     let mut runs = Vec::new();
     for _ in 0..3 {
         backend.start(&session, Credentials::NONE).await.expect("start");
-        runs.push(eye.running(session.hash).await.run);
+        runs.push(eye.running(session.hash).await.run_id);
         backend.stop(session.hash, StopReason::Requested).await.expect("stop");
         eye.stopped(session.hash).await;
     }
@@ -139,7 +139,8 @@ pub async fn starting_while_stopping_starts_after_it_has_stopped(h: &dyn Harness
     let first = eye.running(session.hash).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
     backend.start(&session, Credentials::NONE).await.expect("start while stopping");
-    let another = |seen: &crate::Observed| matches!(&seen.phase, Phase::Running(e) if e.run != first.run);
+    let another =
+        |seen: &crate::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != first.run_id);
     eye.until(session.hash, "running again", another).await;
     assert!(h.processes(session.hash).await.is_none_or(|count| count == 1), "one process");
     backend.shutdown().await;
@@ -189,18 +190,18 @@ pub async fn what_was_deleted_can_be_made_anew(h: &dyn Harness) {
     let mut eye = Eye::on(&*backend, h.patience());
     backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
-    backend.greeted(session.hash).await.expect("greeted");
+    backend.mark_first_prompt_sent(session.hash).await.expect("greeted");
     backend.delete(session.hash).await.expect("delete");
     let mut anew = session.clone();
     anew.created_at += Duration::from_secs(60);
     anew.initial_message = None;
     backend.start(&anew, Credentials::NONE).await.expect("start while it is being deleted, or after");
-    let new_one = |seen: &crate::Observed| {
+    let new_one = |seen: &crate::SessionStatus| {
         seen.session.created_at == anew.created_at && matches!(seen.phase, Phase::Running(_))
     };
     let seen = eye.until(session.hash, "made anew and running", new_one).await;
     assert_eq!(*seen.session, anew);
-    assert!(!seen.greeted, "the new one was not greeted");
+    assert!(!seen.first_prompt_sent, "the new one was not greeted");
     backend.shutdown().await;
 }
 
@@ -229,7 +230,7 @@ pub async fn stopping_what_failed_leaves_it_failed(h: &dyn Harness) {
     eye.failed(session.hash).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
     backend.touch(session.hash, super::moment(1_900_000_000)).await.expect("touch");
-    let touched = |seen: &crate::Observed| seen.last_activity == super::moment(1_900_000_000);
+    let touched = |seen: &crate::SessionStatus| seen.last_activity == super::moment(1_900_000_000);
     let seen = eye.until(session.hash, "touched", touched).await;
     assert!(matches!(seen.phase, Phase::Failed(_)), "{:?}", seen.phase);
     backend.shutdown().await;
@@ -282,8 +283,8 @@ pub async fn two_runs_never_exist_at_once(h: &dyn Harness) {
     for phase in eye.phases(session.hash) {
         match phase {
             Some(Phase::Running(endpoint)) => {
-                assert!(last.is_none_or(|run| run == endpoint.run), "one run follows another at once");
-                last = Some(endpoint.run);
+                assert!(last.is_none_or(|run| run == endpoint.run_id), "one run follows another at once");
+                last = Some(endpoint.run_id);
             }
             _ => last = None,
         }

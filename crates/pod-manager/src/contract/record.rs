@@ -69,7 +69,7 @@ pub async fn a_touch_never_goes_back(h: &dyn Harness) {
         .history
         .iter()
         .filter_map(|news| match news {
-            crate::Observation::Applied(one) if one.session.hash == session.hash => Some(one.last_activity),
+            crate::WatchEvent::Applied(one) if one.session.hash == session.hash => Some(one.last_activity),
             _ => None,
         })
         .collect();
@@ -102,30 +102,30 @@ pub async fn the_last_activity_survives_a_restart(h: &dyn Harness) {
     backend.shutdown().await;
 }
 
-/// Once greeted, always greeted: through a stop, a start and a restart.
+/// Once greeted, always first_prompt_sent: through a stop, a start and a restart.
 pub async fn greeted_survives_a_restart(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     let mut eye = Eye::on(&*backend, h.patience());
     backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
-    backend.greeted(session.hash).await.expect("greeted");
-    backend.greeted(session.hash).await.expect("greeted again");
-    eye.until(session.hash, "greeted", |seen| seen.greeted).await;
+    backend.mark_first_prompt_sent(session.hash).await.expect("greeted");
+    backend.mark_first_prompt_sent(session.hash).await.expect("greeted again");
+    eye.until(session.hash, "greeted", |seen| seen.first_prompt_sent).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-    assert!(eye.stopped(session.hash).await.greeted);
+    assert!(eye.stopped(session.hash).await.first_prompt_sent);
     let backend = h.restart(backend).await;
     let mut eye = Eye::on(&*backend, h.patience());
-    assert!(eye.until(session.hash, "after the restart", |_| true).await.greeted);
+    assert!(eye.until(session.hash, "after the restart", |_| true).await.first_prompt_sent);
     backend.start(&session, Credentials::NONE).await.expect("start");
     eye.running(session.hash).await;
-    assert!(eye.now(session.hash).expect("it runs").greeted);
+    assert!(eye.now(session.hash).expect("it runs").first_prompt_sent);
     backend.shutdown().await;
 }
 
 /// Questions about what is not there are answered so.
 pub async fn what_is_not_there_has_no_log_no_work_and_no_greeting(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
-    assert!(matches!(backend.greeted(session.hash).await, Err(BackendError::NotFound)));
+    assert!(matches!(backend.mark_first_prompt_sent(session.hash).await, Err(BackendError::NotFound)));
     assert!(matches!(backend.logs(session.hash, 10).await, Err(BackendError::NotFound)));
     assert!(matches!(backend.unsaved_work(session.hash).await, Err(BackendError::NotFound)));
     backend.shutdown().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Eye, Harness, moment};
 use crate::{
-    backend::Observation,
+    backend::WatchEvent,
     model::{Credentials, Phase, StopReason},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 pub async fn the_first_observation_is_a_snapshot_of_all(h: &dyn Harness) {
     let backend = h.open().await;
     let mut eye = Eye::on(&*backend, h.patience());
-    assert_eq!(eye.read().await, Observation::Snapshot(Vec::new()));
+    assert_eq!(eye.read().await, WatchEvent::Snapshot(Vec::new()));
     let (one, two) = (h.startable().await, h.startable().await);
     for session in [&one, &two] {
         backend.start(session, Credentials::NONE).await.expect("start");
@@ -20,7 +20,7 @@ pub async fn the_first_observation_is_a_snapshot_of_all(h: &dyn Harness) {
     }
     backend.stop(two.hash, StopReason::Requested).await.expect("stop");
     eye.stopped(two.hash).await;
-    let Observation::Snapshot(all) = Eye::on(&*backend, h.patience()).read().await else {
+    let WatchEvent::Snapshot(all) = Eye::on(&*backend, h.patience()).read().await else {
         panic!("the first observation is no snapshot");
     };
     let mut hashes: Vec<_> = all.iter().map(|seen| seen.session.hash).collect();
@@ -62,7 +62,7 @@ pub async fn a_start_is_told_in_order(h: &dyn Harness) {
     assert!(matches!(phases[1], Some(Phase::Running(_))));
     assert_eq!(phases.len(), 2, "{phases:?}");
     for news in &eye.history {
-        if let Observation::Applied(seen) = news {
+        if let WatchEvent::Applied(seen) = news {
             let stages: Vec<_> = seen.stages.iter().map(|record| record.stage).collect();
             assert!(stages.is_sorted(), "stages have one order: {stages:?}");
             let begun: Vec<_> = seen.stages.iter().map(|record| record.started.is_some()).collect();
@@ -89,7 +89,7 @@ pub async fn a_removed_session_is_told_as_removed(h: &dyn Harness) {
     eye.running(session.hash).await;
     backend.delete(session.hash).await.expect("delete");
     eye.gone(session.hash).await;
-    assert_eq!(eye.history.last(), Some(&Observation::Removed(session.hash)));
+    assert_eq!(eye.history.last(), Some(&WatchEvent::Removed(session.hash)));
     backend.shutdown().await;
 }
 
@@ -111,7 +111,7 @@ pub async fn a_slow_watcher_gets_a_snapshot(h: &dyn Harness) {
     let last = moment(1_900_000_000) + Duration::from_secs(count);
     eye.until(session.hash, "touched last", |seen| seen.last_activity == last).await;
     let news = &eye.history[read..];
-    assert!(news.iter().any(|one| matches!(one, Observation::Snapshot(_))), "a snapshot came");
+    assert!(news.iter().any(|one| matches!(one, WatchEvent::Snapshot(_))), "a snapshot came");
     assert!(news.len() <= limit + 1, "{} observations were kept for it", news.len());
     backend.shutdown().await;
 }

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{Endpoint, Observed, Phase, StopReason},
+    model::{Endpoint, Phase, SessionStatus, StopReason},
 };
 
 /// How many objects one call lists.
@@ -59,7 +59,7 @@ pub struct Admin {
 #[derive(Debug, Default)]
 pub struct Listed {
     /// In the order of their keys.
-    pub sessions: Vec<Arc<Observed>>,
+    pub sessions: Vec<Arc<SessionStatus>>,
     /// Claims that are labelled as a session's and can't be read as one, and why.
     pub unread: Vec<String>,
 }
@@ -136,7 +136,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError`]
-    pub async fn get(&self, hash: SessionHash) -> Result<Arc<Observed>> {
+    pub async fn get(&self, hash: SessionHash) -> Result<Arc<SessionStatus>> {
         let (pvc, pod) = self.objects(hash).await?;
         let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
         let events = match &pod {
@@ -314,14 +314,14 @@ impl Admin {
         pvc: &PersistentVolumeClaim,
         pod: Option<&Pod>,
         events: &[Event],
-    ) -> std::result::Result<Arc<Observed>, String> {
+    ) -> std::result::Result<Arc<SessionStatus>, String> {
         let session = Arc::new(record::session(pvc)?);
         let now = self.clock.now();
         let mut facts = Facts::default();
         // Nobody is there to ask opencode: its process is taken for it.
         if let State::Up(up) = sight::of(pvc, pod, events, now, now).state {
-            let run = up.run.as_str().into();
-            let endpoint = Endpoint { address: (up.address, PORT).into(), password: None, run };
+            let run_id = up.run.as_str().into();
+            let endpoint = Endpoint { address: (up.address, PORT).into(), password: None, run_id };
             facts.ready = Some(Ready { run: up.run, endpoint, at: up.since });
         }
         let Outlook { mut observed, state, .. } = observe::of(&session, (pvc, pod, events), &facts, now);

@@ -23,9 +23,9 @@ use super::{
     sight::Up,
 };
 use crate::{
+    git_output::{Progress, parse_progress, strip_control},
     model::{Endpoint, Failure, FailureCode, Password},
-    ready,
-    said::{Step, plain, progress},
+    opencode::health,
 };
 
 /// How long a turn is.
@@ -97,7 +97,7 @@ async fn probe(inner: &Inner, hash: SessionHash, up: Up, has_password: bool) {
         }
         sleep(PAUSE).await;
     }
-    let endpoint = Endpoint { address, password, run: up.run.as_str().into() };
+    let endpoint = Endpoint { address, password, run_id: up.run.as_str().into() };
     // Of one that ran long before this router looked, nobody here knows when it first answered.
     let at = if began_lately { inner.clock.now() } else { up.since };
     inner.index.learn(hash, |facts| {
@@ -138,7 +138,7 @@ fn silence(within: Duration, is_over: bool) -> Failure {
 /// Whether opencode answers, in a turn's time.
 async fn answers(inner: &Inner, address: SocketAddr, password: Option<&Password>) -> bool {
     let Ok(_turn) = inner.turns.acquire().await else { return false };
-    timeout(TURN, ready::answers(&inner.http, address, password)).await.is_ok()
+    timeout(TURN, health::answers(&inner.http, address, password)).await.is_ok()
 }
 
 /// The session's password, once it can be had; `None` where the API server has said for as long as an opencode may take to
@@ -178,10 +178,10 @@ async fn read_clone(inner: &Inner, hash: SessionHash, uid: &str) {
         }
     };
     let mut lines = log.lines();
-    let mut told: Option<(Instant, Step)> = None;
+    let mut told: Option<(Instant, Progress)> = None;
     while let Some(Ok(line)) = lines.next().await {
-        let text = plain(&line);
-        for step in text.lines().filter_map(progress) {
+        let text = strip_control(&line);
+        for step in text.lines().filter_map(parse_progress) {
             let is_news = told.as_ref().is_none_or(|(at, last)| {
                 last.message != step.message || at.elapsed() >= TELL_EVERY || step.percent == Some(100)
             });

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 
 use super::{Inner, sight::container};
 use crate::{
+    git_output::{classify, last_error, redact_urls, strip_control},
     model::{Failure, FailureCode},
-    said::{last_words, meaning, plain, redacted},
 };
 
 /// How many lines of the log a failure holds, and how many bytes at most: it is kept in an annotation.
@@ -69,9 +69,9 @@ fn tells_why(log: &str) -> bool {
 
 /// Without control sequences, progress and credentials.
 pub(super) fn readable(log: &str) -> String {
-    let text = plain(log);
-    let lines = text.lines().filter(|line| crate::said::progress(line).is_none());
-    lines.map(redacted).collect::<Vec<_>>().join("\n")
+    let text = strip_control(log);
+    let lines = text.lines().filter(|line| crate::git_output::parse_progress(line).is_none());
+    lines.map(redact_urls).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of it, readable.
@@ -94,8 +94,8 @@ fn explain(failure: &mut Failure, said: &str) {
         return;
     }
     let lines: Vec<_> = said.lines().map(str::to_owned).collect();
-    let last = last_words(&lines);
-    let Some(code) = meaning(said) else {
+    let last = last_error(&lines);
+    let Some(code) = classify(said) else {
         failure.message = format!("git could not bring the repository: {last}.");
         return;
     };

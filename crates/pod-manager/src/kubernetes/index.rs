@@ -25,9 +25,9 @@ use super::{
     wanted::{Wanted, What},
 };
 use crate::{
-    board::Board,
     clock::Clock,
-    model::{Observed, Phase, Session},
+    model::{Phase, Session, SessionStatus},
+    publisher::Publisher,
 };
 
 /// Events kept of one session.
@@ -47,7 +47,7 @@ pub(super) enum Source {
 /// The index.
 pub(super) struct Index {
     world: Mutex<World>,
-    board: Arc<Board>,
+    publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
     /// Whose loop is to look again.
     kicks: mpsc::UnboundedSender<SessionHash>,
@@ -98,13 +98,13 @@ pub(super) struct Look {
 
 impl Index {
     pub(super) fn new(
-        board: Arc<Board>,
+        publisher: Arc<Publisher>,
         clock: Arc<dyn Clock>,
     ) -> (Self, mpsc::UnboundedReceiver<SessionHash>) {
         let (kicks, kicked) = mpsc::unbounded_channel();
         let index = Self {
             world: Mutex::default(),
-            board,
+            publisher,
             clock,
             kicks,
             listed: watch::Sender::new([false; 4]),
@@ -238,26 +238,26 @@ impl Index {
         match outlook {
             Some(Outlook { observed, wanted, state }) => {
                 (entry.wanted, entry.state) = (Some(wanted), Some(state));
-                if self.board.get(hash).is_none_or(|shown| *shown != observed) {
-                    self.board.show(&observed);
+                if self.publisher.get(hash).is_none_or(|shown| *shown != observed) {
+                    self.publisher.publish(&observed);
                 }
             }
             None => {
                 (entry.wanted, entry.state) = (None, None);
-                match (&entry.pvc.object, &entry.pod.object, self.board.get(hash)) {
+                match (&entry.pvc.object, &entry.pod.object, self.publisher.get(hash)) {
                     // It is gone once its process is.
                     (None, Some(_), Some(shown)) => {
                         if shown.phase != Phase::Stopping {
                             let stages = Vec::new();
-                            let seen = Observed { phase: Phase::Stopping, stages, ..(*shown).clone() };
-                            self.board.show(&seen);
+                            let seen = SessionStatus { phase: Phase::Stopping, stages, ..(*shown).clone() };
+                            self.publisher.publish(&seen);
                         }
                     }
                     (None, None, _) => {
                         (entry.session, entry.mine, entry.facts) = (None, false, Facts::default());
-                        self.board.remove(hash);
+                        self.publisher.remove(hash);
                     }
-                    _ => self.board.remove(hash),
+                    _ => self.publisher.remove(hash),
                 }
             }
         }
@@ -288,8 +288,8 @@ impl Index {
         self.world.lock().entries.get(&hash)?.pod.object.clone()
     }
 
-    pub(super) fn observed(&self, hash: SessionHash) -> Option<Arc<Observed>> {
-        self.board.get(hash)
+    pub(super) fn observed(&self, hash: SessionHash) -> Option<Arc<SessionStatus>> {
+        self.publisher.get(hash)
     }
 
     /// A verb was called here: this router acts at once, where others wait a little for it.
@@ -414,8 +414,8 @@ mod tests {
     #[test]
     fn what_a_new_list_does_not_tell_of_is_gone_unless_it_is_newer() {
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
-        let board = Board::new();
-        let (index, _kicked) = Index::new(board.clone(), clock);
+        let publisher = Publisher::new();
+        let (index, _kicked) = Index::new(publisher.clone(), clock);
         for source in [Source::Pvcs, Source::Pods, Source::PodEvents, Source::PvcEvents] {
             index.listed(source, &BTreeSet::new(), 0);
         }
@@ -423,21 +423,21 @@ mod tests {
         for (hash, version) in hashes.into_iter().zip(["5", "9"]) {
             index.apply_pvc(claim(hash, version));
         }
-        assert!(hashes.iter().all(|hash| board.get(*hash).is_some()));
+        assert!(hashes.iter().all(|hash| publisher.get(*hash).is_some()));
         // A list that was made before the second one was.
         index.listed(Source::Pvcs, &BTreeSet::from([hashes[0]]), 7);
-        assert!(hashes.iter().all(|hash| board.get(*hash).is_some()));
+        assert!(hashes.iter().all(|hash| publisher.get(*hash).is_some()));
         index.listed(Source::Pvcs, &BTreeSet::from([hashes[1]]), 20);
-        assert!(board.get(hashes[0]).is_none() && board.get(hashes[1]).is_some());
+        assert!(publisher.get(hashes[0]).is_none() && publisher.get(hashes[1]).is_some());
         // The newest of all is the one that is gone.
         index.listed(Source::Pvcs, &BTreeSet::new(), 21);
-        assert!(board.get(hashes[1]).is_none());
+        assert!(publisher.get(hashes[1]).is_none());
         // What was answered before that comes after it, also of one that was never heard of.
         for hash in [hashes[1], SessionHash::from_bytes([3; 6])] {
             index.apply_pvc(claim(hash, "15"));
-            assert!(board.get(hash).is_none());
+            assert!(publisher.get(hash).is_none());
             index.apply_pvc(claim(hash, "22"));
-            assert!(board.get(hash).is_some());
+            assert!(publisher.get(hash).is_some());
         }
     }
 

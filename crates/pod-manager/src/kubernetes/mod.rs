@@ -44,12 +44,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    backend::{BackendError, Observation, SessionBackend, UnsavedWork},
-    board::Board,
+    backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
-    manager::locks::Locks,
+    keyed_mutex::KeyedMutex,
     model::{Credentials, Session, StopReason},
-    ready,
+    opencode::health,
+    publisher::Publisher,
 };
 use calls::Calls;
 use drive::Loops;
@@ -57,7 +57,7 @@ use index::Index;
 use lease::ReaperLease;
 pub use settings::{ContainerResources, KubernetesSettings};
 
-pub use crate::board::UNREAD_CHANGES;
+pub use crate::publisher::UNREAD_CHANGES;
 
 /// How often what depends on time alone is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -72,13 +72,13 @@ struct Inner {
     client: kube::Client,
     calls: Calls,
     index: Arc<Index>,
-    board: Arc<Board>,
+    publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
     http: reqwest::Client,
     lease: ReaperLease,
     loops: Loops,
     /// Held while a Pod is made, or a claim is deleted.
-    making: Locks<SessionHash>,
+    making: KeyedMutex<SessionHash>,
     /// Whose turn it is to be asked.
     turns: Semaphore,
     tasks: TaskTracker,
@@ -95,21 +95,21 @@ impl KubernetesBackend {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn start_up(client: kube::Client, settings: KubernetesSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let board = Board::new();
-        let (index, kicked) = Index::new(board.clone(), clock.clone());
+        let publisher = Publisher::new();
+        let (index, kicked) = Index::new(publisher.clone(), clock.clone());
         let index = Arc::new(index);
         let inner = Arc::new(Inner {
             calls: Calls::new(&client, &settings.namespace),
             lease: ReaperLease::seek(&client, &settings, clock.clone()),
-            http: ready::client()
+            http: health::client()
                 .expect("a client without TLS, proxies and files has nothing that could fail"),
             client,
             index,
-            board,
+            publisher,
             clock,
             settings,
             loops: Loops::default(),
-            making: Locks::default(),
+            making: KeyedMutex::default(),
             turns: Semaphore::new(attend::AT_ONCE),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -165,13 +165,13 @@ impl SessionBackend for KubernetesBackend {
         self.0.touch(hash, at).await
     }
 
-    async fn greeted(&self, hash: SessionHash) -> Result<(), BackendError> {
-        self.0.greeted(hash).await
+    async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
+        self.0.mark_first_prompt_sent(hash).await
     }
 
-    fn watch(&self) -> BoxStream<'static, Observation> {
+    fn watch(&self) -> BoxStream<'static, WatchEvent> {
         let mut ready = self.0.ready.subscribe();
-        let (news, stop) = (self.0.board.watch(), self.0.stop.clone());
+        let (news, stop) = (self.0.publisher.watch(), self.0.stop.clone());
         let begun = async move {
             // The sender ends with the backend, and with it the news.
             let _ = stop.run_until_cancelled(ready.wait_for(|ready| *ready)).await;
@@ -196,13 +196,13 @@ impl SessionBackend for KubernetesBackend {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.lease.release().await;
-        self.0.board.end();
+        self.0.publisher.end();
     }
 }
 
 impl Drop for KubernetesBackend {
     fn drop(&mut self) {
         self.0.stop.cancel();
-        self.0.board.end();
+        self.0.publisher.end();
     }
 }

@@ -10,8 +10,8 @@ use super::{
     wanted::{Wanted, What, run_of},
 };
 use crate::{
-    model::{Endpoint, Failure, FailureCode, Observed, Phase, Session, Stage, StopReason},
-    said::Step,
+    git_output::Progress,
+    model::{Endpoint, Failure, FailureCode, Phase, Session, SessionStatus, Stage, StopReason},
 };
 
 /// What the objects do not tell: this router asked for it.
@@ -22,7 +22,7 @@ pub(super) struct Facts {
     /// opencode of this run did not answer in time.
     pub(super) silent: Option<Silent>,
     /// How far the clone in the Pod of this UID is.
-    pub(super) clone: Option<(String, Step)>,
+    pub(super) clone: Option<(String, Progress)>,
 }
 
 /// An opencode that answers.
@@ -45,7 +45,7 @@ pub(super) struct Silent {
 
 /// What [`of`] makes of a session.
 pub(super) struct Outlook {
-    pub(super) observed: Observed,
+    pub(super) observed: SessionStatus,
     pub(super) wanted: Wanted,
     pub(super) state: State,
 }
@@ -99,7 +99,7 @@ pub(super) fn of(
         clone.message = Some(step.message.to_string());
         (clone.percent, clone.bytes) = (step.percent, step.bytes);
     }
-    let observed = Observed {
+    let observed = SessionStatus {
         session: session.clone(),
         since: match (&phase, ready) {
             (Phase::Running(_), Some((_, up))) => up.since.max(since),
@@ -108,7 +108,7 @@ pub(super) fn of(
         phase,
         stages,
         last_activity: last_activity(pvc, pod, session),
-        greeted: greeted(pvc),
+        first_prompt_sent: greeted(pvc),
     };
     Outlook { observed, wanted, state: sight.state }
 }

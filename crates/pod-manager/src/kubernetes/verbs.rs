@@ -238,7 +238,7 @@ impl Inner {
         }
     }
 
-    pub(super) async fn greeted(&self, hash: SessionHash) -> Result<(), BackendError> {
+    pub(super) async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
         let changed = self.calls.annotate(hash, None, &[(GREETED_KEY, "true".into())]).await?;
         self.index.apply_pvc(changed);
         Ok(())

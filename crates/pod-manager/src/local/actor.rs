@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     backend::BackendError,
-    model::{Failure, FailureCode, Observed, Phase, Stage, StopReason},
+    model::{Failure, FailureCode, Phase, SessionStatus, Stage, StopReason},
 };
 
 /// Reports of a run that may wait to be read.
@@ -37,7 +37,7 @@ pub(super) struct Actor {
     /// What is written down; `None` before it was made and after it was removed.
     record: Option<Record>,
     /// What watchers are told; there until they were told that it is gone.
-    seen: Option<Observed>,
+    seen: Option<SessionStatus>,
     work: Option<Work>,
     inbox: mpsc::UnboundedReceiver<Command>,
 }
@@ -119,18 +119,20 @@ impl Actor {
             },
             What::Delete => changed.deletion = Some(Deletion::default()),
             What::Touch(at) => changed.last_activity = changed.last_activity.max(at),
-            What::Greeted => changed.greeted = true,
+            What::Greeted => changed.first_prompt_sent = true,
         }
         if changed == *record {
             return Ok(());
         }
-        let told = changed.last_activity != record.last_activity || changed.greeted != record.greeted;
+        let told = changed.last_activity != record.last_activity
+            || changed.first_prompt_sent != record.first_prompt_sent;
         self.write(changed).await?;
         if told && let (Some(record), Some(seen)) = (&self.record, &mut self.seen) {
             // What is on its way out is told as it was.
             if Arc::ptr_eq(&record.session, &seen.session) {
-                (seen.last_activity, seen.greeted) = (record.last_activity, record.greeted);
-                self.shared.board.show(seen);
+                (seen.last_activity, seen.first_prompt_sent) =
+                    (record.last_activity, record.first_prompt_sent);
+                self.shared.publisher.publish(seen);
             }
         }
         Ok(())
@@ -192,7 +194,7 @@ impl Actor {
         };
         let mut seen = self.seen.take().unwrap_or_else(|| observe::of(record));
         observe::begin(&mut seen, self.shared.clock.now());
-        self.shared.board.show(&seen);
+        self.shared.publisher.publish(&seen);
         self.seen = Some(seen);
         let task = AbortOnDropHandle::new(tokio::spawn(run.go()));
         self.work = Some(Work::Run { task, reports: read, calloff });
@@ -220,7 +222,7 @@ impl Actor {
         let now = self.shared.clock.now();
         match report {
             Report::Stage(stage) => observe::enter(seen, stage, now),
-            Report::Step(step) => observe::step(seen, &step),
+            Report::Progress(step) => observe::step(seen, &step),
             Report::Message(message) => observe::message(seen, &message),
             Report::Ready(endpoint) => observe::ready(seen, endpoint, now),
             Report::Again(message) => {
@@ -230,7 +232,7 @@ impl Actor {
             }
             Report::Keep(..) => {}
         }
-        self.shared.board.show(seen);
+        self.shared.publisher.publish(seen);
     }
 
     /// The run is over, and no process of it is left.
@@ -299,7 +301,7 @@ impl Actor {
     /// What was stored is gone; a session that was asked for meanwhile is another one.
     fn removed(&mut self) {
         (self.work, self.seen) = (None, None);
-        self.shared.board.remove(self.hash);
+        self.shared.publisher.remove(self.hash);
         tracing::info!(session.hash = %self.hash, "a session was removed");
     }
 
@@ -321,7 +323,7 @@ impl Actor {
             (None, None) => return,
         };
         observe::phase(seen, phase, self.shared.clock.now());
-        self.shared.board.show(seen);
+        self.shared.publisher.publish(seen);
     }
 
     async fn write(&mut self, record: Record) -> Result<(), BackendError> {

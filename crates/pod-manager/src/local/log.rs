@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::store::make_dir;
-use crate::said::plain;
+use crate::git_output::strip_control;
 
 /// Older files that are kept beside the present one.
 const OLDER: usize = 2;
@@ -80,7 +80,7 @@ pub(super) fn tail(dir: &Path, lines: usize) -> io::Result<String> {
         older.append(&mut bytes);
         bytes = older;
     }
-    let text = plain(&String::from_utf8_lossy(&bytes));
+    let text = strip_control(&String::from_utf8_lossy(&bytes));
     let all: Vec<_> = text.lines().collect();
     Ok(all[all.len().saturating_sub(lines)..].join("\n"))
 }

@@ -35,13 +35,13 @@ use session_key::SessionHash;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use crate::board::UNREAD_CHANGES;
+pub use crate::publisher::UNREAD_CHANGES;
 use crate::{
-    backend::{BackendError, Observation, SessionBackend, UnsavedWork},
-    board::Board,
+    backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     model::{Credentials, Session, StopReason},
-    ready,
+    opencode::health,
+    publisher::Publisher,
 };
 use actor::Actor;
 use git::Git;
@@ -60,7 +60,7 @@ pub struct LocalBackend {
 struct Shared {
     settings: LocalSettings,
     store: Store,
-    board: Arc<Board>,
+    publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
     http: reqwest::Client,
     ports: opencode::Ports,
@@ -103,11 +103,11 @@ impl LocalBackend {
             Ok((store, records))
         })
         .await?;
-        let http = ready::client().map_err(|error| LocalError::Setup(error.to_string()))?;
+        let http = health::client().map_err(|error| LocalError::Setup(error.to_string()))?;
         let shared = Arc::new(Shared {
             settings,
             store,
-            board: Board::new(),
+            publisher: Publisher::new(),
             clock,
             http,
             ports: opencode::Ports::default(),
@@ -119,7 +119,7 @@ impl LocalBackend {
         });
         shared.clear_trash();
         for record in records {
-            shared.board.show(&observe::of(&record));
+            shared.publisher.publish(&observe::of(&record));
             let hash = record.session.hash;
             let mut actors = shared.actors.lock();
             let inbox = shared.spawn(hash, Some(record));
@@ -158,7 +158,7 @@ impl LocalBackend {
 
     /// The folder of a session that is there.
     fn known(&self, hash: SessionHash) -> Result<std::path::PathBuf, BackendError> {
-        self.shared.board.get(hash).ok_or(BackendError::NotFound)?;
+        self.shared.publisher.get(hash).ok_or(BackendError::NotFound)?;
         Ok(self.shared.store.dir(hash))
     }
 }
@@ -181,12 +181,12 @@ impl SessionBackend for LocalBackend {
         self.ask(hash, What::Touch(at), false).await
     }
 
-    async fn greeted(&self, hash: SessionHash) -> Result<(), BackendError> {
+    async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
         self.ask(hash, What::Greeted, false).await
     }
 
-    fn watch(&self) -> BoxStream<'static, Observation> {
-        self.shared.board.watch()
+    fn watch(&self) -> BoxStream<'static, WatchEvent> {
+        self.shared.publisher.watch()
     }
 
     async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, BackendError> {
@@ -214,7 +214,7 @@ impl SessionBackend for LocalBackend {
         }
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
-        self.shared.board.end();
+        self.shared.publisher.end();
         self.shared.store.release();
     }
 }
@@ -222,7 +222,7 @@ impl SessionBackend for LocalBackend {
 impl Drop for LocalBackend {
     fn drop(&mut self) {
         self.shared.dropped.cancel();
-        self.shared.board.end();
+        self.shared.publisher.end();
     }
 }
 

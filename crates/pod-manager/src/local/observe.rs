@@ -4,16 +4,16 @@ use std::time::SystemTime;
 
 use super::record::{Kept, Record};
 use crate::{
-    model::{Endpoint, Observed, Phase, Stage, StageRecord, StopReason},
-    said::Step,
+    git_output::Progress,
+    model::{Endpoint, Phase, SessionStatus, Stage, StageRecord, StopReason},
 };
 
 /// The stages of a start here.
 const STAGES: [Stage; 2] = [Stage::Cloning, Stage::Starting];
 
 /// A session as its record tells of it, without a process.
-pub(super) fn of(record: &Record) -> Observed {
-    Observed {
+pub(super) fn of(record: &Record) -> SessionStatus {
+    SessionStatus {
         session: record.session.clone(),
         phase: match &record.kept {
             // It is about to be begun.
@@ -24,18 +24,18 @@ pub(super) fn of(record: &Record) -> Observed {
         since: record.since,
         stages: Vec::new(),
         last_activity: record.last_activity,
-        greeted: record.greeted,
+        first_prompt_sent: record.first_prompt_sent,
     }
 }
 
-pub(super) fn phase(seen: &mut Observed, phase: Phase, now: SystemTime) {
+pub(super) fn phase(seen: &mut SessionStatus, phase: Phase, now: SystemTime) {
     // A failure ends the stage that it happened in, and so does everything else that is no start.
     end_stage(seen, now);
     (seen.phase, seen.since) = (phase, now);
 }
 
 /// A start begins: all its stages are to come.
-pub(super) fn begin(seen: &mut Observed, now: SystemTime) {
+pub(super) fn begin(seen: &mut SessionStatus, now: SystemTime) {
     let to_come =
         |stage| StageRecord { stage, started: None, ended: None, message: None, percent: None, bytes: None };
     seen.stages = STAGES.map(to_come).to_vec();
@@ -43,7 +43,7 @@ pub(super) fn begin(seen: &mut Observed, now: SystemTime) {
 }
 
 /// A stage begins, perhaps not for the first time.
-pub(super) fn enter(seen: &mut Observed, stage: Stage, now: SystemTime) {
+pub(super) fn enter(seen: &mut SessionStatus, stage: Stage, now: SystemTime) {
     end_stage(seen, now);
     if let Some(record) = seen.stages.iter_mut().find(|record| record.stage == stage) {
         *record =
@@ -52,7 +52,7 @@ pub(super) fn enter(seen: &mut Observed, stage: Stage, now: SystemTime) {
 }
 
 /// How far the present stage is; it never goes back.
-pub(super) fn step(seen: &mut Observed, step: &Step) {
+pub(super) fn step(seen: &mut SessionStatus, step: &Progress) {
     if let Some(record) = current(seen) {
         record.message = Some(step.message.to_string());
         record.percent = record.percent.max(step.percent);
@@ -60,21 +60,21 @@ pub(super) fn step(seen: &mut Observed, step: &Step) {
     }
 }
 
-pub(super) fn message(seen: &mut Observed, message: &str) {
+pub(super) fn message(seen: &mut SessionStatus, message: &str) {
     if let Some(record) = current(seen) {
         record.message = Some(message.to_owned());
     }
 }
 
-pub(super) fn ready(seen: &mut Observed, endpoint: Endpoint, now: SystemTime) {
+pub(super) fn ready(seen: &mut SessionStatus, endpoint: Endpoint, now: SystemTime) {
     phase(seen, Phase::Running(endpoint), now);
 }
 
-fn current(seen: &mut Observed) -> Option<&mut StageRecord> {
+fn current(seen: &mut SessionStatus) -> Option<&mut StageRecord> {
     seen.stages.iter_mut().find(|record| record.started.is_some() && record.ended.is_none())
 }
 
-fn end_stage(seen: &mut Observed, now: SystemTime) {
+fn end_stage(seen: &mut SessionStatus, now: SystemTime) {
     if let Some(record) = current(seen) {
         record.ended = Some(now);
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::model::{Session, Source};
 
-    fn seen() -> Observed {
+    fn seen() -> SessionStatus {
         let now = SystemTime::UNIX_EPOCH;
         let session = Session {
             hash: SessionHash::from_bytes([1; 6]),
@@ -107,7 +107,7 @@ mod tests {
         begin(&mut seen, SystemTime::UNIX_EPOCH);
         enter(&mut seen, Stage::Cloning, SystemTime::UNIX_EPOCH);
         for (percent, bytes) in [(Some(40), Some(1000)), (None, None), (Some(30), Some(900))] {
-            step(&mut seen, &Step { message: "Receiving".into(), percent, bytes });
+            step(&mut seen, &Progress { message: "Receiving".into(), percent, bytes });
             assert_eq!((seen.stages[0].percent, seen.stages[0].bytes), (Some(40), Some(1000)));
         }
     }

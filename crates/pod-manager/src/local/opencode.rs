@@ -22,11 +22,13 @@ use super::{
     git::{disk_full, storage_failure},
     group::Group,
     log::Log,
-    ready,
     run::{Interrupted, Keep, Report, Run},
     settings::Limits,
 };
-use crate::model::{Endpoint, Failure, FailureCode, Password};
+use crate::{
+    model::{Endpoint, Failure, FailureCode, Password},
+    opencode::health,
+};
 
 /// Signals by which the system or a person ends a process from outside.
 const SIGKILL: i32 = 9;
@@ -125,13 +127,13 @@ async fn watch_over(
         biased;
         () = run.calloff.cancelled() => return End::Interrupted(Interrupted::CalledOff),
         status = group.wait() => return ended(status),
-        answers = timeout(limits.ready, ready::answers(&run.shared.http, address, Some(&password))) => answers,
+        answers = timeout(limits.ready, health::answers(&run.shared.http, address, Some(&password))) => answers,
     };
     if answers.is_err() {
         return End::Interrupted(Interrupted::Failed(not_ready(limits)));
     }
     let name = format!("{:016x}", rand::random::<u64>());
-    let endpoint = Endpoint { address, password: Some(password), run: name.into() };
+    let endpoint = Endpoint { address, password: Some(password), run_id: name.into() };
     let since = Instant::now();
     run.tell.report(Report::Ready(endpoint)).await;
     tokio::select! {

@@ -17,7 +17,7 @@ pub(super) const VERSION: u32 = 1;
 pub(super) struct Record {
     pub(super) session: Arc<Session>,
     pub(super) last_activity: SystemTime,
-    pub(super) greeted: bool,
+    pub(super) first_prompt_sent: bool,
     /// What is asked for, or what came of it.
     pub(super) kept: Kept,
     /// Since when `kept` is so.
@@ -57,7 +57,7 @@ impl Record {
         Self {
             session,
             last_activity: now,
-            greeted: false,
+            first_prompt_sent: false,
             kept: Kept::Running,
             since: now,
             process: None,
@@ -71,7 +71,7 @@ impl Record {
             version: VERSION,
             session: SessionFile::of(&self.session)?,
             last_activity: written(self.last_activity)?,
-            greeted: self.greeted,
+            first_prompt_sent: self.first_prompt_sent,
             kept: KeptFile::of(&self.kept),
             since: written(self.since)?,
             process: self.process,
@@ -113,7 +113,8 @@ struct RecordFile {
     version: u32,
     session: SessionFile,
     last_activity: Timestamp,
-    greeted: bool,
+    #[serde(rename = "greeted")]
+    first_prompt_sent: bool,
     kept: KeptFile,
     since: Timestamp,
     #[serde(default)]
@@ -166,7 +167,7 @@ impl RecordFile {
         Ok(Record {
             session: Arc::new(self.session.session()?),
             last_activity: self.last_activity.into(),
-            greeted: self.greeted,
+            first_prompt_sent: self.first_prompt_sent,
             kept: self.kept.kept(),
             since: self.since.into(),
             process: self.process,

@@ -15,8 +15,8 @@ use super::{
     table::{Mark, Traits},
 };
 use crate::{
+    git_output::Progress,
     model::{Endpoint, Failure, Session, Stage},
-    said::Step,
 };
 
 /// Progress is told no more often than this; a repository's is said many times a second.
@@ -38,7 +38,7 @@ pub(super) enum Report {
     /// This stage has begun, and those before it are over.
     Stage(Stage),
     /// How far the present stage is.
-    Step(Step),
+    Progress(Progress),
     /// A word on the present stage.
     Message(Arc<str>),
     /// To be written down; the run waits until it is.
@@ -59,14 +59,14 @@ pub(super) enum Keep {
 #[derive(Clone)]
 pub(super) struct Tell {
     reports: mpsc::Sender<Report>,
-    progress: Arc<Mutex<Progress>>,
+    progress: Arc<Mutex<Pending>>,
 }
 
 /// What of a stage's progress is still to be told.
 #[derive(Default)]
-struct Progress {
+struct Pending {
     /// The newest step that was not told, since another one had been just before.
-    untold: Option<Step>,
+    untold: Option<Progress>,
     /// Somebody waits to tell it.
     waiting: bool,
     /// The words that were told last; new ones are told at once.
@@ -80,7 +80,7 @@ impl Tell {
 
     /// Tells how far the stage is: at once, or with the next step where that was told just now. The newest step is
     /// always told in the end, so that a clone that stalls shows how far it came.
-    pub(super) fn progress(&self, step: Step) {
+    pub(super) fn progress(&self, step: Progress) {
         let mut progress = self.progress.lock();
         let known = progress.words.as_ref() == Some(&step.message);
         if progress.waiting && known {
@@ -89,7 +89,7 @@ impl Tell {
         }
         progress.untold = None;
         progress.words = Some(step.message.clone());
-        let _ = self.reports.try_send(Report::Step(step));
+        let _ = self.reports.try_send(Report::Progress(step));
         if !std::mem::replace(&mut progress.waiting, true) {
             let tell = self.clone();
             tokio::spawn(async move { while tell.next_step().await {} });
@@ -102,7 +102,7 @@ impl Tell {
         let mut progress = self.progress.lock();
         match progress.untold.take() {
             Some(step) => {
-                let _ = self.reports.try_send(Report::Step(step));
+                let _ = self.reports.try_send(Report::Progress(step));
                 true
             }
             None => {
@@ -205,13 +205,13 @@ impl Run {
 mod tests {
     use super::*;
 
-    fn step(percent: u8) -> Step {
-        Step { message: "Receiving".into(), percent: Some(percent), bytes: None }
+    fn step(percent: u8) -> Progress {
+        Progress { message: "Receiving".into(), percent: Some(percent), bytes: None }
     }
 
     async fn told(reports: &mut mpsc::Receiver<Report>) -> Option<u8> {
         match reports.recv().await {
-            Some(Report::Step(step)) => step.percent,
+            Some(Report::Progress(step)) => step.percent,
             _ => None,
         }
     }
@@ -233,7 +233,7 @@ mod tests {
         let tell = Tell::new(send);
         tell.progress(step(0));
         tell.progress(step(10));
-        tell.progress(Step { message: "Resolving".into(), ..step(20) });
+        tell.progress(Progress { message: "Resolving".into(), ..step(20) });
         tell.report(Report::Stage(Stage::Starting)).await;
         assert_eq!(told(&mut reports).await, Some(0));
         assert_eq!(told(&mut reports).await, Some(20));

@@ -28,10 +28,10 @@ pub(super) async fn greet(
     opencode: &Opencode,
     backend: &dyn SessionBackend,
     session: &Session,
-    greeted: bool,
+    first_prompt_sent: bool,
     at: &Endpoint,
 ) -> Result<Conversation, NotGreeted> {
-    match session.initial_message.as_deref().filter(|_| !greeted) {
+    match session.initial_message.as_deref().filter(|_| !first_prompt_sent) {
         None => match opencode.conversations(at, 1).await?.pop() {
             Some(newest) => Ok(newest),
             None => Ok(opencode.converse(at).await?),
@@ -40,7 +40,7 @@ pub(super) async fn greet(
             let ids = MessageIds::of(session);
             let conversation = place(opencode, at, &ids).await?;
             opencode.prompt(at, &conversation.id, &ids, message).await?;
-            backend.greeted(session.hash).await?;
+            backend.mark_first_prompt_sent(session.hash).await?;
             Ok(conversation)
         }
     }
@@ -50,10 +50,10 @@ pub(super) async fn greet(
 pub(super) async fn greeted_by_another(
     opencode: &Opencode,
     session: &Session,
-    greeted: bool,
+    first_prompt_sent: bool,
     at: &Endpoint,
 ) -> Result<Option<Conversation>, NotGreeted> {
-    if session.initial_message.is_some() && !greeted {
+    if session.initial_message.is_some() && !first_prompt_sent {
         return Ok(None);
     }
     Ok(opencode.conversations(at, 1).await?.pop())

@@ -13,8 +13,8 @@ use super::{
     slot::{NewRun, Slot},
 };
 use crate::{
-    backend::Observation,
-    model::{Observed, Session},
+    backend::WatchEvent,
+    model::{Session, SessionStatus},
 };
 
 /// The sessions there are. Reading takes no lock; coming and going copies the maps, which is rare.
@@ -86,9 +86,9 @@ impl Index {
     }
 
     /// Takes in what the backend tells. Gives the runs that began with it. `first`: it is the first that is told.
-    pub(super) fn take_in(&self, news: &Observation, now: SystemTime, first: bool, hub: &Hub) -> Vec<NewRun> {
+    pub(super) fn take_in(&self, news: &WatchEvent, now: SystemTime, first: bool, hub: &Hub) -> Vec<NewRun> {
         match news {
-            Observation::Snapshot(all) => {
+            WatchEvent::Snapshot(all) => {
                 self.make_room(all);
                 let runs = all.iter().filter_map(|observed| self.apply(observed, now, first, hub)).collect();
                 let there: HashSet<_> = all.iter().map(|one| one.session.hash).collect();
@@ -100,8 +100,8 @@ impl Index {
                 self.forget(&gone);
                 runs
             }
-            Observation::Applied(observed) => self.apply(observed, now, false, hub).into_iter().collect(),
-            Observation::Removed(hash) => {
+            WatchEvent::Applied(observed) => self.apply(observed, now, false, hub).into_iter().collect(),
+            WatchEvent::Removed(hash) => {
                 if let Some(slot) = self.get(*hash) {
                     slot.removed(now, hub);
                     self.forget(&[slot]);
@@ -111,7 +111,13 @@ impl Index {
         }
     }
 
-    fn apply(&self, observed: &Arc<Observed>, now: SystemTime, known: bool, hub: &Hub) -> Option<NewRun> {
+    fn apply(
+        &self,
+        observed: &Arc<SessionStatus>,
+        now: SystemTime,
+        known: bool,
+        hub: &Hub,
+    ) -> Option<NewRun> {
         let slot = {
             let _writing = self.writing.lock();
             self.slot_of(&observed.session)
@@ -120,7 +126,7 @@ impl Index {
     }
 
     /// Makes the slots of a whole snapshot in one copy.
-    fn make_room(&self, all: &[Arc<Observed>]) {
+    fn make_room(&self, all: &[Arc<SessionStatus>]) {
         let _writing = self.writing.lock();
         let mut maps = Maps::clone(&self.maps.load());
         for observed in all {

@@ -12,7 +12,7 @@ use super::{
     view::{RunFacts, answered, since},
 };
 use crate::{
-    model::{Endpoint, Observed},
+    model::{Endpoint, SessionStatus},
     opencode::{Conversation, OpencodeError},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Keeper {
     pub(super) manager: Arc<Manager>,
     pub(super) slot: Arc<Slot>,
     pub(super) endpoint: Endpoint,
-    greeted: bool,
+    first_prompt_sent: bool,
     /// Why the last attempt to greet it came to nothing.
     ungreeted: Option<String>,
     /// It was said already that opencode does not answer.
@@ -35,7 +35,8 @@ impl Keeper {
     pub(super) async fn keep(manager: Arc<Manager>, run: NewRun) {
         let token = run.token.clone();
         let (slot, endpoint) = (run.slot, run.endpoint);
-        let mut keeper = Self { manager, slot, endpoint, greeted: false, ungreeted: None, warned: false };
+        let mut keeper =
+            Self { manager, slot, endpoint, first_prompt_sent: false, ungreeted: None, warned: false };
         token.run_until_cancelled(keeper.work()).await;
     }
 
@@ -47,7 +48,7 @@ impl Keeper {
                 // Whoever comes to look sees what is so now.
                 () = self.manager.hub.watching_begins(&self.slot.owner) => {}
             }
-            if !self.greeted {
+            if !self.first_prompt_sent {
                 self.greet().await;
             }
             let busy = self.probe().await;
@@ -59,7 +60,8 @@ impl Keeper {
 
     /// Opens it to its owner, and tells how long that took.
     async fn open(&mut self) {
-        let opened = |(run, observed): (RunFacts, Arc<Observed>)| Some((run.opened?, answered(&observed)));
+        let opened =
+            |(run, observed): (RunFacts, Arc<SessionStatus>)| Some((run.opened?, answered(&observed)));
         let known = self.slot.run(&self.endpoint).and_then(opened).is_some();
         self.greet_patiently().await;
         if let Some((at, from)) = self.slot.run(&self.endpoint).and_then(opened).filter(|_| !known) {
@@ -93,14 +95,16 @@ impl Keeper {
         let Some((_, observed)) = self.slot.run(&self.endpoint) else { return false };
         let manager = &self.manager;
         let session = &observed.session;
-        let prompts = session.initial_message.is_some() && !observed.greeted;
+        let prompts = session.initial_message.is_some() && !observed.first_prompt_sent;
         let (opencode, at) = (&manager.opencode, &self.endpoint);
         // Of several routers one speaks, so that nothing is said twice.
         let speaks = manager.backend.reaps();
         let greeting = if speaks {
-            greeter::greet(opencode, &*manager.backend, session, observed.greeted, at).await.map(Some)
+            greeter::greet(opencode, &*manager.backend, session, observed.first_prompt_sent, at)
+                .await
+                .map(Some)
         } else {
-            greeter::greeted_by_another(opencode, session, observed.greeted, at).await
+            greeter::greeted_by_another(opencode, session, observed.first_prompt_sent, at).await
         };
         match greeting {
             Ok(None) => {
@@ -117,7 +121,7 @@ impl Keeper {
                         (run.busy, run.busy_at, run.prompted) = (true, Some(now), Some(now));
                     }
                 });
-                self.greeted = true;
+                self.first_prompt_sent = true;
                 true
             }
             Err(error) => {
@@ -140,7 +144,7 @@ impl Keeper {
                 self.learn(|run| run.unasked = Some(error.to_string()));
             }
         }
-        if busy.is_ok() && self.greeted {
+        if busy.is_ok() && self.first_prompt_sent {
             self.refresh().await;
         }
         busy

@@ -5,7 +5,7 @@ mod changes;
 mod greeter;
 mod index;
 mod keeper;
-pub(crate) mod locks;
+
 mod reaper;
 mod settings;
 mod slot;
@@ -18,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 use session_key::{Identity, SessionHash};
 use tokio::sync::{broadcast, watch};
 
+use crate::keyed_mutex::KeyedMutex;
 use crate::{
     backend::SessionBackend,
     clock::Clock,
@@ -26,7 +27,6 @@ use crate::{
 };
 use changes::Hub;
 use index::Index;
-use locks::Locks;
 
 pub use changes::Changes;
 pub use settings::Settings;
@@ -51,9 +51,9 @@ pub struct Manager {
     index: Index,
     hub: Hub,
     /// Held while a verb is under way.
-    verbs: Locks<SessionHash>,
+    verbs: KeyedMutex<SessionHash>,
     /// Held from counting a user's sessions until one more is among them.
-    limits: Locks<Identity>,
+    limits: KeyedMutex<Identity>,
     ready: watch::Sender<bool>,
     openings: broadcast::Sender<Duration>,
     alone: reaper::Alone,
@@ -81,8 +81,8 @@ impl Manager {
             opencode: Opencode::new(),
             index: Index::default(),
             hub: Hub::default(),
-            verbs: Locks::default(),
-            limits: Locks::default(),
+            verbs: KeyedMutex::default(),
+            limits: KeyedMutex::default(),
             ready: watch::Sender::new(false),
             openings: broadcast::Sender::new(UNREAD_OPENINGS),
             alone: reaper::Alone::default(),

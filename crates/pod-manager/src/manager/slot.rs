@@ -16,7 +16,7 @@ use super::{
     changes::Hub,
     view::{RunFacts, View, view},
 };
-use crate::model::{Endpoint, Observed, Phase, Session};
+use crate::model::{Endpoint, Phase, Session, SessionStatus};
 
 /// How long a session that was asked for, or deleted, is shown so without the backend telling of it.
 const BELIEF: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ pub(super) struct Slot {
 
 #[derive(Default)]
 struct Facts {
-    observed: Option<Arc<Observed>>,
+    observed: Option<Arc<SessionStatus>>,
     /// A start was accepted that the backend has not told of yet.
     expected: Option<(Arc<Session>, Instant)>,
     /// Who was made at that time, or before, was deleted; the backend has not told yet that it is gone.
@@ -118,13 +118,13 @@ impl Slot {
     /// `known`: it ran before this manager looked, so that it may be open to its owner at once.
     pub(super) fn apply(
         self: &Arc<Self>,
-        observed: &Arc<Observed>,
+        observed: &Arc<SessionStatus>,
         now: SystemTime,
         known: bool,
         hub: &Hub,
     ) -> Option<NewRun> {
         let mut facts = self.facts.lock();
-        let failed = |observed: &Observed| matches!(observed.phase, Phase::Failed(_));
+        let failed = |observed: &SessionStatus| matches!(observed.phase, Phase::Failed(_));
         let failed_now = failed(observed) && !facts.observed.as_deref().is_some_and(failed);
         let deleted = facts.deleted.is_some_and(|(made, _)| observed.session.created_at <= made);
         if !deleted || failed_now {
@@ -133,9 +133,9 @@ impl Slot {
         facts.observed = Some(observed.clone());
         let new = match &observed.phase {
             Phase::Running(endpoint)
-                if facts.run.as_ref().is_none_or(|(run, ..)| run.run != endpoint.run) =>
+                if facts.run.as_ref().is_none_or(|(run, ..)| run.run_id != endpoint.run_id) =>
             {
-                let told = observed.greeted || observed.session.initial_message.is_none();
+                let told = observed.first_prompt_sent || observed.session.initial_message.is_none();
                 let token = CancellationToken::new();
                 let run = RunFacts {
                     first_seen: now,
@@ -214,7 +214,7 @@ impl Slot {
     pub(super) fn learn(&self, run: &Endpoint, now: SystemTime, hub: &Hub, how: impl FnOnce(&mut RunFacts)) {
         let mut facts = self.facts.lock();
         if let Some((endpoint, known, _)) = &mut facts.run
-            && endpoint.run == run.run
+            && endpoint.run_id == run.run_id
         {
             how(known);
             self.show(&mut facts, now, hub);
@@ -222,10 +222,10 @@ impl Slot {
     }
 
     /// What is known of this run, and since when it runs; `None` where it is over.
-    pub(super) fn run(&self, run: &Endpoint) -> Option<(RunFacts, Arc<Observed>)> {
+    pub(super) fn run(&self, run: &Endpoint) -> Option<(RunFacts, Arc<SessionStatus>)> {
         let facts = self.facts.lock();
         let (endpoint, known, _) = facts.run.as_ref()?;
-        if endpoint.run != run.run {
+        if endpoint.run_id != run.run_id {
             return None;
         }
         Some((known.clone(), facts.observed.clone()?))
@@ -336,13 +336,13 @@ impl Facts {
     /// The view that follows, with the activity that viewers know of.
     fn view(&self) -> Option<View> {
         if let Some((session, _)) = &self.expected {
-            let observed = Observed {
+            let observed = SessionStatus {
                 session: session.clone(),
                 phase: Phase::Starting,
                 since: session.created_at,
                 stages: Vec::new(),
                 last_activity: session.created_at,
-                greeted: false,
+                first_prompt_sent: false,
             };
             return Some(view(&Arc::new(observed), None, self.told.activity, false));
         }

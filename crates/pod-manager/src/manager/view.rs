@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::model::{Endpoint, Observed, Phase, Stage, StageRecord};
+use crate::model::{Endpoint, Phase, SessionStatus, Stage, StageRecord};
 
 /// What a session is doing, for its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +41,7 @@ impl Status {
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     /// What the backend saw last.
-    pub observed: Arc<Observed>,
+    pub observed: Arc<SessionStatus>,
     /// What it is doing. It runs somewhat later than the backend says: once opencode was greeted.
     pub status: Status,
     /// The stages of the present or last start, [`Stage::Ready`] (the manager's own) among them.
@@ -62,7 +62,7 @@ pub struct View {
 impl View {
     /// The view of one who sees what the backend sees, and asks no opencode.
     #[must_use]
-    pub fn from_afar(observed: &Arc<Observed>) -> Self {
+    pub fn from_afar(observed: &Arc<SessionStatus>) -> Self {
         let opened = matches!(observed.phase, Phase::Running(_)).then_some(observed.since);
         Self {
             observed: observed.clone(),
@@ -106,7 +106,7 @@ pub(super) struct RunFacts {
 
 /// The view that follows from what is known.
 pub(super) fn view(
-    observed: &Arc<Observed>,
+    observed: &Arc<SessionStatus>,
     run: Option<&RunFacts>,
     last_activity: SystemTime,
     closing: bool,
@@ -137,13 +137,13 @@ fn status(phase: &Phase, opened: bool, closing: bool) -> Status {
 }
 
 /// When opencode of a running session first answered: a backend may tell since when its process runs, which is the stage before.
-pub(super) fn answered(observed: &Observed) -> SystemTime {
+pub(super) fn answered(observed: &SessionStatus) -> SystemTime {
     let ended = observed.stages.iter().filter_map(|record| record.ended).max();
     ended.map_or(observed.since, |at| at.max(observed.since))
 }
 
 /// The backend's stages, and the manager's own last one.
-fn stages(observed: &Observed, opened: Option<SystemTime>) -> Vec<StageRecord> {
+fn stages(observed: &SessionStatus, opened: Option<SystemTime>) -> Vec<StageRecord> {
     let mut stages = observed.stages.clone();
     let (started, ended) = match observed.phase {
         Phase::Running(_) => (Some(answered(observed)), opened),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// A session whose process began in second 10, and was answered by in second 12.
-    fn running() -> Arc<Observed> {
+    fn running() -> Arc<SessionStatus> {
         let session = Session {
             hash: SessionHash::from_bytes([1; 6]),
             owner: Identity::parse("alice@example.com").unwrap(),
@@ -196,13 +196,13 @@ mod tests {
             bytes: None,
         };
         let address = ([127, 0, 0, 1], 4096).into();
-        Arc::new(Observed {
+        Arc::new(SessionStatus {
             session: Arc::new(session),
-            phase: Phase::Running(Endpoint { address, password: None, run: "r".into() }),
+            phase: Phase::Running(Endpoint { address, password: None, run_id: "r".into() }),
             since: at(10),
             stages: vec![starting],
             last_activity: at(1),
-            greeted: true,
+            first_prompt_sent: true,
         })
     }
 

@@ -10,7 +10,7 @@ use session_key::SessionHash;
 use super::{MemoryBackend, State};
 use crate::{
     backend::{BackendError, UnsavedWork},
-    model::{Credentials, Failure, Observed, Password, Phase, Stage, StopReason},
+    model::{Credentials, Failure, Password, Phase, SessionStatus, Stage, StopReason},
 };
 
 /// The verbs, for [`MemoryBackend::refuse`] and [`MemoryBackend::calls`].
@@ -169,7 +169,7 @@ impl MemoryBackend {
 
     /// The session as it is now.
     #[must_use]
-    pub fn observed(&self, hash: SessionHash) -> Option<Arc<Observed>> {
+    pub fn observed(&self, hash: SessionHash) -> Option<Arc<SessionStatus>> {
         self.shared.state.lock().records.get(&hash).map(|record| record.observed.clone())
     }
 

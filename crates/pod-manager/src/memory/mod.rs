@@ -5,7 +5,6 @@
 //! unless it is [held](MemoryBackend::hold) or [slowed down](MemoryBackend::slow_verbs).
 
 mod knobs;
-mod opencode;
 mod record;
 
 use std::{
@@ -22,14 +21,14 @@ use session_key::SessionHash;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::opencode::fake::{FakeOpencode, Message};
 use crate::{
-    backend::{BackendError, Observation, SessionBackend, UnsavedWork},
+    backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
-    model::{Credentials, Endpoint, Observed, Phase, Session, Stage, StopReason},
+    model::{Credentials, Endpoint, Phase, Session, SessionStatus, Stage, StopReason},
 };
 use knobs::Knobs;
 pub use knobs::{Restart, Verb};
-pub use opencode::{FakeOpencode, Message};
 use record::Record;
 
 /// How many changes a watcher may leave unread before it gets a new snapshot instead.
@@ -47,7 +46,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     knobs: watch::Sender<Knobs>,
-    news: broadcast::Sender<Observation>,
+    news: broadcast::Sender<WatchEvent>,
     ended: CancellationToken,
 }
 
@@ -144,7 +143,7 @@ impl SessionBackend for MemoryBackend {
             }
             Phase::Stopped(_) | Phase::Failed(_) => {
                 state.records.remove(&hash);
-                self.shared.tell(Observation::Removed(hash));
+                self.shared.tell(WatchEvent::Removed(hash));
             }
         }
         Ok(())
@@ -160,15 +159,15 @@ impl SessionBackend for MemoryBackend {
         Ok(())
     }
 
-    async fn greeted(&self, hash: SessionHash) -> Result<(), BackendError> {
+    async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
         self.enter(Verb::Greeted, hash).await?;
         let mut state = self.shared.state.lock();
         let record = state.records.get_mut(&hash).ok_or(BackendError::NotFound)?;
-        self.shared.change(record, |observed| observed.greeted = true);
+        self.shared.change(record, |observed| observed.first_prompt_sent = true);
         Ok(())
     }
 
-    fn watch(&self) -> BoxStream<'static, Observation> {
+    fn watch(&self) -> BoxStream<'static, WatchEvent> {
         let (shared, ended) = (Arc::downgrade(&self.shared), self.shared.ended.clone());
         stream::unfold(None, move |news| next(shared.clone(), news))
             .take_until(ended.cancelled_owned())
@@ -195,7 +194,7 @@ impl SessionBackend for MemoryBackend {
         let mut state = self.shared.state.lock();
         for record in state.records.values_mut() {
             record.forget_process(StopReason::RouterStopped, self.shared.clock.now());
-            self.shared.tell(Observation::Applied(record.observed.clone()));
+            self.shared.tell(WatchEvent::Applied(record.observed.clone()));
         }
         drop(state);
         self.shared.ended.cancel();
@@ -206,8 +205,8 @@ impl SessionBackend for MemoryBackend {
 /// Subscribing and copying happen under one lock, so that nothing falls between the two.
 async fn next(
     shared: Weak<Shared>,
-    news: Option<broadcast::Receiver<Observation>>,
-) -> Option<(Observation, Option<broadcast::Receiver<Observation>>)> {
+    news: Option<broadcast::Receiver<WatchEvent>>,
+) -> Option<(WatchEvent, Option<broadcast::Receiver<WatchEvent>>)> {
     if let Some(mut news) = news {
         match news.recv().await {
             Ok(change) => return Some((change, Some(news))),
@@ -219,25 +218,25 @@ async fn next(
     let state = shared.state.lock();
     let news = shared.news.subscribe();
     let all = state.records.values().map(|record| record.observed.clone()).collect();
-    Some((Observation::Snapshot(all), Some(news)))
+    Some((WatchEvent::Snapshot(all), Some(news)))
 }
 
 impl Shared {
-    fn tell(&self, what: Observation) {
+    fn tell(&self, what: WatchEvent) {
         // No receiver is no error: nobody watches.
         let _ = self.news.send(what);
     }
 
-    fn change(&self, record: &mut Record, how: impl FnOnce(&mut Observed)) {
+    fn change(&self, record: &mut Record, how: impl FnOnce(&mut SessionStatus)) {
         how(Arc::make_mut(&mut record.observed));
-        self.tell(Observation::Applied(record.observed.clone()));
+        self.tell(WatchEvent::Applied(record.observed.clone()));
     }
 
     /// Starts a record that has no process; called under the lock.
     fn begin(self: &Arc<Self>, record: &mut Record) {
         let now = self.clock.now();
         let token = record.begin(now);
-        self.tell(Observation::Applied(record.observed.clone()));
+        self.tell(WatchEvent::Applied(record.observed.clone()));
         let (shared, hash) = (self.clone(), record.observed.session.hash);
         tokio::spawn(async move { shared.clone().drive(hash, token).await });
     }
@@ -265,7 +264,7 @@ impl Shared {
             format!("run-{}", state.runs)
         };
         let (address, password) = self.knobs.borrow().endpoint_of(hash);
-        let endpoint = Endpoint { address, password, run: run.into() };
+        let endpoint = Endpoint { address, password, run_id: run.into() };
         self.if_current(hash, &token, |record, now| record.run(endpoint, now));
     }
 
@@ -282,14 +281,14 @@ impl Shared {
             return false;
         }
         how(record, self.clock.now());
-        self.tell(Observation::Applied(record.observed.clone()));
+        self.tell(WatchEvent::Applied(record.observed.clone()));
         true
     }
 
     /// Calls a start off or ends a run; called under the lock.
     fn end(self: &Arc<Self>, record: &mut Record, why: StopReason, deleting: bool) {
         record.begin_end(why, deleting, self.clock.now());
-        self.tell(Observation::Applied(record.observed.clone()));
+        self.tell(WatchEvent::Applied(record.observed.clone()));
         let (shared, hash) = (self.clone(), record.observed.session.hash);
         tokio::spawn(async move {
             let mut knobs = shared.knobs.subscribe();
@@ -309,7 +308,7 @@ impl Shared {
         let again = record.again.take();
         if record.deleting {
             state.records.remove(&hash);
-            self.tell(Observation::Removed(hash));
+            self.tell(WatchEvent::Removed(hash));
             if let Some(session) = again {
                 let record =
                     state.records.entry(hash).or_insert_with(|| Record::new(session, self.clock.now()));
@@ -319,7 +318,7 @@ impl Shared {
             self.begin(record);
         } else {
             record.stopped(self.clock.now());
-            self.tell(Observation::Applied(record.observed.clone()));
+            self.tell(WatchEvent::Applied(record.observed.clone()));
         }
     }
 }

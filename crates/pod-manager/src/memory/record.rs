@@ -5,13 +5,13 @@ use tokio_util::sync::CancellationToken;
 use super::STAGES;
 use crate::{
     backend::UnsavedWork,
-    model::{Endpoint, Failure, Observed, Phase, Session, Stage, StageRecord, StopReason},
+    model::{Endpoint, Failure, Phase, Session, SessionStatus, Stage, StageRecord, StopReason},
 };
 
 /// One session, as the backend holds it.
 #[derive(Clone)]
 pub(super) struct Record {
-    pub(super) observed: Arc<Observed>,
+    pub(super) observed: Arc<SessionStatus>,
     /// Asked for while it was stopping: to be started again once it has stopped (or is gone).
     pub(super) again: Option<Arc<Session>>,
     /// It is to be gone once it has stopped.
@@ -27,13 +27,13 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(session: Arc<Session>, now: SystemTime) -> Self {
-        let observed = Observed {
+        let observed = SessionStatus {
             session,
             phase: Phase::Stopped(StopReason::NeverStarted),
             since: now,
             stages: Vec::new(),
             last_activity: now,
-            greeted: false,
+            first_prompt_sent: false,
         };
         Self {
             observed: Arc::new(observed),
@@ -78,7 +78,7 @@ impl Record {
 
     pub(super) fn run(&mut self, endpoint: Endpoint, now: SystemTime) {
         self.end_stage(now);
-        self.log.push_str(&format!("running as {}\n", endpoint.run));
+        self.log.push_str(&format!("running as {}\n", endpoint.run_id));
         self.set(Phase::Running(endpoint), now);
     }
 

@@ -65,7 +65,7 @@ async fn the_first_message_is_sent_once() {
     let seen = house.until(hash, Status::Running).await;
     assert!(seen.busy, "it is being answered");
     assert_eq!(said(&house), [MESSAGE]);
-    house.when(hash, |view| view.observed.greeted).await;
+    house.when(hash, |view| view.observed.first_prompt_sent).await;
     house.manager.stop(&alice(), hash).await.expect("stop");
     house.until(hash, Status::Stopped).await;
     house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
@@ -91,7 +91,7 @@ async fn a_router_that_ended_between_sending_and_noting_does_not_send_another_on
         if restart == Restart::ProcessesEnded {
             house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
         }
-        house.when(hash, |view| view.status == Status::Running && view.observed.greeted).await;
+        house.when(hash, |view| view.status == Status::Running && view.observed.first_prompt_sent).await;
         assert_eq!(said(&house), [MESSAGE], "opencode has it once");
     }
 }
@@ -103,7 +103,7 @@ async fn a_message_whose_answer_was_lost_is_there_once() {
     let hash = create(&house).await;
     house.eventually("it is sent again", || house.opencode.prompts() >= 2).await;
     house.opencode.lose_answers_to_prompts(false);
-    house.when(hash, |view| view.observed.greeted).await;
+    house.when(hash, |view| view.observed.first_prompt_sent).await;
     assert_eq!(said(&house), [MESSAGE]);
 }
 
@@ -115,7 +115,7 @@ async fn a_message_that_comes_late_does_not_go_into_a_conversation_under_way() {
     house.when(hash, |view| view.endpoint().is_some()).await;
     house.opencode.converse("Made elsewhere");
     house.opencode.set_silent(false);
-    house.when(hash, |view| view.observed.greeted).await;
+    house.when(hash, |view| view.observed.first_prompt_sent).await;
     let conversations = house.opencode.conversations();
     assert_eq!(conversations.len(), 1, "an empty one is taken");
     assert_eq!(conversations[0].1.len(), 1);
@@ -130,7 +130,7 @@ async fn an_opencode_that_refuses_for_long_is_opened_all_the_same_and_greeted_la
     assert_eq!(seen.entry.as_deref(), Some("/"));
     assert!(matches!(seen.observed.phase, Phase::Running(_)));
     assert_eq!(house.opencode.prompts(), 0);
-    assert!(!seen.observed.greeted);
+    assert!(!seen.observed.first_prompt_sent);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_greeting_is_tried_again_after_the_session_was_opened_without() {
     let hash = create(&house).await;
     house.until(hash, Status::Running).await;
     house.backend.refuse_nothing();
-    house.when(hash, |view| view.observed.greeted && view.entry.as_deref() != Some("/")).await;
+    house.when(hash, |view| view.observed.first_prompt_sent && view.entry.as_deref() != Some("/")).await;
     assert_eq!(said(&house), [MESSAGE]);
 }
 
@@ -167,7 +167,9 @@ async fn of_several_routers_one_speaks_and_the_others_see_what_came_of_it() {
     let place = house.opencode.converse("Made by the other one");
     assert_eq!(house.opencode.prompts(), 0, "its message is another's to send");
     assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Creating);
-    pod_manager::SessionBackend::greeted(&*house.backend, hash).await.expect("the other one has sent it");
+    pod_manager::SessionBackend::mark_first_prompt_sent(&*house.backend, hash)
+        .await
+        .expect("the other one has sent it");
     let seen = house.until(hash, Status::Running).await;
     assert!(seen.entry.as_ref().expect("an entry").ends_with(&place));
     assert_eq!((house.opencode.prompts(), house.opencode.conversations().len()), (0, 1));
@@ -180,7 +182,7 @@ async fn the_router_that_takes_over_sends_what_was_not_sent() {
     let hash = create(&house).await;
     house.when(hash, |view| view.endpoint().is_some()).await;
     house.backend.set_reaps(true);
-    house.when(hash, |view| view.status == Status::Running && view.observed.greeted).await;
+    house.when(hash, |view| view.status == Status::Running && view.observed.first_prompt_sent).await;
     assert_eq!(said(&house), [MESSAGE]);
 }
 

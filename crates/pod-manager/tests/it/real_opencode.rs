@@ -186,7 +186,8 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
         house.restart(Restart::ProcessesWentOn).await;
     }
     house.backend.refuse_nothing();
-    let seen = house.when(hash, |view| view.status == Status::Running && view.observed.greeted).await;
+    let seen =
+        house.when(hash, |view| view.status == Status::Running && view.observed.first_prompt_sent).await;
     assert!(seen.busy, "its message is being answered");
     let entry = seen.entry.clone().expect("an entry");
     assert!(entry.contains("/session/ses_"), "{entry}");

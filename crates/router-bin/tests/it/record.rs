@@ -57,14 +57,14 @@ async fn starts_are_counted_by_how_they_ended_with_the_time_of_each_stage() {
         starts.observe(&observation, Some(&metrics));
         match &observation {
             // From here on both are seen as they go on.
-            pod_manager::Observation::Snapshot(all) => {
+            pod_manager::WatchEvent::Snapshot(all) => {
                 assert_eq!(all.len(), 2);
                 backend.release(Stage::Cloning);
             }
-            pod_manager::Observation::Applied(one) => {
+            pod_manager::WatchEvent::Applied(one) => {
                 over += usize::from(matches!(one.phase, Phase::Running(_) | Phase::Failed(_)));
             }
-            pod_manager::Observation::Removed(hash) => panic!("{hash} is gone"),
+            pod_manager::WatchEvent::Removed(hash) => panic!("{hash} is gone"),
         }
     }
     let text = metrics.render([("running", 1)], true).expect("text");

@@ -2,16 +2,16 @@ use std::io;
 
 use super::{Git, Output};
 use crate::{
+    git_output::{classify, last_error},
     model::{Failure, FailureCode},
-    said::{last_words, meaning},
 };
 
 impl Git {
     /// What a clone that did not succeed means, for a person.
     pub(super) fn clone_failure(&self, output: &Output) -> Failure {
         let said = output.said.join("\n");
-        let code = meaning(&said).unwrap_or(FailureCode::CloneFailed);
-        let last = last_words(&output.said);
+        let code = classify(&said).unwrap_or(FailureCode::CloneFailed);
+        let last = last_error(&output.said);
         let (message, advice) = match code {
             FailureCode::DiskFull => return disk_full(Some(said)),
             FailureCode::RepositoryNotFound => (
@@ -49,12 +49,12 @@ impl Git {
     /// What a checkout that did not succeed means, for a person.
     pub(super) fn checkout_failure(&self, branch: &str, output: &Output) -> Failure {
         let said = output.said.join("\n");
-        if meaning(&said) == Some(FailureCode::DiskFull) {
+        if classify(&said) == Some(FailureCode::DiskFull) {
             return disk_full(Some(said));
         }
         Failure {
             code: FailureCode::CheckoutFailed,
-            message: format!("git could not check out {branch}: {}.", last_words(&output.said)),
+            message: format!("git could not check out {branch}: {}.", last_error(&output.said)),
             advice: "The end of the log says more; try again once that is mended.".to_owned(),
             log_tail: tail(said),
         }

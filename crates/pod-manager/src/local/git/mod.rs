@@ -35,7 +35,7 @@ pub(super) use clone::prepare;
 pub(super) use failure::{disk_full, storage_failure};
 pub(super) use unsaved::unsaved_work;
 
-use crate::said::{plain, progress, redacted};
+use crate::git_output::{parse_progress, redact_urls, strip_control};
 
 /// How long git may take to end once it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -171,7 +171,7 @@ impl Git {
     /// One call, told in the log.
     async fn run(&self, dir: &Path, args: &[&str]) -> Result<Output, Interrupted> {
         if let Some(log) = &self.log {
-            log.line(&redacted(&format!("$ git {}", args.join(" "))));
+            log.line(&redact_urls(&format!("$ git {}", args.join(" "))));
         }
         self.call(dir, args).await
     }
@@ -271,11 +271,11 @@ impl Git {
     }
 
     fn hear(&self, line: &[u8], said: &Mutex<Vec<String>>) {
-        let line = redacted(plain(&String::from_utf8_lossy(line)).trim_end());
+        let line = redact_urls(strip_control(&String::from_utf8_lossy(line)).trim_end());
         if line.trim().is_empty() {
             return;
         }
-        if let Some(step) = progress(&line) {
+        if let Some(step) = parse_progress(&line) {
             if let Some(tell) = &self.tell {
                 tell.progress(step);
             }

@@ -21,14 +21,21 @@ fn session(made: u64) -> Arc<Session> {
     })
 }
 
-fn observed(made: u64, phase: Phase) -> Arc<Observed> {
+fn observed(made: u64, phase: Phase) -> Arc<SessionStatus> {
     let session = session(made);
     let since = session.created_at;
-    Arc::new(Observed { session, phase, since, stages: Vec::new(), last_activity: since, greeted: false })
+    Arc::new(SessionStatus {
+        session,
+        phase,
+        since,
+        stages: Vec::new(),
+        last_activity: since,
+        first_prompt_sent: false,
+    })
 }
 
 fn running(run: &str) -> Phase {
-    Phase::Running(Endpoint { address: ([127, 0, 0, 1], 9).into(), password: None, run: run.into() })
+    Phase::Running(Endpoint { address: ([127, 0, 0, 1], 9).into(), password: None, run_id: run.into() })
 }
 
 fn slot() -> (Arc<Slot>, Hub) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use pod_manager::{
-    Observation, SessionBackend,
+    SessionBackend, WatchEvent,
     contract::Eye,
     model::{Phase, Source},
 };
@@ -55,7 +55,7 @@ async fn two_thousand_sessions() {
     let begun = Instant::now();
     let backend = played.backend();
     let mut news = backend.watch();
-    let Some(Observation::Snapshot(all)) = news.next().await else { panic!("no snapshot") };
+    let Some(WatchEvent::Snapshot(all)) = news.next().await else { panic!("no snapshot") };
     let running = all.iter().filter(|seen| matches!(seen.phase, Phase::Running(_))).count();
     println!(
         "begin to first snapshot {:.2} s ({} sessions, {running} of them seen to answer)",
@@ -70,7 +70,7 @@ async fn two_thousand_sessions() {
     println!("resident memory: {:.0} MiB more than before", resident_mib() - before);
     let begun = Instant::now();
     for _ in 0..100 {
-        let Some(Observation::Snapshot(all)) = backend.watch().next().await else { panic!("no snapshot") };
+        let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("no snapshot") };
         assert_eq!(all.len(), SESSIONS);
     }
     println!("a snapshot of all {:.2} ms", begun.elapsed().as_secs_f64() * 10.0);

@@ -71,7 +71,7 @@ async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_r
     let seen = eye.now(session.hash).expect("listed");
     assert_eq!(seen.session.owner, session.owner);
     assert_eq!(seen.session.source, session.source);
-    assert!(seen.greeted, "the first message is not sent again");
+    assert!(seen.first_prompt_sent, "the first message is not sent again");
     let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
     assert_eq!(seen.last_activity, std::time::SystemTime::from(activity));
 
@@ -85,7 +85,7 @@ async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_r
     let resumed = eye.running(session.hash).await;
     assert!(resumed.password.is_some(), "now it has one");
     let seen = eye.now(session.hash).expect("it runs");
-    assert!(seen.greeted, "the first message is not sent again");
+    assert!(seen.first_prompt_sent, "the first message is not sent again");
     assert_eq!(seen.last_activity, std::time::SystemTime::from(activity), "what was known is not lost");
     assert_eq!(seen.session.initial_message.as_deref(), Some("Fix the tests"));
 
@@ -108,6 +108,6 @@ async fn what_the_typescript_router_left_stopped_is_listed_and_resumed() {
     backend.stop(session.hash, StopReason::Requested).await.expect("stop of what is stopped");
     backend.start(&session, Credentials::NONE).await.expect("resume");
     assert!(eye.running(session.hash).await.password.is_some());
-    assert!(eye.now(session.hash).expect("it runs").greeted);
+    assert!(eye.now(session.hash).expect("it runs").first_prompt_sent);
     backend.shutdown().await;
 }

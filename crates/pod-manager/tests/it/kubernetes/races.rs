@@ -113,8 +113,7 @@ async fn a_start_on_one_router_while_another_one_stops_it_comes_after_the_end() 
     let first = Eye::on(&*backends[1], PATIENCE).running(session.hash).await;
     backends[0].stop(session.hash, StopReason::Idle).await.expect("stop");
     start(&backends[1], &session).await;
-    let another =
-        |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Running(e) if e.run != first.run);
+    let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != first.run_id);
     for backend in &backends {
         Eye::on(&**backend, PATIENCE).until(session.hash, "running again", another).await;
     }
@@ -133,7 +132,7 @@ async fn a_pod_deleted_by_another_hand_is_made_anew() {
         let run = eye.running(session.hash).await;
         let name = format!("opencode-session-{}", session.hash);
         played.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
-        let another = |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Running(e) if e.run != run.run);
+        let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != run.run_id);
         eye.until(session.hash, "running again", another).await;
     }
     assert_eq!(played.node.most(session.hash), 1);

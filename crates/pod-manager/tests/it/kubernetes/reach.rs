@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::api::DeleteParams;
 use pod_manager::{
-    BackendError, Credentials, KubernetesBackend, Observation, SessionBackend, SystemClock,
+    BackendError, Credentials, KubernetesBackend, SessionBackend, SystemClock, WatchEvent,
     contract::Eye,
     model::{Phase, StopReason},
 };
@@ -35,7 +35,7 @@ async fn with_the_api_server_away_what_runs_goes_on_being_served() {
     ] {
         assert!(matches!(done, Err(BackendError::Unavailable(_))), "{done:?}");
     }
-    let Observation::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
+    let WatchEvent::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
     assert_eq!(all.len(), 2);
     assert!(all.iter().all(|seen| matches!(&seen.phase, Phase::Running(at) if runs.contains(at))), "{all:?}");
     // Meanwhile another one is at work there.
@@ -46,7 +46,7 @@ async fn with_the_api_server_away_what_runs_goes_on_being_served() {
     played.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
     link.mend();
     eye.gone(one.hash).await;
-    let again = |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Running(at) if at.run != runs[1].run);
+    let again = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(at) if at.run_id != runs[1].run_id);
     eye.until(two.hash, "running again", again).await;
     backend.stop(two.hash, StopReason::Requested).await.expect("stop");
     eye.stopped(two.hash).await;
@@ -64,7 +64,7 @@ async fn a_router_that_begins_without_an_api_server_waits_for_it() {
     let early = tokio::time::timeout(Duration::from_millis(300), eye.read()).await;
     assert!(early.is_err(), "nothing is told before it is known: {early:?}");
     link.mend();
-    assert_eq!(eye.read().await, Observation::Snapshot(Vec::new()));
+    assert_eq!(eye.read().await, WatchEvent::Snapshot(Vec::new()));
     backend.shutdown().await;
 }
 
@@ -109,7 +109,7 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
 
     // Whoever asks where to send a request is answered from what was told: nothing is asked of the API server.
     for _ in 0..100 {
-        let Observation::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else {
+        let WatchEvent::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else {
             panic!("no snapshot")
         };
         assert_eq!(all.len(), 1);
@@ -145,7 +145,7 @@ async fn what_another_router_saw_used_is_not_stopped_as_idle_however_late_this_o
     let refused = backend.stop(session.hash, StopReason::Idle).await;
     assert!(matches!(refused, Err(BackendError::InUse)), "{refused:?}");
     link.hands.hold_news(false);
-    assert_eq!(Eye::on(&*other, PATIENCE).running(session.hash).await.run, run.run, "it runs on");
+    assert_eq!(Eye::on(&*other, PATIENCE).running(session.hash).await.run_id, run.run_id, "it runs on");
     // Once it is known, it is this one's to decide; and whoever asks for a stop gets it in any case.
     let mut eye = Eye::on(&*backend, PATIENCE);
     eye.until(session.hash, "known to be used", |seen| seen.last_activity == later).await;
@@ -173,7 +173,7 @@ async fn a_session_whose_password_is_gone_says_so_and_gets_another_one_when_it_i
     settings.answer_within = Duration::from_secs(1);
     let backend = KubernetesBackend::start_up(played.cluster.router.clone(), settings, Arc::new(SystemClock));
     let mut eye = Eye::on(&*backend, PATIENCE);
-    let failed = |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Failed(failure) if failure.message.contains("password"));
+    let failed = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Failed(failure) if failure.message.contains("password"));
     eye.until(session.hash, "failed for its password", failed).await;
     backend.start(&session, Credentials::NONE).await.expect("start");
     assert!(eye.running(session.hash).await.password.is_some());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use pod_manager::{
-    BackendError, Credentials, KubernetesBackend, Manager, Observation, SessionBackend, SystemClock,
+    BackendError, Credentials, KubernetesBackend, Manager, SessionBackend, SystemClock, WatchEvent,
     contract::Eye,
     kubernetes::lease::Timing,
     model::{Phase, StopReason},
@@ -166,7 +166,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     assert!(lists >= 2, "claims and Pods were listed anew");
 
     for seen in &eye.history[told..] {
-        if let Observation::Applied(seen) = seen
+        if let WatchEvent::Applied(seen) = seen
             && seen.session.hash == one.hash
         {
             assert_eq!(seen.phase, Phase::Running(runs[0].clone()), "it was not seen in the session");

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use pod_manager::{
-    Credentials, KubernetesBackend, Observation, SessionBackend, SystemClock,
+    Credentials, KubernetesBackend, SessionBackend, SystemClock, WatchEvent,
     contract::Eye,
     model::{Phase, Session, StopReason},
 };
@@ -45,10 +45,10 @@ async fn list_anew(link: &Link, how: TooOld) {
 fn never_flapped(eye: &Eye, hash: SessionHash, from: usize) {
     for seen in &eye.history[from..] {
         match seen {
-            Observation::Applied(one) if one.session.hash == hash => {
+            WatchEvent::Applied(one) if one.session.hash == hash => {
                 assert!(matches!(one.phase, Phase::Running(_)), "{one:#?}");
             }
-            Observation::Removed(gone) => assert_ne!(*gone, hash),
+            WatchEvent::Removed(gone) => assert_ne!(*gone, hash),
             _ => {}
         }
     }
@@ -91,7 +91,7 @@ async fn nothing_is_lost(how: Option<TooOld>) {
     eye.stopped(made.hash).await;
     backend.stop(stays.hash, StopReason::Requested).await.expect("stop");
     eye.stopped(stays.hash).await;
-    let Observation::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
+    let WatchEvent::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
     assert_eq!(all.len(), 3, "{all:#?}");
     other.shutdown().await;
     backend.shutdown().await;
@@ -158,7 +158,7 @@ async fn connections_that_are_cut_again_and_again_are_not_seen_in_any_session() 
             .await
             .expect("patched");
         let at: jiff::Timestamp = at.parse().expect("a time");
-        let is_told = |seen: &pod_manager::model::Observed| seen.last_activity == at.into();
+        let is_told = |seen: &pod_manager::model::SessionStatus| seen.last_activity == at.into();
         eye.until(session.hash, "used", is_told).await;
     }
     never_flapped(&eye, session.hash, told);
@@ -175,7 +175,7 @@ async fn a_list_that_comes_late_brings_nothing_back() {
     for session in [&deleted, &stopped, &replaced] {
         running(&backend, &mut eye, session).await;
     }
-    let run = eye.running(replaced.hash).await.run;
+    let run = eye.running(replaced.hash).await.run_id;
     // Lists that were made while all of them ran arrive after the rest happened.
     link.hands.hold_lists(true);
     link.hands.expire_watches();
@@ -197,11 +197,10 @@ async fn a_list_that_comes_late_brings_nothing_back() {
     link.hands.hold_lists(false);
     eye.gone(deleted.hash).await;
     eye.stopped(stopped.hash).await;
-    let another =
-        |seen: &pod_manager::model::Observed| matches!(&seen.phase, Phase::Running(at) if at.run != run);
+    let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(at) if at.run_id != run);
     eye.until(replaced.hash, "running again", another).await;
     for seen in &eye.history[told..] {
-        if let Observation::Applied(one) = seen
+        if let WatchEvent::Applied(one) = seen
             && [deleted.hash, stopped.hash].contains(&one.session.hash)
         {
             assert!(!matches!(one.phase, Phase::Running(_)), "it came back: {one:#?}");

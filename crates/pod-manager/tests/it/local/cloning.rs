@@ -10,14 +10,14 @@ use std::{
 };
 
 use pod_manager::{
-    Credentials, FailureCode, Observed, Phase, SessionBackend, Source, Stage, StopReason,
+    Credentials, FailureCode, Phase, SessionBackend, SessionStatus, Source, Stage, StopReason,
     contract::{Eye, Harness},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::harness::{Local, PATIENCE, environment, fail, nothing_runs_in, run, script};
 
-fn cloning(seen: &Observed) -> &pod_manager::StageRecord {
+fn cloning(seen: &SessionStatus) -> &pod_manager::StageRecord {
     seen.stages.iter().find(|record| record.stage == Stage::Cloning).expect("there is such a stage")
 }
 
@@ -27,7 +27,7 @@ async fn a_clone_tells_how_far_it_is() {
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let mut eye = Eye::on(&*backend, PATIENCE);
     backend.start(&session, Credentials::NONE).await.expect("start");
-    let told = |seen: &Observed| !seen.stages.is_empty() && cloning(seen).percent.is_some();
+    let told = |seen: &SessionStatus| !seen.stages.is_empty() && cloning(seen).percent.is_some();
     let seen = eye.until(session.hash, "cloning", told).await;
     assert_eq!(cloning(&seen).message.as_deref(), Some("Receiving the repository"));
     eye.running(session.hash).await;

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use futures_util::StreamExt;
 use pod_manager::{
-    BackendError, Credentials, Observation, Phase, SessionBackend, StopReason,
+    BackendError, Credentials, Phase, SessionBackend, StopReason, WatchEvent,
     contract::{Eye, Harness},
     local::LocalError,
 };
@@ -73,7 +73,7 @@ async fn a_damaged_record_is_set_aside_and_the_others_load() {
     fs::write(folder.join("repo/work.txt"), "hours of it").expect("work");
 
     let backend = local.backend().await;
-    let Some(Observation::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
+    let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.iter().map(|seen| seen.session.hash).collect::<Vec<_>>(), [sessions[1].hash]);
     let aside = fs::read_to_string(folder.join("session.damaged-0.json")).expect("it is set aside");
     assert_eq!(aside, "{\"version\": 1, \"sess");
@@ -92,7 +92,7 @@ async fn a_session_of_a_newer_router_is_not_touched() {
     let path = local.folder(session.hash).join("session.json");
     fs::write(&path, r#"{"version":2,"new":true}"#).expect("written");
     let backend = local.backend().await;
-    let Some(Observation::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
+    let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.len(), 0);
     assert!(matches!(backend.start(&session, Credentials::NONE).await, Err(BackendError::Storage(_))));
     assert!(matches!(backend.delete(session.hash).await, Err(BackendError::Storage(_))));
@@ -112,7 +112,7 @@ async fn a_half_written_record_counts_as_none() {
     fs::create_dir(&empty).expect("a folder");
     fs::write(empty.join(".session.json.partial"), "{").expect("written");
     let backend = local.backend().await;
-    let Some(Observation::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
+    let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.len(), 1);
     assert!(!empty.exists(), "nothing was made there yet");
     backend.shutdown().await;
@@ -184,7 +184,7 @@ async fn a_session_that_cannot_be_written_down_is_refused_and_leaves_nothing() {
     fs::create_dir(&sessions).expect("a folder");
     run(&backend, &session).await;
     let seen = backend.watch().next().await;
-    let Some(Observation::Snapshot(all)) = seen else { panic!("a snapshot") };
+    let Some(WatchEvent::Snapshot(all)) = seen else { panic!("a snapshot") };
     assert!(matches!(all[0].phase, Phase::Running(_)), "it may be called again");
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     backend.shutdown().await;

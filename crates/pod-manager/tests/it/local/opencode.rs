@@ -95,7 +95,7 @@ async fn a_killed_real_opencode_is_started_again() {
     let mut eye = Eye::on(&*backend, PATIENCE);
     eye.running(session.hash).await;
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is there");
-    let again = |seen: &pod_manager::Observed| matches!(&seen.phase, pod_manager::Phase::Running(endpoint) if endpoint.run != first.run);
+    let again = |seen: &pod_manager::SessionStatus| matches!(&seen.phase, pod_manager::Phase::Running(endpoint) if endpoint.run_id != first.run_id);
     eye.until(session.hash, "running again", again).await;
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     eye.stopped(session.hash).await;

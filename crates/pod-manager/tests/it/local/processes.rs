@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use futures_util::StreamExt;
 use pod_manager::{
-    Credentials, FailureCode, Observation, Phase, SessionBackend, Stage, StopReason,
+    Credentials, FailureCode, Phase, SessionBackend, Stage, StopReason, WatchEvent,
     contract::{Eye, Harness},
 };
 use tokio::time::timeout;
@@ -50,14 +50,14 @@ async fn a_crash_is_told_and_mended() {
     let mut eye = Eye::on(&*backend, PATIENCE);
     eye.running(session.hash).await;
     assert_eq!(get(&first, "/crash").await, None, "it breaks");
-    let told = |seen: &pod_manager::Observed| {
+    let told = |seen: &pod_manager::SessionStatus| {
         let stage = seen.stages.iter().find(|record| record.stage == Stage::Starting);
         let message = stage.and_then(|record| record.message.as_deref()).unwrap_or_default();
         seen.phase == Phase::Starting && message.contains("exit code 5")
     };
     eye.until(session.hash, "starting again", told).await;
     let second = eye.running(session.hash).await;
-    assert_ne!(first.run, second.run, "another run");
+    assert_ne!(first.run_id, second.run_id, "another run");
     assert!(get(&second, "/folder").await.is_some(), "it answers again");
     backend.shutdown().await;
 }
@@ -160,8 +160,7 @@ async fn what_opencode_started_ends_with_it() {
     assert!(before.len() >= 4 || cfg!(not(target_os = "linux")), "there is a family: {before:?}");
     assert_eq!(get(&endpoint, "/crash").await, None, "it breaks");
     let mut eye = Eye::on(&*backend, PATIENCE);
-    let again =
-        |seen: &pod_manager::Observed| matches!(&seen.phase, Phase::Running(e) if e.run != endpoint.run);
+    let again = |seen: &pod_manager::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != endpoint.run_id);
     eye.until(session.hash, "running again", again).await;
     let after = processes_in(&local.folder(session.hash)).unwrap_or_default();
     assert!(!after.iter().any(|pid| before.contains(pid)), "the first family is gone: {before:?}, {after:?}");
@@ -208,7 +207,7 @@ async fn the_routers_end_ends_all_at_once_and_tells_why() {
     drop(backend);
 
     let backend = local.backend().await;
-    let Some(Observation::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
+    let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.len(), 4);
     assert!(all.iter().all(|seen| seen.phase == Phase::Stopped(StopReason::RouterStopped)), "{all:?}");
     backend.shutdown().await;

@@ -5,15 +5,15 @@ use tokio::sync::OwnedMutexGuard;
 
 /// A lock per key, there only while it is held or waited for.
 #[derive(Debug)]
-pub(crate) struct Locks<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
+pub(crate) struct KeyedMutex<K>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
-impl<K> Default for Locks<K> {
+impl<K> Default for KeyedMutex<K> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash + Clone> Locks<K> {
+impl<K: Eq + Hash + Clone> KeyedMutex<K> {
     /// Waits for its turn; first come, first served.
     pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
         let lock = self.of(key);

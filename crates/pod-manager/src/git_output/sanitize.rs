@@ -1,5 +1,5 @@
 /// Text without escape sequences (ECMA-48) and control characters other than line ends and tabs.
-pub(crate) fn plain(text: &str) -> String {
+pub(crate) fn strip_control(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -35,7 +35,7 @@ mod tests {
     fn control_sequences_are_left_out() {
         #[track_caller]
         fn check(text: &str, expected: &str) {
-            assert_eq!(plain(text), expected);
+            assert_eq!(strip_control(text), expected);
         }
         check("\u{1b}[91m\u{1b}[1mError: \u{1b}[0mServeError\r\n", "Error: ServeError\n");
         check("10%\r20%\n", "10%\n20%\n");

@@ -228,4 +228,5 @@ fn words(error: reqwest::Error) -> String {
 }
 
 #[cfg(test)]
+#[path = "client_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 use crate::model::FailureCode;
 
 /// What the remote or the system says, in lower case, and what it means. The first that fits counts.
-const MEANINGS: &[(FailureCode, &[&str])] = &[
+const PATTERNS: &[(FailureCode, &[&str])] = &[
     (FailureCode::DiskFull, &["no space left on device", "disk quota exceeded"]),
     (
         FailureCode::RepositoryNotFound,
@@ -59,13 +59,13 @@ const MEANINGS: &[(FailureCode, &[&str])] = &[
 ];
 
 /// What these words of git's mean, where they are known.
-pub(crate) fn meaning(said: &str) -> Option<FailureCode> {
+pub(crate) fn classify(said: &str) -> Option<FailureCode> {
     let said = said.to_lowercase();
-    MEANINGS.iter().find(|(_, words)| words.iter().any(|word| said.contains(word))).map(|(code, _)| *code)
+    PATTERNS.iter().find(|(_, words)| words.iter().any(|word| said.contains(word))).map(|(code, _)| *code)
 }
 
 /// git's own sentence on what broke, without its full stop.
-pub(crate) fn last_words(said: &[String]) -> String {
+pub(crate) fn last_error(said: &[String]) -> String {
     let line = said
         .iter()
         .rev()
@@ -76,7 +76,7 @@ pub(crate) fn last_words(said: &[String]) -> String {
 }
 
 /// A line without the credentials that addresses in it may hold.
-pub(crate) fn redacted(line: &str) -> String {
+pub(crate) fn redact_urls(line: &str) -> String {
     let mut clean = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find("://") {
@@ -103,7 +103,7 @@ mod tests {
     fn what_remotes_say_is_understood() {
         #[track_caller]
         fn check(said: &str, expected: Option<FailureCode>) {
-            assert_eq!(meaning(said), expected, "{said}");
+            assert_eq!(classify(said), expected, "{said}");
         }
         use FailureCode as Code;
         check(
@@ -151,7 +151,7 @@ mod tests {
     fn credentials_do_not_stay_in_what_git_says() {
         #[track_caller]
         fn check(line: &str, expected: &str) {
-            assert_eq!(redacted(line), expected);
+            assert_eq!(redact_urls(line), expected);
         }
         check(
             "fatal: unable to access 'https://me:se@cret@example.com/a': no",

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 /// How far a stage is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct Progress {
     pub(crate) message: Arc<str>,
     pub(crate) percent: Option<u8>,
     pub(crate) bytes: Option<u64>,
@@ -22,7 +22,7 @@ const PARTS: &[(&str, &str, u8, u8)] = &[
 
 /// Understands a line of `git --progress`, such as
 /// `Receiving objects:  45% (450/1000), 1.20 MiB | 1.10 MiB/s`; `None` for every other line.
-pub(crate) fn parse(line: &str) -> Option<Step> {
+pub(crate) fn parse(line: &str) -> Option<Progress> {
     let (what, rest) = line.split_once(':').and_then(|(head, rest)| match head {
         "remote" => rest.split_once(':').map(|(tail, rest)| (format!("remote:{tail}"), rest)),
         _ => Some((head.to_owned(), rest)),
@@ -34,7 +34,7 @@ pub(crate) fn parse(line: &str) -> Option<Step> {
         let share = u16::from(to - from) * u16::from(percent.min(100)) / 100;
         from + u8::try_from(share).unwrap_or(0)
     });
-    Some(Step {
+    Some(Progress {
         message: (*message).into(),
         percent: of_whole.filter(|_| to > from),
         bytes: match what.as_str() {

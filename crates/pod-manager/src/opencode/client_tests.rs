@@ -24,7 +24,7 @@ async fn answering(response: Vec<u8>) -> (Endpoint, tokio::sync::mpsc::Receiver<
             let _ = stream.write_all(&response).await;
         }
     });
-    (Endpoint { address, password: Some(Password::new("geheim")), run: "run".into() }, told)
+    (Endpoint { address, password: Some(Password::new("geheim")), run_id: "run".into() }, told)
 }
 
 fn ok(body: &str) -> Vec<u8> {
@@ -77,7 +77,7 @@ async fn what_is_no_answer_of_opencodes_is_said_to_be_strange() {
 #[tokio::test]
 async fn an_opencode_that_hangs_is_given_up() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let at = Endpoint { address: listener.local_addr().expect("it"), password: None, run: "run".into() };
+    let at = Endpoint { address: listener.local_addr().expect("it"), password: None, run_id: "run".into() };
     let answer = tokio::time::timeout(ANSWER * 2, Opencode::new().is_busy(&at)).await.expect("given up");
     assert!(matches!(answer, Err(OpencodeError::Silent(_))));
 }
