@@ -168,13 +168,13 @@ impl Inner {
         let repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
         let head = Head::of(&parts, repeatable);
 
-        let (body, pace) = UploadProgress::of(body);
+        let (body, progress) = UploadProgress::of(body);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = parts.uri;
         *request.headers_mut() = parts.headers;
         let sending = self.send(upstream.address, request, &head, upgrade.is_some());
-        match upload::in_time(self.settings.header_timeout, pace, sending).await {
+        match upload::in_time(self.settings.header_timeout, progress, sending).await {
             Ok(sent) => self.answer(sent, upgrade, upstream.address, head, &host),
             Err(refusal) => self.refuse(&refusal, &head.into_parts()),
         }

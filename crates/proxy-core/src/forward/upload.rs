@@ -1,4 +1,4 @@
-//! How an upload gets on, so that a slow one is not taken for a late answer.
+//! Tracks an upload: a slow one is not a late answer, and one that fails is not the session's failure.
 
 use std::{
     future::Future,
@@ -15,34 +15,43 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{Body, BodyError, Refusal};
 
-/// When something of the request's body was last taken.
+/// The progress of a request's body.
 #[derive(Clone)]
-pub(super) struct UploadProgress(Arc<Mutex<Instant>>);
+pub(super) struct UploadProgress(Arc<Mutex<Progress>>);
+
+struct Progress {
+    last_frame: Instant,
+    failed: bool,
+}
 
 impl UploadProgress {
-    /// The body, and its pace; `None` where nothing is to be uploaded.
+    /// Wraps the body to record its progress; `None` if there is nothing to upload.
     pub(super) fn of(body: Body) -> (Body, Option<Self>) {
         if body.is_end_stream() {
             return (body, None);
         }
-        let pace = Self(Arc::new(Mutex::new(Instant::now())));
-        (Body::new(UploadBody { body, pace: pace.clone() }), Some(pace))
+        let progress = Self(Arc::new(Mutex::new(Progress { last_frame: Instant::now(), failed: false })));
+        (Body::new(UploadBody { body, progress: progress.clone() }), Some(progress))
     }
 }
 
-/// Runs `sending` for at most this long after the request's last piece was taken.
+/// Runs `sending` for at most `limit` after the last frame of the upload. If the upload itself failed, the client is
+/// at fault and not the session.
 pub(super) async fn in_time<T>(
     limit: Duration,
-    pace: Option<UploadProgress>,
+    progress: Option<UploadProgress>,
     sending: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
     let mut sending = pin!(sending);
-    let mut end = Instant::now() + limit;
+    let mut deadline = Instant::now() + limit;
     loop {
-        match timeout_at(end, sending.as_mut()).await {
-            Ok(sent) => return sent,
-            Err(_) => match pace.as_ref().map(|pace| *pace.0.lock() + limit) {
-                Some(later) if later > end => end = later,
+        match timeout_at(deadline, sending.as_mut()).await {
+            Ok(Err(_)) if progress.as_ref().is_some_and(|progress| progress.0.lock().failed) => {
+                return Err(Refusal::Malformed("the request's body is malformed or incomplete\n"));
+            }
+            Ok(result) => return result,
+            Err(_) => match progress.as_ref().map(|progress| progress.0.lock().last_frame + limit) {
+                Some(later) if later > deadline => deadline = later,
                 _ => return Err(Refusal::TimedOut),
             },
         }
@@ -51,7 +60,7 @@ pub(super) async fn in_time<T>(
 
 struct UploadBody {
     body: Body,
-    pace: UploadProgress,
+    progress: UploadProgress,
 }
 
 impl HttpBody for UploadBody {
@@ -63,7 +72,10 @@ impl HttpBody for UploadBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        *self.pace.0.lock() = Instant::now();
+        let mut progress = self.progress.0.lock();
+        progress.last_frame = Instant::now();
+        progress.failed |= matches!(frame, Some(Err(_)));
+        drop(progress);
         Poll::Ready(frame)
     }
 

@@ -233,3 +233,68 @@ async fn a_body_waits_for_the_word_to_go_on() {
     within("the body", stream.read_to_string(&mut body)).await.unwrap();
     assert!(body.contains("ok"), "{body}");
 }
+
+/// A client's upload that is no HTTP, or ends before its last chunk.
+const MALFORMED_CHUNKS: [&str; 4] =
+    ["2\r\nok\r\nzz\r\n", "2\r\nokay\r\n", "-1\r\n\r\n", "fffffffffffffffff\r\n"];
+
+#[tokio::test]
+async fn a_malformed_chunked_upload_is_answered_400_and_its_connection_is_not_used_again() {
+    for chunks in MALFORMED_CHUNKS {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::before(listener.local_addr().unwrap()).await;
+        // The first answer leaves an idle connection in the pool, which the upload takes.
+        let asking = tokio::spawn(send_to(world.proxy, get("/")));
+        let (mut first, _) = within("a connection", listener.accept()).await.unwrap();
+        read_head(&mut first).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut first, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await
+            .unwrap();
+        assert_eq!(text(asking.await.unwrap()).await, "ok");
+
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        let answer = world.raw(&format!("{head}{chunks}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{chunks:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{chunks:?}: {answer}");
+        let mut rest = Vec::new();
+        within("the upload's end", first.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty() || rest.starts_with(b"POST"), "{}", String::from_utf8_lossy(&rest));
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "an upload cut short was passed off as whole");
+
+        let asking = tokio::spawn(send_to(world.proxy, get("/")));
+        let (mut second, _) = within("another connection", listener.accept()).await.unwrap();
+        read_head(&mut second).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut second, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await
+            .unwrap();
+        assert_eq!(text(asking.await.unwrap()).await, "ok");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_upload_that_is_reset_is_never_passed_on_as_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::before(listener.local_addr().unwrap()).await;
+    let stream = tokio::net::TcpStream::connect(world.proxy).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let (send, chunks) = mpsc::channel(1);
+    send.send(chunk("a part")).await.unwrap();
+    let upload = http::Request::post(format!("https://{HOST}/"))
+        .header("x-auth-request-email", "alice@example.com")
+        .body(body_of(chunks))
+        .unwrap();
+    let asking = tokio::spawn(sender.send_request(upload));
+    let (mut session, _) = within("a connection", listener.accept()).await.unwrap();
+    read_head(&mut session).await.unwrap();
+    // The client's body fails, so hyper resets the stream.
+    send.send(Err("the client's disk failed".into())).await.unwrap();
+    let mut rest = Vec::new();
+    within("the connection's end", session.read_to_end(&mut rest)).await.unwrap();
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "an upload cut short was passed off as whole");
+    assert!(within("the stream's end", asking).await.unwrap().is_err());
+}
