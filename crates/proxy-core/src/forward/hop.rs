@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::identity::remove_headers;
+
 /// Removes the hop-by-hop headers, whatever each `Connection` header names, and what else is `unwanted`. `Trailer`
 /// stays: it describes the body.
 pub(super) fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
@@ -10,11 +12,7 @@ pub(super) fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
             headers.remove(name);
         }
     }
-    let goes = |name: &&HeaderName| is_hop_by_hop(name.as_str()) || unwanted(name.as_str());
-    let going: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
-    for name in going {
-        headers.remove(name);
-    }
+    remove_headers(headers, |name| is_hop_by_hop(name) || unwanted(name));
 }
 
 fn is_hop_by_hop(name: &str) -> bool {

@@ -42,15 +42,23 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_
     }
 }
 
-/// What others say of the way here, and of who asks: it is said anew, by us.
+/// Headers that the router alone sets or reads: those about the way here and about who asks, and its own secrets.
 fn is_unwanted(name: &str) -> bool {
     // Most names are told by their first letter.
-    if !name.starts_with(['a', 'c', 'f', 'r', 'x']) {
+    if !name.starts_with(['a', 'c', 'f', 'r', 't', 'x']) {
         return false;
     }
     let name = identity::normalize_name(name);
-    matches!(&*name, "authorization" | "forwarded" | "x-real-ip")
-        || name.starts_with("x-forwarded-")
+    matches!(
+        &*name,
+        "authorization"
+            | "cf-connecting-ip"
+            | "forwarded"
+            | "true-client-ip"
+            | "x-admin-secret"
+            | "x-real-ip"
+            | "x-router-proxy-secret"
+    ) || name.starts_with("x-forwarded-")
         || identity::is_identity_header(&name)
 }
 

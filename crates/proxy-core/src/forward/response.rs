@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::hop;
-use crate::cookies::Cookies;
+use crate::{cookies::Cookies, identity::normalize_name};
 
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 const ORIGIN_AGENT_CLUSTER: HeaderName = HeaderName::from_static("origin-agent-cluster");
@@ -30,12 +30,12 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host
     headers.insert(ORIGIN_AGENT_CLUSTER, HeaderValue::from_static("?1"));
 }
 
-/// Headers by which a host speaks for its whole site, its port's neighbours or its future, or gives orders to the
-/// proxies before it.
+/// Headers by which a host speaks for its whole site, its port's neighbours or its future, gives orders to the proxies
+/// before it, or asks for or asserts a sign-in.
 fn is_refused(name: &str) -> bool {
     // Most names are told by their first letter.
-    name.starts_with(['a', 'c', 'e', 'n', 'p', 'r', 's', 'x'])
-        && matches!(
+    name.starts_with(['a', 'c', 'e', 'n', 'p', 'r', 's', 'w', 'x'])
+        && (matches!(
             name,
             "alt-svc"
                 | "clear-site-data"
@@ -46,11 +46,12 @@ fn is_refused(name: &str) -> bool {
                 | "report-to"
                 | "reporting-endpoints"
                 | "strict-transport-security"
+                | "www-authenticate"
                 | "x-accel-redirect"
                 | "x-lighttpd-send-file"
                 | "x-reproxy-url"
                 | "x-sendfile"
-        )
+        ) || normalize_name(name).starts_with("x-auth-request-"))
 }
 
 /// Whether a path stays in the folder, read as browsers read it: `%2e` is a dot, `\\` a slash.

@@ -38,11 +38,15 @@ pub enum IdentifyError {
 
 /// Removes every header that sign-in proxies use for identity and tokens, in any spelling.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    let known = |name: &&HeaderName| {
-        name.as_str().starts_with(['c', 'r', 'x']) && is_identity_header(&normalize_name(name.as_str()))
-    };
-    let found: Vec<_> = headers.keys().filter(known).cloned().collect();
-    for name in found {
+    remove_headers(headers, |name| {
+        name.starts_with(['c', 'r', 'x']) && is_identity_header(&normalize_name(name))
+    });
+}
+
+/// Removes the headers whose name is `unwanted`.
+pub(crate) fn remove_headers(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in unwanted {
         headers.remove(name);
     }
 }
@@ -61,14 +65,18 @@ pub(crate) fn normalize_name(name: &str) -> Cow<'_, str> {
 
 /// Whether a sign-in proxy says with it who asks, or hands on a token of theirs.
 pub(crate) fn is_identity_header(name: &str) -> bool {
-    const BEGIN: [&str; 7] = [
+    const PREFIXES: [&str; 11] = [
         "cf-access-",
         "x-amzn-oidc-",
         "x-auth-request-",
+        "x-authentik-",
         "x-goog-authenticated-user-",
         "x-ms-client-principal",
         "x-ms-token-",
         "x-pomerium-",
+        "x-remote-",
+        "x-vouch-",
+        "x-webauth-",
     ];
     matches!(
         name,
@@ -76,6 +84,7 @@ pub(crate) fn is_identity_header(name: &str) -> bool {
             | "remote-groups"
             | "remote-name"
             | "remote-user"
+            | "x-access-token"
             | "x-auth-token"
             | "x-forwarded-access-token"
             | "x-forwarded-email"
@@ -84,5 +93,6 @@ pub(crate) fn is_identity_header(name: &str) -> bool {
             | "x-forwarded-user"
             | "x-goog-iap-jwt-assertion"
             | "x-id-token"
-    ) || (name.starts_with(['c', 'x']) && BEGIN.iter().any(|begin| name.starts_with(begin)))
+            | "x-userinfo"
+    ) || (name.starts_with(['c', 'x']) && PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }

@@ -5,7 +5,9 @@ use ipnet::IpNet;
 use session_key::Identity;
 use subtle::ConstantTimeEq;
 
-use super::{AccessToken, IdentifyError, IdentityExtractor, normalize_name, single_value, strip};
+use super::{
+    AccessToken, IdentifyError, IdentityExtractor, normalize_name, remove_headers, single_value, strip,
+};
 use crate::PeerAddr;
 
 /// The user is in a header that a sign-in proxy set (oauth2-proxy's `X-Auth-Request-Email`).
@@ -89,7 +91,8 @@ impl IdentityExtractor for TrustedHeaders {
         }
         parts.headers.remove(&self.email);
         if let Some((header, _)) = &self.secret {
-            parts.headers.remove(header);
+            let header = normalize_name(header.as_str());
+            remove_headers(&mut parts.headers, |name| normalize_name(name) == header);
         }
         strip(&mut parts.headers);
         identity

@@ -41,6 +41,39 @@ async fn nothing_of_the_users_travels_on() {
 }
 
 #[tokio::test]
+async fn secrets_and_identities_of_any_sign_in_proxy_never_reach_a_session() {
+    let head = seen(|mut request| {
+        for name in [
+            "X-Admin-Secret",
+            "X_Admin_Secret",
+            "X-Router-Proxy-Secret",
+            "X_ROUTER_PROXY_SECRET",
+            "X-Authentik-Username",
+            "X-authentik-jwt",
+            "X-Vouch-User",
+            "X-Vouch-IdP-AccessToken",
+            "X-WebAuth-User",
+            "X_WebAuth_Groups",
+            "X-Remote-User",
+            "X-Remote-Extra-Scopes",
+            "X-Access-Token",
+            "X-Userinfo",
+            "X_Userinfo",
+            "Cf-Connecting-Ip",
+            "Cf_Connecting-IP",
+            "True-Client-Ip",
+            "True_Client_IP",
+        ] {
+            request = request.header(name, "leaked");
+        }
+        request.header("X-Remotely", "kept")
+    })
+    .await;
+    assert!(!head.contains("leaked"), "{head}");
+    assert!(head.contains("x-remotely: kept"), "{head}");
+}
+
+#[tokio::test]
 async fn the_host_stays_and_forwarding_headers_are_made_anew() {
     let head = seen(|request| {
         request
@@ -134,6 +167,24 @@ async fn nothing_hostile_comes_back() {
     assert_eq!(headers["origin-agent-cluster"], "?1");
     assert_eq!(headers["x-accel-buffering"], "no");
     assert_eq!(headers["content-security-policy"], "default-src 'self'");
+}
+
+#[tokio::test]
+async fn sign_in_headers_of_a_session_never_reach_the_browser() {
+    let (upstream, _heads) = raw_upstream(concat!(
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n",
+        "WWW-Authenticate: Basic realm=\"sign in again\"\r\nWWW-Authenticate: Bearer\r\n",
+        "X-Auth-Request-Email: mallory@example.com\r\nX-Auth-Request-User: mallory\r\n",
+        "X_Auth_Request_Groups: admins\r\nX-Auth-Requested: kept\r\n\r\nno",
+    ))
+    .await;
+    let response = World::before(upstream).await.get("/").await;
+    assert_eq!(response.status(), 401);
+    let names: Vec<_> = response.headers().keys().map(http::HeaderName::as_str).collect();
+    let removed =
+        |name: &&str| name.replace('_', "-").starts_with("x-auth-request-") || *name == "www-authenticate";
+    assert!(!names.iter().any(removed), "{names:?}");
+    assert_eq!(response.headers()["x-auth-requested"], "kept");
 }
 
 #[tokio::test]

@@ -69,6 +69,15 @@ fn a_shared_secret_is_asked_for_as_well() {
 }
 
 #[test]
+fn a_shared_secret_never_travels_on_in_any_spelling() {
+    let trusted =
+        TrustedHeaders::from_peers(vec![]).with_secret(HeaderName::from_static("x-router-secret"), "s3cret");
+    let secret = ("x-router-secret", "s3cret");
+    check(&trusted, "8.8.8.8", &[(EMAIL, "a@b"), secret, ("X_Router_Secret", "s3cret")], Ok("a@b"));
+    check(&trusted, "8.8.8.8", &[(EMAIL, "a@b"), ("x-router_secret", "s3cret")], Err(IdentifyError::Missing));
+}
+
+#[test]
 fn two_users_in_one_request_are_none() {
     let near = TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse().unwrap()]);
     check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "c@d")], Err(IdentifyError::Ambiguous));
