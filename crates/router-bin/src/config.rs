@@ -44,6 +44,8 @@ pub struct Config {
     pub max_sessions: Option<usize>,
     /// Sessions of one user that may run at once; `None`: any number.
     pub max_running: Option<usize>,
+    /// How often one user may create or resume a session, per minute; `None`: as often as they like.
+    pub max_starts_per_minute: Option<u32>,
     /// Filled in as the repository by the site.
     pub default_repo: Option<String>,
     /// What brings sessions about.
@@ -183,6 +185,7 @@ impl Config {
         let idle_timeout = read.minutes("IDLE_TIMEOUT_MINUTES");
         let max_sessions = read.limit("MAX_SESSIONS_PER_USER");
         let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
+        let max_starts_per_minute = read.limit("MAX_STARTS_PER_MINUTE");
         let default_repo = read.repository("DEFAULT_GIT_REPO", repos(on_kubernetes, identity.as_ref()));
         let backend = if on_kubernetes {
             Backend::Kubernetes(Box::new(read.kubernetes(environment.get("HOSTNAME").map(String::as_str))))
@@ -211,6 +214,7 @@ impl Config {
             idle_timeout,
             max_sessions,
             max_running,
+            max_starts_per_minute,
             default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
             backend,
             audit_key,

@@ -176,15 +176,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     router(
         "MAX_SESSIONS_PER_USER",
-        Unset,
-        "sessions",
-        "How many sessions one user may keep, running or not. Asking for one more is answered 429.",
+        By("0", "20"),
+        "sessions, 0 for no limit",
+        "How many sessions one user may keep, running or not. Creating one more is answered 429.",
     ),
     router(
         "MAX_RUNNING_SESSIONS_PER_USER",
-        Unset,
-        "sessions",
+        By("0", "5"),
+        "sessions, 0 for no limit",
         "How many sessions of one user may run at once. Starting one more is answered 429.",
+    ),
+    router(
+        "MAX_STARTS_PER_MINUTE",
+        By("0", "10"),
+        "starts, 0 for no limit",
+        "How many sessions one user may create or resume per minute, with short bursts of as many. One more is answered 429, with `Retry-After`.",
     ),
     router(
         "DEFAULT_GIT_REPO",

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -114,13 +115,12 @@ impl<'a> Reader<'a> {
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// A limit; `None` where there is none.
-    pub(super) fn limit(&mut self, name: &'static str) -> Option<usize> {
-        let text = self.layers.chosen(name)?;
-        match text.parse() {
-            Ok(limit) if limit > 0 => Some(limit),
-            _ => {
-                self.wrong(name, "must be a whole number, 1 or more; leave it unset for no limit", "10");
+    /// A limit; `None`, written `0`, is no limit.
+    pub(super) fn limit<T: FromStr + Default + PartialEq>(&mut self, name: &'static str) -> Option<T> {
+        match self.text(name).parse() {
+            Ok(limit) => Some(limit).filter(|limit| *limit != T::default()),
+            Err(_) => {
+                self.wrong(name, "must be a whole number, or 0 for no limit", "10");
                 None
             }
         }

@@ -120,8 +120,9 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("IDLE_TIMEOUT_MINUTES", "0", "minutes from 0.01"),
         ("IDLE_TIMEOUT_MINUTES", "NaN", "minutes from 0.01"),
         ("DRAIN_TIMEOUT_SECONDS", "-1", "seconds from 0"),
-        ("MAX_SESSIONS_PER_USER", "0", "1 or more"),
-        ("MAX_RUNNING_SESSIONS_PER_USER", "many", "1 or more"),
+        ("MAX_SESSIONS_PER_USER", "-1", "0 for no limit"),
+        ("MAX_RUNNING_SESSIONS_PER_USER", "many", "0 for no limit"),
+        ("MAX_STARTS_PER_MINUTE", "0.5", "0 for no limit"),
         ("DEV_EMAIL", "nobody", "needs a name"),
         ("DEFAULT_GIT_REPO", "https://me:pw@x.org/a", "is refused"),
         ("STATE_DIR", "state", "absolute path"),
@@ -149,6 +150,18 @@ fn the_one_user_is_refused_where_others_can_reach_the_router() {
     refused(&[("LISTEN_ADDRESS", "0.0.0.0"), ("DEV_EMAIL", "me@example.org")], &["DEV_EMAIL", "loopback"]);
     refused(&[("LISTEN_ADDRESS", "127.0.0.1,192.0.2.1")], &["DEV_EMAIL", "loopback"]);
     assert!(load(None, &[("LISTEN_ADDRESS", "127.0.0.1,::1")]).is_ok());
+}
+
+#[test]
+fn the_local_backend_limits_nobody_by_default() {
+    let limits = |config: &Config| (config.max_sessions, config.max_running, config.max_starts_per_minute);
+    assert_eq!(limits(&load(None, &[]).expect("taken")), (None, None, None));
+    let chosen = [
+        ("MAX_SESSIONS_PER_USER", "3"),
+        ("MAX_RUNNING_SESSIONS_PER_USER", "2"),
+        ("MAX_STARTS_PER_MINUTE", "1"),
+    ];
+    assert_eq!(limits(&load(None, &chosen).expect("taken")), (Some(3), Some(2), Some(1)));
 }
 
 #[test]

@@ -58,6 +58,19 @@ fn with_the_least_set_it_is_the_contracts_defaults() {
 }
 
 #[test]
+fn limits_apply_by_default_and_zero_lifts_each() {
+    let limits = |more: &[(&str, &str)]| {
+        let config = with(more).expect("taken");
+        (config.max_sessions, config.max_running, config.max_starts_per_minute)
+    };
+    let ten = Some(10);
+    assert_eq!(limits(&[]), (Some(20), Some(5), ten));
+    assert_eq!(limits(&[("MAX_SESSIONS_PER_USER", "0")]), (None, Some(5), ten));
+    assert_eq!(limits(&[("MAX_RUNNING_SESSIONS_PER_USER", "0")]), (Some(20), None, ten));
+    assert_eq!(limits(&[("MAX_STARTS_PER_MINUTE", "0")]), (Some(20), Some(5), None));
+}
+
+#[test]
 fn every_variable_reaches_the_settings() {
     let settings = settings(&[
         ("OPENCODE_NAMESPACE", "agents"),
