@@ -6,6 +6,7 @@
 //! servers.
 
 pub mod backend;
+mod backoff;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
