@@ -23,6 +23,8 @@ pub mod memory;
 pub mod model;
 mod opencode;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod persisted;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod publisher;
 
 pub use backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent};
