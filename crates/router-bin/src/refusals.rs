@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use api::wire::ErrorBody;
+use api::{server::AuditAction, wire::ErrorBody};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use proxy_core::{Body, IdentifyError, Refusal, Refusals, respond};
 use session_key::{Identity, SessionHash, SessionRoute};
 
 use crate::{
-    logging::{Audit, Deed},
+    logging::Audit,
     metrics::{Kind, Metrics},
     shield::{RequestId, X_REQUEST_ID},
 };
@@ -59,7 +59,7 @@ impl SitePages {
             let who = parts.extensions.get::<Identity>();
             let hash = parts.extensions.get::<SessionRoute>().map(|route| route.hash);
             let id = parts.extensions.get::<RequestId>().map_or("", RequestId::as_str);
-            self.audit.note(Deed::Refused, who, hash, id, said(refusal).0);
+            self.audit.note(AuditAction::Refused, who, hash, id, said(refusal).0);
         }
     }
 }
