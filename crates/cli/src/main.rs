@@ -1,4 +1,4 @@
-//! `opencode-routerctl`: lists, creates, stops and deletes opencode sessions, through a router or the cluster.
+//! `opencode-routerctl`: lists, creates, stops and deletes opencode sessions, by a router or by the cluster.
 //!
 //! [`args`] and [`help`] are the command line; [`commands`] has a function for each command. A command sends
 //! its requests to the [`target`] (a router or a [`cluster`]), gets [`report`]s, and prints them to the
