@@ -1,30 +1,30 @@
-//! The command line's arguments. Environment variables are read here and nowhere else (clap's `env`).
+//! The command line. Environment variables are read here and nowhere else (clap's `env`).
 
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-/// Manage your opencode sessions from the command line.
+/// Your opencode sessions, from the command line.
 #[derive(Debug, Parser)]
 #[command(name = "opencode-routerctl", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) global: GlobalArgs,
+    pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// Options of every command.
+/// What every command takes.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct GlobalArgs {
-    /// The router's address
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Where the router is
     #[arg(long, global = true, env = "OPENCODE_ROUTER_URL", default_value = "http://localhost:3000",
         value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) server: String,
-    /// A header to send with each request, for a sign-in proxy in front of the router; may be repeated.
-    /// In the environment variable, one header a line; it keeps a token out of the process list
+    /// A header to send with each request, for a sign-in in front of the router; may be repeated.
+    /// The environment variable keeps a token out of the process list (one header a line)
     #[arg(
         long = "header",
         global = true,
@@ -34,47 +34,39 @@ pub(crate) struct GlobalArgs {
         value_delimiter = '\n'
     )]
     pub(crate) headers: Vec<String>,
-    /// Use the cluster's API server instead of a router: all users' sessions, with your kubeconfig's rights
+    /// Ask the cluster itself, as your kubeconfig says you are: everybody's sessions, also where no router answers
     #[arg(long, global = true)]
     pub(crate) kube: bool,
-    /// With --kube: the kubeconfig file [default: kubectl's]
+    /// With --kube: the file that describes the cluster; the usual one without it
     #[arg(long, global = true, env = "KUBECONFIG", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) kubeconfig: Option<OsString>,
-    /// With --kube: the context in the kubeconfig [default: the current one]
+    /// With --kube: which context of it; the current one without it
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// With --kube: the namespace of the sessions [default: the context's, or `opencode`]
+    /// With --kube: where sessions are; the context's namespace without it, or `opencode`
     #[arg(long, global = true, env = "OPENCODE_NAMESPACE", value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// The output format
+    /// How to print what was asked for
     #[arg(short, long, global = true, value_enum, default_value_t)]
-    pub(crate) output: OutputFormat,
-    /// Print only results and errors
+    pub(crate) output: Output,
+    /// Say nothing but what was asked for
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print without colour (see <https://no-color.org>)
-    #[arg(
-        long,
-        global = true,
-        env = "NO_COLOR",
-        hide_env_values = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "1",
-        value_name = "1"
-    )]
+    /// Print without colour, as <https://no-color.org> has it
+    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, require_equals = true,
+        default_missing_value = "1", value_name = "1")]
     pub(crate) no_color: Option<String>,
 }
 
-/// The output format.
+/// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// A table.
+pub(crate) enum Output {
+    /// For people.
     #[default]
     Table,
-    /// A table with more columns.
+    /// For people with a wide screen.
     Wide,
-    /// JSON, as in the router's API.
+    /// What the router answered.
     Json,
     /// The same as YAML.
     Yaml,
@@ -85,27 +77,27 @@ pub(crate) enum Command {
     /// List your sessions, newest activity first
     #[command(visible_alias = "ls")]
     List {
-        /// With --kube: only this user's sessions
+        /// With --kube: only this user's
         #[arg(long, value_name = "EMAIL")]
         user: Option<String>,
     },
-    /// Show all details of a session
+    /// Show all about one session
     Show {
         #[command(flatten)]
-        session: SessionArg,
+        session: One,
     },
-    /// Create a session on a branch of a repository, or return the one that exists
-    Create(CreateArgs),
+    /// Ask for a session on a repository's branch; the same repository and branch give the same session
+    Create(Create),
     /// Stop sessions; their files are kept
     Stop {
         #[command(flatten)]
-        sessions: SessionArgs,
+        sessions: Some,
     },
-    /// Start stopped or failed sessions again
+    /// Start stopped or failed sessions
     Resume {
         #[command(flatten)]
-        sessions: SessionArgs,
-        /// Wait until the sessions are running
+        sessions: Some,
+        /// Wait until they run
         #[arg(short, long)]
         wait: bool,
     },
@@ -113,90 +105,84 @@ pub(crate) enum Command {
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]
-        sessions: SessionArgs,
-        /// Delete without asking for confirmation
+        sessions: Some,
+        /// Do not ask
         #[arg(short, long)]
         yes: bool,
     },
-    /// Print the log of a session
+    /// Print what a session wrote
     Logs {
         #[command(flatten)]
-        session: SessionArg,
-        /// How many of the last lines to print
-        #[arg(
-            short = 'n',
-            long,
-            default_value_t = 200,
-            value_name = "N",
-            value_parser = clap::value_parser!(u16).range(1..=10_000)
-        )]
+        session: One,
+        /// How many lines, from the end
+        #[arg(short = 'n', long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
         lines: u16,
-        /// Keep printing new lines as they are written
+        /// Go on printing what is written
         #[arg(short, long)]
         follow: bool,
     },
     /// Open a running session in the browser
     Open {
         #[command(flatten)]
-        session: SessionArg,
-        /// Only print the session's address
+        session: One,
+        /// Only print its address
         #[arg(long)]
         print: bool,
         #[command(flatten)]
-        browser: BrowserArgs,
+        browser: Browser,
     },
     /// Print a completion script for your shell
     Completions {
-        /// The shell
+        /// Which shell
         shell: Shell,
     },
 }
 
-/// One session, as typed by a user.
+/// A session, as a person names it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SessionArg {
-    /// The session's key, or enough of its first characters
+pub(crate) struct One {
+    /// The session's key, or the beginning of it
     #[arg(value_name = "SESSION")]
     pub(crate) name: String,
 }
 
-/// One or more sessions, as typed by a user.
+/// Sessions, as a person names them.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SessionArgs {
-    /// The sessions' keys, or enough of their first characters
+pub(crate) struct Some {
+    /// The sessions' keys, or the beginnings of them
     #[arg(value_name = "SESSION", required = true)]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct CreateArgs {
-    /// The repository's address, or a folder on the router's machine if the router accepts folders
+pub(crate) struct Create {
+    /// The repository's address; a folder on the router's own machine where it takes those
     #[arg(required_unless_present = "empty", value_hint = ValueHint::Url)]
     pub(crate) repo: Option<String>,
-    /// The branch to work on [default: a new name]
+    /// The branch to work on; a new name is suggested without it
     pub(crate) branch: Option<String>,
-    /// The branch to start from if the branch does not exist [default: the repository's default branch]
+    /// Where to create the branch from if it does not exist; the remote's default branch without it
     #[arg(long, value_name = "BRANCH")]
     pub(crate) from: Option<String>,
     /// The first prompt; `-` reads it from standard input
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// Start a new project in an empty repository
+    /// Start a new project: an empty repository of its own
     #[arg(long, conflicts_with_all = ["repo", "branch", "from"])]
     pub(crate) empty: bool,
-    /// Wait until the session is running
+    /// Wait until it runs
     #[arg(short, long)]
     pub(crate) wait: bool,
-    /// Wait until the session is running, then open it in the browser
+    /// Wait until it runs, then open it in the browser
     #[arg(long)]
     pub(crate) open: bool,
     #[command(flatten)]
-    pub(crate) browser: BrowserArgs,
+    pub(crate) browser: Browser,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct BrowserArgs {
-    /// The program that opens the address [default: the desktop's browser]
+pub(crate) struct Browser {
+    /// The program that opens addresses; the desktop's own without it
     #[arg(long, env = "OPENCODE_ROUTER_BROWSER", value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     pub(crate) browser: Option<String>,
 }

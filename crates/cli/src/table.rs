@@ -1,44 +1,41 @@
-//! Output for people: a table of sessions, and a session with all its details.
+//! What people read: tables, and one session in full.
 
-use api::wire::{Stage, StageName, StageStatus, State};
+use api::wire::{Session, SessionList, Stage, StageStatus, State};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::Timestamp;
 
-use crate::{
-    report::{ListReport, SessionReport},
-    terminal::{sanitize, sanitize_line},
-};
+use crate::terminal::harmless;
 
-/// How to print.
+/// How a table looks.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Style {
-    /// Whether to print more columns.
+pub(crate) struct Look {
+    /// More columns.
     pub(crate) wide: bool,
-    pub(crate) color: bool,
-    /// Whether the sessions come from a cluster: those of all users, without addresses.
-    pub(crate) all_users: bool,
+    pub(crate) colour: bool,
+    /// The sessions are several users', as the cluster tells them: it knows no timeout and no address.
+    pub(crate) everyone: bool,
 }
 
-/// Returns a table of sessions, or an empty text if there are none.
-pub(crate) fn sessions(list: &ListReport, style: Style, now: Timestamp) -> String {
+/// A table of sessions; empty where there is none.
+pub(crate) fn sessions(list: &SessionList, look: Look, now: Timestamp) -> String {
     if list.sessions.is_empty() {
         return String::new();
     }
-    let mut rows = vec![header(style)];
-    rows.extend(list.sessions.iter().map(|session| row(session, style, now)));
-    let mut lines = align(&rows);
-    if style.color {
+    let mut rows = vec![header(look)];
+    rows.extend(list.sessions.iter().map(|session| row(session, look, now)));
+    let mut lines = columns(&rows);
+    if look.colour {
         for (line, session) in lines.iter_mut().skip(1).zip(&list.sessions) {
             let word = state_word(session);
-            *line = line.replacen(&word, &colored(&word, session.state), 1);
+            *line = line.replacen(&word, &painted(&word, session.state), 1);
         }
     }
     lines.join("\n")
 }
 
-fn header(style: Style) -> Vec<String> {
-    let owner: &[&str] = if style.all_users { &["OWNER"] } else { &[] };
-    let more: &[&str] = match (style.wide, style.all_users) {
+fn header(look: Look) -> Vec<String> {
+    let owner: &[&str] = if look.everyone { &["OWNER"] } else { &[] };
+    let more: &[&str] = match (look.wide, look.everyone) {
         (false, _) => &[],
         (true, false) => &["CREATED", "ABOUT", "URL"],
         (true, true) => &["CREATED", "ABOUT"],
@@ -47,38 +44,34 @@ fn header(style: Style) -> Vec<String> {
     all.into_iter().map(str::to_owned).collect()
 }
 
-fn row(session: &SessionReport, style: Style, now: Timestamp) -> Vec<String> {
+fn row(session: &Session, look: Look, now: Timestamp) -> Vec<String> {
     let mut row = vec![session.hash.to_string(), state_word(session)];
-    if style.all_users {
-        row.push(sanitize_line(&session.email));
+    if look.everyone {
+        row.push(harmless(&session.email, false));
     }
-    row.push(repository(session, style.wide));
-    row.push(sanitize_line(session.branch.as_deref().unwrap_or("-")));
+    row.push(repository(session, look.wide));
+    row.push(harmless(session.branch.as_deref().unwrap_or("-"), false));
     row.push(ago(session.last_activity, now));
-    if style.wide {
+    if look.wide {
         let about = session.title.as_ref().or(session.description.as_ref());
         row.push(ago(session.created_at, now));
-        row.push(sanitize_line(about.map_or("-", String::as_str)));
-        if !style.all_users {
-            row.push(sanitize_line(url(session).unwrap_or("-")));
+        row.push(harmless(about.map_or("-", String::as_str), false));
+        if !look.everyone {
+            row.push(harmless(session.url.as_deref().unwrap_or("-"), false));
         }
     }
     row
 }
 
-fn url(session: &SessionReport) -> Option<&str> {
-    session.url.known().and_then(Option::as_deref)
-}
-
-fn repository(session: &SessionReport, wide: bool) -> String {
+fn repository(session: &Session, wide: bool) -> String {
     let Some(url) = &session.repo_url else { return "(new project)".to_owned() };
     let short = url.strip_prefix("https://").unwrap_or(url);
     let short = short.strip_suffix(".git").unwrap_or(short);
-    sanitize_line(if wide { url } else { short })
+    harmless(if wide { url } else { short }, false)
 }
 
-/// Aligns the columns of the rows, two spaces apart.
-fn align(rows: &[Vec<String>]) -> Vec<String> {
+/// Lines whose columns stand under each other, two spaces apart.
+fn columns(rows: &[Vec<String>]) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).add_rows(rows);
     for column in table.column_iter_mut() {
@@ -87,11 +80,11 @@ fn align(rows: &[Vec<String>]) -> Vec<String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// Returns the state, and whether the agent is busy.
-fn state_word(session: &SessionReport) -> String {
+/// The state, and what it is busy with.
+fn state_word(session: &Session) -> String {
     match session.state {
         State::Creating => "creating",
-        State::Running if session.busy.known() == Some(&true) => "running, busy",
+        State::Running if session.busy => "running, busy",
         State::Running => "running",
         State::Stopping => "stopping",
         State::Stopped => "stopped",
@@ -100,7 +93,7 @@ fn state_word(session: &SessionReport) -> String {
     .to_owned()
 }
 
-fn colored(word: &str, state: State) -> String {
+fn painted(word: &str, state: State) -> String {
     let code = match state {
         State::Running => 32,
         State::Creating | State::Stopping => 33,
@@ -110,11 +103,12 @@ fn colored(word: &str, state: State) -> String {
     format!("\u{1b}[{code}m{word}\u{1b}[0m")
 }
 
-/// Returns a session with all its details, a line for each.
-pub(crate) fn session(session: &SessionReport, style: Style, now: Timestamp) -> String {
+/// All about one session.
+pub(crate) fn session(session: &Session, look: Look, now: Timestamp) -> String {
     let state = state_word(session);
-    let state = if style.color { colored(&state, session.state) } else { state };
-    let optional = |text: &Option<String>| text.as_deref().map(sanitize_line);
+    let state = if look.colour { painted(&state, session.state) } else { state };
+    let clean = |text: &str| harmless(text, false);
+    let optional = |text: &Option<String>| text.as_deref().map(clean);
     let lines = [
         ("Key", Some(session.hash.to_string())),
         ("State", Some(format!("{state} ({})", ago(session.state_since, now)))),
@@ -123,12 +117,12 @@ pub(crate) fn session(session: &SessionReport, style: Style, now: Timestamp) -> 
         ("From", optional(&session.source_branch)),
         ("Title", optional(&session.title)),
         ("About", optional(&session.description)),
-        ("URL", url(session).map(sanitize_line)),
+        ("URL", optional(&session.url)),
         ("Attach", optional(&session.attach_url)),
         ("Activity", Some(format!("{} ({})", ago(session.last_activity, now), session.last_activity))),
         ("Created", Some(format!("{} ({})", ago(session.created_at, now), session.created_at))),
-        ("Idle stop", idle_stop(session)),
-        ("Owner", Some(sanitize_line(&session.email))),
+        ("Idle stop", idle_stop(session, look)),
+        ("Owner", Some(clean(&session.email))),
     ];
     let mut text = String::new();
     for (name, value) in lines {
@@ -141,23 +135,24 @@ pub(crate) fn session(session: &SessionReport, style: Style, now: Timestamp) -> 
         session.stages.iter().for_each(|stage| text += &format!("  {}\n", stage_line(stage)));
     }
     if let Some(reason) = &session.reason {
-        text += &format!("{:<12}{}\n", "Reason:", sanitize_line(&reason.message));
+        text += &format!("{:<12}{}\n", "Reason:", clean(&reason.message));
         if let Some(advice) = &reason.advice {
-            text += &format!("{:<12}{}\n", "", sanitize_line(advice));
+            text += &format!("{:<12}{}\n", "", clean(advice));
         }
         if let Some(log) = &reason.log_tail {
             text += "Log:\n";
-            sanitize(log).lines().for_each(|line| text += &format!("  {line}\n"));
+            harmless(log, true).lines().for_each(|line| text += &format!("  {line}\n"));
         }
     }
     text
 }
 
-fn idle_stop(session: &SessionReport) -> Option<String> {
-    session.idle_timeout_minutes.known().map(|minutes| match minutes {
-        0 => "never".to_owned(),
-        minutes => format!("after {minutes} min"),
-    })
+fn idle_stop(session: &Session, look: Look) -> Option<String> {
+    match session.idle_timeout_minutes {
+        _ if look.everyone => None,
+        0 => Some("never".to_owned()),
+        minutes => Some(format!("after {minutes} min")),
+    }
 }
 
 fn stage_line(stage: &Stage) -> String {
@@ -167,22 +162,22 @@ fn stage_line(stage: &Stage) -> String {
         StageStatus::Done => "✓",
         StageStatus::Failed => "✗",
     };
-    let duration = match (stage.started_at, stage.ended_at) {
+    let took = match (stage.started_at, stage.ended_at) {
         (Some(from), Some(to)) => format!(" {:.1} s", to.duration_since(from).as_secs_f64()),
         _ => String::new(),
     };
     let percent = stage.percent.map(|percent| format!(" {percent} %")).unwrap_or_default();
     let message =
-        stage.message.as_deref().map(|text| format!(": {}", sanitize_line(text))).unwrap_or_default();
-    format!("{mark} {}{message}{percent}{duration}", stage_name(stage.stage))
+        stage.message.as_deref().map(|text| format!(": {}", harmless(text, false))).unwrap_or_default();
+    format!("{mark} {}{message}{percent}{took}", stage_name(stage.stage))
 }
 
-/// Returns a stage's name as in the API.
-pub(crate) fn stage_name(stage: StageName) -> String {
+/// A stage, as the API calls it.
+pub(crate) fn stage_name(stage: api::wire::StageName) -> String {
     format!("{stage:?}").to_lowercase()
 }
 
-/// Returns the age of a time in one unit: `just now`, `5 min ago`, `3 h ago`, `2 d ago`.
+/// `just now`, `5 min ago`, `3 h ago`, `2 d ago`.
 pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
     match seconds {

@@ -1,3 +1,5 @@
+//! `TrackActivity`: records when a person uses a session.
+
 use std::{
     convert::Infallible,
     fmt,
@@ -14,27 +16,29 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use session_key::{SessionHash, SessionRoute};
 use tokio::time::Instant;
-use tower_layer::Layer;
-use tower_service::Service;
+use tower::{Layer, Service};
 
-use crate::{Body, BodyError, refusal::Refused};
+use crate::{
+    body::{Body, BodyError},
+    refusal::Refused,
+};
 
-/// Is told when a person uses a session. Called on the way of every request: it must be quick and never wait.
+/// Records when a person uses a session. It is called for every request, so it must be fast and never wait.
 pub trait RecordActivity: Send + Sync + 'static {
-    /// The session was used, now.
-    fn touch(&self, hash: SessionHash, what: Activity);
+    /// Records that the session is being used.
+    fn touch(&self, hash: SessionHash, activity: Activity);
 }
 
-/// How a session was used.
+/// How a session is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activity {
-    /// A request arrived; one that only reads counts once it is answered, unless by an event stream.
+    /// A request arrived. One that only reads counts when it is answered, unless with an event stream.
     Request,
     /// Bytes of a request's body arrived.
     Upload,
-    /// Bytes of a response's body left that is not an event stream.
+    /// Bytes of a response's body were sent that is not an event stream.
     Download,
-    /// The client sent something through a tunnel: for a WebSocket, a frame that is no control frame.
+    /// The client sent bytes through a tunnel; on a WebSocket, a frame that is not a control frame.
     Frame,
 }
 
@@ -45,7 +49,7 @@ pub struct TrackActivityLayer {
 }
 
 impl TrackActivityLayer {
-    /// Tells `record`.
+    /// Records activity with `record`.
     #[must_use]
     pub fn new(record: Arc<dyn RecordActivity>) -> Self {
         Self { record }
@@ -66,13 +70,13 @@ impl<S> Layer<S> for TrackActivityLayer {
     }
 }
 
-/// Tells a person's use of a session from what its page does by itself.
+/// Records when a person uses a session, as opposed to what its page does by itself.
 ///
-/// A request is activity, and so are uploads, downloads and tunnels for as long as they move. An event stream is
-/// not: not its opening, which a forgotten tab repeats for ever (and which a page that uses `fetch` does not announce,
-/// so that only the answer tells), and not what the session sends on it. A refusal is not activity, so whatever
-/// refuses stands outside of this; [`crate::Forward`]'s own refusals of reads don't count either. Of a body or a
-/// tunnel at most one [`RecordActivity::touch`] a second is made.
+/// Requests are activity, and so are uploads, downloads and tunnels while bytes move. An event stream is not: a
+/// forgotten tab opens it again and again, and the session sends on it by itself. A page that uses `fetch` does not
+/// announce an event stream, so only the response shows that it is one. A refusal is not activity: layers that refuse
+/// requests come before this one, and [`crate::Forward`]'s refusals of reads are ignored. For a body or a tunnel,
+/// [`RecordActivity::touch`] is called at most once a second.
 #[derive(Debug, Clone)]
 pub struct TrackActivity<S> {
     inner: S,
@@ -93,33 +97,33 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let Some(route) = request.extensions().get::<SessionRoute>() else {
-            return Tracked { inner: self.inner.call(request), touch: None };
+            return Tracked { inner: self.inner.call(request), activity: None };
         };
-        let mut tracker = ActivityHandle {
+        let mut activity = ActivityHandle {
             record: self.layer.record.clone(),
             hash: route.hash,
-            what: Activity::Request,
-            last: None,
+            kind: Activity::Request,
+            last_touch: None,
         };
         let upgrade = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade;
         if !reads {
-            tracker.touch();
+            activity.touch();
         }
         if upgrade {
-            request.extensions_mut().insert(tracker.of(Activity::Frame));
+            request.extensions_mut().insert(activity.for_kind(Activity::Frame));
         }
         if !request.body().is_end_stream() {
-            let touch = tracker.of(Activity::Upload);
-            request = request.map(|body| Body::new(ActivityBody { body, touch }));
+            let upload = activity.for_kind(Activity::Upload);
+            request = request.map(|body| Body::new(ActivityBody { body, activity: upload }));
         }
-        Tracked { inner: self.inner.call(request), touch: Some(tracker) }
+        Tracked { inner: self.inner.call(request), activity: Some(activity) }
     }
 }
 
 fn is_event_stream(value: &http::HeaderValue) -> bool {
-    let kind = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 pin_project! {
@@ -128,7 +132,7 @@ pin_project! {
     pub struct Tracked<F> {
         #[pin]
         inner: F,
-        touch: Option<ActivityHandle>,
+        activity: Option<ActivityHandle>,
     }
 }
 
@@ -141,59 +145,59 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(response) = ready!(this.inner.poll(context));
-        let Some(mut tracker) = this.touch.take() else { return Poll::Ready(Ok(response)) };
-        let events = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
-        if events || response.extensions().get::<Refused>().is_some() {
+        let Some(mut activity) = this.activity.take() else { return Poll::Ready(Ok(response)) };
+        let is_event_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
+        if is_event_stream || response.extensions().get::<Refused>().is_some() {
             return Poll::Ready(Ok(response));
         }
-        if tracker.last.is_none() {
-            tracker.touch();
+        if activity.last_touch.is_none() {
+            activity.touch();
         }
-        // What comes whole with its head is over before anybody could call it a download.
-        if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL) {
+        // A small body arrives with its head, so the request itself is recorded already.
+        if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY) {
             return Poll::Ready(Ok(response));
         }
-        let touch = tracker.of(Activity::Download);
-        Poll::Ready(Ok(response.map(|body| Body::new(ActivityBody { body, touch }))))
+        let activity = activity.for_kind(Activity::Download);
+        Poll::Ready(Ok(response.map(|body| Body::new(ActivityBody { body, activity }))))
     }
 }
 
-/// Bytes; a body up to this long needs no watching.
-const SMALL: u64 = 64 * 1024;
+/// The size, in bytes, up to which a response's body is not tracked.
+const SMALL_BODY: u64 = 64 * 1024;
 
-/// Tells of one body or tunnel, at most once a second.
+/// Records the activity of one body or tunnel, at most once a second.
 #[derive(Clone)]
 pub(crate) struct ActivityHandle {
     record: Arc<dyn RecordActivity>,
     hash: SessionHash,
-    what: Activity,
-    last: Option<Instant>,
+    kind: Activity,
+    last_touch: Option<Instant>,
 }
 
 impl ActivityHandle {
-    /// The same for something else.
-    fn of(&self, what: Activity) -> Self {
-        Self { what, last: None, ..self.clone() }
+    /// Returns a handle for another kind of activity in the same session.
+    fn for_kind(&self, kind: Activity) -> Self {
+        Self { kind, last_touch: None, ..self.clone() }
     }
 
     pub(crate) fn touch(&mut self) {
         let now = Instant::now();
-        if self.last.is_none_or(|last| now - last >= Duration::from_secs(1)) {
-            self.last = Some(now);
-            self.record.touch(self.hash, self.what);
+        if self.last_touch.is_none_or(|last| now - last >= Duration::from_secs(1)) {
+            self.last_touch = Some(now);
+            self.record.touch(self.hash, self.kind);
         }
     }
 }
 
 impl fmt::Debug for ActivityHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ActivityHandle").field(&self.what).finish()
+        f.debug_tuple("ActivityHandle").field(&self.kind).finish()
     }
 }
 
 struct ActivityBody {
     body: Body,
-    touch: ActivityHandle,
+    activity: ActivityHandle,
 }
 
 impl HttpBody for ActivityBody {
@@ -206,7 +210,7 @@ impl HttpBody for ActivityBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if matches!(frame, Some(Ok(_))) {
-            self.touch.touch();
+            self.activity.touch();
         }
         Poll::Ready(frame)
     }

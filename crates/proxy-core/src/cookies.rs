@@ -1,19 +1,18 @@
-//! Cookies that are not the session's business: the sign-in proxy's and the router's own.
+//! Cookies that sessions neither see nor set: the sign-in proxy's and the router's own.
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Names of cookies that no session sees, and that no session may set.
+/// Names of cookies that no session sees or sets.
 ///
-/// A name covers itself and what begins with it and `_`, so that `_oauth2_proxy` covers the chunks
-/// `_oauth2_proxy_0`, `_oauth2_proxy_1` and the `_oauth2_proxy_csrf…` cookies too. The prefixes `__Host-` and
-/// `__Secure-` before a name change nothing.
+/// A name also covers all names that begin with it and `_`: `_oauth2_proxy` covers the chunks `_oauth2_proxy_0`,
+/// `_oauth2_proxy_1` and the `_oauth2_proxy_csrf…` cookies. The prefixes `__Host-` and `__Secure-` are ignored.
 #[derive(Debug, Clone)]
 pub struct Cookies {
     names: Vec<Box<str>>,
 }
 
 impl Default for Cookies {
-    /// oauth2-proxy's and Cloudflare Access's.
+    /// Guards the cookies of oauth2-proxy and of Cloudflare Access.
     fn default() -> Self {
         Self::new(["_oauth2_proxy", "CF_Authorization", "CF_AppSession"])
     }
@@ -33,8 +32,8 @@ impl Cookies {
         })
     }
 
-    /// Takes the guarded cookies out of `Cookie`, and makes one line of several: HTTP/2 sends a line for each, and
-    /// HTTP/1.1 has one (RFC 9113 §8.2.3).
+    /// Removes the guarded cookies from `Cookie`, and joins several lines into one: HTTP/2 may send a line for each
+    /// cookie, HTTP/1.1 allows only one (RFC 9113 §8.2.3).
     pub(crate) fn strip_from_request(&self, headers: &mut HeaderMap) {
         let mut lines = headers.get_all(header::COOKIE).iter();
         let Some(first) = lines.next() else { return };
@@ -50,11 +49,12 @@ impl Cookies {
         }
     }
 
-    /// Takes out what a session may not set: guarded names, and cookies for more than its own host.
+    /// Removes the cookies that a session may not set: those of guarded names, and those for more than its own host.
     pub(crate) fn strip_from_response(&self, headers: &mut HeaderMap) {
         let refused = |value: &HeaderValue| {
             let mut parts = value.as_bytes().split(|&byte| byte == b';').map(name);
-            // A cookie without a name is sent back as its value alone, which may look like any other (RFC 6265bis §5.6).
+            // A browser sends a cookie without a name as its value alone, which may imitate a guarded one
+            // (RFC 6265bis §5.6).
             let guarded = parts.next().is_none_or(|cookie| cookie.is_empty() || self.guards(cookie));
             guarded || parts.any(|attribute| attribute.eq_ignore_ascii_case(b"domain"))
         };

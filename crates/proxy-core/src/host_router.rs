@@ -1,3 +1,5 @@
+//! `HostRouter`: routes a request by its host name.
+
 use std::{
     convert::Infallible,
     fmt,
@@ -8,14 +10,18 @@ use std::{
 use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use session_key::{HostScheme, Route};
-use tower_service::Service;
+use tower::Service;
 
-use crate::{Body, PlainRefusals, Refusal, Refusals, ResponseFuture};
+use crate::{
+    body::Body,
+    refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
+    response_future::ResponseFuture,
+};
 
-/// Sends a request to the session's stack or to the site, by its host name; a name that is not ours is refused.
+/// Routes a request to the session's stack or to the site, by its host name; refuses unknown host names.
 ///
-/// The [`session_key::SessionRoute`] goes into the request's extensions; `Host` is there and is the one name
-/// that was asked for, whatever the HTTP version.
+/// The [`session_key::SessionRoute`] goes into the request's extensions. The request passed on has exactly one `Host`,
+/// whatever the HTTP version.
 #[derive(Clone)]
 pub struct HostRouter<S, W> {
     scheme: Arc<HostScheme>,
@@ -25,20 +31,20 @@ pub struct HostRouter<S, W> {
 }
 
 impl<S, W> HostRouter<S, W> {
-    /// Routes to `session` and `site`.
+    /// Routes to `session` and `site`; refuses with [`PlainRefusals`].
     pub fn new(scheme: Arc<HostScheme>, session: S, site: W) -> Self {
         Self { scheme, session, site, refusals: Arc::new(PlainRefusals) }
     }
 
-    /// The same, with refusals of one's own.
+    /// Refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
         self.refusals = refusals;
         self
     }
 
-    fn refuse<F>(&self, refusal: &Refusal, request: Request<Body>) -> ResponseFuture<F> {
-        ResponseFuture::refused(self.refusals.refuse(refusal, &request.into_parts().0))
+    fn refuse<F>(&self, refusal: &Refusal, request: &Request<Body>) -> ResponseFuture<F> {
+        ResponseFuture::refused(self.refusals.refuse(refusal, &RefusalContext::from(request)))
     }
 }
 
@@ -65,26 +71,26 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let host = match only_host(request.uri(), request.headers()) {
+        let host = match single_host(request.uri(), request.headers()) {
             Ok(host) => host,
-            Err(why) => return self.refuse(&Refusal::Malformed(why), request),
+            Err(error) => return self.refuse(&Refusal::Malformed(error), &request),
         };
         let route = self.scheme.parse(host.to_str().unwrap_or_default());
         request.headers_mut().insert(header::HOST, host);
         match route {
-            Route::Foreign => self.refuse(&Refusal::UnknownHost, request),
-            Route::Site => ResponseFuture::passed(Either::Right(self.site.call(request))),
+            Route::Foreign => self.refuse(&Refusal::UnknownHost, &request),
+            Route::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
             Route::Session(route) => {
                 request.extensions_mut().insert(route);
-                ResponseFuture::passed(Either::Left(self.session.call(request)))
+                ResponseFuture::called(Either::Left(self.session.call(request)))
             }
         }
     }
 }
 
-/// The one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2, RFC 9113
-/// §8.3.1). Two that differ have no meaning.
-fn only_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str> {
+/// Returns the one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2, RFC 9113
+/// §8.3.1). A request with two different hosts is ambiguous.
+fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -102,26 +108,26 @@ fn only_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str
     host.filter(|host| is_host(host.as_bytes())).ok_or("the request's host is not a name\n")
 }
 
-/// Whether it can be a `host[:port]` of anybody's (RFC 3986 §3.2.2, without what no DNS name has).
+/// Whether this is a `host[:port]` (RFC 3986 §3.2.2, restricted to the characters of DNS names and IP addresses).
 fn is_host(host: &[u8]) -> bool {
-    let (name, behind) = match host.strip_prefix(b"[") {
+    let (name, suffix) = match host.strip_prefix(b"[") {
         Some(address) => {
             let Some(end) = address.iter().position(|&byte| byte == b']') else { return false };
-            let (address, behind) = address.split_at(end);
+            let (address, suffix) = address.split_at(end);
             if !address.iter().all(|&byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
                 return false;
             }
-            (address, &behind[1..])
+            (address, &suffix[1..])
         }
         None => host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len())),
     };
     let is_name_byte = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
-    !name.is_empty() && name.iter().all(is_name_byte) && is_port(behind)
+    !name.is_empty() && name.iter().all(is_name_byte) && is_port_suffix(suffix)
 }
 
-fn is_port(behind: &[u8]) -> bool {
-    match behind.strip_prefix(b":") {
-        None => behind.is_empty(),
+fn is_port_suffix(suffix: &[u8]) -> bool {
+    match suffix.strip_prefix(b":") {
+        None => suffix.is_empty(),
         Some(digits) => digits
             .iter()
             .try_fold(0, |port: u16, byte| {

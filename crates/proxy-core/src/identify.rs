@@ -1,3 +1,5 @@
+//! `Identify`: finds out who sends a request.
+
 use std::{
     convert::Infallible,
     fmt,
@@ -6,10 +8,14 @@ use std::{
 };
 
 use http::{Request, Response};
-use tower_layer::Layer;
-use tower_service::Service;
+use tower::{Layer, Service};
 
-use crate::{Body, IdentityExtractor, PlainRefusals, Refusal, Refusals, ResponseFuture};
+use crate::{
+    body::Body,
+    identity::extractor::IdentityExtractor,
+    refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
+    response_future::ResponseFuture,
+};
 
 /// Makes [`Identify`] services.
 #[derive(Clone)]
@@ -19,13 +25,13 @@ pub struct IdentifyLayer {
 }
 
 impl IdentifyLayer {
-    /// Asks `extractor` who sends a request.
+    /// Identifies users with `extractor`; refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new(extractor: Arc<dyn IdentityExtractor>) -> Self {
         Self { extractor, refusals: Arc::new(PlainRefusals) }
     }
 
-    /// The same, with refusals of one's own.
+    /// Refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
         self.refusals = refusals;
@@ -47,7 +53,8 @@ impl<S> Layer<S> for IdentifyLayer {
     }
 }
 
-/// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses: 401, or 400 for two.
+/// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses the request: 401, or 400 if it
+/// names two users.
 #[derive(Debug, Clone)]
 pub struct Identify<S> {
     inner: S,
@@ -71,10 +78,11 @@ where
         match self.layer.extractor.identify(&mut parts) {
             Ok(identity) => {
                 parts.extensions.insert(identity);
-                ResponseFuture::passed(self.inner.call(Request::from_parts(parts, body)))
+                ResponseFuture::called(self.inner.call(Request::from_parts(parts, body)))
             }
-            Err(why) => {
-                ResponseFuture::refused(self.layer.refusals.refuse(&Refusal::Unauthenticated(why), &parts))
+            Err(error) => {
+                let refusal = Refusal::Unauthenticated(error);
+                ResponseFuture::refused(self.layer.refusals.refuse(&refusal, &RefusalContext::from(&parts)))
             }
         }
     }

@@ -4,27 +4,36 @@ mod activity;
 mod body;
 mod cookies;
 mod forward;
-mod future;
+mod headers;
 mod host_router;
 mod identify;
 mod identity;
+mod peer_addr;
 mod refusal;
 mod resolve;
 mod resolver;
+mod response_future;
 mod same_origin;
 mod serve;
+mod tcp;
 mod websocket;
 
 pub use activity::{Activity, RecordActivity, TrackActivity, TrackActivityLayer};
 pub use body::{Body, BodyError};
 pub use cookies::Cookies;
-pub use forward::{Forward, ForwardSettings};
-pub use future::ResponseFuture;
+pub use forward::{Forward, settings::ForwardSettings};
 pub use host_router::HostRouter;
 pub use identify::{Identify, IdentifyLayer};
-pub use identity::{AccessToken, FixedIdentity, IdentifyError, IdentityExtractor, TrustedHeaders};
-pub use refusal::{PlainRefusals, Refusal, Refusals, respond};
+pub use identity::{
+    access_token::AccessToken,
+    extractor::{IdentifyError, IdentityExtractor},
+    fixed::FixedIdentity,
+    trusted_headers::TrustedHeaders,
+};
+pub use peer_addr::PeerAddr;
+pub use refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, respond};
 pub use resolve::{Resolve, ResolveLayer};
 pub use resolver::{ResolveError, Resolver, Upstream};
+pub use response_future::ResponseFuture;
 pub use same_origin::{SameOrigin, SameOriginLayer};
-pub use serve::{PeerAddr, ServeSettings, serve};
+pub use serve::{serve, settings::ServeSettings};

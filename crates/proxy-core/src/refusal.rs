@@ -1,39 +1,41 @@
-//! What is answered where a request goes no further.
+//! Why a request is refused, and the policy that turns a refusal into a response.
 
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts,
+};
 use session_key::SessionHash;
 
-use crate::{Body, IdentifyError};
+use crate::{body::Body, identity::extractor::IdentifyError};
 
-/// Why a request goes no further.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Not a host of ours: 421 (RFC 9110 §15.5.20).
+    /// The host name is not one that this server serves: 421 (RFC 9110 §15.5.20).
     UnknownHost,
-    /// Not a request that has one meaning: 400, and the connection is closed.
+    /// The request is malformed or ambiguous: 400, and the connection is closed. The text is a sentence for the client.
     Malformed(&'static str),
-    /// Nobody whom we may believe: 401, or 400 where there are two.
+    /// The user cannot be identified: 401, or 400 if the request names two users.
     Unauthenticated(IdentifyError),
-    /// Not there, or not theirs: 404. The two must not be told apart.
+    /// The session does not exist, or belongs to another user: 404. The two must be indistinguishable.
     NotFound,
-    /// Theirs, and not running: 503 with `Retry-After`.
+    /// The user's session is not running: 503, with `Retry-After` if it starts by itself.
     NotRunning {
-        /// Which session.
+        /// The session.
         hash: SessionHash,
-        /// Seconds after which a program may ask again; `None`: nothing happens by itself.
+        /// Seconds after which a program may retry. `None`: the session does not start by itself.
         retry_after: Option<u32>,
     },
-    /// Another origin's page sent it: 403.
+    /// A page of another origin sent the request: 403.
     CrossOrigin,
-    /// The session's server can't be reached, or broke off: 502.
+    /// The session's server cannot be reached, or closed the connection: 502.
     Unreachable,
-    /// The session's server gave no answer in time: 504.
+    /// The session's server did not respond in time: 504.
     TimedOut,
 }
 
 impl Refusal {
-    /// The status of the answer.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -51,32 +53,69 @@ impl Refusal {
 
 /// Turns refusals into responses: an embedder's own pages, or JSON.
 pub trait Refusals: Send + Sync + 'static {
-    /// The response. What differs between [`Refusal::NotFound`]s must not depend on whether the session exists.
-    fn refuse(&self, refusal: &Refusal, parts: &Parts) -> Response<Body>;
+    /// Returns the response. For [`Refusal::NotFound`] it must not depend on whether the session exists.
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body>;
 }
 
-/// One line of text.
+/// What a response to a refused request may depend on.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct RefusalContext<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// The request's target.
+    pub uri: &'a Uri,
+    /// The request's headers; of a request that was forwarded, only some that say what kind of client sent it.
+    pub headers: &'a HeaderMap,
+    /// The request's extensions: the [`session_key::SessionRoute`] and the [`session_key::Identity`], if they are known,
+    /// and those of the embedder's own layers.
+    pub extensions: &'a Extensions,
+}
+
+impl<'a> From<&'a Parts> for RefusalContext<'a> {
+    fn from(parts: &'a Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        }
+    }
+}
+
+impl<'a, B> From<&'a Request<B>> for RefusalContext<'a> {
+    fn from(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+/// Refuses with one line of text.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlainRefusals;
 
 impl Refusals for PlainRefusals {
-    fn refuse(&self, refusal: &Refusal, _: &Parts) -> Response<Body> {
+    fn refuse(&self, refusal: &Refusal, _: &RefusalContext<'_>) -> Response<Body> {
         let text = match refusal {
             Refusal::UnknownHost => "this server does not serve that host name\n",
-            Refusal::Malformed(why) => why,
+            Refusal::Malformed(text) => text,
             Refusal::Unauthenticated(IdentifyError::Missing) => "sign in first\n",
             Refusal::Unauthenticated(IdentifyError::Ambiguous) => "the request names more than one user\n",
-            Refusal::NotFound => "there is no such session\n",
+            Refusal::NotFound => "no such session\n",
             Refusal::NotRunning { .. } => "the session is not running\n",
-            Refusal::CrossOrigin => "requests from another site's page are refused\n",
-            Refusal::Unreachable => "the session does not answer\n",
-            Refusal::TimedOut => "the session did not answer in time\n",
+            Refusal::CrossOrigin => "requests from pages of another origin are refused\n",
+            Refusal::Unreachable => "the session does not respond\n",
+            Refusal::TimedOut => "the session did not respond in time\n",
         };
         respond(refusal, "text/plain; charset=utf-8", text.into())
     }
 }
 
-/// A response with the refusal's status and headers, and this content.
+/// Returns a response with the refusal's status and headers, and this content.
 #[must_use]
 pub fn respond(refusal: &Refusal, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
@@ -96,6 +135,6 @@ pub fn respond(refusal: &Refusal, content_type: &'static str, body: Body) -> Res
     response
 }
 
-/// Marks a response as a refusal of [`crate::Forward`]'s, which is not the session's answer.
+/// Marks a response as a refusal by [`crate::Forward`], not the session's own response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refused;

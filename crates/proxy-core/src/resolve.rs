@@ -1,3 +1,5 @@
+//! `Resolve`: finds the upstream of a request's session.
+
 use std::{
     convert::Infallible,
     fmt,
@@ -7,10 +9,14 @@ use std::{
 
 use http::{Extensions, Request, Response};
 use session_key::{Identity, SessionRoute};
-use tower_layer::Layer;
-use tower_service::Service;
+use tower::{Layer, Service};
 
-use crate::{Body, PlainRefusals, Refusal, Refusals, ResolveError, Resolver, ResponseFuture, Upstream};
+use crate::{
+    body::Body,
+    refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
+    resolver::{ResolveError, Resolver, Upstream},
+    response_future::ResponseFuture,
+};
 
 /// Makes [`Resolve`] services.
 #[derive(Clone)]
@@ -20,23 +26,23 @@ pub struct ResolveLayer {
 }
 
 impl ResolveLayer {
-    /// Asks `resolver` where a request goes.
+    /// Resolves requests with `resolver`; refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolver>) -> Self {
         Self { resolver, refusals: Arc::new(PlainRefusals) }
     }
 
-    /// The same, with refusals of one's own.
+    /// Refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
         self.refusals = refusals;
         self
     }
 
-    fn resolve(&self, facts: &Extensions) -> Result<Upstream, Refusal> {
-        let route = facts.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
-        let who = facts.get::<Identity>().ok_or(Refusal::NotFound)?;
-        self.resolver.resolve(route, who).map_err(|why| match why {
+    fn resolve(&self, extensions: &Extensions) -> Result<Upstream, Refusal> {
+        let route = extensions.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
+        let identity = extensions.get::<Identity>().ok_or(Refusal::NotFound)?;
+        self.resolver.resolve(route, identity).map_err(|error| match error {
             ResolveError::NotFound => Refusal::NotFound,
             ResolveError::NotRunning { retry_after } => Refusal::NotRunning { hash: route.hash, retry_after },
         })
@@ -57,9 +63,9 @@ impl<S> Layer<S> for ResolveLayer {
     }
 }
 
-/// Puts the [`Upstream`] into the request's extensions, by its [`SessionRoute`] and [`Identity`], or refuses.
+/// Puts the [`Upstream`] of a request's [`SessionRoute`] and [`Identity`] into its extensions, or refuses the request.
 ///
-/// Without either of the two the answer is that of a session that does not exist.
+/// A request without a route or without an identity is answered as if its session did not exist.
 #[derive(Debug, Clone)]
 pub struct Resolve<S> {
     inner: S,
@@ -82,10 +88,11 @@ where
         match self.layer.resolve(request.extensions()) {
             Ok(upstream) => {
                 request.extensions_mut().insert(upstream);
-                ResponseFuture::passed(self.inner.call(request))
+                ResponseFuture::called(self.inner.call(request))
             }
             Err(refusal) => {
-                ResponseFuture::refused(self.layer.refusals.refuse(&refusal, &request.into_parts().0))
+                let context = RefusalContext::from(&request);
+                ResponseFuture::refused(self.layer.refusals.refuse(&refusal, &context))
             }
         }
     }

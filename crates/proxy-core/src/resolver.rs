@@ -1,23 +1,27 @@
+//! The policy of [`crate::Resolve`], and the upstream that it returns.
+
 use std::{fmt, net::SocketAddr};
 
 use http::HeaderValue;
 use session_key::{Identity, SessionRoute};
+use thiserror::Error;
 
-/// Where a request goes. Answers from memory, never waits.
+/// Resolves a route to its upstream. Answers from memory, never waits.
 pub trait Resolver: Send + Sync + 'static {
-    /// The server behind a route, for this user.
+    /// Returns the upstream of a route, for this user.
     ///
     /// # Errors
-    /// [`ResolveError::NotFound`] also for a session of somebody else's.
-    fn resolve(&self, route: &SessionRoute, who: &Identity) -> Result<Upstream, ResolveError>;
+    /// [`ResolveError::NotFound`] if the session does not exist or belongs to another user;
+    /// [`ResolveError::NotRunning`] if the user's session has no upstream now.
+    fn resolve(&self, route: &SessionRoute, identity: &Identity) -> Result<Upstream, ResolveError>;
 }
 
-/// A server to forward to.
+/// A server that requests are forwarded to.
 #[derive(Clone)]
 pub struct Upstream {
-    /// Its address.
+    /// Where the server listens.
     pub address: SocketAddr,
-    /// The `Authorization` it wants; the caller's own never reaches it.
+    /// The `Authorization` that the server requires. The caller's own is never forwarded.
     pub authorization: Option<HeaderValue>,
 }
 
@@ -31,14 +35,16 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// Why there is no server behind a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a route has no upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ResolveError {
-    /// No such session, or not this user's.
+    /// The session does not exist, or belongs to another user.
+    #[error("no such session")]
     NotFound,
-    /// This user's session, which does not run now.
+    /// The user's session is not running.
+    #[error("the session is not running")]
     NotRunning {
-        /// Seconds after which asking again makes sense: it is starting. `None`: nobody has asked for it.
+        /// Seconds after which a retry makes sense. `None`: the session starts only if somebody asks for it.
         retry_after: Option<u32>,
     },
 }

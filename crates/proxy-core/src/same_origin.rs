@@ -1,3 +1,5 @@
+//! `SameOrigin`: keeps pages of other origins away from sessions.
+
 use std::{
     convert::Infallible,
     fmt,
@@ -6,10 +8,13 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, header};
-use tower_layer::Layer;
-use tower_service::Service;
+use tower::{Layer, Service};
 
-use crate::{Body, PlainRefusals, Refusal, Refusals, ResponseFuture};
+use crate::{
+    body::Body,
+    refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
+    response_future::ResponseFuture,
+};
 
 /// Makes [`SameOrigin`] services.
 #[derive(Clone)]
@@ -18,13 +23,13 @@ pub struct SameOriginLayer {
 }
 
 impl SameOriginLayer {
-    /// With plain refusals.
+    /// Refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new() -> Self {
         Self { refusals: Arc::new(PlainRefusals) }
     }
 
-    /// The same, with refusals of one's own.
+    /// Refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
         self.refusals = refusals;
@@ -52,12 +57,12 @@ impl<S> Layer<S> for SameOriginLayer {
     }
 }
 
-/// Lets a session host be used by its own pages alone.
+/// Refuses requests to a session's host that pages of another origin sent.
 ///
-/// Sibling sub-domains are same-site, so cookies travel between them, and another session's page is hostile.
-/// Refused is a request whose `Origin` is not the host it goes to; one that the browser marks as coming from
-/// another origin (`Sec-Fetch-Site`), unless the user followed a link; and a WebSocket without an `Origin`, if a
-/// browser sent it. Programs send neither header, and pass.
+/// Sub-domains of one domain are the same site, so browsers send cookies between them, and a page of another session is
+/// hostile. A request is refused if its `Origin` is not the host that it goes to; if the browser marks it as sent by
+/// another origin (`Sec-Fetch-Site`), unless the user followed a link; and if a browser opens a WebSocket without
+/// `Origin`. Programs that are no browsers send neither header and pass.
 #[derive(Debug, Clone)]
 pub struct SameOrigin<S> {
     inner: S,
@@ -77,10 +82,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if is_own(request.method(), request.headers()) {
-            return ResponseFuture::passed(self.inner.call(request));
+        if is_same_origin(request.method(), request.headers()) {
+            return ResponseFuture::called(self.inner.call(request));
         }
-        ResponseFuture::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &request.into_parts().0))
+        let context = RefusalContext::from(&request);
+        ResponseFuture::refused(self.layer.refusals.refuse(&Refusal::CrossOrigin, &context))
     }
 }
 
@@ -88,7 +94,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-fn is_own(method: &Method, headers: &HeaderMap) -> bool {
+fn is_same_origin(method: &Method, headers: &HeaderMap) -> bool {
     let upgrade = headers.contains_key(header::UPGRADE) || *method == Method::CONNECT;
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next();
@@ -101,7 +107,7 @@ fn is_own(method: &Method, headers: &HeaderMap) -> bool {
         }
     }
     if upgrade {
-        // Not all browsers mark WebSockets, and not all alike; `Origin` they all send.
+        // Browsers differ in whether and how they mark WebSockets, but all of them send `Origin`.
         return origin.is_some()
             || !(headers.contains_key(header::COOKIE) || headers.keys().any(is_sec_fetch));
     }
@@ -120,13 +126,13 @@ fn is_sec_fetch(name: &HeaderName) -> bool {
     name.as_str().starts_with("sec-fetch-")
 }
 
-/// Whether two `host[:port]` are one, where a protocol's own port may be left out.
+/// Whether two `host[:port]` are the same, with or without a protocol's default port.
 fn same_host(origin: &str, host: &str) -> bool {
-    let plain = |host: &str| {
+    let normalize = |host: &str| {
         let host = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host);
         host.to_ascii_lowercase()
     };
-    origin.eq_ignore_ascii_case(host) || plain(origin) == plain(host)
+    origin.eq_ignore_ascii_case(host) || normalize(origin) == normalize(host)
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -1,17 +1,17 @@
-//! Just enough of WebSocket framing (RFC 6455 §5.2) to tell a person's frames from control frames.
+//! WebSocket framing (RFC 6455 §5.2), as far as it takes to distinguish data frames from control frames.
 
-/// Reads frame headers out of a stream of bytes that comes in pieces of any size.
+/// Reads frame headers from a stream of bytes that arrives in pieces of any size.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
-    /// Bytes of the payload still to come.
+    /// Bytes of the payload that have not arrived yet.
     payload: u64,
-    /// The header that is being read.
+    /// The header that is being read, of which `header_read` bytes have arrived.
     header: [u8; 14],
-    have: usize,
+    header_read: usize,
 }
 
 impl FrameReader {
-    /// Takes the next bytes; whether there was anything of a data frame (opcode below 8) among them.
+    /// Reads the next bytes. Returns whether any of them belong to a data frame (opcode below 8).
     pub(crate) fn read(&mut self, mut bytes: &[u8]) -> bool {
         let mut data = false;
         loop {
@@ -22,21 +22,21 @@ impl FrameReader {
                 self.payload -= skip as u64;
                 if self.payload > 0 || bytes.is_empty() {
                     if self.payload == 0 {
-                        self.have = 0;
+                        self.header_read = 0;
                     }
                     return data;
                 }
-                self.have = 0;
+                self.header_read = 0;
             }
             let Some((&first, rest)) = bytes.split_first() else { return data };
-            self.header[self.have] = first;
-            self.have += 1;
+            self.header[self.header_read] = first;
+            self.header_read += 1;
             bytes = rest;
-            if self.have == self.header_len() {
+            if self.header_read == self.header_len() {
                 data |= self.is_data();
                 self.payload = self.payload_len();
                 if self.payload == 0 {
-                    self.have = 0;
+                    self.header_read = 0;
                 }
             }
         }
@@ -47,7 +47,7 @@ impl FrameReader {
     }
 
     fn header_len(&self) -> usize {
-        if self.have < 2 {
+        if self.header_read < 2 {
             return self.header.len();
         }
         let mask = if self.header[1] & 0x80 == 0 { 0 } else { 4 };
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pong_is_no_person() {
+    fn a_control_frame_is_not_data() {
         let mut reader = FrameReader::default();
         assert!(!reader.read(&frame(0xa, b"beat")));
         assert!(reader.read(&frame(0x1, b"ls\n")));
@@ -106,15 +106,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_are_told_apart_however_the_bytes_are_cut(
+        fn data_frames_are_recognised_however_the_bytes_are_split(
             frames in prop::collection::vec((prop_oneof![Just(1u8), Just(2), Just(0), Just(8), Just(9), Just(10)], 0usize..70_000), 1..6),
-            cut in 1usize..5_000,
+            piece_size in 1usize..5_000,
         ) {
             let mut reader = FrameReader::default();
             for (opcode, length) in frames {
                 let bytes = frame(opcode, &vec![7; length]);
-                let seen = bytes.chunks(cut).fold(false, |seen, piece| reader.read(piece) | seen);
-                prop_assert_eq!(seen, opcode < 8);
+                let data = bytes.chunks(piece_size).fold(false, |data, piece| reader.read(piece) | data);
+                prop_assert_eq!(data, opcode < 8);
             }
         }
     }

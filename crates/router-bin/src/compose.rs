@@ -8,7 +8,7 @@ use pod_manager::{
     Clock, SessionBackend, Stage,
     manager::{self, Manager},
 };
-use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, TrustedHeaders};
+use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, Refusals, TrustedHeaders};
 use session_key::HostScheme;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::{
     health::Health,
     logging::Audit,
     metrics::{Metrics, Starts},
+    refusals::SitePages,
     sessions::Ports,
     site::Site,
     stack::{Entrance, Ingredients, stack},
@@ -36,6 +37,8 @@ pub struct Composition {
     pub metrics: Arc<Metrics>,
     /// Cancelled once the router is ending: it wants no more requests then, and event streams end.
     pub ending: CancellationToken,
+    /// Makes the responses to refused requests.
+    pub refusals: Arc<dyn Refusals>,
     scheme: Arc<HostScheme>,
     audit: Arc<Audit>,
 }
@@ -53,6 +56,11 @@ impl Composition {
     ) -> std::io::Result<Self> {
         let audit = Arc::new(audit(config)?);
         let metrics = Arc::new(Metrics::new(clock.now()));
+        let refusals = Arc::new(SitePages {
+            site: format!("{}://{}", config.names.proto, scheme.domain()),
+            audit: audit.clone(),
+            metrics: metrics.clone(),
+        });
         let defaults = manager::Settings::default();
         let settings = manager::Settings {
             idle_timeout: config.idle_timeout,
@@ -63,7 +71,7 @@ impl Composition {
             ..defaults
         };
         let manager = Manager::new(backend.clone(), clock, settings);
-        Ok(Self { backend, manager, metrics, ending: CancellationToken::new(), scheme, audit })
+        Ok(Self { backend, manager, metrics, ending: CancellationToken::new(), refusals, scheme, audit })
     }
 
     /// The service of the public listeners; `ports` are those that the router itself listens on.
@@ -82,6 +90,7 @@ impl Composition {
             api,
             site: Arc::new(Site::embedded()),
             identity: extractor(&config.identity),
+            refusals: self.refusals.clone(),
             scheme: self.scheme.clone(),
             proto: config.names.proto,
             ports: self::ports(config, ports),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use api::{server::AuditAction, wire::ErrorBody};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use proxy_core::{Body, IdentifyError, Refusal, Refusals, respond};
+use api::wire::ErrorBody;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use proxy_core::{Body, IdentifyError, Refusal, RefusalContext, Refusals, respond};
 use session_key::{Identity, SessionHash, SessionRoute};
 
 use crate::{
-    logging::Audit,
+    logging::{Audit, Deed},
     metrics::{Kind, Metrics},
-    shield::{RequestId, X_REQUEST_ID},
+    shield::RequestId,
 };
 
 /// The router's refusals. A browser that opens a session which does not run is led to its page on the site,
@@ -26,16 +26,16 @@ pub(crate) struct SitePages {
 }
 
 impl Refusals for SitePages {
-    fn refuse(&self, refusal: &Refusal, parts: &Parts) -> Response<Body> {
-        self.note(refusal, parts);
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body> {
+        self.note(refusal, context);
         if matches!(refusal, Refusal::UnknownHost) {
             self.metrics.answered(Kind::Foreign, refusal.status());
         }
-        let person = is_navigation(&parts.method, &parts.headers);
+        let person = is_navigation(context.method, context.headers);
         match refusal {
             Refusal::NotRunning { hash, .. } if person => self.lead_to_site(*hash),
             _ if person => page(refusal),
-            _ => json(refusal, &parts.headers),
+            _ => json(refusal, context.extensions.get()),
         }
     }
 }
@@ -54,12 +54,12 @@ impl SitePages {
     }
 
     /// What someone was kept from is written down; what merely does not run is not.
-    fn note(&self, refusal: &Refusal, parts: &Parts) {
+    fn note(&self, refusal: &Refusal, context: &RefusalContext<'_>) {
         if matches!(refusal, Refusal::Unauthenticated(_) | Refusal::NotFound | Refusal::CrossOrigin) {
-            let who = parts.extensions.get::<Identity>();
-            let hash = parts.extensions.get::<SessionRoute>().map(|route| route.hash);
-            let id = parts.extensions.get::<RequestId>().map_or("", RequestId::as_str);
-            self.audit.note(AuditAction::Refused, who, hash, id, said(refusal).0);
+            let who = context.extensions.get::<Identity>();
+            let hash = context.extensions.get::<SessionRoute>().map(|route| route.hash);
+            let id = context.extensions.get::<RequestId>().map_or("", RequestId::as_str);
+            self.audit.note(Deed::Refused, who, hash, id, said(refusal).0);
         }
     }
 }
@@ -99,9 +99,9 @@ fn said(refusal: &Refusal) -> (&'static str, &'static str) {
     }
 }
 
-fn json(refusal: &Refusal, headers: &HeaderMap) -> Response<Body> {
+fn json(refusal: &Refusal, id: Option<&RequestId>) -> Response<Body> {
     let (code, error) = said(refusal);
-    let id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let id = id.map(|id| id.as_str().to_owned());
     let body = ErrorBody { error: error.to_owned(), code: code.to_owned(), request_id: id };
     let text = serde_json::to_string(&body).unwrap_or_default();
     harden(respond(refusal, "application/json", text.into()))

@@ -33,7 +33,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let manager = router.run(stop.clone());
     let healthy = axum::serve(health, health::router(router.health())).into_future();
     let serving = public.into_iter().map(|listener| {
-        let settings = ServeSettings { drain: config.drain_timeout, ..ServeSettings::default() };
+        let settings = ServeSettings {
+            drain: config.drain_timeout,
+            refusals: router.refusals.clone(),
+            ..ServeSettings::default()
+        };
         let (manager, ending) = (router.manager.clone(), router.ending.clone());
         let serving = serve(listener, service.clone(), settings, ending.clone().cancelled_owned());
         tokio::spawn(async move {

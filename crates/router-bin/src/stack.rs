@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use api::{server::AuditAction, wire::ErrorBody};
+use api::wire::ErrorBody;
 use axum::{Router, middleware};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use pod_manager::{Credentials, Token, manager::Manager};
@@ -18,10 +18,10 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
     audited,
-    logging::Audit,
+    logging::{Audit, Deed},
     metrics::Metrics,
     observe::ObserveLayer,
-    refusals::{SitePages, is_navigation},
+    refusals::is_navigation,
     sessions::{Ports, Sessions},
     shield::{RequestId, ShieldLayer},
     site::{self, Site},
@@ -37,6 +37,8 @@ pub struct Ingredients {
     pub site: Arc<Site>,
     /// Tells who asks.
     pub identity: Arc<dyn IdentityExtractor>,
+    /// Makes the responses to refused requests.
+    pub refusals: Arc<dyn Refusals>,
     /// The host names.
     pub scheme: Arc<HostScheme>,
     /// `http` or `https`: how browsers reach them.
@@ -74,9 +76,7 @@ impl<S> Entrance for S where
 
 /// A service for all host names.
 pub fn stack(it: Ingredients) -> impl Entrance {
-    let address = format!("{}://{}", it.proto, it.scheme.domain());
-    let refusals: Arc<dyn Refusals> =
-        Arc::new(SitePages { site: address, audit: it.audit.clone(), metrics: it.metrics.clone() });
+    let refusals = it.refusals;
     let sessions = Arc::new(Sessions::new(it.manager, it.ports));
     let identify = IdentifyLayer::new(it.identity).with_refusals(refusals.clone());
     let observe = ObserveLayer::new(it.metrics.clone(), it.ending, it.debug_headers);
@@ -148,7 +148,7 @@ fn opened(audit: &Audit, request: Request<Body>) -> Request<Body> {
         let it = request.extensions();
         let hash = it.get::<SessionRoute>().map(|route| route.hash);
         audit.note(
-            AuditAction::Opened,
+            Deed::Opened,
             it.get::<Identity>(),
             hash,
             it.get::<RequestId>().map_or("", RequestId::as_str),

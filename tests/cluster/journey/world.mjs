@@ -1,5 +1,4 @@
-// The journeys' environment: repositories, a model and a sign-in proxy beside the cluster, the router in it,
-// Chromium.
+// What the stories in a cluster need: repositories, a model and a sign-in proxy beside it, the router within, Chromium.
 
 import { rmSync } from "node:fs";
 import http from "node:http";
@@ -35,7 +34,7 @@ export async function startWorld(settings = {}) {
     endings.push(() => signIn.close());
     const domain = `localhost:${signIn.port}`;
     endings.push(clear);
-    // Configuration of every session, as an operator would provide it: here, the model.
+    // What every session gets, as an operator would give it: here, which model there is.
     await kubectl(["create", "secret", "generic", "opencode-api-keys", `--from-literal=OPENCODE_CONFIG_CONTENT=${model.configuration}`]);
     const world = { git, model, signIn, domain, front: { url: `http://${domain}`, port: signIn.port }, end };
     /** Installs the router, or changes it. */

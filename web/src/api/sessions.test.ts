@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { aSession } from "../test-page";
 import { createSessions, type Sessions } from "./sessions";
 
-/** An event stream that sends what a test tells it to. */
+/** A stream that says what the test says. */
 class FakeEvents {
   static last: FakeEvents;
   onerror?: () => void;
@@ -18,7 +18,7 @@ class FakeEvents {
   close() {
     this.closed = true;
   }
-  send(sessions: unknown[]) {
+  say(sessions: unknown[]) {
     this.listener?.({ data: JSON.stringify({ email: "alice@example.com", sessions }) });
   }
 }
@@ -28,12 +28,12 @@ const answer = (sessions: unknown[]) =>
     headers: { "content-type": "application/json" },
   });
 
-let fetchMock: ReturnType<typeof vi.fn>;
-let dispose: () => void;
+let fetching: ReturnType<typeof vi.fn>;
+let end: () => void;
 
 function open(): Sessions {
-  return createRoot((disposeRoot) => {
-    dispose = disposeRoot;
+  return createRoot((dispose) => {
+    end = dispose;
     return createSessions();
   });
 }
@@ -42,11 +42,11 @@ describe("the list of sessions", () => {
   beforeEach(() => {
     vi.useFakeTimers();
     vi.stubGlobal("EventSource", FakeEvents);
-    fetchMock = vi.fn(async () => answer([]));
-    vi.stubGlobal("fetch", fetchMock);
+    fetching = vi.fn(async () => answer([]));
+    vi.stubGlobal("fetch", fetching);
   });
   afterEach(() => {
-    dispose();
+    end();
     vi.useRealTimers();
     vi.unstubAllGlobals();
   });
@@ -54,57 +54,57 @@ describe("the list of sessions", () => {
   it("follows the stream", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    FakeEvents.last.send([aSession({ state: "creating" })]);
+    FakeEvents.last.say([aSession({ state: "creating" })]);
     expect(sessions.session("a48da0606867")?.state).toBe("creating");
-    FakeEvents.last.send([aSession()]);
+    FakeEvents.last.say([aSession()]);
     expect(sessions.session("a48da0606867")?.state).toBe("running");
-    expect(sessions.connection()).toBe("live");
-    FakeEvents.last.send([]);
+    expect(sessions.link()).toBe("live");
+    FakeEvents.last.say([]);
     expect(sessions.list.sessions).toEqual([]);
   });
 
-  it("is polled if no stream comes through", async () => {
+  it("asks by itself where no stream comes through", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    fetchMock.mockImplementation(async () => answer([aSession()]));
+    fetching.mockImplementation(async () => answer([aSession()]));
     await vi.advanceTimersByTimeAsync(4_100);
     expect(FakeEvents.last.closed).toBe(true);
     expect(sessions.list.sessions).toHaveLength(1);
-    fetchMock.mockImplementation(async () => answer([]));
+    fetching.mockImplementation(async () => answer([]));
     await vi.advanceTimersByTimeAsync(5_100);
     expect(sessions.list.sessions).toHaveLength(0);
   });
 
-  it("is polled every second while a session starts", async () => {
-    fetchMock.mockImplementation(async () => answer([aSession({ state: "creating" })]));
+  it("asks each second while something starts", async () => {
+    fetching.mockImplementation(async () => answer([aSession({ state: "creating" })]));
     open();
     await vi.advanceTimersByTimeAsync(4_100);
-    const before = fetchMock.mock.calls.length;
+    const before = fetching.mock.calls.length;
     await vi.advanceTimersByTimeAsync(3_050);
-    expect(fetchMock.mock.calls.length - before).toBe(3);
+    expect(fetching.mock.calls.length - before).toBe(3);
   });
 
-  it("is marked unreachable until the router answers again", async () => {
+  it("says when the router does not answer, and that it is back", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    FakeEvents.last.send([]);
-    fetchMock.mockRejectedValue(new TypeError("refused"));
+    FakeEvents.last.say([]);
+    fetching.mockRejectedValue(new TypeError("refused"));
     FakeEvents.last.onerror?.();
     await vi.advanceTimersByTimeAsync(10);
-    expect(sessions.connection()).toBe("unreachable");
-    fetchMock.mockImplementation(async () => answer([]));
+    expect(sessions.link()).toBe("unreachable");
+    fetching.mockImplementation(async () => answer([]));
     await vi.advanceTimersByTimeAsync(3_100);
-    FakeEvents.last.send([]);
-    expect(sessions.connection()).toBe("live");
+    FakeEvents.last.say([]);
+    expect(sessions.link()).toBe("live");
   });
 
   it.each([
     ["401", new Response("{}", { status: 401 })],
     ["a sign-in page", Object.defineProperty(new Response(), "type", { value: "opaqueredirect" })],
-  ])("is marked signed out by %s", async (_, response) => {
-    fetchMock.mockResolvedValue(response);
+  ])("knows that one is signed out by %s", async (_, refused) => {
+    fetching.mockResolvedValue(refused);
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    expect(sessions.connection()).toBe("signedOut");
+    expect(sessions.link()).toBe("signedOut");
   });
 });

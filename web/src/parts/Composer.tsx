@@ -10,34 +10,33 @@ import { checkRepo, isBranch } from "../lib/repo";
 import controls from "../styles/controls.module.css";
 import css from "./Composer.module.css";
 
-/** A branch name is suggested once the repository has not changed for this long. */
 const SUGGEST_AFTER_MS = 250;
 
-/** The form that starts a session: repository, branch and first message. */
+/** Asks for a repository, a branch and a first message, and starts a session. */
 export function Composer() {
   const i18n = useI18n();
   const navigate = useNavigate();
   const { sessions, config } = useSite();
   const [repo, setRepo] = createSignal("");
   const [branch, setBranch] = createSignal("");
-  const [branchTyped, setBranchTyped] = createSignal(false);
+  const [ownBranch, setOwnBranch] = createSignal(false);
   const [from, setFrom] = createSignal("");
   const [message, setMessage] = createSignal("");
-  const [validated, setValidated] = createSignal(false);
+  const [tried, setTried] = createSignal(false);
   const [busy, setBusy] = createSignal(false);
   const [failure, setFailure] = createSignal("");
   let repoField: HTMLInputElement | undefined;
 
   const checked = createMemo(() => checkRepo(repo(), config()));
-  const repoError = (): Key | undefined => (validated() ? checked().error : undefined);
+  const repoError = (): Key | undefined => (tried() ? checked().error : undefined);
   const branchError = (): Key | undefined =>
-    (validated() || branchTyped()) && branch().trim() !== "" && !isBranch(branch().trim())
+    (tried() || ownBranch()) && branch().trim() !== "" && !isBranch(branch().trim())
       ? "invalid.branch"
       : undefined;
   const fromError = (): Key | undefined =>
     from().trim() !== "" && !isBranch(from().trim()) ? "invalid.branch" : undefined;
   const recent = createMemo(() =>
-    [...new Set(sessions.list.sessions.flatMap((session) => session.repoUrl ?? []))].slice(0, 20),
+    [...new Set(sessions.list.sessions.flatMap((one) => one.repoUrl ?? []))].slice(0, 20),
   );
 
   createEffect(() => {
@@ -45,14 +44,14 @@ export function Composer() {
     if (preset && repo() === "") setRepo(preset);
   });
 
-  // Suggests a free branch name for a valid address, until the user types a name.
+  // A name that is free, as soon as the address is one; typing a name of one's own ends that.
   createEffect(
     on(checked, ({ url }) => {
-      if (!url || branchTyped()) return;
+      if (!url || ownBranch()) return;
       const timer = setTimeout(() => {
         api
           .suggestBranch(url)
-          .then((suggested) => !branchTyped() && checked().url === url && setBranch(suggested.branch))
+          .then((suggested) => !ownBranch() && checked().url === url && setBranch(suggested.branch))
           .catch(() => {});
       }, SUGGEST_AFTER_MS);
       onCleanup(() => clearTimeout(timer));
@@ -66,7 +65,7 @@ export function Composer() {
   const start = async (withRepo: boolean) => {
     setFailure("");
     if (withRepo) {
-      setValidated(true);
+      setTried(true);
       if (checked().error || branchError() || fromError()) return void repoField?.focus();
     }
     setBusy(true);
@@ -113,9 +112,9 @@ export function Composer() {
             aria-describedby={repoError() ? "compose-repo-error" : undefined}
             onInput={(event) => {
               setRepo(event.currentTarget.value);
-              setValidated(false);
+              setTried(false);
             }}
-            onBlur={() => repo().trim() !== "" && setValidated(true)}
+            onBlur={() => repo().trim() !== "" && setTried(true)}
           />
         </label>
         <datalist id="compose-recent">
@@ -136,7 +135,7 @@ export function Composer() {
             aria-describedby={branchError() ? "compose-branch-error" : undefined}
             onInput={(event) => {
               setBranch(event.currentTarget.value);
-              setBranchTyped(event.currentTarget.value !== "");
+              setOwnBranch(event.currentTarget.value !== "");
             }}
           />
         </label>

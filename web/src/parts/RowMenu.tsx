@@ -2,20 +2,24 @@ import { DropdownMenu } from "@kobalte/core/dropdown-menu";
 import Ellipsis from "lucide-solid/icons/ellipsis";
 import { createSignal, Show } from "solid-js";
 import type { Session } from "../api/client";
+import { useSite } from "../context";
 import { useI18n } from "../i18n";
-import { createCopy } from "../lib/copy";
+import { copyText } from "../lib/copy";
 import { hrefOf } from "../lib/names";
 import controls from "../styles/controls.module.css";
 import { DeleteDialog } from "./DeleteDialog";
 import { LogsDialog } from "./LogsDialog";
 import css from "./RowMenu.module.css";
 
-/** A row's menu. It is open from the start, since the press that opens it also loads it. */
+/** Open from the start: it is made by the press that asks for it. */
 export function RowMenu(props: { session: Session; name: string }) {
   const i18n = useI18n();
-  const copy = createCopy();
+  const { announce } = useSite();
   const [dialog, setDialog] = createSignal<"logs" | "delete">();
-  const address = () => new URL(hrefOf(props.session), location.href).href;
+  const copy = async () => {
+    await copyText(new URL(hrefOf(props.session), location.href).href);
+    announce(i18n.t("action.copied"));
+  };
   return (
     <>
       <DropdownMenu defaultOpen placement="bottom-end" gutter={4}>
@@ -30,7 +34,7 @@ export function RowMenu(props: { session: Session; name: string }) {
             <DropdownMenu.Item class={css.item} onSelect={() => location.assign(hrefOf(props.session))}>
               {i18n.t("action.open")}
             </DropdownMenu.Item>
-            <DropdownMenu.Item class={css.item} onSelect={() => void copy(address())}>
+            <DropdownMenu.Item class={css.item} onSelect={() => void copy()}>
               {i18n.t("action.copyLink")}
             </DropdownMenu.Item>
             <DropdownMenu.Item class={css.item} onSelect={() => setDialog("logs")}>

@@ -1,6 +1,6 @@
 import { createEffect } from "solid-js";
 
-/** Sets the page's title. */
+/** The page's title in the tab. */
 export function Title(props: { text: string }) {
   createEffect(() => {
     document.title = `${props.text} · opencode`;

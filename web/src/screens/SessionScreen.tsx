@@ -13,7 +13,7 @@ import {
 import { api, type Session } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
-import { createAction } from "../lib/action";
+import { sentence } from "../lib/errors";
 import { nameOf } from "../lib/names";
 import { Title } from "../parts/Title";
 import controls from "../styles/controls.module.css";
@@ -25,41 +25,41 @@ import { Stopped } from "./Stopped";
 
 const DeleteDialog = lazy(() => import("../parts/DeleteDialog").then((m) => ({ default: m.DeleteDialog })));
 
-/** A session's page: its state and actions. Once the session is running, the browser goes to the session itself. */
+/** One session's page: what it is doing, until it runs; then it turns into the session itself. */
 export function SessionScreen() {
   const i18n = useI18n();
   const { sessions } = useSite();
   const params = useParams<{ hash: string }>();
   const session = createMemo(() => sessions.session(params.hash));
 
-  // A session that was just created may not be in the list yet, so the list is fetched before the page says so.
-  const [lookup] = createResource(
-    () => sessions.connection() === "live" && !session() && params.hash,
+  // One that was made a moment ago may not be in the list yet: asked before anything is said.
+  const [asked] = createResource(
+    () => sessions.link() === "live" && !session() && params.hash,
     () => sessions.refresh(),
   );
 
-  // Replaces this page in the history, so that Back skips it.
+  // In place of this page, so that Back leads to where one came from.
   createEffect(() => {
-    const current = session();
-    if (current?.state === "running" && current.url) location.replace(current.url);
+    const now = session();
+    if (now?.state === "running" && now.url) location.replace(now.url);
   });
 
   return (
     <Show
       when={session()}
       fallback={
-        <Show when={sessions.connection() === "live" && lookup.state === "ready"} fallback={<Loading />}>
+        <Show when={sessions.link() === "live" && asked.state === "ready"} fallback={<Waiting />}>
           <Title text={i18n.t("missing.title")} />
           <Missing text={i18n.t("missing.session")} />
         </Show>
       }
     >
-      {(current) => <SessionArticle session={current()} />}
+      {(known) => <Known session={known()} />}
     </Show>
   );
 }
 
-function Loading() {
+function Waiting() {
   return (
     <div class={css.screen}>
       <span class={controls.spinner} />
@@ -67,18 +67,32 @@ function Loading() {
   );
 }
 
-export type SessionActions = { busy: boolean; resume: () => void; remove: () => void };
+export type Acts = { busy: boolean; resume: () => void; remove: () => void };
 
-function SessionArticle(props: { session: Session }) {
+function Known(props: { session: Session }) {
   const i18n = useI18n();
   const navigate = useNavigate();
-  const action = createAction(() => props.session.hash);
+  const { sessions } = useSite();
+  const [busy, setBusy] = createSignal(false);
+  const [failure, setFailure] = createSignal("");
   const [deleting, setDeleting] = createSignal(false);
   const name = () => nameOf(i18n, props.session);
 
-  const actions = (): SessionActions => ({
-    busy: action.busy(),
-    resume: () => void action.run(api.resume),
+  const act = async (what: (hash: string) => Promise<unknown>) => {
+    setBusy(true);
+    setFailure("");
+    try {
+      await what(props.session.hash);
+      if (sessions.link() !== "live") await sessions.refresh();
+    } catch (error) {
+      setFailure(sentence(i18n, error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  const acts = (): Acts => ({
+    busy: busy(),
+    resume: () => void act(api.resume),
     remove: () => setDeleting(true),
   });
 
@@ -91,20 +105,20 @@ function SessionArticle(props: { session: Session }) {
           <code class={css.branch}>{props.session.branch}</code>
         </Show>
       </header>
-      <Switch fallback={<Loading />}>
+      <Switch fallback={<Waiting />}>
         <Match when={props.session.state === "creating" || props.session.state === "running"}>
-          <Starting session={props.session} onStop={() => void action.run(api.stop)} busy={action.busy()} />
+          <Starting session={props.session} onStop={() => void act(api.stop)} busy={busy()} />
         </Match>
         <Match when={props.session.state === "failed"}>
-          <Failed session={props.session} actions={actions()} />
+          <Failed session={props.session} acts={acts()} />
         </Match>
         <Match when={props.session.state === "stopped" || props.session.state === "stopping"}>
-          <Stopped session={props.session} actions={actions()} />
+          <Stopped session={props.session} acts={acts()} />
         </Match>
       </Switch>
-      <Show when={action.failure()}>
+      <Show when={failure()}>
         <p class={controls.error} role="alert">
-          {action.failure()}
+          {failure()}
         </p>
       </Show>
       <Show when={deleting()}>

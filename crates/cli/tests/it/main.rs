@@ -1,8 +1,8 @@
-//! Runs the program as people and scripts do, against a router on a loopback socket.
+//! The program as people and scripts run it, against a router on a loopback socket.
 
-mod delete;
-mod errors;
+mod deleting;
 mod kubernetes;
+mod refusals;
 mod sessions;
 
 use std::{future::Future, process::Stdio, time::Duration};
@@ -14,40 +14,40 @@ use tokio::process::Command;
 const ALICE: &str = "alice@example.com";
 const REPO: &str = "https://github.com/acme/widgets";
 
-/// Awaits a future that completes soon; fails the test after 30 s.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("no result within 30 s")
+/// What must happen soon; a test that waits longer has failed.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it did not happen within 30 s")
 }
 
-async fn start_router() -> TestRouter {
+async fn router() -> TestRouter {
     soon(TestRouter::start()).await.expect("a router")
 }
 
-/// The outcome of a run.
+/// What a run left behind.
 #[derive(Debug)]
-struct Run {
+struct Ran {
     code: i32,
     out: String,
     err: String,
 }
 
-impl Run {
-    /// Asserts success and returns standard output without its last line end.
+impl Ran {
+    /// It went well; what it printed, without the last line end.
     #[track_caller]
-    fn success(&self) -> &str {
+    fn well(&self) -> &str {
         assert_eq!(self.code, 0, "{self:?}");
         self.out.trim_end()
     }
 
-    /// Asserts the exit code, an empty standard output and an explanation with `part` on standard error.
+    /// It ended with this code and printed nothing but an explanation.
     #[track_caller]
-    fn failure(&self, code: i32, part: &str) {
+    fn badly(&self, code: i32, part: &str) {
         assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
         assert!(self.err.contains(part), "{part:?} is not in {}", self.err);
     }
 }
 
-/// Returns the program without this machine's environment.
+/// The program, with nothing of this machine's environment.
 fn program(address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_opencode-routerctl"));
     command
@@ -59,25 +59,25 @@ fn program(address: &str) -> Command {
     command
 }
 
-async fn output(mut command: Command) -> Run {
-    let output = soon(command.output()).await.expect("the program runs");
-    Run {
+async fn output(mut command: Command) -> Ran {
+    let output = soon(command.output()).await.expect("it runs");
+    Ran {
         code: output.status.code().expect("an exit code"),
         out: String::from_utf8(output.stdout).expect("UTF-8"),
         err: String::from_utf8(output.stderr).expect("UTF-8"),
     }
 }
 
-async fn run(router: &TestRouter, args: &[&str]) -> Run {
+async fn run(router: &TestRouter, args: &[&str]) -> Ran {
     let mut command = program(router.address());
     command.args(args);
     output(command).await
 }
 
-/// Creates a session on this branch and waits until it is running.
-async fn running_session(router: &TestRouter, branch: &str) -> SessionHash {
-    let create = run(router, &["create", REPO, branch, "--wait"]).await;
-    let hash = SessionHash::parse(create.success()).expect("a key");
+/// A running session on this branch.
+async fn running(router: &TestRouter, branch: &str) -> SessionHash {
+    let ran = run(router, &["create", REPO, branch, "--wait"]).await;
+    let hash = SessionHash::parse(ran.well()).expect("a key");
     let session = soon(router.client(ALICE).get(hash)).await.expect("the session");
     assert_eq!(session.state, State::Running);
     hash

@@ -16,10 +16,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::annotation;
-use crate::{
-    model::{Failure, Phase, StopReason},
-    persisted::PersistedState,
-};
+use crate::model::{Failure, FailureCode, Phase, StopReason};
 
 /// The annotation's key, after `opencode.ai/`.
 pub const KEY: &str = "wanted";
@@ -87,8 +84,8 @@ impl Wanted {
     #[must_use]
     pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>) -> Self {
         let text = pvc.metadata.annotations.as_ref().and_then(|all| all.get(&annotation(KEY)));
-        let written = text.and_then(|text| serde_json::from_str::<Document>(text).ok());
-        let wanted = written.map_or(Self { what: What::AsItIs, at: None }, Document::into_wanted);
+        let written = text.and_then(|text| serde_json::from_str::<Written>(text).ok());
+        let wanted = written.map_or(Self { what: What::AsItIs, at: None }, Written::read);
         let foreign = pod.filter(|pod| run_of(pod).is_none() && pod.metadata.deletion_timestamp.is_none());
         let made = foreign.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|at| at.0.into());
         if made > wanted.at && made.is_some() {
@@ -101,13 +98,19 @@ impl Wanted {
     #[must_use]
     pub fn write(&self) -> String {
         let at = self.at.and_then(|at| Timestamp::try_from(at).ok()).unwrap_or_default();
-        let state = match &self.what {
-            What::Running(run) => PersistedState::Running { run: Some(run.clone()) },
-            What::Stopped(why) => PersistedState::Stopped { reason: *why },
-            What::Failed(failure) => PersistedState::Failed(failure.clone()),
+        let written = match &self.what {
+            What::Running(run) => Written::Running { run: run.clone(), at },
+            What::Stopped(why) => Written::Stopped { reason: why.as_str().to_owned(), at },
+            What::Failed(failure) => Written::Failed {
+                code: failure.code.as_str().to_owned(),
+                message: failure.message.clone(),
+                advice: failure.advice.clone(),
+                log_tail: failure.log_tail.clone(),
+                at,
+            },
             What::AsItIs => return String::new(),
         };
-        serde_json::to_string(&Document { state, at }).unwrap_or_default()
+        serde_json::to_string(&written).unwrap_or_default()
     }
 }
 
@@ -117,23 +120,44 @@ pub fn run_of(pod: &Pod) -> Option<&str> {
     pod.metadata.annotations.as_ref()?.get(&annotation(RUN_KEY)).map(String::as_str)
 }
 
-/// The annotation's document.
 #[derive(Serialize, Deserialize)]
-struct Document {
-    #[serde(flatten)]
-    state: PersistedState,
-    at: Timestamp,
+#[serde(tag = "state", rename_all = "lowercase")]
+enum Written {
+    Running {
+        run: String,
+        at: Timestamp,
+    },
+    Stopped {
+        reason: String,
+        at: Timestamp,
+    },
+    #[serde(rename_all = "camelCase")]
+    Failed {
+        code: String,
+        message: String,
+        advice: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        log_tail: Option<String>,
+        at: Timestamp,
+    },
 }
 
-impl Document {
-    fn into_wanted(self) -> Wanted {
-        let what = match self.state {
-            PersistedState::Running { run: Some(run) } => What::Running(run),
-            PersistedState::Running { run: None } => return Wanted { what: What::AsItIs, at: None },
-            PersistedState::Stopped { reason } => What::Stopped(reason),
-            PersistedState::Failed(failure) => What::Failed(failure),
+impl Written {
+    /// A word that this router does not know was written by one that knows more: what comes nearest is taken for it.
+    fn read(self) -> Wanted {
+        let (what, at) = match self {
+            Self::Running { run, at } => (What::Running(run), at),
+            Self::Stopped { reason, at } => {
+                let known = StopReason::ALL.into_iter().find(|known| known.as_str() == reason);
+                (What::Stopped(known.unwrap_or(StopReason::Requested)), at)
+            }
+            Self::Failed { code, message, advice, log_tail, at } => {
+                let known = FailureCode::ALL.into_iter().find(|known| known.as_str() == code);
+                let code = known.unwrap_or(FailureCode::BackendError);
+                (What::Failed(Failure { code, message, advice, log_tail }), at)
+            }
         };
-        Wanted { what, at: Some(self.at.into()) }
+        Wanted { what, at: Some(at.into()) }
     }
 }
 
@@ -142,7 +166,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::FailureCode;
 
     fn claim(word: Option<&str>) -> PersistentVolumeClaim {
         let annotations: Value = word.map_or(json!({}), |word| json!({ "opencode.ai/wanted": word }));

@@ -7,10 +7,7 @@ use serde::{Deserialize, Serialize};
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::table::Mark;
-use crate::{
-    model::{Failure, Session, Source, StopReason},
-    persisted::{self, PersistedState},
-};
+use crate::model::{Failure, FailureCode, Session, Source, StopReason};
 
 /// The version of `session.json` that this router writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
@@ -75,7 +72,7 @@ impl Record {
             session: SessionFile::of(&self.session)?,
             last_activity: written(self.last_activity)?,
             first_prompt_sent: self.first_prompt_sent,
-            kept: (&self.kept).into(),
+            kept: KeptFile::of(&self.kept),
             since: written(self.since)?,
             process: self.process,
             first_commit: self.first_commit.clone(),
@@ -118,8 +115,7 @@ struct RecordFile {
     last_activity: Timestamp,
     #[serde(rename = "greeted")]
     first_prompt_sent: bool,
-    #[serde(with = "persisted::local")]
-    kept: PersistedState,
+    kept: KeptFile,
     since: Timestamp,
     #[serde(default)]
     process: Option<Mark>,
@@ -147,6 +143,14 @@ enum SourceFile {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "is")]
+enum KeptFile {
+    Running,
+    Stopped { reason: String },
+    Failed { code: String, message: String, advice: String, log_tail: Option<String> },
+}
+
+#[derive(Serialize, Deserialize)]
 struct DeletionFile {
     #[serde(default)]
     anew: Option<SessionFile>,
@@ -164,7 +168,7 @@ impl RecordFile {
             session: Arc::new(self.session.session()?),
             last_activity: self.last_activity.into(),
             first_prompt_sent: self.first_prompt_sent,
-            kept: self.kept.into(),
+            kept: self.kept.kept(),
             since: self.since.into(),
             process: self.process,
             first_commit: self.first_commit,
@@ -211,25 +215,59 @@ impl SessionFile {
     }
 }
 
-impl From<&Kept> for PersistedState {
-    fn from(kept: &Kept) -> Self {
+impl KeptFile {
+    fn of(kept: &Kept) -> Self {
         match kept {
-            Kept::Running => Self::Running { run: None },
-            Kept::Stopped(reason) => Self::Stopped { reason: *reason },
-            Kept::Failed(failure) => Self::Failed(failure.clone()),
+            Kept::Running => Self::Running,
+            Kept::Stopped(reason) => Self::Stopped { reason: reason.as_str().to_owned() },
+            Kept::Failed(failure) => Self::Failed {
+                code: failure.code.as_str().to_owned(),
+                message: failure.message.clone(),
+                advice: failure.advice.clone(),
+                log_tail: failure.log_tail.clone(),
+            },
+        }
+    }
+
+    /// A word that this router does not know was written by one of the same version that knows more: what
+    /// comes nearest is taken for it.
+    fn kept(self) -> Kept {
+        match self {
+            Self::Running => Kept::Running,
+            Self::Stopped { reason } => {
+                let known = REASONS.into_iter().find(|known| known.as_str() == reason);
+                Kept::Stopped(known.unwrap_or(StopReason::Requested))
+            }
+            Self::Failed { code, message, advice, log_tail } => {
+                let known = CODES.into_iter().find(|known| known.as_str() == code);
+                let code = known.unwrap_or(FailureCode::BackendError);
+                Kept::Failed(Failure { code, message, advice, log_tail })
+            }
         }
     }
 }
 
-impl From<PersistedState> for Kept {
-    fn from(state: PersistedState) -> Self {
-        match state {
-            PersistedState::Running { .. } => Self::Running,
-            PersistedState::Stopped { reason } => Self::Stopped(reason),
-            PersistedState::Failed(failure) => Self::Failed(failure),
-        }
-    }
-}
+const REASONS: [StopReason; 5] = [
+    StopReason::Idle,
+    StopReason::Requested,
+    StopReason::RouterStopped,
+    StopReason::RouterCrashed,
+    StopReason::NeverStarted,
+];
+
+const CODES: [FailureCode; 11] = [
+    FailureCode::RepositoryNotFound,
+    FailureCode::AuthenticationFailed,
+    FailureCode::BranchNotFound,
+    FailureCode::NetworkUnreachable,
+    FailureCode::CloneFailed,
+    FailureCode::CheckoutFailed,
+    FailureCode::DiskFull,
+    FailureCode::OpencodeNotFound,
+    FailureCode::OpencodeCrashed,
+    FailureCode::OpencodeNotReady,
+    FailureCode::BackendError,
+];
 
 fn written(time: SystemTime) -> Result<Timestamp, String> {
     Timestamp::try_from(time).map_err(|error| error.to_string())
@@ -240,7 +278,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::FailureCode;
 
     fn record(source: Source) -> Record {
         let session = Session {
@@ -265,7 +302,7 @@ mod tests {
     fn what_is_written_is_read_back_to_the_letter() {
         for source in [Source::Empty, repository()] {
             let mut record = record(source);
-            let failures = FailureCode::ALL.map(|code| {
+            let failures = CODES.map(|code| {
                 Kept::Failed(Failure {
                     code,
                     message: "it broke".into(),
@@ -273,8 +310,7 @@ mod tests {
                     log_tail: None,
                 })
             });
-            for kept in StopReason::ALL.map(Kept::Stopped).into_iter().chain(failures).chain([Kept::Running])
-            {
+            for kept in REASONS.map(Kept::Stopped).into_iter().chain(failures).chain([Kept::Running]) {
                 record.kept = kept;
                 let hash = record.session.hash;
                 assert_eq!(Record::from_json(&record.to_json().unwrap(), hash).unwrap(), record);

@@ -1,7 +1,8 @@
-//! Idle connections to upstreams.
+//! Connections to upstreams, and the pool of idle ones.
 
 use std::{
     collections::HashMap,
+    error::Error,
     net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
@@ -10,116 +11,116 @@ use std::{
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 
-use crate::{Body, serve::keep_alive};
+use crate::{body::Body, tcp};
 
-/// A stack of idle connections per upstream: the one used last is used next, so that the others age and go.
+/// A stack of idle connections per upstream. The last one used is the next one used, so that the others expire.
 pub(super) struct Pool {
     idle: Mutex<Idle>,
     per_upstream: usize,
-    keep: Duration,
+    idle_timeout: Duration,
 }
 
 #[derive(Default)]
 struct Idle {
     stacks: HashMap<SocketAddr, Vec<(SendRequest<Body>, Instant)>>,
-    /// Somebody looks after those that nobody uses.
-    swept: bool,
+    /// Whether [`sweep`] runs.
+    sweeping: bool,
 }
 
 impl Pool {
-    pub(super) fn new(per_upstream: usize, keep: Duration) -> Self {
-        Self { idle: Mutex::default(), per_upstream, keep }
+    pub(super) fn new(per_upstream: usize, idle_timeout: Duration) -> Self {
+        Self { idle: Mutex::default(), per_upstream, idle_timeout }
     }
 
-    /// An idle connection that can take a request now.
-    pub(super) async fn take(&self, to: SocketAddr) -> Option<SendRequest<Body>> {
+    /// Takes an idle connection that can send a request now.
+    pub(super) async fn check_out(self: &Arc<Self>, upstream: SocketAddr) -> Option<PooledConnection> {
         loop {
-            let mut sender = self.pop(to)?;
-            if sender.is_ready() {
-                return Some(sender);
-            }
-            // Its last response has just ended, or it is closed: either is known within a moment.
-            if let Ok(Ok(())) = tokio::time::timeout(Duration::from_millis(20), sender.ready()).await {
-                return Some(sender);
+            let mut sender = self.pop(upstream)?;
+            // A connection that is not ready has just received the end of its last response or was closed; which one is
+            // known within a moment.
+            if sender.is_ready() || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(()))) {
+                return Some(PooledConnection { pool: self.clone(), upstream, sender });
             }
         }
     }
 
-    fn pop(&self, to: SocketAddr) -> Option<SendRequest<Body>> {
+    /// Opens a connection. Dropping it closes it.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        upstream: SocketAddr,
+    ) -> Result<PooledConnection, Box<dyn Error + Send + Sync>> {
+        let stream = TcpStream::connect(upstream).await?;
+        tcp::configure(&stream);
+        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to a session failed");
+            }
+        });
+        Ok(PooledConnection { pool: self.clone(), upstream, sender })
+    }
+
+    fn pop(&self, upstream: SocketAddr) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock();
-        let stack = idle.stacks.get_mut(&to)?;
+        let stack = idle.stacks.get_mut(&upstream)?;
         while let Some((sender, since)) = stack.pop() {
-            if !sender.is_closed() && since.elapsed() < self.keep {
+            if !sender.is_closed() && since.elapsed() < self.idle_timeout {
                 return Some(sender);
             }
         }
         None
     }
 
-    /// Gives a connection back, once the response on it is over.
-    fn check_in(self: &Arc<Self>, to: SocketAddr, sender: SendRequest<Body>) {
-        if sender.is_closed() {
-            return;
-        }
-        let mut idle = self.idle.lock();
-        let stack = idle.stacks.entry(to).or_default();
-        if stack.len() < self.per_upstream {
-            stack.push((sender, Instant::now()));
-        }
-        if !std::mem::replace(&mut idle.swept, true) {
-            tokio::spawn(sweep(Arc::downgrade(self), self.keep));
-        }
-    }
-
-    /// Drops what is closed or too old; whether anything is left.
+    /// Drops connections that are closed or expired. Returns whether any are left.
     fn sweep(&self) -> bool {
         let mut idle = self.idle.lock();
         for stack in idle.stacks.values_mut() {
-            stack.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < self.keep);
+            stack.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < self.idle_timeout);
         }
         idle.stacks.retain(|_, stack| !stack.is_empty());
-        idle.swept = !idle.stacks.is_empty();
-        idle.swept
+        idle.sweeping = !idle.stacks.is_empty();
+        idle.sweeping
     }
 }
 
-/// Goes on for as long as there are idle connections, so that one to a session that has gone does not stay.
-async fn sweep(pool: Weak<Pool>, keep: Duration) {
+const READY_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// Sweeps the pool while it holds idle connections, so that those to a deleted session are closed as well.
+async fn sweep(pool: Weak<Pool>, idle_timeout: Duration) {
     loop {
-        tokio::time::sleep(keep.max(Duration::from_millis(100)) / 2).await;
+        sleep(idle_timeout.max(Duration::from_millis(100)) / 2).await;
         if !pool.upgrade().is_some_and(|pool| pool.sweep()) {
             return;
         }
     }
 }
 
-/// A connection that is to be given back.
-pub(crate) struct PooledConnection {
-    pub(super) pool: Arc<Pool>,
-    pub(super) to: SocketAddr,
+/// A connection to an upstream.
+pub(super) struct PooledConnection {
+    pool: Arc<Pool>,
+    upstream: SocketAddr,
     pub(super) sender: SendRequest<Body>,
 }
 
 impl PooledConnection {
-    pub(crate) fn check_in(self) {
-        self.pool.check_in(self.to, self.sender);
-    }
-}
-
-/// Opens a connection; its driver ends with it.
-pub(super) async fn connect(
-    to: SocketAddr,
-) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    keep_alive(&stream);
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to a session ended");
+    /// Returns the connection to the pool. Its last response must have ended.
+    pub(super) fn check_in(self) {
+        let Self { pool, upstream, sender } = self;
+        if sender.is_closed() {
+            return;
         }
-    });
-    Ok(sender)
+        let mut idle = pool.idle.lock();
+        let stack = idle.stacks.entry(upstream).or_default();
+        if stack.len() < pool.per_upstream {
+            stack.push((sender, Instant::now()));
+        }
+        if !std::mem::replace(&mut idle.sweeping, true) {
+            tokio::spawn(sweep(Arc::downgrade(&pool), pool.idle_timeout));
+        }
+    }
 }

@@ -1,54 +1,58 @@
-//! What of a request goes on to the session, and what the router adds.
+//! The headers of a forwarded request: what is removed and what the router adds.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::hop;
-use crate::{cookies::Cookies, identity};
+use super::hop_by_hop;
+use crate::{
+    cookies::Cookies,
+    headers::{is_identity_header, normalize_name},
+};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Facts of the request that its headers don't hold.
-pub(super) struct Facts<'a> {
+/// Values that the router itself puts into the headers.
+pub(super) struct OwnHeaders<'a> {
     pub(super) peer: Option<SocketAddr>,
     pub(super) host: &'a HeaderValue,
     pub(super) proto: &'static str,
     pub(super) authorization: Option<&'a HeaderValue>,
 }
 
-/// Makes the headers those that the session may see.
-pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, facts: &Facts<'_>) {
+/// Removes the headers that the session must not see, and adds the router's own.
+pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: &OwnHeaders<'_>) {
     let trailers = accepts_trailers(headers);
-    hop::strip(headers, is_unwanted);
+    hop_by_hop::remove(headers, is_unwanted);
     cookies.strip_from_request(headers);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    if let Some(peer) = facts.peer.and_then(|peer| value_of(peer.ip().to_canonical())) {
+    if let Some(peer) = own.peer.and_then(|peer| value_of(peer.ip().to_canonical())) {
         headers.insert(X_FORWARDED_FOR, peer);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.proto));
-    headers.insert(X_FORWARDED_HOST, facts.host.clone());
-    headers.insert(X_FORWARDED_PORT, port_of(facts.host, facts.proto));
-    // One, also where no `HostRouter` stands before this.
-    headers.insert(header::HOST, facts.host.clone());
-    if let Some(authorization) = facts.authorization {
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(own.proto));
+    headers.insert(X_FORWARDED_HOST, own.host.clone());
+    headers.insert(X_FORWARDED_PORT, port_of(own.host, own.proto));
+    // Exactly one, even if no `HostRouter` comes before `Forward`.
+    headers.insert(header::HOST, own.host.clone());
+    if let Some(authorization) = own.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
 }
 
-/// Headers that the router alone sets or reads: those about the way here and about who asks, and its own secrets.
+/// Whether only the router may set or read the header: it is about the client or the user, or holds a secret of the
+/// router.
 fn is_unwanted(name: &str) -> bool {
-    // Most names are told by their first letter.
+    // The first letter rules out most names.
     if !name.starts_with(['a', 'c', 'f', 'r', 't', 'x']) {
         return false;
     }
-    let name = identity::normalize_name(name);
+    let name = normalize_name(name);
     matches!(
         &*name,
         "authorization"
@@ -59,10 +63,10 @@ fn is_unwanted(name: &str) -> bool {
             | "x-real-ip"
             | "x-router-proxy-secret"
     ) || name.starts_with("x-forwarded-")
-        || identity::is_identity_header(&name)
+        || is_identity_header(&name)
 }
 
-/// `TE: trailers` is the one thing of TE that may be said anew to the next hop (RFC 9110 §10.1.4).
+/// Whether `TE` lists `trailers`, the only option that may be passed on (RFC 9110 §10.1.4).
 fn accepts_trailers(headers: &HeaderMap) -> bool {
     if !headers.contains_key(header::TE) {
         return false;
@@ -73,7 +77,7 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// The address as text; by hand for IPv4, where formatting would be a tenth of all that is done here.
+/// Returns the address as text. IPv4 is formatted by hand: `to_string` would take a tenth of this module's time.
 fn value_of(address: IpAddr) -> Option<HeaderValue> {
     let IpAddr::V4(address) = address else { return HeaderValue::from_str(&address.to_string()).ok() };
     let mut text = [0; 15];
@@ -115,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_address_is_written_as_everybody_writes_it(octets in any::<[u8; 4]>(), six in any::<u128>()) {
+        fn an_address_is_formatted_as_by_display(octets in any::<[u8; 4]>(), six in any::<u128>()) {
             for address in [Ipv4Addr::from(octets).into(), IpAddr::from(six.to_be_bytes())] {
                 let value = value_of(address).unwrap();
                 prop_assert_eq!(value.to_str().unwrap(), address.to_string());

@@ -1,26 +1,26 @@
-//! What of a session's response reaches the browser: nothing that could act on more than the session's own host.
+//! The headers of a session's response: those that could affect more than the session's own host are removed.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::hop;
-use crate::{cookies::Cookies, identity::normalize_name};
+use super::hop_by_hop;
+use crate::{cookies::Cookies, headers::normalize_name};
 
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 const ORIGIN_AGENT_CLUSTER: HeaderName = HeaderName::from_static("origin-agent-cluster");
 
-/// Makes the headers those that may pass. `path` is the request's; `host` its own host.
+/// Removes the headers that must not reach the browser. `path` and `host` are those of the request.
 pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host: &HeaderValue) {
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let shared = !allows_own_origin_only(headers, host);
-    hop::strip(headers, |name| {
+    let allows_other_origins = !allows_own_origin_only(headers, host);
+    hop_by_hop::remove(headers, |name| {
         is_refused(name)
-            || (shared && name.starts_with("access-control-"))
-            // The chunks say how long it is (RFC 9112 §6.3).
+            || (allows_other_origins && name.starts_with("access-control-"))
+            // The chunks determine the length (RFC 9112 §6.3).
             || (chunked && name == "content-length")
     });
     cookies.strip_from_response(headers);
     if headers.contains_key(SERVICE_WORKER_ALLOWED) {
-        // Without the header a worker rules the folder of its script; more than that it does not get.
+        // Without the header a worker's scope is the folder of its script; it never gets a larger one.
         let folder = path.rfind('/').map_or("/", |slash| &path[..=slash]);
         let mut scopes = headers.get_all(SERVICE_WORKER_ALLOWED).iter();
         if scopes.any(|scope| scope.to_str().map_or(true, |scope| !is_within(scope, folder))) {
@@ -30,10 +30,10 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host
     headers.insert(ORIGIN_AGENT_CLUSTER, HeaderValue::from_static("?1"));
 }
 
-/// Headers by which a host speaks for its whole site, its port's neighbours or its future, gives orders to the proxies
-/// before it, or asks for or asserts a sign-in.
+/// Whether the header affects other hosts, other ports or later visits, instructs the proxies in front of the router, or
+/// asks for or asserts a sign-in.
 fn is_refused(name: &str) -> bool {
-    // Most names are told by their first letter.
+    // The first letter rules out most names.
     name.starts_with(['a', 'c', 'e', 'n', 'p', 'r', 's', 'w', 'x'])
         && (matches!(
             name,
@@ -54,10 +54,10 @@ fn is_refused(name: &str) -> bool {
         ) || normalize_name(name).starts_with("x-auth-request-"))
 }
 
-/// Whether a path stays in the folder, read as browsers read it: `%2e` is a dot, `\\` a slash.
+/// Whether the path stays in the folder, as browsers read it: `%2e` is a dot, `\\` a slash.
 fn is_within(scope: &str, folder: &str) -> bool {
-    let plain = scope.to_ascii_lowercase().replace("%2e", ".");
-    scope.starts_with(folder) && !plain.split(['/', '\\']).any(|part| part == "..")
+    let normalized = scope.to_ascii_lowercase().replace("%2e", ".");
+    scope.starts_with(folder) && !normalized.split(['/', '\\']).any(|part| part == "..")
 }
 
 fn allows_own_origin_only(headers: &HeaderMap, host: &HeaderValue) -> bool {

@@ -1,4 +1,4 @@
-//! Upgraded connections: WebSocket and whatever else both sides agreed on.
+//! Upgraded connections: WebSocket, or any other protocol that both sides agreed on.
 
 use std::{
     io,
@@ -10,85 +10,74 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use crate::{activity::ActivityHandle, serve::ConnectionHandle, websocket::FrameReader};
+use crate::{activity::ActivityHandle, websocket::FrameReader};
 
-/// Carries bytes both ways until both sides have ended; one side's end is passed on as a half-close.
-pub(super) async fn run(
-    down: OnUpgrade,
-    up: OnUpgrade,
-    touch: Option<Tap>,
-    lifetime: Option<ConnectionHandle>,
-) {
-    let copy = async {
-        let (down, up) = match futures_util::future::try_join(down, up).await {
-            Ok(both) => both,
-            Err(error) => return tracing::debug!(%error, "an upgrade was not completed"),
-        };
-        let mut down = Tapped { io: TokioIo::new(down), tap: touch };
-        let mut up = TokioIo::new(up);
-        if let Err(error) = copy_bidirectional(&mut down, &mut up).await {
-            tracing::debug!(%error, "a tunnel broke off");
-        }
+/// Copies bytes in both directions until both sides have ended; the end of one side is passed on as a half-close.
+pub(super) async fn run(client: OnUpgrade, session: OnUpgrade, observer: Option<Observer>) {
+    let (client, session) = match futures_util::future::try_join(client, session).await {
+        Ok(both) => both,
+        Err(error) => return tracing::debug!(%error, "upgrade failed"),
     };
-    match lifetime {
-        Some(lifetime) => lifetime.until_aborted(copy).await,
-        None => copy.await,
+    let mut client = ObservedStream { stream: TokioIo::new(client), observer };
+    let mut session = TokioIo::new(session);
+    if let Err(error) = copy_bidirectional(&mut client, &mut session).await {
+        tracing::debug!(%error, "tunnel failed");
     }
 }
 
-/// Sees what the client sends.
-pub(super) enum Tap {
-    /// Frames that a person caused count; control frames, which a browser sends by itself, do not.
+/// Records the client's activity on a tunnel.
+pub(super) enum Observer {
+    /// Data frames are activity; control frames, which browsers send by themselves, are not.
     WebSocket(ActivityHandle, FrameReader),
-    /// Every byte counts.
+    /// Every byte is activity.
     Bytes(ActivityHandle),
 }
 
-impl Tap {
-    fn see(&mut self, bytes: &[u8]) {
+impl Observer {
+    fn observe(&mut self, bytes: &[u8]) {
         match self {
-            Self::WebSocket(touch, frames) => {
+            Self::WebSocket(activity, frames) => {
                 if frames.read(bytes) {
-                    touch.touch();
+                    activity.touch();
                 }
             }
-            Self::Bytes(touch) => touch.touch(),
+            Self::Bytes(activity) => activity.touch(),
         }
     }
 }
 
-/// A stream whose reads are seen by a tap.
-struct Tapped<S> {
-    io: S,
-    tap: Option<Tap>,
+/// A stream whose reads are observed.
+struct ObservedStream<S> {
+    stream: S,
+    observer: Option<Observer>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let read = &buf.filled()[before..];
-        if let Some(tap) = self.tap.as_mut().filter(|_| !read.is_empty()) {
-            tap.see(read);
+        let filled = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = &buf.filled()[filled..];
+        if let Some(observer) = self.observer.as_mut().filter(|_| !read.is_empty()) {
+            observer.observe(read);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -13,7 +13,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Body, BodyError, Refusal};
+use crate::{
+    body::{Body, BodyError},
+    refusal::Refusal,
+};
 
 /// The progress of a request's body.
 #[derive(Clone)]

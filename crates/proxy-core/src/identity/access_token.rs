@@ -1,31 +1,35 @@
+//! The user's token at the place where they signed in.
+
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The headers that hand a user's token on: oauth2-proxy's in its two modes, and one of older set-ups. The first one
-/// found counts.
+use crate::headers::single_value;
+
+/// The headers in which proxies pass on a user's token, by precedence: oauth2-proxy's in its two modes, and one of
+/// older set-ups.
 const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-auth-request-access-token"),
     HeaderName::from_static("x-auth-request-token"),
     HeaderName::from_static("x-forwarded-access-token"),
 ];
 
-/// The user's own token at the place where they signed in, as the sign-in proxy handed it on. It is among a request's
-/// extensions where there is one, and `Debug` shows none of it.
+/// The user's token at the place where they signed in, as the sign-in proxy passed it on: an extension of requests that
+/// carry one. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(HeaderValue);
 
 impl AccessToken {
-    /// The token; `None` where it is no text.
+    /// Returns the token, if it is visible ASCII.
     #[must_use]
     pub fn expose(&self) -> Option<&str> {
         self.0.to_str().ok()
     }
 
-    /// The first one found. A header that is there twice counts for nothing: it can't be told whose it is.
+    /// Reads the first of [`HEADERS`] that is set. One that occurs twice is ignored: its owner is unknown.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let name = HEADERS.into_iter().find(|name| headers.contains_key(name))?;
-        let value = super::single_value(headers, &name)?;
+        let value = single_value(headers, &name)?;
         (!value.is_empty()).then(|| Self(value.clone()))
     }
 }

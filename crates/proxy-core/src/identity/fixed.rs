@@ -1,15 +1,18 @@
+//! One user for all requests.
+
 use http::request::Parts;
 use session_key::Identity;
 
-use super::{IdentifyError, IdentityExtractor, strip};
+use super::extractor::{IdentifyError, IdentityExtractor};
+use crate::headers::remove_identity_headers;
 
-/// Everybody is this one user: a laptop, where only loopback listens.
+/// Identifies every request as this one user's: for a single user's machine, with listeners on loopback only.
 #[derive(Debug, Clone)]
 pub struct FixedIdentity(pub Identity);
 
 impl IdentityExtractor for FixedIdentity {
     fn identify(&self, parts: &mut Parts) -> Result<Identity, IdentifyError> {
-        strip(&mut parts.headers);
+        remove_identity_headers(&mut parts.headers);
         Ok(self.0.clone())
     }
 }

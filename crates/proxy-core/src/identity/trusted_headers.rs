@@ -1,3 +1,5 @@
+//! The user in a header of a sign-in proxy.
+
 use std::{fmt, net::IpAddr};
 
 use http::{HeaderName, HeaderValue, request::Parts};
@@ -6,15 +8,19 @@ use session_key::Identity;
 use subtle::ConstantTimeEq;
 
 use super::{
-    AccessToken, IdentifyError, IdentityExtractor, normalize_name, remove_headers, single_value, strip,
+    access_token::AccessToken,
+    extractor::{IdentifyError, IdentityExtractor},
 };
-use crate::PeerAddr;
+use crate::{
+    headers::{normalize_name, remove_headers, remove_identity_headers, single_value},
+    peer_addr::PeerAddr,
+};
 
-/// The user is in a header that a sign-in proxy set (oauth2-proxy's `X-Auth-Request-Email`).
+/// Reads the user from a header that a sign-in proxy sets (oauth2-proxy's `X-Auth-Request-Email`).
 ///
-/// It counts only from peers in the given networks, and, where a secret is set, only with that secret in
-/// its header. With neither, nobody is believed. The user's access token, where the proxy sends one beside
-/// (`X-Auth-Request-Access-Token`, `X-Auth-Request-Token`, `X-Forwarded-Access-Token`), counts where the user does.
+/// The header is trusted only from peers in the given networks and, if a secret is set, only together with that secret
+/// in its own header. Without networks and secret nobody is trusted. The user's access token is read from
+/// `X-Auth-Request-Access-Token`, `X-Auth-Request-Token` or `X-Forwarded-Access-Token`, if the user is trusted.
 #[derive(Clone)]
 pub struct TrustedHeaders {
     email: HeaderName,
@@ -23,14 +29,13 @@ pub struct TrustedHeaders {
 }
 
 impl TrustedHeaders {
-    /// Believes `X-Auth-Request-Email` from these networks.
+    /// Trusts `X-Auth-Request-Email` from these networks.
     #[must_use]
     pub fn from_peers(peers: Vec<IpNet>) -> Self {
         Self { email: HeaderName::from_static("x-auth-request-email"), peers, secret: None }
     }
 
-    /// Asks for this secret in this header as well (or alone, where no networks are given). An empty one is never
-    /// given.
+    /// Requires this secret in this header, in addition to the networks if there are any. An empty secret never matches.
     #[must_use]
     pub fn with_secret(mut self, header: HeaderName, secret: &str) -> Self {
         self.secret = Some((header, secret.as_bytes().into()));
@@ -49,24 +54,25 @@ impl TrustedHeaders {
             return false;
         }
         let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
-        let near = self.peers.is_empty()
+        let peer_is_trusted = self.peers.is_empty()
             || peer.is_some_and(|peer: IpAddr| self.peers.iter().any(|net| net.contains(&peer)));
-        near && self.secret.as_ref().is_none_or(|(header, secret)| {
-            let given = single_value(&parts.headers, header).map_or(&[][..], HeaderValue::as_bytes);
-            !secret.is_empty() && given.ct_eq(secret).into()
-        })
+        peer_is_trusted
+            && self.secret.as_ref().is_none_or(|(header, secret)| {
+                let given = single_value(&parts.headers, header).map_or(&[][..], HeaderValue::as_bytes);
+                !secret.is_empty() && given.ct_eq(secret).into()
+            })
     }
 
     fn read(&self, parts: &Parts) -> Result<Identity, IdentifyError> {
-        // Some servers take `_` for `-`: a name that differs in that alone is a second user.
-        let alias = |name: &HeaderName| {
+        // Some servers treat `_` as `-`: to them, a name that differs in that alone is a second user.
+        let is_alias = |name: &HeaderName| {
             let name = name.as_str();
             name.contains('_')
                 && name.len() == self.email.as_str().len()
                 && normalize_name(name) == normalize_name(self.email.as_str())
         };
         let several = parts.headers.get_all(&self.email).iter().nth(1).is_some();
-        if several || parts.headers.keys().any(alias) {
+        if several || parts.headers.keys().any(is_alias) {
             return Err(IdentifyError::Ambiguous);
         }
         if !self.trusts(parts) {
@@ -94,7 +100,7 @@ impl IdentityExtractor for TrustedHeaders {
             let header = normalize_name(header.as_str());
             remove_headers(&mut parts.headers, |name| normalize_name(name) == header);
         }
-        strip(&mut parts.headers);
+        remove_identity_headers(&mut parts.headers);
         identity
     }
 }

@@ -1,4 +1,5 @@
-//! What came over the wire, kept for one question that hyper's request no longer answers.
+//! Records the head of each HTTP/1.1 request as it arrived: hyper removes a `Content-Length` beside a
+//! `Transfer-Encoding`, and such a request must be refused.
 
 use std::{
     io,
@@ -20,63 +21,62 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The bytes of the request's head that is under way; those of bodies and tunnels are not kept.
+/// The bytes of the head that is being received. Those of bodies and tunnels are not recorded.
 #[derive(Debug, Clone)]
-pub(crate) struct HeadRecorder(Arc<State>);
+pub(super) struct HeadRecorder(Arc<Recording>);
 
 #[derive(Debug)]
-struct State {
-    /// What comes next is a head.
-    watching: AtomicBool,
+struct Recording {
+    /// Whether the next bytes belong to a head.
+    active: AtomicBool,
     head: Mutex<Vec<u8>>,
-    /// Bytes that a head may have.
-    most: usize,
+    max_head: usize,
 }
 
 impl HeadRecorder {
-    /// For heads of at most this many bytes.
-    pub(super) fn new(most: usize) -> Self {
-        Self(Arc::new(State { watching: AtomicBool::new(true), head: Mutex::default(), most }))
+    /// Records heads of at most this many bytes.
+    pub(super) fn new(max_head: usize) -> Self {
+        Self(Arc::new(Recording { active: AtomicBool::new(true), head: Mutex::default(), max_head }))
     }
 
-    /// Whether a request of HTTP/1.1 that was handed on just now has one framing: no `Content-Length` beside its
-    /// `Transfer-Encoding`. hyper takes the former away (as RFC 9112 §6.1 allows), so it is looked for in the head
-    /// as it came. A chunked request whose head isn't there has none that is known: that happens only to one that
-    /// was sent before the answer to the request before it.
+    /// Whether the HTTP/1.1 request whose head was just received has one framing: no `Content-Length` beside its
+    /// `Transfer-Encoding`. hyper removes the former (as RFC 9112 §6.1 allows), so this searches the recorded head. A
+    /// chunked request whose head was not recorded counts as having two: that happens only to a request that was sent
+    /// before the response to the previous one.
     pub(super) fn has_one_framing<B: http_body::Body>(&self, request: &Request<B>) -> bool {
         let mut head = self.0.head.lock();
         let body_follows = !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE);
-        self.0.watching.store(!body_follows, Ordering::Relaxed);
-        let fine = !request.headers().contains_key(header::TRANSFER_ENCODING)
+        self.0.active.store(!body_follows, Ordering::Relaxed);
+        let has_one_framing = !request.headers().contains_key(header::TRANSFER_ENCODING)
             || is_chunked_only(&head, request.method());
         if body_follows {
-            // A body or a tunnel may take long; its connection holds no more than it needs.
+            // Frees the buffer: a body or a tunnel may take long.
             *head = Vec::new();
         } else {
             head.clear();
         }
-        fine
+        has_one_framing
     }
 
-    /// Nothing that comes is a head any more.
-    pub(super) fn ignore(&self) {
-        self.0.watching.store(false, Ordering::Relaxed);
+    /// Stops recording: no heads of HTTP/1.1 follow.
+    pub(super) fn stop(&self) {
+        self.0.active.store(false, Ordering::Relaxed);
         *self.0.head.lock() = Vec::new();
     }
 
-    fn keep(&self, read: &[u8]) {
+    fn record(&self, read: &[u8]) {
         let mut head = self.0.head.lock();
-        if head.len() + read.len() > self.0.most {
-            // No head is that long: hyper refuses it.
+        if head.len() + read.len() > self.0.max_head {
+            // hyper refuses a head of this length.
             *head = Vec::new();
-            self.0.watching.store(false, Ordering::Relaxed);
+            self.0.active.store(false, Ordering::Relaxed);
         } else {
             head.extend_from_slice(read);
         }
     }
 }
 
-/// Whether this is the head of a request with that method, and names no length.
+/// Whether this is the head of a request with this method, and has no `Content-Length`.
 fn is_chunked_only(bytes: &[u8], method: &Method) -> bool {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let mut lines = bytes[start..].split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
@@ -89,21 +89,21 @@ fn is_chunked_only(bytes: &[u8], method: &Method) -> bool {
         })
 }
 
-/// Held by a request's body: after it, the next head comes.
+/// Resumes recording when dropped: held by a request's body, which the next head follows.
 #[derive(Debug)]
-pub(crate) struct NextHead(pub(super) HeadRecorder);
+pub(super) struct NextHead(pub(super) HeadRecorder);
 
 impl Drop for NextHead {
     fn drop(&mut self) {
         self.0.0.head.lock().clear();
-        self.0.0.watching.store(true, Ordering::Relaxed);
+        self.0.0.active.store(true, Ordering::Relaxed);
     }
 }
 
-/// A connection whose heads are kept by a [`HeadRecorder`].
+/// A connection whose heads a [`HeadRecorder`] records.
 pub(super) struct RecordingStream {
     pub(super) stream: TokioIo<TcpStream>,
-    pub(super) wire: HeadRecorder,
+    pub(super) recorder: HeadRecorder,
 }
 
 impl Read for RecordingStream {
@@ -112,16 +112,16 @@ impl Read for RecordingStream {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.wire.0.watching.load(Ordering::Relaxed) {
+        if !self.recorder.0.active.load(Ordering::Relaxed) {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
-        // Through a buffer of our own: hyper's can't be read back without `unsafe`.
-        let mut space = [const { MaybeUninit::uninit() }; 8 * 1024];
-        let room = buf.remaining().min(space.len());
-        let mut space = ReadBuf::uninit(&mut space[..room]);
-        ready!(AsyncRead::poll_read(Pin::new(self.stream.inner_mut()), cx, &mut space))?;
-        self.wire.keep(space.filled());
-        buf.put_slice(space.filled());
+        // Reads into a separate buffer: hyper's cannot be read back without `unsafe`.
+        let mut buffer = [const { MaybeUninit::uninit() }; 8 * 1024];
+        let room = buf.remaining().min(buffer.len());
+        let mut read = ReadBuf::uninit(&mut buffer[..room]);
+        ready!(AsyncRead::poll_read(Pin::new(self.stream.inner_mut()), cx, &mut read))?;
+        self.recorder.record(read.filled());
+        buf.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }
 }

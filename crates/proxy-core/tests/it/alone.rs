@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use proxy_core::*;
 use session_key::{HostScheme, Identity, SessionHash, SessionRoute, Target};
@@ -17,8 +17,8 @@ use crate::world::{HASH, HOST};
 struct Teapot;
 
 impl Refusals for Teapot {
-    fn refuse(&self, refusal: &Refusal, parts: &Parts) -> Response<Body> {
-        let mut response = Response::new(Body::from(format!("{refusal:?} {}", parts.uri)));
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body> {
+        let mut response = Response::new(Body::from(format!("{refusal:?} {}", context.uri)));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         response
     }
@@ -140,6 +140,26 @@ async fn resolve_says_where_to() {
     assert_eq!(ask(layer.layer(service_fn(given)), nowhere).await, (418, "NotFound /".into()));
     let nobody = with(request("/"), route());
     assert_eq!(ask(layer.layer(service_fn(given)), nobody).await, (418, "NotFound /".into()));
+}
+
+#[tokio::test]
+async fn serve_refuses_by_the_policy_of_the_embedder() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = ServeSettings { refusals: Arc::new(Teapot), ..Default::default() };
+    let _server = tokio::task::JoinSet::from_iter([serve(
+        listener,
+        service_fn(given),
+        settings,
+        std::future::pending(),
+    )]);
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /x HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+    let head = crate::world::read_head(&mut stream).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 418"), "{head}");
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn a_session_that_switches_protocols_unasked_is_refused_as_one_that_does_n
         raw_upstream("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
     let response = World::before(upstream).await.get("/").await;
     assert_eq!(response.status(), 502);
-    assert_eq!(text(response).await, "the session does not answer\n");
+    assert_eq!(text(response).await, "the session does not respond\n");
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
-//! Hop-by-hop headers (RFC 9110 §7.6.1): they speak to the next hop only.
+//! Hop-by-hop headers (RFC 9110 §7.6.1), which are meant for one connection only.
 
 use http::{HeaderMap, HeaderName, header};
 
-use crate::identity::remove_headers;
+use crate::headers::remove_headers;
 
-/// Removes the hop-by-hop headers, whatever each `Connection` header names, and what else is `unwanted`. `Trailer`
-/// stays: it describes the body.
-pub(super) fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+/// Removes the hop-by-hop headers, those that `Connection` lists, and those that are `unwanted`. `Trailer` stays: it
+/// describes the body.
+pub(super) fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         for name in connection_options(headers) {
             headers.remove(name);
@@ -16,7 +16,7 @@ pub(super) fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
-    // Most names are told by their first letter.
+    // The first letter rules out most names.
     name.starts_with(['c', 'k', 'p', 't', 'u'])
         && matches!(
             name,
@@ -31,28 +31,17 @@ fn is_hop_by_hop(name: &str) -> bool {
         )
 }
 
-/// The header names that the `Connection` headers list. `Host` and the framing are never ours to lose.
+/// Returns the header names that `Connection` lists, without `Host` and `Content-Length`: the request needs those.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     let options = headers.get_all(header::CONNECTION).iter();
     options
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii)
-        // By far the most frequent ones, which go anyway.
+        // The most frequent options name no other header.
         .filter(|option| {
             !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
         })
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
         .collect()
-}
-
-/// Whether `Connection: upgrade` and `Upgrade` ask for another protocol (RFC 9110 §7.8).
-pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
-        && headers.get_all(header::CONNECTION).iter().any(|value| {
-            value
-                .as_bytes()
-                .split(|&byte| byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-        })
 }
