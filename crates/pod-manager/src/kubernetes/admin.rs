@@ -1,7 +1,7 @@
-//! The sessions of one namespace without a router: for a tool that looks, says what is wanted, and ends.
+//! The sessions of one namespace without a router: for a tool that looks, says what is desired, and ends.
 //!
 //! It asks by single calls, as whoever its client is, and is refused what they may not do. What it changes is what a
-//! router changes: the word on the claim ([`wanted`](super::wanted)), and then the one next [`step`] of the session, where that is
+//! router changes: the word on the claim ([`wanted`](super::desired)), and then the one next [`reconcile`] of the session, where that is
 //! to remove a Pod. So stop and delete are done also where no router is; to make a Pod takes a router, which alone knows the
 //! operator's settings: a resume is written down, and carried out by whichever router sees it.
 
@@ -25,15 +25,18 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    calls::{Calls, Refusal, within},
-    failure, lease,
-    manifest::{MANAGED_BY, PORT, pod_name, pvc_name},
-    observe::{self, Facts, Outlook, Ready},
-    record,
-    sight::{self, State},
-    step::{Action, Seen, step},
-    verbs::{last, speaker},
-    wanted::{Wanted, What},
+    api::{ApiClient, ApiError, with_timeout},
+    desired::{Desired, DesiredState},
+    leader,
+    logs::{last_lines, log_source, readable},
+    objects::names::{MANAGED_BY, PORT, pod_name, pvc_name},
+    reconcile::{Action, Current, reconcile},
+    session,
+    status::{
+        self, Derived, ProbeResults, Ready,
+        fields::wall,
+        pod::{self, PodState},
+    },
 };
 use crate::{
     clock::Clock,
@@ -49,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// The sessions of one namespace.
 pub struct Admin {
-    calls: Calls,
+    api: ApiClient,
     events: Api<Event>,
     leases: Api<Lease>,
     clock: Arc<dyn Clock>,
@@ -80,7 +83,7 @@ pub enum AdminError {
     /// The session's claim is labelled as a session's and does not say enough.
     #[error("the claim of session {hash} can't be read: {why}")]
     Unreadable {
-        /// Which session's.
+        /// Selector session's.
         hash: SessionHash,
         /// What of it.
         why: String,
@@ -97,7 +100,7 @@ impl Admin {
     #[must_use]
     pub fn new(client: &Client, namespace: &str, clock: Arc<dyn Clock>) -> Self {
         Self {
-            calls: Calls::new(client, namespace),
+            api: ApiClient::new(client, namespace),
             events: Api::namespaced(client.clone(), namespace),
             leases: Api::namespaced(client.clone(), namespace),
             clock,
@@ -111,14 +114,14 @@ impl Admin {
     /// # Errors
     /// [`AdminError`], as of all these. A claim that can't be read is none.
     pub async fn list(&self) -> Result<Listed> {
-        let pvcs = ours(&self.calls.pvcs).await?;
+        let pvcs = ours(&self.api.pvcs).await?;
         // The claims first: a session that is made in between shows as one that is about to start.
-        let pods = ours(&self.calls.pods).await?;
+        let pods = ours(&self.api.pods).await?;
         let pods: HashMap<_, _> =
-            pods.iter().filter_map(|pod| Some((record::hash_of(&pod.metadata)?, pod))).collect();
+            pods.iter().filter_map(|pod| Some((session::hash_of(&pod.metadata)?, pod))).collect();
         let mut listed = Listed::default();
         for pvc in pvcs {
-            let pod = record::hash_of(&pvc.metadata).and_then(|hash| pods.get(&hash).copied());
+            let pod = session::hash_of(&pvc.metadata).and_then(|hash| pods.get(&hash).copied());
             match self.observed(&pvc, pod, &[]) {
                 Ok(seen) => listed.sessions.push(seen),
                 Err(why) => {
@@ -152,9 +155,9 @@ impl Admin {
     /// # Errors
     /// [`AdminError`]
     pub async fn stop(&self, hash: SessionHash) -> Result<()> {
-        self.want(hash, |wanted, has_pod, phase| {
-            let what = wanted.what.stopped(has_pod, phase, StopReason::Requested)?;
-            Some(Wanted { what, at: Some(self.clock.now()) })
+        self.want(hash, |desired, has_pod, phase| {
+            let state = desired.state.stopped(has_pod, phase, StopReason::Requested)?;
+            Some(Desired { state, since: Some(self.clock.now()) })
         })
         .await?;
         match self.remove_pod(hash).await {
@@ -168,8 +171,8 @@ impl Admin {
     /// # Errors
     /// [`AdminError`]
     pub async fn resume(&self, hash: SessionHash) -> Result<()> {
-        self.want(hash, |wanted, has_pod, phase| {
-            (!wanted.what.is_started(has_pod, phase)).then(|| Wanted::new_run(self.clock.now()))
+        self.want(hash, |desired, has_pod, phase| {
+            (!desired.state.is_started(has_pod, phase)).then(|| Desired::new_run(self.clock.now()))
         })
         .await
     }
@@ -183,8 +186,8 @@ impl Admin {
     pub async fn delete(&self, hash: SessionHash) -> Result<()> {
         let (pvc, _) = self.objects(hash).await?;
         let uid = pvc.and_then(|pvc| pvc.metadata.uid).ok_or(AdminError::NotFound(hash))?;
-        there(hash, self.calls.delete_pvc(hash, &uid).await)?;
-        let secret = there(hash, self.calls.delete_github_secret(hash).await).map(drop);
+        there(hash, self.api.delete_pvc(hash, &uid).await)?;
+        let secret = there(hash, self.api.delete_github_secret(hash).await).map(drop);
         for done in [secret, self.remove_pod(hash).await] {
             match done {
                 Ok(()) | Err(AdminError::Refused(_)) => {}
@@ -222,16 +225,16 @@ impl Admin {
         let Some(pod) = pod else {
             let seen = self.observed(&pvc, None, &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
             return Ok(match &seen.phase {
-                Phase::Failed(failure) => last(failure.log_tail.as_deref().unwrap_or_default(), lines),
+                Phase::Failed(failure) => last_lines(failure.log_tail.as_deref().unwrap_or_default(), lines),
                 _ => String::new(),
             });
         };
-        let (container, is_previous) = speaker(&pod);
-        match self.calls.log(hash, container, is_previous, lines).await {
-            Ok(log) => Ok(last(&failure::readable(&log), lines)),
+        let (container, is_previous) = log_source(&pod);
+        match self.api.log(hash, container, is_previous, lines).await {
+            Ok(log) => Ok(last_lines(&readable(&log), lines)),
             // Its container did not start yet, or it is just gone.
-            Err(Refusal::NotFound) => Ok(String::new()),
-            Err(refusal) => Err(told(hash, refusal)),
+            Err(ApiError::NotFound) => Ok(String::new()),
+            Err(error) => Err(told(hash, error)),
         }
     }
 
@@ -241,24 +244,24 @@ impl Admin {
     /// # Errors
     /// [`AdminError`]
     pub async fn router_seen(&self) -> Result<Option<SystemTime>> {
-        match within(self.leases.get(lease::NAME)).await {
+        match with_timeout(self.leases.get(leader::NAME)).await {
             Ok(lease) => {
                 let spec = lease
                     .spec
                     .filter(|spec| spec.holder_identity.as_deref().is_some_and(|it| !it.is_empty()));
                 Ok(spec.and_then(|spec| spec.renew_time).map(|at| at.0.into()))
             }
-            Err(Refusal::NotFound) => Ok(None),
-            Err(Refusal::Denied(why)) => Err(AdminError::Refused(why)),
+            Err(ApiError::NotFound) => Ok(None),
+            Err(ApiError::Forbidden(why)) => Err(AdminError::Refused(why)),
             Err(other) => Err(AdminError::Unavailable(other.to_string())),
         }
     }
 
-    /// Writes down what is wanted, as `change` says by what is there now; `None` leaves it.
+    /// Writes down what is desired, as `change` says by what is there now; `None` leaves it.
     async fn want(
         &self,
         hash: SessionHash,
-        change: impl Fn(&Wanted, bool, Option<&Phase>) -> Option<Wanted>,
+        change: impl Fn(&Desired, bool, Option<&Phase>) -> Option<Desired>,
     ) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let (pvc, pod) = self.objects(hash).await?;
@@ -266,32 +269,32 @@ impl Admin {
             let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
             let seen =
                 self.observed(&pvc, pod.as_ref(), &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
-            let wanted = Wanted::of(&pvc, pod.as_ref());
-            let Some(mut wanted) = change(&wanted, pod.is_some(), Some(&seen.phase)) else { return Ok(()) };
+            let desired = Desired::of(&pvc, pod.as_ref());
+            let Some(mut desired) = change(&desired, pod.is_some(), Some(&seen.phase)) else { return Ok(()) };
             // Never older than a Pod that the TypeScript router made, whatever this machine's clock says: the word would not count.
-            let made = pod.as_ref().and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(sight::wall);
-            wanted.at = wanted.at.max(made.map(|made| made + Duration::from_secs(1)));
-            let annotations = record::with_wanted(&pvc, pod.as_ref(), &wanted);
-            match self.calls.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
+            let made = pod.as_ref().and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(wall);
+            desired.since = desired.since.max(made.map(|made| made + Duration::from_secs(1)));
+            let annotations = session::with_desired(&pvc, pod.as_ref(), &desired);
+            match self.api.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
                 Ok(_) => return Ok(()),
-                Err(Refusal::Conflict) => {}
-                Err(refusal) => return Err(told(hash, refusal)),
+                Err(ApiError::Conflict) => {}
+                Err(error) => return Err(told(hash, error)),
             }
         }
         Err(AdminError::Contended(hash))
     }
 
     /// The session's next step, where that is to remove its Pod. The Pod is looked at first: its claim, read after it, says
-    /// whether it is wanted, and one that is not wanted then never is again.
+    /// whether it is desired, and one that is not wanted then never is again.
     async fn remove_pod(&self, hash: SessionHash) -> Result<()> {
         let (pvc, pod) = self.objects(hash).await?;
         let Some(pod) = pod else { return Ok(()) };
-        let nothing = Wanted { what: What::AsItIs, at: None };
-        let wanted = pvc.as_ref().map_or(nothing, |pvc| Wanted::of(pvc, Some(&pod)));
-        match step(&wanted, &Seen::of(pvc.as_ref(), Some(&pod), None)) {
-            Action::DeletePod(uid) => match self.calls.delete_pod(hash, &uid).await {
-                Ok(_) | Err(Refusal::NotFound | Refusal::Conflict) => Ok(()),
-                Err(refusal) => Err(told(hash, refusal)),
+        let nothing = Desired { state: DesiredState::Unmanaged, since: None };
+        let desired = pvc.as_ref().map_or(nothing, |pvc| Desired::of(pvc, Some(&pod)));
+        match reconcile(&desired, &Current::of(pvc.as_ref(), Some(&pod), None)) {
+            Action::DeletePod(uid) => match self.api.delete_pod(hash, &uid).await {
+                Ok(_) | Err(ApiError::NotFound | ApiError::Conflict) => Ok(()),
+                Err(error) => Err(told(hash, error)),
             },
             _ => Ok(()),
         }
@@ -299,14 +302,14 @@ impl Admin {
 
     /// The Pod, and after it the claim.
     async fn objects(&self, hash: SessionHash) -> Result<(Option<PersistentVolumeClaim>, Option<Pod>)> {
-        let pod = there(hash, self.calls.pod(hash).await)?;
-        Ok((there(hash, self.calls.pvc(hash).await)?, pod))
+        let pod = there(hash, self.api.pod(hash).await)?;
+        Ok((there(hash, self.api.pvc(hash).await)?, pod))
     }
 
     /// The Events about this object; none where they may not be listed.
     async fn about(&self, name: &str) -> Vec<Event> {
         let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
-        within(self.events.list(&about)).await.map(|list| list.items).unwrap_or_default()
+        with_timeout(self.events.list(&about)).await.map(|list| list.items).unwrap_or_default()
     }
 
     fn observed(
@@ -315,21 +318,22 @@ impl Admin {
         pod: Option<&Pod>,
         events: &[Event],
     ) -> std::result::Result<Arc<SessionStatus>, String> {
-        let session = Arc::new(record::session(pvc)?);
+        let session = Arc::new(session::session(pvc)?);
         let now = self.clock.now();
-        let mut facts = Facts::default();
+        let mut probes = ProbeResults::default();
         // Nobody is there to ask opencode: its process is taken for it.
-        if let State::Up(up) = sight::of(pvc, pod, events, now, now).state {
-            let run_id = up.run.as_str().into();
+        if let PodState::Running(up) = pod::derive(pvc, pod, events, now, now).state {
+            let run_id = up.run_id.as_str().into();
             let endpoint = Endpoint { address: (up.address, PORT).into(), password: None, run_id };
-            facts.ready = Some(Ready { run: up.run, endpoint, at: up.since });
+            probes.ready = Some(Ready { run_id: up.run_id, endpoint, at: up.started_at });
         }
-        let Outlook { mut observed, state, .. } = observe::of(&session, (pvc, pod, events), &facts, now);
+        let Derived { mut status, pod_state, .. } =
+            status::derive(&session, (pvc, pod, events), &probes, now);
         // Routers tell of it once they have written it down; whoever looks here may be there since they don't.
-        if let (Phase::Starting, State::Failed(failure)) = (&observed.phase, state) {
-            observed.phase = Phase::Failed(failure);
+        if let (Phase::Starting, PodState::Failed(failure)) = (&status.phase, pod_state) {
+            status.phase = Phase::Failed(failure);
         }
-        Ok(Arc::new(observed))
+        Ok(Arc::new(status))
     }
 }
 
@@ -342,8 +346,8 @@ where
         ListParams::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}")).limit(PAGE);
     let mut all = Vec::new();
     loop {
-        let page = within(api.list(&params)).await.map_err(|refusal| match refusal {
-            Refusal::Denied(why) => AdminError::Refused(why),
+        let page = with_timeout(api.list(&params)).await.map_err(|error| match error {
+            ApiError::Forbidden(why) => AdminError::Refused(why),
             other => AdminError::Unavailable(other.to_string()),
         })?;
         all.extend(page.items);
@@ -354,19 +358,19 @@ where
     }
 }
 
-fn there<T>(hash: SessionHash, answer: std::result::Result<T, Refusal>) -> Result<Option<T>> {
+fn there<T>(hash: SessionHash, answer: std::result::Result<T, ApiError>) -> Result<Option<T>> {
     match answer {
         Ok(it) => Ok(Some(it)),
-        Err(Refusal::NotFound) => Ok(None),
-        Err(refusal) => Err(told(hash, refusal)),
+        Err(ApiError::NotFound) => Ok(None),
+        Err(error) => Err(told(hash, error)),
     }
 }
 
-fn told(hash: SessionHash, refusal: Refusal) -> AdminError {
-    match refusal {
-        Refusal::NotFound => AdminError::NotFound(hash),
-        Refusal::Exists | Refusal::Conflict => AdminError::Contended(hash),
-        Refusal::Denied(why) => AdminError::Refused(why),
-        Refusal::Away(why) => AdminError::Unavailable(why),
+fn told(hash: SessionHash, error: ApiError) -> AdminError {
+    match error {
+        ApiError::NotFound => AdminError::NotFound(hash),
+        ApiError::AlreadyExists | ApiError::Conflict => AdminError::Contended(hash),
+        ApiError::Forbidden(why) => AdminError::Refused(why),
+        ApiError::Unreachable(why) => AdminError::Unavailable(why),
     }
 }

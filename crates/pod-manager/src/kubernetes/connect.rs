@@ -1,4 +1,4 @@
-//! Which cluster, and as whom.
+//! Selector cluster, and as whom.
 
 use std::{ffi::OsStr, time::Duration};
 

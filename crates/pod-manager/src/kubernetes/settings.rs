@@ -1,6 +1,8 @@
+//! What an operator decides about session Pods and leader election.
+
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{lease::Timing, patch::PodPatch};
+use super::objects::patch::PodPatch;
 
 /// What an operator decides about session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +34,7 @@ pub struct KubernetesSettings {
     /// Names this router among several: another one for each process.
     pub identity: String,
     /// How the reaper's Lease is kept.
-    pub lease: Timing,
+    pub lease: ElectionTiming,
 }
 
 /// Requests and limits, as Kubernetes quantities by resource name (`cpu`, `memory`).
@@ -72,7 +74,29 @@ impl KubernetesSettings {
             pod_patch: None,
             answer_within: Duration::from_secs(180),
             identity: format!("opencode-router-{:016x}", rand::random::<u64>()),
-            lease: Timing::default(),
+            lease: ElectionTiming::default(),
+        }
+    }
+}
+
+/// How the Lease is kept. Defaults: renewed every 3 s, believed in for 10 s, taken over after 15 s; after an orderly
+/// end it is taken over at the others' next look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ElectionTiming {
+    /// Between two renewals, and between two looks at another's Lease.
+    pub retry_period: Duration,
+    /// How long a holder believes in a Lease that it can't renew.
+    pub renew_deadline: Duration,
+    /// How long a Lease must stand unchanged before another takes it; in whole seconds, and longer than `renew_deadline`.
+    pub lease_duration: Duration,
+}
+
+impl Default for ElectionTiming {
+    fn default() -> Self {
+        Self {
+            retry_period: Duration::from_secs(3),
+            renew_deadline: Duration::from_secs(10),
+            lease_duration: Duration::from_secs(15),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pod_manager::kubernetes::{ContainerResources, KubernetesSettings, patch::PodPatch};
+use pod_manager::kubernetes::{ContainerResources, KubernetesSettings, objects::patch::PodPatch};
 
 use super::values::{Reader, list};
 use crate::start::plain;

@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
     serde::{Deserialize as _, de::DeserializeOwned},
 };
-use pod_manager::kubernetes::manifest::{HASH_LABEL, PORT};
+use pod_manager::kubernetes::objects::names::{HASH_LABEL, PORT};
 use serde_json::Value;
 
 type Labels = BTreeMap<String, String>;

@@ -17,8 +17,9 @@ use kube::{
 use pod_manager::{
     Clock, SystemClock,
     kubernetes::{
-        KubernetesSettings, connect, manifest,
-        wanted::{Wanted, What},
+        KubernetesSettings, connect,
+        desired::{Desired, DesiredState},
+        objects::{names, pod::make_pod, pvc::make_pvc, secret::make_github_secret},
     },
     model::{Session, Source},
 };
@@ -110,7 +111,7 @@ impl House {
     }
 
     /// What a router writes down of a session, and its Pod where it runs.
-    pub(super) async fn session(&self, owner: &str, branch: &str, what: What) -> Session {
+    pub(super) async fn session(&self, owner: &str, branch: &str, state: DesiredState) -> Session {
         let owner = Identity::parse(owner).expect("an address");
         let url = RepoUrl::parse(REPO, RepoPolicy::default()).expect("a repository");
         let branch = GitRef::parse(branch).expect("a branch");
@@ -121,18 +122,15 @@ impl House {
             initial_message: Some("Fix it.".into()),
             created_at: SystemClock.now(),
         };
-        let wanted = Wanted { what: what.clone(), at: Some(SystemClock.now()) };
-        let mut pvc = manifest::pvc(&session, &self.settings, session.created_at);
-        pvc.metadata
-            .annotations
-            .get_or_insert_default()
-            .insert(manifest::annotation("wanted"), wanted.write());
+        let wanted = Desired { state: state.clone(), since: Some(SystemClock.now()) };
+        let mut pvc = make_pvc(&session, &self.settings, session.created_at);
+        pvc.metadata.annotations.get_or_insert_default().insert(names::annotation("wanted"), wanted.write());
         self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &pvc).await.expect("made");
-        let secret = manifest::github_secret(&session, &self.settings, "gho_secret");
+        let secret = make_github_secret(&session, &self.settings, "gho_secret");
         self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("made");
-        if let What::Running(run) = what {
-            let mut pod = manifest::pod(&session, &self.settings, session.created_at);
-            pod.metadata.annotations.get_or_insert_default().insert(manifest::annotation("run"), run);
+        if let DesiredState::Running(run) = state {
+            let mut pod = make_pod(&session, &self.settings, session.created_at);
+            pod.metadata.annotations.get_or_insert_default().insert(names::annotation("run"), run);
             self.api::<Pod>().create(&PostParams::default(), &pod).await.expect("made");
             self.runs(session.hash).await;
         }
@@ -155,21 +153,19 @@ impl House {
     pub(super) async fn kubelet_says(&self, hash: SessionHash, status: Value) {
         let pods = self.api::<Pod>();
         let patch = Patch::Merge(json!({ "status": status }));
-        pods.patch_status(&manifest::pod_name(hash), &PatchParams::default(), &patch)
-            .await
-            .expect("a status");
+        pods.patch_status(&names::pod_name(hash), &PatchParams::default(), &patch).await.expect("a status");
     }
 
     pub(super) async fn pod(&self, hash: SessionHash) -> Option<Pod> {
-        self.api::<Pod>().get_opt(&manifest::pod_name(hash)).await.expect("an answer")
+        self.api::<Pod>().get_opt(&names::pod_name(hash)).await.expect("an answer")
     }
 
     pub(super) async fn pvc(&self, hash: SessionHash) -> Option<PersistentVolumeClaim> {
-        self.api::<PersistentVolumeClaim>().get_opt(&manifest::pvc_name(hash)).await.expect("an answer")
+        self.api::<PersistentVolumeClaim>().get_opt(&names::pvc_name(hash)).await.expect("an answer")
     }
 
-    pub(super) async fn wanted(&self, hash: SessionHash) -> What {
-        Wanted::of(&self.pvc(hash).await.expect("a claim"), None).what
+    pub(super) async fn wanted(&self, hash: SessionHash) -> DesiredState {
+        Desired::of(&self.pvc(hash).await.expect("a claim"), None).state
     }
 
     /// The Lease of a router that is at work.
@@ -180,7 +176,7 @@ impl House {
             renew_time: Some(MicroTime(now)),
             ..LeaseSpec::default()
         };
-        let name = pod_manager::kubernetes::lease::NAME.to_owned();
+        let name = pod_manager::kubernetes::leader::NAME.to_owned();
         let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
         let lease = Lease { metadata, spec: Some(spec) };
         self.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");
@@ -197,7 +193,7 @@ impl House {
         .await;
         let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
         let pvcs = self.api::<PersistentVolumeClaim>();
-        let done = pvcs.patch(&manifest::pvc_name(hash), &PatchParams::default(), &free).await;
+        let done = pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &free).await;
         assert!(done.is_ok() || self.pvc(hash).await.is_none(), "{done:?}");
     }
 }

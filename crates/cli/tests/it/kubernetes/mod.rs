@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 use api::wire::{Session, State};
 use pod_manager::{
     Failure, FailureCode, KubernetesBackend, SessionBackend, StopReason, SystemClock,
-    kubernetes::wanted::What,
+    kubernetes::desired::DesiredState,
 };
 use serde_json::{Value, json};
 
@@ -16,15 +16,15 @@ use house::House;
 
 const BOB: &str = "bob@example.com";
 
-fn runs() -> What {
-    What::Running("r1".into())
+fn runs() -> DesiredState {
+    DesiredState::Running("r1".into())
 }
 
 #[tokio::test]
 async fn the_cluster_tells_everybodys_sessions() {
     let Some(house) = House::find().await else { return };
     let one = house.session(ALICE, "fix", runs()).await.hash.to_string();
-    let two = house.session(BOB, "docs", What::Stopped(StopReason::Idle)).await.hash.to_string();
+    let two = house.session(BOB, "docs", DesiredState::Stopped(StopReason::Idle)).await.hash.to_string();
     let list = house.run(&["list"]).await;
     let lines: Vec<_> = list.well().lines().collect();
     assert_eq!(lines.len(), 3, "{list:?}");
@@ -62,7 +62,7 @@ async fn the_cluster_tells_everybodys_sessions() {
 async fn a_claim_that_can_not_be_read_is_told_and_hides_no_other() {
     let Some(house) = House::find().await else { return };
     let session = house.session(ALICE, "fix", runs()).await;
-    let strange = house.session(BOB, "odd", What::Stopped(StopReason::Idle)).await;
+    let strange = house.session(BOB, "odd", DesiredState::Stopped(StopReason::Idle)).await;
     let nobody = json!({ "metadata": { "annotations": { "opencode.ai/user-email": null } } });
     let name = format!("opencode-pvc-{}", strange.hash);
     let pvcs = house.api::<k8s_openapi::api::core::v1::PersistentVolumeClaim>();
@@ -81,7 +81,7 @@ async fn a_stop_is_done_where_no_router_is_and_keeps_the_files() {
     let stop = house.run(&["stop", &hash.to_string()]).await;
     assert_eq!(stop.well(), hash.to_string());
     assert!(house.pod(hash).await.is_none(), "the Pod is gone");
-    assert_eq!(house.wanted(hash).await, What::Stopped(StopReason::Requested));
+    assert_eq!(house.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
     let again = house.run(&["stop", &hash.to_string(), "-o", "json"]).await;
     let session: Value = serde_json::from_str(again.well()).expect("JSON");
     assert_eq!(session["reason"]["code"], "requested");
@@ -90,14 +90,14 @@ async fn a_stop_is_done_where_no_router_is_and_keeps_the_files() {
 #[tokio::test]
 async fn a_resume_is_written_down_and_the_next_router_starts_it() {
     let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", What::Stopped(StopReason::Idle)).await.hash;
+    let hash = house.session(ALICE, "fix", DesiredState::Stopped(StopReason::Idle)).await.hash;
     let resume = house.run(&["resume", &hash.to_string()]).await;
     resume.well();
     assert!(resume.err.contains("No router is at work"), "{resume:?}");
-    let What::Running(run) = house.wanted(hash).await else { panic!("it is to run") };
+    let DesiredState::Running(run) = house.wanted(hash).await else { panic!("it is to run") };
     // Twice is once.
     house.run(&["resume", &hash.to_string()]).await.well();
-    assert_eq!(house.wanted(hash).await, What::Running(run.clone()));
+    assert_eq!(house.wanted(hash).await, DesiredState::Running(run.clone()));
 
     let router =
         KubernetesBackend::start_up(house.client.clone(), house.settings.clone(), Arc::new(SystemClock));
@@ -131,14 +131,17 @@ async fn what_failed_and_no_router_has_written_down_is_told_and_can_be_resumed()
     // Nobody is there to wait for.
     let resume = house.run(&["resume", &hash.to_string(), "--wait"]).await;
     resume.badly(1, "No router is at work");
-    assert!(matches!(house.wanted(hash).await, What::Running(run) if run != "r1"), "another run is wanted");
+    assert!(
+        matches!(house.wanted(hash).await, DesiredState::Running(run) if run != "r1"),
+        "another run is wanted"
+    );
 }
 
 #[tokio::test]
 async fn with_a_router_at_work_a_resume_warns_of_nothing() {
     let Some(house) = House::find().await else { return };
     house.lease().await;
-    let hash = house.session(ALICE, "fix", What::Stopped(StopReason::Idle)).await.hash;
+    let hash = house.session(ALICE, "fix", DesiredState::Stopped(StopReason::Idle)).await.hash;
     let resume = house.run(&["resume", &hash.to_string()]).await;
     resume.well();
     assert!(resume.err.contains("is starting") && !resume.err.contains("No router"), "{resume:?}");
@@ -170,13 +173,14 @@ async fn logs_are_what_was_kept_of_what_failed() {
         advice: "Try again.".into(),
         log_tail: Some("one\ntwo\nfatal: three".into()),
     };
-    let failed = house.session(ALICE, "fix", What::Failed(failure)).await.hash.to_string();
+    let failed = house.session(ALICE, "fix", DesiredState::Failed(failure)).await.hash.to_string();
     let logs = house.run(&["logs", &failed, "-n", "2"]).await;
     assert_eq!(logs.well(), "two\nfatal: three");
     let wait = house.run(&["show", &failed]).await;
     assert!(wait.well().contains("git failed.") && wait.well().contains("Try again."), "{wait:?}");
     // No kubelet is there that could tell what a Pod wrote.
-    let stopped = house.session(ALICE, "docs", What::Stopped(StopReason::Idle)).await.hash.to_string();
+    let stopped =
+        house.session(ALICE, "docs", DesiredState::Stopped(StopReason::Idle)).await.hash.to_string();
     let logs = house.run(&["logs", &stopped]).await;
     assert_eq!((logs.well(), logs.err.contains("Nothing was written yet")), ("", true), "{logs:?}");
 }
@@ -206,7 +210,7 @@ async fn the_callers_own_rights_count_and_no_others() {
     let stopped = run(&stopper, &["stop", &key]).await;
     assert_eq!(stopped.well(), key);
     assert!(stopped.err.contains("is stopping"), "{stopped:?}");
-    assert_eq!(house.wanted(hash).await, What::Stopped(StopReason::Requested));
+    assert_eq!(house.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
     let stranger = house.who_may("stranger", json!([])).await;
     run(&stranger, &["list"]).await.badly(4, "cannot list");
 }

@@ -8,7 +8,10 @@ use kube::{
 use pod_manager::{
     Password,
     contract::session_of,
-    kubernetes::{KubernetesSettings, manifest},
+    kubernetes::{
+        KubernetesSettings,
+        objects::{pod::make_pod, pvc::make_pvc, secret::make_server_secret},
+    },
     model::Source,
 };
 use serde_json::json;
@@ -31,19 +34,19 @@ async fn a_restricted_namespace_admits_every_manifest() {
     for session in [&repository, &empty] {
         for user_namespaces in [false, true] {
             let settings = KubernetesSettings { user_namespaces, ..cluster.settings.clone() };
-            let pod = manifest::pod(session, &settings, session.created_at);
+            let pod = make_pod(session, &settings, session.created_at);
             pods.create(&dry, &pod).await.expect("the Pod is admitted");
-            let pvc = manifest::pvc(session, &settings, session.created_at);
+            let pvc = make_pvc(session, &settings, session.created_at);
             let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
             pvcs.create(&dry, &pvc).await.expect("the claim is admitted");
-            let secret = manifest::server_secret(session, &settings, &Password::new("geheim"));
+            let secret = make_server_secret(session, &settings, &Password::new("geheim"));
             let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
             secrets.create(&dry, &secret).await.expect("the Secret is admitted");
         }
     }
 
     // And the namespace does refuse what is lax: the test would see it.
-    let mut lax = manifest::pod(&repository, &cluster.settings, repository.created_at);
+    let mut lax = make_pod(&repository, &cluster.settings, repository.created_at);
     let spec = lax.spec.as_mut().expect("a spec");
     spec.init_containers.as_mut().expect("one")[0].security_context = None;
     let refusal = pods.create(&dry, &lax).await.expect_err("refused");

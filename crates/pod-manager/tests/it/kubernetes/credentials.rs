@@ -10,7 +10,10 @@ use kube::{
 use pod_manager::{
     Credentials, Token,
     contract::session_of,
-    kubernetes::{credentials, manifest},
+    kubernetes::{
+        api::ApiClient,
+        objects::{names, pvc::make_pvc, secret::make_github_secret},
+    },
 };
 use session_key::RepoPolicy;
 
@@ -26,12 +29,13 @@ async fn a_token_is_written_refreshed_kept_and_owned_by_the_sessions_claim() {
     let (client, settings) = (&cluster.client, &cluster.settings);
     let session = session_of("https://github.com/acme/widgets", RepoPolicy::default());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &settings.namespace);
-    let claim = manifest::pvc(&session, settings, UNIX_EPOCH);
+    let claim = make_pvc(&session, settings, UNIX_EPOCH);
     let claim = claims.create(&PostParams::default(), &claim).await.expect("a claim");
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &settings.namespace);
-    let name = manifest::github_secret_name(session.hash);
+    let name = names::github_secret_name(session.hash);
+    let api = ApiClient::new(client, &settings.namespace);
     let write = async |credentials: &Credentials| {
-        credentials::write(client, settings, &claim, &session, credentials).await.expect("written");
+        api.apply_github_secret(settings, &claim, &session, credentials).await.expect("written");
         secrets.get_opt(&name).await.expect("an answer")
     };
     let token = |secret: &Secret| {
@@ -45,7 +49,7 @@ async fn a_token_is_written_refreshed_kept_and_owned_by_the_sessions_claim() {
     let owner = &first.metadata.owner_references.as_ref().expect("owners")[0];
     assert_eq!(
         (&owner.name, &owner.uid),
-        (&manifest::pvc_name(session.hash), claim.metadata.uid.as_ref().expect("uid"))
+        (&names::pvc_name(session.hash), claim.metadata.uid.as_ref().expect("uid"))
     );
     assert!(!format!("{:?}", first.metadata).contains("gho_first"), "it is in its data alone");
     assert_eq!(token(&write(&given("gho_second")).await.expect("a Secret")), "gho_second");
@@ -53,7 +57,7 @@ async fn a_token_is_written_refreshed_kept_and_owned_by_the_sessions_claim() {
 
     // One that the TypeScript router made has no owner.
     secrets.delete(&name, &DeleteParams::default()).await.expect("deleted");
-    let old = manifest::github_secret(&session, settings, "gho_old");
+    let old = make_github_secret(&session, settings, "gho_old");
     secrets.create(&PostParams::default(), &old).await.expect("a Secret");
     let adopted = write(&given("gho_third")).await.expect("a Secret");
     assert_eq!(

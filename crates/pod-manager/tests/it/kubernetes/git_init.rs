@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-const SCRIPT: &str = include_str!("../../../src/kubernetes/git-init.sh");
+const SCRIPT: &str = include_str!("../../../src/kubernetes/objects/git-init.sh");
 
 struct Place {
     dir: tempfile::TempDir,

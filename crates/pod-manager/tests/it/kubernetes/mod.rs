@@ -7,7 +7,7 @@ mod crash;
 mod credentials;
 mod figures;
 mod git_init;
-mod lease;
+mod leader;
 mod legacy;
 mod link;
 mod meddle;

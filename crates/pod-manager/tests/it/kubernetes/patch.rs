@@ -12,7 +12,10 @@ use kube::{
 };
 use pod_manager::{
     contract::session_of,
-    kubernetes::{KubernetesSettings, manifest, patch::PodPatch},
+    kubernetes::{
+        KubernetesSettings,
+        objects::{patch::PodPatch, pod::make_pod},
+    },
 };
 use serde_json::{Value, json};
 use session_key::RepoPolicy;
@@ -20,7 +23,7 @@ use session_key::RepoPolicy;
 use super::cluster::cluster;
 
 fn template(name: &str, settings: &KubernetesSettings, session: &pod_manager::Session) -> PodTemplate {
-    let pod = manifest::pod(session, settings, UNIX_EPOCH);
+    let pod = make_pod(session, settings, UNIX_EPOCH);
     let metadata = ObjectMeta {
         labels: pod.metadata.labels,
         annotations: pod.metadata.annotations,

@@ -10,7 +10,7 @@ use std::{
 use pod_manager::{
     BackendError, Credentials, KubernetesBackend, Manager, SessionBackend, SystemClock, WatchEvent,
     contract::Eye,
-    kubernetes::lease::Timing,
+    kubernetes::settings::ElectionTiming,
     model::{Phase, StopReason},
 };
 use tokio::time::{sleep, timeout};
@@ -87,10 +87,10 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     let played = Played::on(Cluster::of(&plane.kubeconfig).await);
     let link = Link::to(&plane.kubeconfig).await;
     let mut settings = played.cluster.settings.clone();
-    settings.lease = Timing {
-        pace: Duration::from_millis(200),
-        believe: Duration::from_millis(700),
-        expire: Duration::from_secs(1),
+    settings.lease = ElectionTiming {
+        retry_period: Duration::from_millis(200),
+        renew_deadline: Duration::from_millis(700),
+        lease_duration: Duration::from_secs(1),
     };
     let backend = KubernetesBackend::start_up(link.client.clone(), settings, Arc::new(SystemClock));
     let manager = Manager::new(backend.clone(), Arc::new(SystemClock), pod_manager::Settings::default());

@@ -16,8 +16,9 @@ use kube::{
 use pod_manager::{
     Clock as _, Password, SystemClock,
     kubernetes::{
-        KubernetesSettings, manifest,
-        wanted::{Wanted, What},
+        KubernetesSettings,
+        desired::{Desired, DesiredState},
+        objects::{names, pod::make_pod, pvc::make_pvc, secret::make_server_secret},
     },
     model::{Session, Source},
 };
@@ -55,18 +56,19 @@ async fn fill(cluster: &Cluster) {
             async move {
                 let new = PostParams::default();
                 let run = format!("r{number}");
-                let wanted = Wanted { what: What::Running(run.clone()), at: Some(session.created_at) };
-                let mut pvc = manifest::pvc(&session, settings, session.created_at);
+                let wanted =
+                    Desired { state: DesiredState::Running(run.clone()), since: Some(session.created_at) };
+                let mut pvc = make_pvc(&session, settings, session.created_at);
                 let notes = pvc.metadata.annotations.get_or_insert_default();
-                notes.insert(manifest::annotation("wanted"), wanted.write());
-                notes.insert(manifest::annotation("greeted"), "true".into());
+                notes.insert(names::annotation("wanted"), wanted.write());
+                notes.insert(names::annotation("greeted"), "true".into());
                 let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
                 pvcs.create(&new, &pvc).await.expect("a claim");
                 let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-                let secret = manifest::server_secret(&session, settings, &Password::new("geheim"));
+                let secret = make_server_secret(&session, settings, &Password::new("geheim"));
                 secrets.create(&new, &secret).await.expect("a Secret");
-                let mut pod = manifest::pod(&session, settings, session.created_at);
-                pod.metadata.annotations.get_or_insert_default().insert(manifest::annotation("run"), run);
+                let mut pod = make_pod(&session, settings, session.created_at);
+                pod.metadata.annotations.get_or_insert_default().insert(names::annotation("run"), run);
                 let pods: Api<Pod> = Api::namespaced(client, namespace);
                 pods.create(&new, &pod).await.expect("a Pod");
             }
@@ -202,7 +204,7 @@ async fn two_thousand_sessions_of_a_hundred_users() {
         json!({ "metadata": { "annotations": { "opencode.ai/last-activity": "2030-01-01T00:00:00.000Z" } } }),
     );
     let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    pvcs.patch(&manifest::pvc_name(hash), &PatchParams::default(), &gone).await.expect("patched");
+    pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &gone).await.expect("patched");
     let begun = Instant::now();
     while !list(0).await[0]["lastActivity"].as_str().is_some_and(|at| at.starts_with("2030")) {
         tokio::task::yield_now().await;

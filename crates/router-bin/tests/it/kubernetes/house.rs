@@ -4,7 +4,7 @@ use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::O
 use kube::{Api, Client, api::PostParams};
 use pod_manager::{
     SessionBackend, SystemClock,
-    kubernetes::{KubernetesBackend, connect, lease::Timing},
+    kubernetes::{KubernetesBackend, connect, settings::ElectionTiming},
 };
 use proxy_core::{ServeSettings, serve};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -77,10 +77,10 @@ impl Cluster {
         let all = least.iter().chain(more).map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let config = Config::load(None, all).expect("a configuration");
         let Backend::Kubernetes(mut settings) = config.backend.clone() else { panic!("BACKEND=kubernetes") };
-        settings.lease = Timing {
-            pace: Duration::from_millis(200),
-            believe: Duration::from_millis(700),
-            expire: Duration::from_secs(1),
+        settings.lease = ElectionTiming {
+            retry_period: Duration::from_millis(200),
+            renew_deadline: Duration::from_millis(700),
+            lease_duration: Duration::from_secs(1),
         };
         let clock = Arc::new(SystemClock);
         let backend: Arc<dyn SessionBackend> =

@@ -1,0 +1,29 @@
+//! What the functions of the controller share.
+
+use std::sync::Arc;
+
+use session_key::SessionHash;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{api::ApiClient, leader::LeaderElector, settings::KubernetesSettings, store::Store};
+use crate::{clock::Clock, keyed_mutex::KeyedMutex, publisher::Publisher};
+
+pub(super) struct Context {
+    pub(super) settings: KubernetesSettings,
+    pub(super) client: kube::Client,
+    pub(super) api: ApiClient,
+    pub(super) store: Arc<Store>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) http: reqwest::Client,
+    pub(super) leader: LeaderElector,
+    /// Held while a Pod is created, or a claim is deleted.
+    pub(super) lifecycle: KeyedMutex<SessionHash>,
+    /// Bounds the probes that run at the same time.
+    pub(super) probe_permits: Semaphore,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// Whether the first snapshot is complete.
+    pub(super) ready: watch::Sender<bool>,
+}

@@ -1,0 +1,210 @@
+use std::convert::Infallible;
+
+use http::{Method, Request, Response, StatusCode};
+use kube::client::Body;
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::*;
+use crate::SystemClock;
+
+/// As much of the API server as a Lease needs: resource versions, conflicts, and troubles.
+#[derive(Default)]
+struct Server {
+    lease: Option<Value>,
+    version: u64,
+    requests: usize,
+    /// Whose requests are not answered, by the name in the client's namespace.
+    cut_off: Vec<String>,
+    /// Delays and losses are drawn from it, where there is one.
+    trouble: Option<StdRng>,
+}
+
+type Shared = Arc<Mutex<Server>>;
+
+fn client(server: &Shared, who: &str) -> Client {
+    let (server, who) = (server.clone(), who.to_owned());
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (server, who) = (server.clone(), who.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            let wait = |server: &Shared| {
+                let mut server = server.lock();
+                let range = |rng: &mut StdRng| Duration::from_millis(rng.random_range(0..5_000));
+                server.trouble.as_mut().map_or(Duration::from_millis(1), range)
+            };
+            // Late on the way there, and on the way back.
+            let (there, back) = (wait(&server), wait(&server));
+            sleep(there).await;
+            if server.lock().cut_off.contains(&who) {
+                std::future::pending::<()>().await;
+            }
+            let (status, body) = server.lock().answer(&parts.method, &body);
+            sleep(back).await;
+            Ok::<_, Infallible>(
+                Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap(),
+            )
+        }
+    });
+    Client::new(service, "opencode")
+}
+
+impl Server {
+    fn answer(&mut self, method: &Method, body: &[u8]) -> (StatusCode, Value) {
+        self.requests += 1;
+        if self.trouble.as_mut().is_some_and(|rng| rng.random_bool(0.1)) {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+        }
+        let given: Value = serde_json::from_slice(body).unwrap_or_default();
+        match (method.as_str(), self.lease.clone()) {
+            ("GET", Some(lease)) => (StatusCode::OK, lease),
+            ("GET" | "PUT", None) => refusal(StatusCode::NOT_FOUND, "NotFound"),
+            ("POST", Some(_)) => refusal(StatusCode::CONFLICT, "AlreadyExists"),
+            ("PUT", Some(lease))
+                if given["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"] =>
+            {
+                refusal(StatusCode::CONFLICT, "Conflict")
+            }
+            _ => {
+                self.version += 1;
+                let mut lease = given;
+                lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+                self.lease = Some(lease.clone());
+                (StatusCode::OK, lease)
+            }
+        }
+    }
+
+    fn holder(&self) -> String {
+        let lease = self.lease.as_ref().expect("a lease");
+        lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn refusal(status: StatusCode, reason: &str) -> (StatusCode, Value) {
+    let it = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": reason, "reason": reason, "code": status.as_u16() });
+    (status, it)
+}
+
+fn router(server: &Shared, who: &str) -> LeaderElector {
+    let settings =
+        KubernetesSettings { identity: who.to_owned(), ..KubernetesSettings::new("registry.example/i:1") };
+    LeaderElector::start(&client(server, who), &settings, Arc::new(SystemClock))
+}
+
+async fn seconds(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_to_come_holds_it_and_renews_it() {
+    let server = Shared::default();
+    let (one, two) = (router(&server, "one"), {
+        seconds(1).await;
+        router(&server, "two")
+    });
+    for _ in 0..120 {
+        seconds(1).await;
+        assert!(one.is_leader() && !two.is_leader());
+    }
+    assert_eq!(server.lock().holder(), "one");
+    let spec = server.lock().lease.clone().expect("a lease")["spec"].clone();
+    assert_eq!((&spec["leaseDurationSeconds"], &spec["leaseTransitions"]), (&json!(15), &json!(1)));
+    let requests = server.lock().requests;
+    assert!((70..=90).contains(&requests), "{requests} requests of two routers in 2 min");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_back_is_taken_at_the_next_look() {
+    let server = Shared::default();
+    let one = router(&server, "one");
+    one.wait_leader().await;
+    let two = router(&server, "two");
+    seconds(5).await;
+    one.release().await;
+    assert!(!one.is_leader());
+    assert_eq!(server.lock().holder(), "");
+    let begun = Instant::now();
+    two.wait_leader().await;
+    assert!(begun.elapsed() <= Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_gone_is_followed_once_the_lease_has_run_out() {
+    let server = Shared::default();
+    let one = router(&server, "one");
+    one.wait_leader().await;
+    let two = router(&server, "two");
+    seconds(5).await;
+    drop(one);
+    let begun = Instant::now();
+    two.wait_leader().await;
+    let after = begun.elapsed();
+    assert!((Duration::from_secs(12)..=Duration::from_secs(20)).contains(&after), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_not_renew_it_stops_believing_before_another_may_take_it() {
+    let server = Shared::default();
+    let one = router(&server, "one");
+    one.wait_leader().await;
+    let two = router(&server, "two");
+    seconds(5).await;
+    server.lock().cut_off.push("one".into());
+    let mut lost = None;
+    let begun = Instant::now();
+    while !two.is_leader() {
+        sleep(Duration::from_millis(100)).await;
+        if !one.is_leader() {
+            lost.get_or_insert(begun.elapsed());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody took it");
+    }
+    let lost = lost.expect("the first one stopped believing before the second one began to");
+    assert!(lost <= Duration::from_secs(10), "{lost:?}");
+    server.lock().cut_off.clear();
+    seconds(30).await;
+    assert!(!one.is_leader() && two.is_leader(), "it is not taken back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_never_two_however_late_and_lossy_the_way_is() {
+    for seed in 0..20 {
+        let server = Shared::default();
+        server.lock().trouble = Some(StdRng::seed_from_u64(seed));
+        let mut chance = StdRng::seed_from_u64(seed + 1_000);
+        let mut routers: Vec<_> = (0..3).map(|number| router(&server, &format!("router-{number}"))).collect();
+        let (mut held, mut handed_on) = (0, 0);
+        for step in 0..3_000 {
+            sleep(Duration::from_millis(100)).await;
+            let holders = routers.iter().filter(|router| router.is_leader()).count();
+            assert!(holders <= 1, "seed {seed}, step {step}: {holders} at once");
+            held += holders;
+            if seed % 2 == 0 && chance.random_bool(0.005) {
+                // One is killed, or ends in good order; another one comes.
+                let ended = routers.swap_remove(chance.random_range(0..3));
+                if chance.random_bool(0.5) {
+                    ended.release().await;
+                }
+                drop(ended);
+                routers.push(router(&server, &format!("router-{step}")));
+                handed_on += 1;
+            }
+            // Somebody removes it under their hands; all have seen that there is one by then.
+            if seed % 2 == 1 && step > 600 && chance.random_bool(0.003) {
+                server.lock().lease = None;
+            }
+            if chance.random_bool(0.01) {
+                // Who holds it is cut off, or reached again.
+                let mut server = server.lock();
+                let who = server.lease.is_some().then(|| server.holder());
+                if server.cut_off.is_empty() { server.cut_off.extend(who) } else { server.cut_off.clear() }
+            }
+        }
+        assert!((seed % 2 == 1 || handed_on > 0) && held > 150, "seed {seed}: held {held} of 3000 steps");
+    }
+}

@@ -1,0 +1,8 @@
+//! The objects of a session, as pure functions of the session and the settings.
+
+pub mod names;
+pub mod patch;
+pub mod pod;
+pub mod pvc;
+pub mod secret;
+pub mod validate;

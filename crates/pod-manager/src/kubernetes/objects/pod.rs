@@ -1,0 +1,244 @@
+//! The Pod of a session: an init container that fills the repository, and opencode.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
+        DownwardAPIVolumeFile, EnvFromSource, EnvVar, LocalObjectReference, ObjectFieldSelector,
+        PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ProjectedVolumeSource,
+        ResourceRequirements, SeccompProfile, SecretEnvSource, SecurityContext, Volume, VolumeMount,
+        VolumeProjection,
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::{
+    super::settings::KubernetesSettings,
+    names::{PORT, github_secret_name, metadata, pod_name, pvc_name, server_secret_name, user_secret_name},
+};
+use crate::model::{Session, Source};
+
+pub(super) const HOME: &str = "/home/opencode";
+const REPO: &str = "/home/opencode/repo";
+const USER: i64 = 1000;
+/// Constant text: what differs between sessions comes by environment.
+const GIT_INIT: &str = include_str!("git-init.sh");
+const SERVE: &str = concat!(
+    "set -a; if [ -f \"$HOME/.opencode/.env\" ]; then . \"$HOME/.opencode/.env\"; fi; set +a; ",
+    "exec opencode serve --hostname 0.0.0.0 --port 4096",
+);
+/// Hands the token of the environment to git, for GitHub alone; nothing of it is written to the volume.
+const CREDENTIAL_HELPER: &str = "!f() { if [ \"$1\" = get ] && [ -n \"${GITHUB_TOKEN:-}\" ]; then echo username=x-access-token; echo \"password=$GITHUB_TOKEN\"; fi; }; f";
+
+/// The Pod: an init container that fills the repository, and opencode. Admitted by the `restricted` Pod
+/// Security Standard, as long as the operator's patch leaves that so.
+#[must_use]
+pub fn make_pod(session: &Session, settings: &KubernetesSettings, last_activity: SystemTime) -> Pod {
+    let pod = unpatched_pod(session, settings, last_activity);
+    match &settings.pod_patch {
+        Some(patch) => patch.apply(pod),
+        None => pod,
+    }
+}
+
+/// The same without the operator's patch.
+pub(super) fn unpatched_pod(
+    session: &Session,
+    settings: &KubernetesSettings,
+    last_activity: SystemTime,
+) -> Pod {
+    Pod {
+        metadata: metadata(pod_name(session.hash), session, settings, Some(last_activity)),
+        spec: Some(PodSpec {
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            host_users: settings.user_namespaces.then_some(false),
+            image_pull_secrets: settings
+                .image_pull_secret
+                .as_ref()
+                .map(|name| vec![LocalObjectReference { name: name.clone() }]),
+            init_containers: Some(vec![git_init(session, settings)]),
+            containers: vec![opencode(session, settings)],
+            restart_policy: Some("Always".into()),
+            // The pause process is PID 1 then: it reaps, and opencode, not being PID 1, obeys SIGTERM.
+            share_process_namespace: Some(true),
+            termination_grace_period_seconds: Some(30),
+            security_context: Some(PodSecurityContext {
+                run_as_user: Some(USER),
+                run_as_group: Some(USER),
+                run_as_non_root: Some(true),
+                fs_group: Some(USER),
+                fs_group_change_policy: Some("OnRootMismatch".into()),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".into(),
+                    localhost_profile: None,
+                }),
+                ..Default::default()
+            }),
+            volumes: Some(volumes(session, settings)),
+            ..Default::default()
+        }),
+        status: None,
+    }
+}
+
+fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
+    let mut environment = git_environment();
+    environment.push(variable("HOME", "/tmp"));
+    if let Source::Repository { url, branch, from } = &session.source {
+        environment.push(variable("REPO_URL", url.as_str()));
+        environment.push(variable("BRANCH", branch.as_str()));
+        environment.extend(from.as_ref().map(|from| variable("SOURCE_BRANCH", from.as_str())));
+    }
+    Container {
+        name: "git-init".into(),
+        image: Some(settings.image.clone()),
+        image_pull_policy: Some("IfNotPresent".into()),
+        command: Some(vec!["/bin/sh".into(), "-c".into(), literal(GIT_INIT)]),
+        env: Some(environment),
+        env_from: Some(vec![from_secret(github_secret_name(session.hash))]),
+        resources: Some(resources(settings)),
+        security_context: Some(security_context()),
+        volume_mounts: Some(vec![
+            VolumeMount {
+                name: "user-data".into(),
+                mount_path: "/workspace".into(),
+                sub_path: Some("repo".into()),
+                ..Default::default()
+            },
+            mount("tmp", "/tmp"),
+        ]),
+        ..Default::default()
+    }
+}
+
+fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
+    let mut environment = git_environment();
+    environment.push(variable("HOME", HOME));
+    environment.push(variable("OPENCODE_DISABLE_AUTOUPDATE", "1"));
+    environment.extend(settings.environment.iter().map(|(name, value)| variable(name, value)));
+    Container {
+        name: "opencode".into(),
+        image: Some(settings.image.clone()),
+        image_pull_policy: Some("IfNotPresent".into()),
+        command: Some(vec!["/bin/sh".into(), "-c".into(), literal(SERVE)]),
+        working_dir: Some(REPO.into()),
+        env: Some(environment),
+        // Later ones win: a user's own key stands before the team's.
+        env_from: Some(vec![
+            from_secret(settings.api_key_secret.clone()),
+            from_secret(user_secret_name(&session.owner)),
+            from_secret(github_secret_name(session.hash)),
+            from_secret(server_secret_name(session.hash)),
+        ]),
+        ports: Some(vec![ContainerPort {
+            name: Some("http".into()),
+            container_port: i32::from(PORT),
+            ..Default::default()
+        }]),
+        resources: Some(resources(settings)),
+        security_context: Some(security_context()),
+        volume_mounts: Some(vec![
+            mount("user-data", HOME),
+            VolumeMount { read_only: Some(true), ..mount("config-dir", "/home/opencode/.opencode") },
+            mount("tmp", "/tmp"),
+        ]),
+        ..Default::default()
+    }
+}
+
+/// Configuration of git that is in no file: the volume's owner is not asked (kubelet makes its folders as
+/// root), credentials come from the environment, and of a repository's helpers none runs.
+fn git_environment() -> Vec<EnvVar> {
+    let pairs = [
+        ("safe.directory", "*"),
+        ("credential.https://github.com.helper", CREDENTIAL_HELPER),
+        ("protocol.allow", "never"),
+        ("protocol.https.allow", "always"),
+        ("protocol.http.allow", "always"),
+        ("protocol.ssh.allow", "always"),
+        ("protocol.git.allow", "always"),
+        // Folders of the session itself, named by its user.
+        ("protocol.file.allow", "user"),
+    ];
+    let mut variables =
+        vec![variable("GIT_TERMINAL_PROMPT", "0"), variable("GIT_CONFIG_COUNT", &pairs.len().to_string())];
+    for (index, (key, value)) in pairs.into_iter().enumerate() {
+        variables.push(variable(&format!("GIT_CONFIG_KEY_{index}"), key));
+        variables.push(variable(&format!("GIT_CONFIG_VALUE_{index}"), value));
+    }
+    variables
+}
+
+fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
+    let data = PersistentVolumeClaimVolumeSource { claim_name: pvc_name(session.hash), read_only: None };
+    // opencode writes a `.gitignore` into each folder of configuration that lacks one, and answers every request with an
+    // error where it can't (seen with 1.18): this one is there. Its text is no pattern that fits anything. What the
+    // ConfigMap has comes later, and wins.
+    let gitignore = DownwardAPIProjection {
+        items: Some(vec![DownwardAPIVolumeFile {
+            path: ".gitignore".into(),
+            field_ref: Some(ObjectFieldSelector { field_path: "metadata.name".into(), api_version: None }),
+            ..Default::default()
+        }]),
+    };
+    let config =
+        ConfigMapProjection { name: settings.config_map.clone(), optional: Some(true), ..Default::default() };
+    let config = ProjectedVolumeSource {
+        sources: Some(vec![
+            VolumeProjection { downward_api: Some(gitignore), ..Default::default() },
+            VolumeProjection { config_map: Some(config), ..Default::default() },
+        ]),
+        ..Default::default()
+    };
+    vec![
+        Volume { name: "user-data".into(), persistent_volume_claim: Some(data), ..Default::default() },
+        Volume { name: "config-dir".into(), projected: Some(config), ..Default::default() },
+        Volume { name: "tmp".into(), empty_dir: Some(Default::default()), ..Default::default() },
+    ]
+}
+
+fn security_context() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        run_as_non_root: Some(true),
+        ..Default::default()
+    }
+}
+
+fn resources(settings: &KubernetesSettings) -> ResourceRequirements {
+    let quantities = |list: &BTreeMap<String, String>| {
+        (!list.is_empty())
+            .then(|| list.iter().map(|(name, value)| (name.clone(), Quantity(value.clone()))).collect())
+    };
+    ResourceRequirements {
+        requests: quantities(&settings.resources.requests),
+        limits: quantities(&settings.resources.limits),
+        claims: None,
+    }
+}
+
+/// A variable whose value arrives to the letter.
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.into(), value: Some(literal(value)), value_from: None }
+}
+
+/// Kubernetes replaces `$(NAME)` in values and commands, secrets of the environment included; `$$` is a `$`.
+/// <https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+fn from_secret(name: String) -> EnvFromSource {
+    EnvFromSource { secret_ref: Some(SecretEnvSource { name, optional: Some(true) }), ..Default::default() }
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: volume.into(), mount_path: path.into(), ..Default::default() }
+}
+
+#[cfg(test)]
+#[path = "pod_tests.rs"]
+mod tests;

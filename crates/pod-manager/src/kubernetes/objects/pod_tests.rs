@@ -1,0 +1,106 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+
+use super::{
+    super::{
+        pvc::make_pvc,
+        secret::{make_github_secret, make_server_secret},
+    },
+    *,
+};
+use crate::model::Password;
+
+fn session(source: Source, initial_message: Option<&str>) -> Session {
+    Session {
+        hash: SessionHash::parse("a48da0606867").unwrap(),
+        owner: Identity::parse("alice@example.com").unwrap(),
+        source,
+        initial_message: initial_message.map(str::to_owned),
+        created_at: UNIX_EPOCH + Duration::from_millis(1_790_000_000_123),
+    }
+}
+
+fn repository(url: &str, branch: &str, from: Option<&str>) -> Source {
+    Source::Repository {
+        url: RepoUrl::parse(url, RepoPolicy::default()).unwrap(),
+        branch: GitRef::parse(branch).unwrap(),
+        from: from.map(|from| GitRef::parse(from).unwrap()),
+    }
+}
+
+fn widgets() -> Session {
+    session(repository("https://github.com/acme/widgets.git", "main", Some("dev")), Some("Fix the tests"))
+}
+
+fn seen() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_790_000_060)
+}
+
+#[test]
+fn a_pod_of_a_repository_is_this_whole_manifest() {
+    insta::assert_json_snapshot!(make_pod(
+        &widgets(),
+        &KubernetesSettings::new("registry.example/opencode:1"),
+        seen()
+    ));
+}
+
+#[test]
+fn a_volume_is_this_whole_manifest() {
+    insta::assert_json_snapshot!(make_pvc(&widgets(), &KubernetesSettings::new("i"), seen()));
+}
+
+#[test]
+fn the_secrets_are_these_whole_manifests() {
+    let settings = KubernetesSettings::new("i");
+    insta::assert_json_snapshot!([
+        make_server_secret(&widgets(), &settings, &Password::new("p4ss")),
+        make_github_secret(&widgets(), &settings, "gho_x"),
+    ]);
+}
+
+#[test]
+fn a_new_project_has_no_repository_in_its_environment() {
+    let pod = make_pod(&session(Source::Empty, None), &KubernetesSettings::new("i"), seen());
+    let init = &pod.spec.unwrap().init_containers.unwrap()[0];
+    assert!(
+        init.env
+            .as_ref()
+            .unwrap()
+            .iter()
+            .all(|variable| variable.name != "REPO_URL" && variable.name != "BRANCH")
+    );
+}
+
+#[test]
+fn a_hostile_branch_is_a_literal_value_and_no_script_text() {
+    let hostile = "$(OPENCODE_SERVER_PASSWORD);touch$IFS/x`id`'\"";
+    let session = session(repository("https://h/r", hostile, None), None);
+    let pod = make_pod(&session, &KubernetesSettings::new("i"), seen());
+    let init = &pod.spec.unwrap().init_containers.unwrap()[0];
+    assert!(init.command.iter().chain(&init.args).flatten().all(|word| !word.contains("touch$")));
+    let branch = init.env.as_ref().unwrap().iter().find(|variable| variable.name == "BRANCH").unwrap();
+    assert_eq!(branch.value.as_deref(), Some("$$(OPENCODE_SERVER_PASSWORD);touch$$IFS/x`id`'\""));
+}
+
+#[test]
+fn settings_reach_the_manifest() {
+    let settings = KubernetesSettings {
+        image_pull_secret: Some("pull".into()),
+        storage_class: Some("fast".into()),
+        storage_size: "3Gi".into(),
+        user_namespaces: true,
+        environment: BTreeMap::from([("OPENCODE_MODEL".to_owned(), "a/b".to_owned())]),
+        ..KubernetesSettings::new("i")
+    };
+    let spec = make_pod(&widgets(), &settings, seen()).spec.unwrap();
+    assert_eq!(spec.host_users, Some(false));
+    assert_eq!(spec.image_pull_secrets.unwrap()[0].name, "pull");
+    assert!(
+        spec.containers[0].env.as_ref().unwrap().iter().any(|variable| variable.name == "OPENCODE_MODEL")
+    );
+    let spec = make_pvc(&widgets(), &settings, seen()).spec.unwrap();
+    assert_eq!(spec.storage_class_name.as_deref(), Some("fast"));
+    assert_eq!(spec.resources.unwrap().requests.unwrap()["storage"].0, "3Gi");
+}

@@ -1,0 +1,34 @@
+//! The PersistentVolumeClaim of a session: its storage and, in its annotations, its only record.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::{
+    super::settings::KubernetesSettings,
+    names::{metadata, pvc_name},
+};
+use crate::model::Session;
+
+/// The storage, and with its annotations the only record, of a session.
+#[must_use]
+pub fn make_pvc(
+    session: &Session,
+    settings: &KubernetesSettings,
+    last_activity: SystemTime,
+) -> PersistentVolumeClaim {
+    let storage = BTreeMap::from([("storage".to_owned(), Quantity(settings.storage_size.clone()))]);
+    PersistentVolumeClaim {
+        metadata: metadata(pvc_name(session.hash), session, settings, Some(last_activity)),
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".into()]),
+            storage_class_name: settings.storage_class.clone(),
+            resources: Some(VolumeResourceRequirements { requests: Some(storage), limits: None }),
+            ..Default::default()
+        }),
+        status: None,
+    }
+}

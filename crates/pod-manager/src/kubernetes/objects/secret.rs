@@ -1,0 +1,67 @@
+//! The Secrets of a session: opencode's password, and what the session may use in its owner's name.
+//!
+//! | Secret | made by | gone with |
+//! |---|---|---|
+//! | `API_KEY_SECRET_NAME` | the operator | the operator |
+//! | `opencode-user-<digest>` | the user, by the site | the user |
+//! | `opencode-github-<hash>` | [`write()`], from the token of the request that starts the session | the session |
+//!
+//! The first two are only named by the Pod, and may be missing. The third is owned by the session's claim, so that the
+//! cluster removes it with the claim also where the router does not come to it. Nothing of it is in an annotation, and nothing
+//! is written to the volume: git asks a helper that reads the environment.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{PersistentVolumeClaim, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::Resource;
+
+use super::{
+    super::settings::KubernetesSettings,
+    names::{github_secret_name, labels, server_secret_name},
+};
+use crate::model::{Password, Session};
+
+/// The Secret with the password that the router adds to each request.
+#[must_use]
+pub fn make_server_secret(session: &Session, settings: &KubernetesSettings, password: &Password) -> Secret {
+    let name = server_secret_name(session.hash);
+    secret(name, "OPENCODE_SERVER_PASSWORD", password.expose(), session, settings)
+}
+
+/// The Secret with the owner's GitHub token.
+#[must_use]
+pub fn make_github_secret(session: &Session, settings: &KubernetesSettings, token: &str) -> Secret {
+    secret(github_secret_name(session.hash), "GITHUB_TOKEN", token, session, settings)
+}
+
+fn secret(name: String, key: &str, value: &str, session: &Session, settings: &KubernetesSettings) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(settings.namespace.clone()),
+            labels: Some(labels(session.hash)),
+            ..Default::default()
+        },
+        data: Some(BTreeMap::from([(key.to_owned(), ByteString(value.as_bytes().to_vec()))])),
+        type_: Some("Opaque".into()),
+        ..Default::default()
+    }
+}
+
+/// Makes the claim the Secret's owner, so that the cluster removes the Secret with it. A claim without a `uid` is not in
+/// the cluster, and owns nothing.
+#[must_use]
+pub fn owned_by(mut secret: Secret, pvc: &PersistentVolumeClaim) -> Secret {
+    secret.metadata.owner_references = pvc.owner_ref(&()).map(|owner| vec![owner]);
+    secret
+}
+
+/// Returns the password that a server Secret holds.
+pub(crate) fn password_of(secret: &Secret) -> Option<Password> {
+    let bytes = secret.data.as_ref()?.get("OPENCODE_SERVER_PASSWORD")?;
+    Some(Password::new(std::str::from_utf8(&bytes.0).ok()?))
+}

@@ -1,0 +1,197 @@
+//! What the router itself asks of a Pod: whether opencode answers, and how far the clone is.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{AsyncBufReadExt, StreamExt};
+use kube::api::LogParams;
+use session_key::SessionHash;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    api::ApiError,
+    context::Context,
+    objects::{
+        names::{PORT, pod_name},
+        secret::password_of,
+    },
+    status::{Ready, Unresponsive, pod::RunningContainer},
+};
+use crate::{
+    git_output::{Progress, parse_progress, strip_control},
+    model::{Endpoint, Failure, FailureCode, Password},
+    opencode::health,
+};
+
+/// How long a turn is.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many are asked at once: a router that begins finds all that run at once.
+pub(super) const MAX_CONCURRENT: usize = 64;
+/// Between two turns for who did not answer in time.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Between two attempts at a call that was refused.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Progress is told no more often than this.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+/// Begins to ask what is to be asked of the session's Pod now, and ends what is not.
+pub(super) fn attend(ctx: &Arc<Context>, hash: SessionHash) {
+    ctx.store.attend(
+        hash,
+        |up, has_password| {
+            let ctx = ctx.clone();
+            spawn(async move { probe(&ctx, hash, up, has_password).await })
+        },
+        |uid| {
+            let ctx = ctx.clone();
+            spawn(async move { read_clone(&ctx, hash, &uid).await })
+        },
+    );
+}
+
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    let task: JoinHandle<()> = tokio::spawn(task);
+    AbortOnDropHandle::new(task)
+}
+
+/// Asks opencode until it answers. It is asked where it is: kubelet's own probes come by the second.
+async fn probe(ctx: &Context, hash: SessionHash, up: RunningContainer, has_password: bool) {
+    let within = ctx.settings.answer_within;
+    // (Of clocks that disagree, too.)
+    let began_lately = ctx.clock.now().duration_since(up.started_at).map_or(true, |since| since <= within);
+    let password = match has_password {
+        false => None,
+        true => match password(ctx, hash).await {
+            Some(password) => Some(password),
+            None => {
+                // Nothing but a new start gives it another one.
+                let failure = without_password();
+                ctx.store.update_probes(hash, |probes| {
+                    probes.unresponsive =
+                        Some(Unresponsive { run_id: up.run_id.clone(), failure, is_over: began_lately });
+                });
+                return;
+            }
+        },
+    };
+    let address = SocketAddr::new(up.address, PORT);
+    let mut turns = within.as_millis().div_ceil(PROBE_TIMEOUT.as_millis());
+    while !answers(ctx, address, password.as_ref()).await {
+        turns = turns.saturating_sub(1);
+        if turns > 0 {
+            continue;
+        }
+        // One router that can't reach it ends it for all of them: that is for the one that acts, and not while somebody uses it
+        // through another.
+        let is_over = began_lately && ctx.leader.is_leader() && !is_used(ctx, hash, up.started_at);
+        let failure = silence(within, is_over);
+        ctx.store.update_probes(hash, |probes| {
+            probes.unresponsive = Some(Unresponsive { run_id: up.run_id.clone(), failure, is_over });
+        });
+        if is_over {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+    let endpoint = Endpoint { address, password, run_id: up.run_id.as_str().into() };
+    // Of one that ran long before this router looked, nobody here knows when it first answered.
+    let at = if began_lately { ctx.clock.now() } else { up.started_at };
+    ctx.store.update_probes(hash, |probes| {
+        probes.unresponsive = None;
+        probes.ready = Some(Ready { run_id: up.run_id, endpoint, at });
+    });
+}
+
+/// Whether somebody has used it since then, as its claim tells.
+fn is_used(ctx: &Context, hash: SessionHash, since: SystemTime) -> bool {
+    ctx.store.status(hash).is_some_and(|seen| seen.last_activity > since)
+}
+
+fn without_password() -> Failure {
+    Failure {
+        code: FailureCode::BackendError,
+        message: "The session's password is gone: its Secret opencode-server-… is missing, or can't be read."
+            .into(),
+        advice: "Stop the session and resume it: it gets another one. Its files are kept.".into(),
+        log_tail: None,
+    }
+}
+
+fn silence(within: Duration, is_over: bool) -> Failure {
+    let advice = if is_over {
+        "The log may say why; resume the session to try again. If all sessions fail so, the router can't reach the Pods' port 4096."
+    } else {
+        "It ran before and is left running; it is shown again once it answers. Resume it to start it anew. If all sessions fail so, the router can't reach the Pods' port 4096."
+    };
+    Failure {
+        code: FailureCode::OpencodeNotReady,
+        message: format!("opencode did not answer within {} seconds.", within.as_secs()),
+        advice: advice.into(),
+        log_tail: None,
+    }
+}
+
+/// Whether opencode answers, in a turn's time.
+async fn answers(ctx: &Context, address: SocketAddr, password: Option<&Password>) -> bool {
+    let Ok(_turn) = ctx.probe_permits.acquire().await else { return false };
+    timeout(PROBE_TIMEOUT, health::answers(&ctx.http, address, password)).await.is_ok()
+}
+
+/// The session's password, once it can be had; `None` where the API server has said for as long as an opencode may take to
+/// answer that there is none. With the API server away it is waited for.
+async fn password(ctx: &Context, hash: SessionHash) -> Option<Password> {
+    let mut missing: Option<Instant> = None;
+    loop {
+        let turn = ctx.probe_permits.acquire().await;
+        let error = match ctx.api.server_secret(hash).await {
+            Ok(secret) => match password_of(&secret) {
+                Some(password) => return Some(password),
+                None => ApiError::NotFound,
+            },
+            Err(error) => error,
+        };
+        drop(turn);
+        missing = match error {
+            ApiError::NotFound => missing.or(Some(Instant::now())),
+            _ => None,
+        };
+        if missing.is_some_and(|since| since.elapsed() >= ctx.settings.answer_within) {
+            return None;
+        }
+        tracing::debug!(session.hash = %hash, %error, "the session's password can't be had yet");
+        sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// Follows what the init container says, while it runs.
+async fn read_clone(ctx: &Context, hash: SessionHash, uid: &str) {
+    let params = LogParams { container: Some("git-init".into()), follow: true, ..LogParams::default() };
+    let log = match ctx.api.pods.log_stream(&pod_name(hash), &params).await {
+        Ok(log) => log,
+        Err(error) => {
+            tracing::debug!(session.hash = %hash, %error, "the clone's log can't be read");
+            return;
+        }
+    };
+    let mut lines = log.lines();
+    let mut told: Option<(Instant, Progress)> = None;
+    while let Some(Ok(line)) = lines.next().await {
+        let text = strip_control(&line);
+        for step in text.lines().filter_map(parse_progress) {
+            let is_news = told.as_ref().is_none_or(|(at, last)| {
+                last.message != step.message || at.elapsed() >= TELL_EVERY || step.percent == Some(100)
+            });
+            if is_news {
+                told = Some((Instant::now(), step.clone()));
+                ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.to_owned(), step)));
+            }
+        }
+    }
+}
