@@ -1,27 +1,27 @@
-# What one does with this project. `make` alone lists it.
+# The project's commands. `make` alone lists them.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
-# Folders; cargo's own variable moves the first.
+# Folders; cargo's own variable overrides the first.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROUTER := $(TARGET)/release/opencode-router
 DENY := .tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 
-# Where no API server can be had, its tests are skipped, and it is said; `make test CLUSTER_OR_WITHOUT=` fails instead.
+# Without an API server its tests are skipped with a message; `make test CLUSTER_OR_WITHOUT=` fails instead.
 CLUSTER_OR_WITHOUT ?= --or-without
 
-# What the pages are made of; `npm ci` and the build run again only when some of it changed.
+# Inputs of the site's build: `npm ci` and the build run again only if one of them changed.
 WEB_INPUTS := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/coverage/*' 2>/dev/null)
 NPM_CI := npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 
-##@ For everybody
+##@ For users
 
 .PHONY: help
-help: ## list what make can do
+help: ## list the commands
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
@@ -29,7 +29,7 @@ run: tools web opencode ## build everything, start the router, print its address
 	@cargo build --locked --release -p router-bin
 	@opencode=$$(node scripts/install-opencode.mjs) && OPENCODE_BIN="$$opencode" exec "$(ROUTER)"
 
-##@ For who changes it
+##@ For contributors
 
 .PHONY: test
 test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
@@ -45,7 +45,7 @@ test-cluster: tools web opencode journey-deps ## the whole product in a Kubernet
 	tests/cluster/run $(PARTS)
 
 .PHONY: check
-check: tools web-deps ## formatting, lints, types, docs, dependencies: what needs no running router
+check: tools web-deps ## formatting, lints, types, docs, dependencies: everything that needs no running router
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
@@ -67,11 +67,11 @@ bench: tools web ## the figures of docs/benchmarks.md, on this machine
 	ROUTER_BIN="$(abspath $(TARGET))/release/opencode-router" node scripts/bench/bench.mjs
 
 .PHONY: clean
-clean: ## remove what was built (sessions are elsewhere and stay)
+clean: ## remove build outputs (sessions are elsewhere and stay)
 	cargo clean
 	rm -rf web/dist web/node_modules tests/journey/node_modules tests/journey/out
 
-# What the targets above stand on.
+# Prerequisites of the targets above.
 
 .PHONY: tools
 tools:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The tests that need the whole: the installer's, then the journeys in a real browser. `make test` calls it, after
-# the site was built; arguments choose journeys (`scripts/test-journey.sh two-users`). The router comes from a
-# development build unless ROUTER_BIN names one.
+# The tests that need the whole: the installer's, then the journeys in a real browser. `make test` calls it,
+# after the site was built; arguments choose journeys (`scripts/test-journey.sh two-users`). The router comes
+# from a development build unless ROUTER_BIN names one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

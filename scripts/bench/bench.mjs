@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-// `make bench`: the router beside haproxy and nginx, and its memory. Needs wrk, haproxy and nginx (Debian packages of those
-// names) and a release build. Everything runs on loopback, in one run, in turn; quote ratios, not absolute numbers.
+// `make bench`: the router beside haproxy and nginx, and its memory. Needs wrk, haproxy and nginx (Debian
+// packages of those names) and a release build. Everything runs on loopback, in one run, in turn; quote
+// ratios, not absolute numbers.
 import { execFileSync, spawn } from "node:child_process";
 import { accessSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Stands in for `opencode serve` in the benchmarks: answers what the router asks of a session, a 12-byte body
-// and an event stream that stays silent. With BENCH_NGINX it becomes nginx, which is fast enough to measure proxies by.
+// and an event stream that stays silent. With BENCH_NGINX it becomes nginx, which is fast enough to measure
+// proxies by.
 import { spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-// Makes a port of the cluster's network reachable on this machine's loopback, for as long as this runs.
+// Forwards a port of this machine's loopback into the cluster's network while it runs.
 //
 //   tests/cluster/forward.mjs KUBECONFIG|RUN ADDRESS:PORT [FILE]
 //
-// Prints the port of 127.0.0.1 that the kernel chose (or writes it to FILE). A socket belongs to the network it was
-// made in: this process listens outside, and hands the socket to a copy of itself inside, which connects there.
+// Prints the port of 127.0.0.1 that the kernel chose (or writes it to FILE). A socket belongs to the network
+// namespace that it was created in: this process listens outside, and passes the socket to a copy of itself
+// inside.
 
 import { spawn } from "node:child_process";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
@@ -33,7 +34,7 @@ function outside(run, target, file) {
     const child = spawn("nsenter", argv, { stdio: ["ignore", "inherit", "inherit", server._handle.fd] });
     child.once("exit", (code) => process.exit(code ?? 1));
     const chosen = String(server.address().port);
-    server.close(); // the copy has it now; who accepts is that one alone
+    server.close(); // the copy has the socket now, and is the only one to accept
     if (!file) console.log(chosen);
     else {
       writeFileSync(`${file}.new`, chosen);

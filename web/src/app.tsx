@@ -6,9 +6,9 @@ import css from "./app.module.css";
 import { SiteContext } from "./context";
 import { I18nProvider, useI18n } from "./i18n";
 import { nameOf } from "./lib/names";
+import { ConnectionBar } from "./parts/ConnectionBar";
 import { Header } from "./parts/Header";
 import { KeysDialog } from "./parts/KeysDialog";
-import { LinkBar } from "./parts/LinkBar";
 import { Home } from "./screens/Home";
 import { Missing } from "./screens/Missing";
 import { SessionScreen } from "./screens/SessionScreen";
@@ -29,14 +29,14 @@ function Frame(props: { children?: JSX.Element }) {
   const i18n = useI18n();
   const sessions = createSessions();
   const [config] = createResource(() => api.config().catch(() => undefined));
-  const [said, announce] = createSignal("");
-  announceStates(sessions, announce);
+  const [announcement, announce] = createSignal("");
+  announceStateChanges(sessions, announce);
   return (
     <SiteContext.Provider value={{ sessions, config, announce }}>
       <a class={css.skip} href="#main">
         {i18n.t("app.skip")}
       </a>
-      <LinkBar link={sessions.link()} />
+      <ConnectionBar connection={sessions.connection()} />
       <Header />
       <main id="main" class={css.main} tabindex="-1">
         <ErrorBoundary
@@ -47,22 +47,22 @@ function Frame(props: { children?: JSX.Element }) {
       </main>
       <KeysDialog />
       <p class="visually-hidden" role="status" aria-live="polite">
-        {said()}
+        {announcement()}
       </p>
     </SiteContext.Provider>
   );
 }
 
-/** Each change of a session's state is said once. */
-function announceStates(sessions: ReturnType<typeof createSessions>, announce: (text: string) => void) {
+/** Announces each change of a session's state once. */
+function announceStateChanges(sessions: ReturnType<typeof createSessions>, announce: (text: string) => void) {
   const i18n = useI18n();
-  let known = new Map<string, State>();
+  let previous = new Map<string, State>();
   createEffect(
     on(
       () => sessions.list.sessions.map((session) => [session.hash, session.state] as const),
-      (now) => {
-        for (const [hash, state] of now) {
-          const before = known.get(hash);
+      (current) => {
+        for (const [hash, state] of current) {
+          const before = previous.get(hash);
           const session = sessions.session(hash);
           if (session && before !== undefined && before !== state) {
             announce(
@@ -70,7 +70,7 @@ function announceStates(sessions: ReturnType<typeof createSessions>, announce: (
             );
           }
         }
-        known = new Map(now);
+        previous = new Map(current);
       },
     ),
   );

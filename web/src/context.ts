@@ -2,10 +2,11 @@ import { createContext, type Resource, useContext } from "solid-js";
 import type { SiteConfig } from "./api/client";
 import type { Sessions } from "./api/sessions";
 
+/** What the parts of the page share. */
 export type Site = {
   sessions: Sessions;
   config: Resource<SiteConfig | undefined>;
-  /** Says something once to who can't see it. */
+  /** Has screen readers read a text out. */
   announce: (text: string) => void;
 };
 
@@ -13,6 +14,6 @@ export const SiteContext = createContext<Site>();
 
 export function useSite(): Site {
   const site = useContext(SiteContext);
-  if (!site) throw new Error("useSite is for what stands inside the App");
+  if (!site) throw new Error("useSite must be called inside App");
   return site;
 }

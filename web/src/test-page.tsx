@@ -4,12 +4,12 @@ import { createSignal, type JSX } from "solid-js";
 import { createStore } from "solid-js/store";
 import { vi } from "vitest";
 import type { Session, SiteConfig } from "./api/client";
-import type { Link } from "./api/sessions";
+import type { Connection } from "./api/sessions";
 import { SiteContext } from "./context";
 import { I18nProvider } from "./i18n";
 
-/** A session, as far as a test cares. */
-export function aSession(over: Partial<Session> = {}): Session {
+/** Returns a running session; `overrides` are the fields that a test cares about. */
+export function aSession(overrides: Partial<Session> = {}): Session {
   return {
     hash: "a48da0606867",
     email: "alice@example.com",
@@ -24,24 +24,24 @@ export function aSession(over: Partial<Session> = {}): Session {
     idleTimeoutMinutes: 30,
     busy: false,
     stages: [],
-    ...over,
+    ...overrides,
   };
 }
 
 const CONFIG: SiteConfig = { sshRepos: true, localRepos: true, idleTimeoutMinutes: 30, version: "0.1.0" };
 
-/** Shows a part of the page with the sessions given; what is behind the network is the test's own. */
-export function show(part: () => JSX.Element, first: Session[] = [], path = "/", route = "/") {
+/** Renders a part of the page with these sessions. Tests mock the API themselves. */
+export function renderPart(part: () => JSX.Element, initial: Session[] = [], path = "/", route = "/") {
   localStorage.setItem("language", "en");
-  const [list, setList] = createStore({ email: "alice@example.com", sessions: first });
-  const [link, setLink] = createSignal<Link>("live");
+  const [list, setList] = createStore({ email: "alice@example.com", sessions: initial });
+  const [connection, setConnection] = createSignal<Connection>("live");
   const refresh = vi.fn(async () => true);
   const announce = vi.fn();
   const sessions = {
     list,
-    link,
+    connection,
     refresh,
-    session: (hash: string) => list.sessions.find((one) => one.hash === hash),
+    session: (hash: string) => list.sessions.find((session) => session.hash === hash),
   };
   const history = createMemoryHistory();
   history.set({ value: path });
@@ -64,7 +64,7 @@ export function show(part: () => JSX.Element, first: Session[] = [], path = "/",
     history,
     refresh,
     announce,
-    setLink,
+    setConnection,
     setSessions: (next: Session[]) => setList("sessions", next),
   };
 }

@@ -1,6 +1,6 @@
 import { cleanup } from "@solidjs/testing-library";
 import { afterEach } from "vitest";
 
-// happy-dom has no such thing; the page asks whether there is a mouse.
+// happy-dom lacks matchMedia, by which the page finds out whether there is a mouse.
 globalThis.matchMedia ??= ((query: string) => ({ matches: false, media: query })) as never;
 afterEach(cleanup);

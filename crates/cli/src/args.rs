@@ -1,30 +1,30 @@
-//! The command line. Environment variables are read here and nowhere else (clap's `env`).
+//! The command line's arguments. Environment variables are read here and nowhere else (clap's `env`).
 
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
-/// Your opencode sessions, from the command line.
+/// Manage your opencode sessions from the command line.
 #[derive(Debug, Parser)]
 #[command(name = "opencode-routerctl", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) global: Global,
+    pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Everywhere")]
-pub(crate) struct Global {
-    /// Where the router is
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// The router's address
     #[arg(long, global = true, env = "OPENCODE_ROUTER_URL", default_value = "http://localhost:3000",
         value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) server: String,
-    /// A header to send with each request, for a sign-in in front of the router; may be repeated.
-    /// The environment variable keeps a token out of the process list (one header a line)
+    /// A header to send with each request, for a sign-in proxy in front of the router; may be repeated.
+    /// In the environment variable, one header a line; it keeps a token out of the process list
     #[arg(
         long = "header",
         global = true,
@@ -34,39 +34,47 @@ pub(crate) struct Global {
         value_delimiter = '\n'
     )]
     pub(crate) headers: Vec<String>,
-    /// Ask the cluster itself, as your kubeconfig says you are: everybody's sessions, also where no router answers
+    /// Use the cluster's API server instead of a router: all users' sessions, with your kubeconfig's rights
     #[arg(long, global = true)]
     pub(crate) kube: bool,
-    /// With --kube: the file that describes the cluster; the usual one without it
+    /// With --kube: the kubeconfig file [default: kubectl's]
     #[arg(long, global = true, env = "KUBECONFIG", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) kubeconfig: Option<OsString>,
-    /// With --kube: which context of it; the current one without it
+    /// With --kube: the context in the kubeconfig [default: the current one]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// With --kube: where sessions are; the context's namespace without it, or `opencode`
+    /// With --kube: the namespace of the sessions [default: the context's, or `opencode`]
     #[arg(long, global = true, env = "OPENCODE_NAMESPACE", value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// How to print what was asked for
+    /// The output format
     #[arg(short, long, global = true, value_enum, default_value_t)]
-    pub(crate) output: Output,
-    /// Say nothing but what was asked for
+    pub(crate) output: OutputFormat,
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print without colour, as <https://no-color.org> has it
-    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, require_equals = true,
-        default_missing_value = "1", value_name = "1")]
+    /// Print without colour (see <https://no-color.org>)
+    #[arg(
+        long,
+        global = true,
+        env = "NO_COLOR",
+        hide_env_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1",
+        value_name = "1"
+    )]
     pub(crate) no_color: Option<String>,
 }
 
-/// How to print.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
+pub(crate) enum OutputFormat {
+    /// A table.
     #[default]
     Table,
-    /// For people with a wide screen.
+    /// A table with more columns.
     Wide,
-    /// What the router answered.
+    /// JSON, as in the router's API.
     Json,
     /// The same as YAML.
     Yaml,
@@ -77,27 +85,27 @@ pub(crate) enum Command {
     /// List your sessions, newest activity first
     #[command(visible_alias = "ls")]
     List {
-        /// With --kube: only this user's
+        /// With --kube: only this user's sessions
         #[arg(long, value_name = "EMAIL")]
         user: Option<String>,
     },
-    /// Show all about one session
+    /// Show all details of a session
     Show {
         #[command(flatten)]
-        session: One,
+        session: SessionArg,
     },
-    /// Ask for a session on a repository's branch; the same repository and branch give the same session
-    Create(Create),
+    /// Create a session on a branch of a repository, or return the one that exists
+    Create(CreateArgs),
     /// Stop sessions; their files are kept
     Stop {
         #[command(flatten)]
-        sessions: Some,
+        sessions: SessionArgs,
     },
-    /// Start stopped or failed sessions
+    /// Start stopped or failed sessions again
     Resume {
         #[command(flatten)]
-        sessions: Some,
-        /// Wait until they run
+        sessions: SessionArgs,
+        /// Wait until the sessions are running
         #[arg(short, long)]
         wait: bool,
     },
@@ -105,84 +113,90 @@ pub(crate) enum Command {
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]
-        sessions: Some,
-        /// Do not ask
+        sessions: SessionArgs,
+        /// Delete without asking for confirmation
         #[arg(short, long)]
         yes: bool,
     },
-    /// Print what a session wrote
+    /// Print the log of a session
     Logs {
         #[command(flatten)]
-        session: One,
-        /// How many lines, from the end
-        #[arg(short = 'n', long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        session: SessionArg,
+        /// How many of the last lines to print
+        #[arg(
+            short = 'n',
+            long,
+            default_value_t = 200,
+            value_name = "N",
+            value_parser = clap::value_parser!(u16).range(1..=10_000)
+        )]
         lines: u16,
-        /// Go on printing what is written
+        /// Keep printing new lines as they are written
         #[arg(short, long)]
         follow: bool,
     },
     /// Open a running session in the browser
     Open {
         #[command(flatten)]
-        session: One,
-        /// Only print its address
+        session: SessionArg,
+        /// Only print the session's address
         #[arg(long)]
         print: bool,
         #[command(flatten)]
-        browser: Browser,
+        browser: BrowserArgs,
     },
     /// Print a completion script for your shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
 }
 
-/// A session, as a person names it.
+/// One session, as typed by a user.
 #[derive(Debug, clap::Args)]
-pub(crate) struct One {
-    /// The session's key, or the beginning of it
+pub(crate) struct SessionArg {
+    /// The session's key, or enough of its first characters
     #[arg(value_name = "SESSION")]
     pub(crate) name: String,
 }
 
-/// Sessions, as a person names them.
+/// One or more sessions, as typed by a user.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Some {
-    /// The sessions' keys, or the beginnings of them
+pub(crate) struct SessionArgs {
+    /// The sessions' keys, or enough of their first characters
     #[arg(value_name = "SESSION", required = true)]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Create {
-    /// The repository's address; a folder on the router's own machine where it takes those
+pub(crate) struct CreateArgs {
+    /// The repository's address, or a folder on the router's machine if the router accepts folders
     #[arg(required_unless_present = "empty", value_hint = ValueHint::Url)]
     pub(crate) repo: Option<String>,
-    /// The branch to work on; a new name is suggested without it
+    /// The branch to work on [default: a new name]
     pub(crate) branch: Option<String>,
-    /// Where to create the branch from if it does not exist; the remote's default branch without it
+    /// The branch to start from if the branch does not exist [default: the repository's default branch]
     #[arg(long, value_name = "BRANCH")]
     pub(crate) from: Option<String>,
     /// The first prompt; `-` reads it from standard input
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// Start a new project: an empty repository of its own
+    /// Start a new project in an empty repository
     #[arg(long, conflicts_with_all = ["repo", "branch", "from"])]
     pub(crate) empty: bool,
-    /// Wait until it runs
+    /// Wait until the session is running
     #[arg(short, long)]
     pub(crate) wait: bool,
-    /// Wait until it runs, then open it in the browser
+    /// Wait until the session is running, then open it in the browser
     #[arg(long)]
     pub(crate) open: bool,
     #[command(flatten)]
-    pub(crate) browser: Browser,
+    pub(crate) browser: BrowserArgs,
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Browser {
-    /// The program that opens addresses; the desktop's own without it
+pub(crate) struct BrowserArgs {
+    /// The program that opens the address [default: the desktop's browser]
     #[arg(long, env = "OPENCODE_ROUTER_BROWSER", value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
     pub(crate) browser: Option<String>,
 }

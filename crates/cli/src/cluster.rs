@@ -1,4 +1,4 @@
-//! `--kube`: the sessions of a namespace, asked of the API server as whoever the kubeconfig says.
+//! `--kube`: the sessions of a namespace, by way of the API server and with the rights of the kubeconfig.
 
 use std::{
     sync::Arc,
@@ -7,7 +7,7 @@ use std::{
 
 use api::{
     view,
-    wire::{Session, SessionList, State},
+    wire::{Session, State},
 };
 use pod_manager::{
     SystemClock, View,
@@ -21,17 +21,19 @@ use pod_manager::{
 use session_key::SessionHash;
 
 use crate::{
-    args::Global,
-    failure::Failure,
-    terminal::{Terminal, harmless},
+    args::GlobalArgs,
+    error::CliError,
+    report::{ListReport, SessionReport},
+    terminal::{Terminal, sanitize_line},
 };
 
-/// Where sessions are if neither the command line nor the kubeconfig's context says.
-const NAMESPACE: &str = "opencode";
+/// The namespace if neither the command line nor the kubeconfig's context names one.
+const DEFAULT_NAMESPACE: &str = "opencode";
 /// How long a deletion is waited for: longer than a Pod's grace period.
-const REMOVAL: Duration = Duration::from_secs(45);
-/// A router that is at work renews its Lease every few seconds. Its clock may differ from ours.
-const AWAY: Duration = Duration::from_secs(90);
+const DELETE_TIMEOUT: Duration = Duration::from_secs(45);
+/// A router counts as gone this long after it renewed its Lease last. Routers renew it every few seconds;
+/// the rest allows for their clocks to differ from ours.
+const ROUTER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// One namespace of a cluster.
 pub(crate) struct Cluster {
@@ -43,14 +45,13 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) async fn connect(global: &Global, terminal: Terminal) -> Result<Self, Failure> {
-        let found =
-            connect(global.kubeconfig.as_deref().filter(|path| !path.is_empty()), global.context.as_deref())
-                .await?;
-        let namespace = global.namespace.clone().filter(|name| !name.is_empty()).or(found.namespace);
-        let namespace = namespace.unwrap_or_else(|| NAMESPACE.to_owned());
-        let admin = Admin::new(&found.client, &namespace, Arc::new(SystemClock));
-        Ok(Self { admin, address: found.address, namespace, terminal, clock: SystemClock })
+    pub(crate) async fn connect(global: &GlobalArgs, terminal: Terminal) -> Result<Self, CliError> {
+        let kubeconfig = global.kubeconfig.as_deref().filter(|path| !path.is_empty());
+        let connection = connect(kubeconfig, global.context.as_deref()).await?;
+        let namespace = global.namespace.clone().filter(|name| !name.is_empty()).or(connection.namespace);
+        let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let admin = Admin::new(&connection.client, &namespace, Arc::new(SystemClock));
+        Ok(Self { admin, address: connection.address, namespace, terminal, clock: SystemClock })
     }
 
     /// The namespace's name.
@@ -58,95 +59,98 @@ impl Cluster {
         &self.namespace
     }
 
-    pub(crate) async fn list(&self) -> Result<SessionList, Failure> {
-        let listed = self.admin.list().await.map_err(|why| self.told(&why))?;
+    pub(crate) async fn list(&self) -> Result<ListReport, CliError> {
+        let listed = self.admin.list().await.map_err(|error| self.cli_error(&error))?;
         for claim in listed.unread {
-            self.terminal.say(format_args!("Not a session that can be read: {}", harmless(&claim, false)));
+            self.terminal.note(format_args!("Skipped an unreadable session: {}", sanitize_line(&claim)));
         }
-        Ok(SessionList::newest_first("", listed.sessions.iter().map(travelling).collect()))
+        Ok(ListReport::from_cluster(listed.sessions.iter().map(wire_session).collect()))
     }
 
-    pub(crate) async fn get(&self, hash: SessionHash) -> Result<Session, Failure> {
-        Ok(travelling(&self.admin.get(hash).await.map_err(|why| self.told(&why))?))
+    pub(crate) async fn get(&self, hash: SessionHash) -> Result<SessionReport, CliError> {
+        let status = self.admin.get(hash).await.map_err(|error| self.cli_error(&error))?;
+        Ok(SessionReport::from_cluster(wire_session(&status)))
     }
 
-    pub(crate) async fn stop(&self, hash: SessionHash) -> Result<State, Failure> {
-        self.admin.stop(hash).await.map_err(|why| self.told(&why))?;
+    pub(crate) async fn stop(&self, hash: SessionHash) -> Result<State, CliError> {
+        self.admin.stop(hash).await.map_err(|error| self.cli_error(&error))?;
         Ok(self.get(hash).await?.state)
     }
 
-    /// Says so where nobody is there to start it.
-    pub(crate) async fn resume(&self, hash: SessionHash) -> Result<State, Failure> {
-        self.admin.resume(hash).await.map_err(|why| self.told(&why))?;
+    /// Requests a start, and prints a note if no router is running to carry it out.
+    pub(crate) async fn resume(&self, hash: SessionHash) -> Result<State, CliError> {
+        self.admin.resume(hash).await.map_err(|error| self.cli_error(&error))?;
         let state = self.get(hash).await?.state;
-        if state != State::Running {
-            self.terminal.say_some(self.nobody_there().await);
+        if state != State::Running
+            && let Some(warning) = self.no_router_warning().await
+        {
+            self.terminal.note(warning);
         }
         Ok(state)
     }
 
-    /// Where no router is at work: what that means, in words. Who may not read the Lease is told nothing.
-    pub(crate) async fn nobody_there(&self) -> Option<String> {
-        let seen = self.admin.router_seen().await.ok()?;
-        nobody_there(seen, self.clock.now(), &self.namespace)
+    /// Returns a warning if no router is running in the namespace. Returns none if the Lease may not be read.
+    pub(crate) async fn no_router_warning(&self) -> Option<String> {
+        let last_renewal = self.admin.router_seen().await.ok()?;
+        no_router_warning(last_renewal, self.clock.now(), &self.namespace)
     }
 
-    pub(crate) async fn delete(&self, hash: SessionHash) -> Result<bool, Failure> {
-        self.admin.delete(hash).await.map_err(|why| self.told(&why))?;
-        self.admin.gone(hash, REMOVAL).await.map_err(|why| self.told(&why))
+    pub(crate) async fn delete(&self, hash: SessionHash) -> Result<bool, CliError> {
+        self.admin.delete(hash).await.map_err(|error| self.cli_error(&error))?;
+        self.admin.gone(hash, DELETE_TIMEOUT).await.map_err(|error| self.cli_error(&error))
     }
 
-    pub(crate) async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, Failure> {
-        self.admin.logs(hash, lines).await.map_err(|why| self.told(&why))
+    pub(crate) async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, CliError> {
+        self.admin.logs(hash, lines).await.map_err(|error| self.cli_error(&error))
     }
 
-    fn told(&self, why: &AdminError) -> Failure {
-        let (code, hint) = match why {
+    fn cli_error(&self, error: &AdminError) -> CliError {
+        let (exit_code, hint) = match error {
             AdminError::NotFound(_) => (
-                Failure::NOT_FOUND,
+                CliError::NOT_FOUND,
                 Some(format!(
-                    "It was looked for in the namespace {}; --namespace names another.",
+                    "The search was in the namespace {}; choose another with --namespace.",
                     self.namespace
                 )),
             ),
             AdminError::Refused(_) => (
-                Failure::REFUSED,
+                CliError::REFUSED,
                 Some(format!(
-                    "See what you may do there: kubectl auth can-i --list --namespace {}",
+                    "List your permissions: kubectl auth can-i --list --namespace {}",
                     self.namespace
                 )),
             ),
             AdminError::Unavailable(_) => (
-                Failure::UNREACHABLE,
+                CliError::UNREACHABLE,
                 Some(format!(
-                    "It was asked at {}; --context names another cluster of your kubeconfig.",
+                    "The API server's address is {}; choose another cluster with --context.",
                     self.address
                 )),
             ),
-            _ => (Failure::ERROR, None),
+            _ => (CliError::ERROR, None),
         };
-        let is_passing = matches!(why, AdminError::Unavailable(_));
-        Failure { hint, is_passing, ..Failure::new(code, harmless(&why.to_string(), false)) }
+        let is_transient = matches!(error, AdminError::Unavailable(_));
+        CliError { hint, is_transient, ..CliError::new(exit_code, sanitize_line(&error.to_string())) }
     }
 }
 
-impl From<ConnectError> for Failure {
-    fn from(why: ConnectError) -> Self {
-        Self::new(Self::USAGE, why.to_string()).hint(
-            "Name a kubeconfig with --kubeconfig or KUBECONFIG, and one of its contexts with --context.",
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        Self::new(Self::USAGE, error.to_string()).hint(
+            "Choose a kubeconfig with --kubeconfig or KUBECONFIG, and one of its contexts with --context.",
         )
     }
 }
 
-fn travelling(seen: &Arc<SessionStatus>) -> Session {
-    view::session(&View::from_afar(seen), None, None)
+fn wire_session(status: &Arc<SessionStatus>) -> Session {
+    view::session(&View::from_afar(status), None, None)
 }
 
-/// Where no router is at work: what that means, in words.
-fn nobody_there(seen: Option<SystemTime>, now: SystemTime, namespace: &str) -> Option<String> {
-    let is_there = seen.is_some_and(|at| now.duration_since(at).unwrap_or_default() < AWAY);
-    (!is_there).then(|| {
-        format!("No router is at work in the namespace {namespace} now: what was asked for is written down, and starts once one is.")
+fn no_router_warning(last_renewal: Option<SystemTime>, now: SystemTime, namespace: &str) -> Option<String> {
+    let is_running =
+        last_renewal.is_some_and(|at| now.duration_since(at).unwrap_or_default() < ROUTER_TIMEOUT);
+    (!is_running).then(|| {
+        format!("No router is running in the namespace {namespace}. The session starts once a router runs.")
     })
 }
 
@@ -155,10 +159,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_router_that_was_seen_lately_is_there() {
+    fn a_router_with_a_recent_lease_is_running() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let check = |seen: Option<SystemTime>, is_there: bool| {
-            assert_eq!(nobody_there(seen, now, "opencode").is_none(), is_there, "{seen:?}");
+        let check = |last_renewal: Option<SystemTime>, is_running: bool| {
+            let warning = no_router_warning(last_renewal, now, "opencode");
+            assert_eq!(warning.is_none(), is_running, "{last_renewal:?}");
         };
         check(None, false);
         check(Some(now - Duration::from_secs(3)), true);

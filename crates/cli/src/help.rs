@@ -1,4 +1,4 @@
-//! The command with its own name in it, and the examples that `--help` ends in.
+//! The command line's help: the program's name as the user typed it, and examples for each command.
 
 use std::path::Path;
 
@@ -6,36 +6,34 @@ use clap::{Command, CommandFactory};
 
 use crate::args::Cli;
 
-/// The name to be called by: as it was started; `kubectl-opencode` is `kubectl opencode`.
-pub(crate) fn name_of(program: &str) -> String {
-    let stem = Path::new(program).file_stem().and_then(|stem| stem.to_str()).unwrap_or("opencode-routerctl");
+/// Returns the program's name as the user types it; `kubectl-opencode` is `kubectl opencode`.
+pub(crate) fn program_name(path: &str) -> String {
+    let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or("opencode-routerctl");
     match stem.strip_prefix("kubectl-") {
+        // In a plugin's file name, `-` stands for a space and `_` for `-`.
         Some(plugin) => format!("kubectl {}", plugin.replace('-', " ").replace('_', "-")),
         None => stem.to_owned(),
     }
 }
 
-/// Whether it was started as kubectl's plugin.
-pub(crate) fn is_plugin(name: &str) -> bool {
-    name.starts_with("kubectl ")
+/// Whether the program was started as kubectl's plugin.
+pub(crate) fn is_plugin(program: &str) -> bool {
+    program.starts_with("kubectl ")
 }
 
-/// The command line, explained under this name.
-pub(crate) fn command(name: &str) -> Command {
-    let mut command = Cli::command().bin_name(name).after_help(fill(OVERVIEW, name));
-    for (sub, examples) in EXAMPLES {
-        command = command.mut_subcommand(sub, |sub| sub.after_help(fill(examples, name)));
+/// Returns the command line, with examples for this program name.
+pub(crate) fn command(program: &str) -> Command {
+    let with_name = |text: &str| text.replace("{me}", program);
+    let mut command = Cli::command().bin_name(program).after_help(with_name(OVERVIEW));
+    for (name, examples) in EXAMPLES {
+        command = command.mut_subcommand(name, |subcommand| subcommand.after_help(with_name(examples)));
     }
     command
 }
 
-fn fill(text: &str, name: &str) -> String {
-    text.replace("{me}", name)
-}
-
 const OVERVIEW: &str = "\
-A session is an opencode of your own on one branch of one repository. It is named by a key of 12
-hexadecimal digits; as many of them as tell it from your others will do.
+A session is your own opencode server on one branch of one repository. Its name is its key of 12
+hexadecimal digits; the first few are enough if none of your other sessions starts with them.
 
 Examples:
   {me} create https://github.com/acme/widgets fix-login --open
@@ -44,19 +42,19 @@ Examples:
   {me} logs a48d -f
   {me} stop a48d
 
-With --kube the cluster is asked, as your kubeconfig says you are, and not the router: list, show,
-stop, resume, delete and logs of everybody's sessions, as far as you may. Linked as kubectl-opencode
-into a folder of your PATH it is a plugin, `kubectl opencode`, which asks the cluster unless --server
-names a router.
+With --kube, the program uses the cluster's API server instead of a router, with the rights of your
+kubeconfig. list, show, stop, resume, delete and logs then work on the sessions of all users. To use
+it as a kubectl plugin (`kubectl opencode`), link it as kubectl-opencode into a folder of your PATH;
+the plugin uses the cluster unless you give --server.
 
-What was asked for goes to standard output, all else to standard error.
+Results are printed to standard output, everything else to standard error.
 
 Exit codes:
-  0  it went well
-  1  it did not
-  2  the command line can't be understood, or needs --yes
+  0  success
+  1  any other error
+  2  the command line is invalid, or --yes is needed
   3  there is no such session
-  4  the router, the sign-in in front of it or the cluster said no
+  4  the router, the sign-in proxy in front of it, or the cluster refused the request
   5  the router or the API server can't be reached";
 
 const EXAMPLES: [(&str, &str); 8] = [
@@ -79,12 +77,13 @@ Examples:
     (
         "create",
         "\
-The session's key is printed; with -o json or yaml, all that is known of it.
+Prints the session's key, or with -o json or yaml all of its details. The same repository and branch
+always give the same session.
 
 Examples:
   {me} create https://github.com/acme/widgets fix-login
   {me} create https://github.com/acme/widgets fix-login --from develop --open
-  {me} create .   # the repository here, on a router of your own machine
+  {me} create .   # the repository in this folder, if the router runs on this machine
   {me} create --empty -m 'Write a game of snake in one HTML file' --open
   {me} create https://github.com/acme/widgets --wait | xargs {me} open",
     ),
@@ -102,12 +101,13 @@ Examples:
 Examples:
   {me} resume a48d --wait && {me} open a48d
 
-With --kube the wish is written down in the cluster, and a router there starts the session.",
+With --kube, the request is stored in the cluster, and a router there starts the session.",
     ),
     (
         "delete",
         "\
-What is not committed or not pushed is lost: where the router can tell, it is counted before you are asked.
+Uncommitted files and commits that are not pushed are lost. Before it asks for confirmation, the
+program shows how many there are, if the router knows.
 
 Examples:
   {me} delete a48d
@@ -131,35 +131,34 @@ Examples:
 
 #[cfg(test)]
 mod tests {
-    use super::{command, name_of};
+    use super::{command, program_name};
 
     #[test]
-    fn the_name_is_the_one_it_was_started_by() {
-        assert_eq!(name_of("/usr/bin/opencode-routerctl"), "opencode-routerctl");
-        assert_eq!(name_of("./kubectl-opencode"), "kubectl opencode");
-        assert_eq!(name_of("kubectl-open_code"), "kubectl open-code");
-        assert_eq!(name_of(""), "opencode-routerctl");
+    fn the_name_is_the_one_the_user_typed() {
+        assert_eq!(program_name("/usr/bin/opencode-routerctl"), "opencode-routerctl");
+        assert_eq!(program_name("./kubectl-opencode"), "kubectl opencode");
+        assert_eq!(program_name("kubectl-open_code"), "kubectl open-code");
+        assert_eq!(program_name(""), "opencode-routerctl");
     }
 
     #[test]
-    fn the_command_line_fits_together() {
+    fn the_command_line_is_consistent() {
         command("opencode-routerctl").debug_assert();
     }
 
     #[test]
-    fn help_teaches_under_the_name_it_was_started_by() {
+    fn help_uses_the_name_the_user_typed() {
         let mut command = command("kubectl opencode");
         let help = command.render_long_help().to_string();
         assert!(help.contains("kubectl opencode create https://"), "{help}");
         assert!(!help.contains("{me}"), "{help}");
     }
 
-    /// The names that a person types in place of `{me}` work: each example is a command line.
     #[test]
-    fn every_example_is_a_command_line_that_is_understood() {
+    fn every_example_is_a_valid_command_line() {
         let texts = super::EXAMPLES.map(|(_, text)| text).into_iter().chain([super::OVERVIEW]);
         let lines = texts.flat_map(str::lines).filter_map(|line| line.trim().strip_prefix("{me} "));
-        let mut seen = 0;
+        let mut examples = 0;
         for line in lines {
             let line = line.split(['|', '#', '&']).next().unwrap_or_default();
             let quoted = line.split('\'').enumerate().flat_map(|(at, part)| match at % 2 {
@@ -167,11 +166,11 @@ mod tests {
                 _ => vec![part],
             });
             let args = std::iter::once("x").chain(quoted);
-            if let Err(why) = command("x").try_get_matches_from(args) {
-                panic!("{line}: {why}");
+            if let Err(error) = command("x").try_get_matches_from(args) {
+                panic!("{line}: {error}");
             }
-            seen += 1;
+            examples += 1;
         }
-        assert!(seen > 10, "only {seen} examples were seen");
+        assert!(examples > 10, "only {examples} examples were found");
     }
 }

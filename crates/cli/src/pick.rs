@@ -1,52 +1,59 @@
-//! Finds the session that a person means.
+//! Resolves what a user typed to the keys of sessions.
 
-use api::wire::Session;
 use session_key::SessionHash;
 
-use crate::{failure::Failure, reach::Reach};
+use crate::{error::CliError, report::SessionReport, target::Target};
 
-/// The keys that these names mean, in their order. A whole key is taken as it is; the beginning of one is looked
-/// up among the sessions there are. All or none: a slip in one name does nothing to the others.
-pub(crate) async fn hashes(reach: &Reach, names: &[String], me: &str) -> Result<Vec<SessionHash>, Failure> {
-    let whole: Result<Vec<_>, _> = names.iter().map(|name| SessionHash::parse(name)).collect();
-    if let Ok(hashes) = whole {
+/// Returns the keys of the named sessions, in order.
+///
+/// A whole key needs no lookup; a prefix of one is looked up in the list of sessions. One wrong name fails
+/// all, so that a typo in one name leaves the other sessions alone.
+pub(crate) async fn pick_all(
+    target: &Target,
+    names: &[String],
+    program: &str,
+) -> Result<Vec<SessionHash>, CliError> {
+    let whole_keys: Result<Vec<_>, _> = names.iter().map(|name| SessionHash::parse(name)).collect();
+    if let Ok(hashes) = whole_keys {
         return Ok(hashes);
     }
-    let sessions = reach.list().await?.sessions;
-    names.iter().map(|name| choose(name, &sessions, me)).collect()
+    let sessions = target.list().await?.sessions;
+    names.iter().map(|name| find(name, &sessions, program)).collect()
 }
 
-/// The same for one name.
-pub(crate) async fn hash(reach: &Reach, name: &str, me: &str) -> Result<SessionHash, Failure> {
+/// Returns the key of the named session.
+pub(crate) async fn pick(target: &Target, name: &str, program: &str) -> Result<SessionHash, CliError> {
+    match SessionHash::parse(name) {
+        Ok(hash) => Ok(hash),
+        Err(_) => find(name, &target.list().await?.sessions, program),
+    }
+}
+
+fn find(name: &str, sessions: &[SessionReport], program: &str) -> Result<SessionHash, CliError> {
     if let Ok(hash) = SessionHash::parse(name) {
         return Ok(hash);
     }
-    choose(name, &reach.list().await?.sessions, me)
-}
-
-fn choose(name: &str, sessions: &[Session], me: &str) -> Result<SessionHash, Failure> {
-    if let Ok(hash) = SessionHash::parse(name) {
-        return Ok(hash);
-    }
+    let list_hint = format!("List your sessions: {program} list");
     if name.is_empty() || name.len() > SessionHash::LEN || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let message =
-            format!("{name:?} is no session: a key is made of up to 12 hexadecimal digits (0-9, a-f)");
-        return Err(Failure::new(Failure::USAGE, message).hint(format!("See your sessions: {me} list")));
+        let message = format!("{name:?} is not a session's key: a key has 12 hexadecimal digits (0-9, a-f)");
+        return Err(CliError::new(CliError::USAGE, message).hint(list_hint));
     }
-    let start = name.to_ascii_lowercase();
-    let fitting: Vec<_> = sessions
+    let prefix = name.to_ascii_lowercase();
+    let matches: Vec<_> = sessions
         .iter()
         .map(|session| session.hash)
-        .filter(|hash| hash.to_string().starts_with(&start))
+        .filter(|hash| hash.to_string().starts_with(&prefix))
         .collect();
-    match fitting[..] {
-        [only] => Ok(only),
-        [] => Err(Failure::new(Failure::NOT_FOUND, format!("no session's key starts with {name:?}"))
-            .hint(format!("See your sessions: {me} list"))),
+    match matches[..] {
+        [hash] => Ok(hash),
+        [] => {
+            let message = format!("no session's key starts with {name:?}");
+            Err(CliError::new(CliError::NOT_FOUND, message).hint(list_hint))
+        }
         _ => {
-            let all: Vec<_> = fitting.iter().map(ToString::to_string).collect();
-            let message = format!("{name:?} may be any of {}: give more of it", all.join(", "));
-            Err(Failure::new(Failure::USAGE, message))
+            let keys: Vec<_> = matches.iter().map(ToString::to_string).collect();
+            let message = format!("{name:?} is ambiguous: it matches {}", keys.join(", "));
+            Err(CliError::new(CliError::USAGE, message).hint("Type more characters of the key."))
         }
     }
 }

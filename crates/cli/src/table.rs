@@ -1,41 +1,44 @@
-//! What people read: tables, and one session in full.
+//! Output for people: a table of sessions, and a session with all its details.
 
-use api::wire::{Session, SessionList, Stage, StageStatus, State};
+use api::wire::{Stage, StageName, StageStatus, State};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::Timestamp;
 
-use crate::terminal::harmless;
+use crate::{
+    report::{ListReport, SessionReport},
+    terminal::{sanitize, sanitize_line},
+};
 
-/// How a table looks.
+/// How to print.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Look {
-    /// More columns.
+pub(crate) struct Style {
+    /// Whether to print more columns.
     pub(crate) wide: bool,
-    pub(crate) colour: bool,
-    /// The sessions are several users', as the cluster tells them: it knows no timeout and no address.
-    pub(crate) everyone: bool,
+    pub(crate) color: bool,
+    /// Whether the sessions come from a cluster: those of all users, without addresses.
+    pub(crate) all_users: bool,
 }
 
-/// A table of sessions; empty where there is none.
-pub(crate) fn sessions(list: &SessionList, look: Look, now: Timestamp) -> String {
+/// Returns a table of sessions, or an empty text if there are none.
+pub(crate) fn sessions(list: &ListReport, style: Style, now: Timestamp) -> String {
     if list.sessions.is_empty() {
         return String::new();
     }
-    let mut rows = vec![header(look)];
-    rows.extend(list.sessions.iter().map(|session| row(session, look, now)));
-    let mut lines = columns(&rows);
-    if look.colour {
+    let mut rows = vec![header(style)];
+    rows.extend(list.sessions.iter().map(|session| row(session, style, now)));
+    let mut lines = align(&rows);
+    if style.color {
         for (line, session) in lines.iter_mut().skip(1).zip(&list.sessions) {
             let word = state_word(session);
-            *line = line.replacen(&word, &painted(&word, session.state), 1);
+            *line = line.replacen(&word, &colored(&word, session.state), 1);
         }
     }
     lines.join("\n")
 }
 
-fn header(look: Look) -> Vec<String> {
-    let owner: &[&str] = if look.everyone { &["OWNER"] } else { &[] };
-    let more: &[&str] = match (look.wide, look.everyone) {
+fn header(style: Style) -> Vec<String> {
+    let owner: &[&str] = if style.all_users { &["OWNER"] } else { &[] };
+    let more: &[&str] = match (style.wide, style.all_users) {
         (false, _) => &[],
         (true, false) => &["CREATED", "ABOUT", "URL"],
         (true, true) => &["CREATED", "ABOUT"],
@@ -44,34 +47,38 @@ fn header(look: Look) -> Vec<String> {
     all.into_iter().map(str::to_owned).collect()
 }
 
-fn row(session: &Session, look: Look, now: Timestamp) -> Vec<String> {
+fn row(session: &SessionReport, style: Style, now: Timestamp) -> Vec<String> {
     let mut row = vec![session.hash.to_string(), state_word(session)];
-    if look.everyone {
-        row.push(harmless(&session.email, false));
+    if style.all_users {
+        row.push(sanitize_line(&session.email));
     }
-    row.push(repository(session, look.wide));
-    row.push(harmless(session.branch.as_deref().unwrap_or("-"), false));
+    row.push(repository(session, style.wide));
+    row.push(sanitize_line(session.branch.as_deref().unwrap_or("-")));
     row.push(ago(session.last_activity, now));
-    if look.wide {
+    if style.wide {
         let about = session.title.as_ref().or(session.description.as_ref());
         row.push(ago(session.created_at, now));
-        row.push(harmless(about.map_or("-", String::as_str), false));
-        if !look.everyone {
-            row.push(harmless(session.url.as_deref().unwrap_or("-"), false));
+        row.push(sanitize_line(about.map_or("-", String::as_str)));
+        if !style.all_users {
+            row.push(sanitize_line(url(session).unwrap_or("-")));
         }
     }
     row
 }
 
-fn repository(session: &Session, wide: bool) -> String {
+fn url(session: &SessionReport) -> Option<&str> {
+    session.url.known().and_then(Option::as_deref)
+}
+
+fn repository(session: &SessionReport, wide: bool) -> String {
     let Some(url) = &session.repo_url else { return "(new project)".to_owned() };
     let short = url.strip_prefix("https://").unwrap_or(url);
     let short = short.strip_suffix(".git").unwrap_or(short);
-    harmless(if wide { url } else { short }, false)
+    sanitize_line(if wide { url } else { short })
 }
 
-/// Lines whose columns stand under each other, two spaces apart.
-fn columns(rows: &[Vec<String>]) -> Vec<String> {
+/// Aligns the columns of the rows, two spaces apart.
+fn align(rows: &[Vec<String>]) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).add_rows(rows);
     for column in table.column_iter_mut() {
@@ -80,11 +87,11 @@ fn columns(rows: &[Vec<String>]) -> Vec<String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// The state, and what it is busy with.
-fn state_word(session: &Session) -> String {
+/// Returns the state, and whether the agent is busy.
+fn state_word(session: &SessionReport) -> String {
     match session.state {
         State::Creating => "creating",
-        State::Running if session.busy => "running, busy",
+        State::Running if session.busy.known() == Some(&true) => "running, busy",
         State::Running => "running",
         State::Stopping => "stopping",
         State::Stopped => "stopped",
@@ -93,7 +100,7 @@ fn state_word(session: &Session) -> String {
     .to_owned()
 }
 
-fn painted(word: &str, state: State) -> String {
+fn colored(word: &str, state: State) -> String {
     let code = match state {
         State::Running => 32,
         State::Creating | State::Stopping => 33,
@@ -103,12 +110,11 @@ fn painted(word: &str, state: State) -> String {
     format!("\u{1b}[{code}m{word}\u{1b}[0m")
 }
 
-/// All about one session.
-pub(crate) fn session(session: &Session, look: Look, now: Timestamp) -> String {
+/// Returns a session with all its details, a line for each.
+pub(crate) fn session(session: &SessionReport, style: Style, now: Timestamp) -> String {
     let state = state_word(session);
-    let state = if look.colour { painted(&state, session.state) } else { state };
-    let clean = |text: &str| harmless(text, false);
-    let optional = |text: &Option<String>| text.as_deref().map(clean);
+    let state = if style.color { colored(&state, session.state) } else { state };
+    let optional = |text: &Option<String>| text.as_deref().map(sanitize_line);
     let lines = [
         ("Key", Some(session.hash.to_string())),
         ("State", Some(format!("{state} ({})", ago(session.state_since, now)))),
@@ -117,12 +123,12 @@ pub(crate) fn session(session: &Session, look: Look, now: Timestamp) -> String {
         ("From", optional(&session.source_branch)),
         ("Title", optional(&session.title)),
         ("About", optional(&session.description)),
-        ("URL", optional(&session.url)),
+        ("URL", url(session).map(sanitize_line)),
         ("Attach", optional(&session.attach_url)),
         ("Activity", Some(format!("{} ({})", ago(session.last_activity, now), session.last_activity))),
         ("Created", Some(format!("{} ({})", ago(session.created_at, now), session.created_at))),
-        ("Idle stop", idle_stop(session, look)),
-        ("Owner", Some(clean(&session.email))),
+        ("Idle stop", idle_stop(session)),
+        ("Owner", Some(sanitize_line(&session.email))),
     ];
     let mut text = String::new();
     for (name, value) in lines {
@@ -135,24 +141,23 @@ pub(crate) fn session(session: &Session, look: Look, now: Timestamp) -> String {
         session.stages.iter().for_each(|stage| text += &format!("  {}\n", stage_line(stage)));
     }
     if let Some(reason) = &session.reason {
-        text += &format!("{:<12}{}\n", "Reason:", clean(&reason.message));
+        text += &format!("{:<12}{}\n", "Reason:", sanitize_line(&reason.message));
         if let Some(advice) = &reason.advice {
-            text += &format!("{:<12}{}\n", "", clean(advice));
+            text += &format!("{:<12}{}\n", "", sanitize_line(advice));
         }
         if let Some(log) = &reason.log_tail {
             text += "Log:\n";
-            harmless(log, true).lines().for_each(|line| text += &format!("  {line}\n"));
+            sanitize(log).lines().for_each(|line| text += &format!("  {line}\n"));
         }
     }
     text
 }
 
-fn idle_stop(session: &Session, look: Look) -> Option<String> {
-    match session.idle_timeout_minutes {
-        _ if look.everyone => None,
-        0 => Some("never".to_owned()),
-        minutes => Some(format!("after {minutes} min")),
-    }
+fn idle_stop(session: &SessionReport) -> Option<String> {
+    session.idle_timeout_minutes.known().map(|minutes| match minutes {
+        0 => "never".to_owned(),
+        minutes => format!("after {minutes} min"),
+    })
 }
 
 fn stage_line(stage: &Stage) -> String {
@@ -162,22 +167,22 @@ fn stage_line(stage: &Stage) -> String {
         StageStatus::Done => "✓",
         StageStatus::Failed => "✗",
     };
-    let took = match (stage.started_at, stage.ended_at) {
+    let duration = match (stage.started_at, stage.ended_at) {
         (Some(from), Some(to)) => format!(" {:.1} s", to.duration_since(from).as_secs_f64()),
         _ => String::new(),
     };
     let percent = stage.percent.map(|percent| format!(" {percent} %")).unwrap_or_default();
     let message =
-        stage.message.as_deref().map(|text| format!(": {}", harmless(text, false))).unwrap_or_default();
-    format!("{mark} {}{message}{percent}{took}", stage_name(stage.stage))
+        stage.message.as_deref().map(|text| format!(": {}", sanitize_line(text))).unwrap_or_default();
+    format!("{mark} {}{message}{percent}{duration}", stage_name(stage.stage))
 }
 
-/// A stage, as the API calls it.
-pub(crate) fn stage_name(stage: api::wire::StageName) -> String {
+/// Returns a stage's name as in the API.
+pub(crate) fn stage_name(stage: StageName) -> String {
     format!("{stage:?}").to_lowercase()
 }
 
-/// `just now`, `5 min ago`, `3 h ago`, `2 d ago`.
+/// Returns the age of a time in one unit: `just now`, `5 min ago`, `3 h ago`, `2 d ago`.
 pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
     match seconds {

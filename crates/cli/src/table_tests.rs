@@ -1,7 +1,10 @@
-use api::wire::{Reason, StageName};
+//! Tests of the tables.
+
+use api::wire::Reason;
 use session_key::SessionHash;
 
 use super::*;
+use crate::report::MaybeKnown;
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -11,8 +14,8 @@ fn now() -> Timestamp {
     at("2026-11-23T12:00:00Z")
 }
 
-fn running() -> Session {
-    Session {
+fn running() -> SessionReport {
+    SessionReport {
         hash: SessionHash::parse("a48da0606867").expect("a hash"),
         email: "alice@example.com".into(),
         repo_url: Some("https://github.com/acme/widgets.git".into()),
@@ -20,26 +23,26 @@ fn running() -> Session {
         source_branch: None,
         state: State::Running,
         state_since: at("2026-11-23T11:00:00Z"),
-        url: Some("http://a48da0606867.localhost:3000/x".into()),
+        url: MaybeKnown::Known(Some("http://a48da0606867.localhost:3000/x".into())),
         last_activity: at("2026-11-23T11:55:00Z"),
         created_at: at("2026-11-20T12:00:00Z"),
-        idle_timeout_minutes: 30,
+        idle_timeout_minutes: MaybeKnown::Known(30),
         description: Some("Fix the login".into()),
         title: None,
         attach_url: None,
         reason: None,
-        busy: true,
+        busy: MaybeKnown::Known(true),
         stages: Vec::new(),
     }
 }
 
-fn failed() -> Session {
-    Session {
+fn failed() -> SessionReport {
+    SessionReport {
         hash: SessionHash::parse("0123456789ab").expect("a hash"),
         repo_url: None,
         branch: None,
         state: State::Failed,
-        url: None,
+        url: MaybeKnown::Known(None),
         description: Some("\u{1b}[2Jboo".into()),
         reason: Some(Reason {
             code: "clone_failed".into(),
@@ -60,22 +63,26 @@ fn failed() -> Session {
     }
 }
 
-fn list() -> SessionList {
-    SessionList { email: "alice@example.com".into(), sessions: vec![running(), failed()] }
+fn list_of(sessions: Vec<SessionReport>) -> ListReport {
+    ListReport { email: MaybeKnown::Known("alice@example.com".into()), sessions }
+}
+
+fn list() -> ListReport {
+    list_of(vec![running(), failed()])
 }
 
 #[test]
-fn columns_stand_under_each_other() {
+fn columns_are_aligned() {
     let expected = "\
 KEY           STATE          REPOSITORY               BRANCH     ACTIVITY
 a48da0606867  running, busy  github.com/acme/widgets  fix-login  5 min ago
 0123456789ab  failed         (new project)            -          5 min ago";
-    assert_eq!(sessions(&list(), Look::default(), now()), expected);
+    assert_eq!(sessions(&list(), Style::default(), now()), expected);
 }
 
 #[test]
-fn a_wide_table_tells_more() {
-    let text = sessions(&list(), Look { wide: true, ..Look::default() }, now());
+fn a_wide_table_has_more_columns() {
+    let text = sessions(&list(), Style { wide: true, ..Style::default() }, now());
     let mut lines = text.lines();
     assert!(lines.next().expect("a header").ends_with("URL"));
     let first = lines.next().expect("a session");
@@ -90,27 +97,27 @@ fn a_wide_table_tells_more() {
 }
 
 #[test]
-fn colour_changes_nothing_but_colour() {
-    let plain = sessions(&list(), Look::default(), now());
-    let coloured = sessions(&list(), Look { colour: true, ..Look::default() }, now());
-    assert!(coloured.contains("\u{1b}[32mrunning, busy\u{1b}[0m"), "{coloured:?}");
-    assert!(coloured.contains("\u{1b}[31mfailed\u{1b}[0m"), "{coloured:?}");
-    let mut bare = coloured;
+fn colour_does_not_change_the_text() {
+    let plain = sessions(&list(), Style::default(), now());
+    let colored = sessions(&list(), Style { color: true, ..Style::default() }, now());
+    assert!(colored.contains("\u{1b}[32mrunning, busy\u{1b}[0m"), "{colored:?}");
+    assert!(colored.contains("\u{1b}[31mfailed\u{1b}[0m"), "{colored:?}");
+    let mut stripped = colored;
     for code in ["\u{1b}[32m", "\u{1b}[31m", "\u{1b}[0m"] {
-        bare = bare.replace(code, "");
+        stripped = stripped.replace(code, "");
     }
-    assert_eq!(bare, plain);
+    assert_eq!(stripped, plain);
 }
 
 #[test]
-fn no_session_is_no_table() {
-    let none = SessionList { email: "alice@example.com".into(), sessions: Vec::new() };
-    assert_eq!(sessions(&none, Look { wide: true, colour: true, everyone: true }, now()), "");
+fn an_empty_list_prints_no_table() {
+    let all = Style { wide: true, color: true, all_users: true };
+    assert_eq!(sessions(&list_of(Vec::new()), all, now()), "");
 }
 
 #[test]
-fn a_failed_session_tells_why_and_what_to_do() {
-    let text = session(&failed(), Look::default(), now());
+fn a_failed_session_shows_its_reason_and_advice() {
+    let text = session(&failed(), Style::default(), now());
     for part in [
         "✗ cloning: Receiving objects 40 % 2.5 s",
         "git failed.",
@@ -124,7 +131,7 @@ fn a_failed_session_tells_why_and_what_to_do() {
 }
 
 #[test]
-fn ages_are_told_in_one_unit() {
+fn ages_have_one_unit() {
     for (then, expected) in [
         ("2026-11-23T12:00:05Z", "just now"),
         ("2026-11-23T11:59:55Z", "just now"),
@@ -138,20 +145,28 @@ fn ages_are_told_in_one_unit() {
 }
 
 #[test]
-fn of_several_users_it_is_told_whose_it_is_and_not_what_only_the_router_knows() {
-    let everyone = Look { everyone: true, ..Look::default() };
+fn a_clusters_table_has_owners_and_omits_unknown_values() {
+    let all_users = Style { all_users: true, ..Style::default() };
+    let unknown = |session| SessionReport {
+        url: MaybeKnown::Unknown,
+        idle_timeout_minutes: MaybeKnown::Unknown,
+        busy: MaybeKnown::Unknown,
+        ..session
+    };
+    let list = list_of(vec![unknown(running()), unknown(failed())]);
     let expected = "\
-KEY           STATE          OWNER              REPOSITORY               BRANCH     ACTIVITY
-a48da0606867  running, busy  alice@example.com  github.com/acme/widgets  fix-login  5 min ago
-0123456789ab  failed         alice@example.com  (new project)            -          5 min ago";
-    assert_eq!(sessions(&list(), everyone, now()), expected);
-    let wide = sessions(&list(), Look { wide: true, ..everyone }, now());
+KEY           STATE    OWNER              REPOSITORY               BRANCH     ACTIVITY
+a48da0606867  running  alice@example.com  github.com/acme/widgets  fix-login  5 min ago
+0123456789ab  failed   alice@example.com  (new project)            -          5 min ago";
+    assert_eq!(sessions(&list, all_users, now()), expected);
+    let wide = sessions(&list, Style { wide: true, ..all_users }, now());
     assert!(wide.lines().next().expect("a header").ends_with("ABOUT"), "{wide}");
-    assert!(!session(&running(), everyone, now()).contains("Idle stop"));
+    let details = session(&list.sessions[0], all_users, now());
+    assert!(!details.contains("Idle stop") && !details.contains("URL"), "{details}");
 }
 
 #[test]
-fn a_session_that_is_never_idle_says_so() {
-    let forever = Session { idle_timeout_minutes: 0, ..running() };
-    assert!(session(&forever, Look::default(), now()).contains("Idle stop:  never\n"));
+fn a_session_without_an_idle_timeout_is_never_stopped() {
+    let forever = SessionReport { idle_timeout_minutes: MaybeKnown::Known(0), ..running() };
+    assert!(session(&forever, Style::default(), now()).contains("Idle stop:  never\n"));
 }

@@ -6,6 +6,7 @@
 //! servers.
 
 pub mod backend;
+mod backoff;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
@@ -21,6 +22,8 @@ pub mod manager;
 pub mod memory;
 pub mod model;
 mod opencode;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod persisted;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod publisher;
 

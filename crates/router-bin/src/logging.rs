@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use api::server::AuditAction;
 use session_key::{Identity, SessionHash};
 use sha2::{Digest, Sha256};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -43,23 +44,6 @@ pub fn begin(config: &Config) -> anyhow::Result<()> {
 /// appear as a digest with a key that only this router, or its replicas, have.
 pub struct Audit {
     key: [u8; 32],
-}
-
-/// What was done to a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
-    /// Made by its owner.
-    Created,
-    /// Its page was opened in a browser.
-    Opened,
-    /// Started again.
-    Resumed,
-    /// Stopped by its owner.
-    Stopped,
-    /// Deleted with all its files.
-    Deleted,
-    /// The request was turned away.
-    Refused,
 }
 
 impl Audit {
@@ -112,20 +96,21 @@ impl Audit {
     /// Writes one line.
     pub fn note(
         &self,
-        deed: Deed,
+        action: AuditAction,
         who: Option<&Identity>,
         hash: Option<SessionHash>,
         request: &str,
         why: &str,
     ) {
+        let (name, sentence) = in_words(action);
         tracing::info!(
             target: AUDIT,
-            deed = deed.as_str(),
+            deed = name,
             session.hash = hash.map(tracing::field::display),
             user = who.map(|who| self.digest(who)),
             request.id = request,
             why = (!why.is_empty()).then_some(why),
-            "{}", deed.sentence(),
+            "{sentence}",
         );
     }
 }
@@ -136,26 +121,14 @@ impl std::fmt::Debug for Audit {
     }
 }
 
-impl Deed {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Opened => "opened",
-            Self::Resumed => "resumed",
-            Self::Stopped => "stopped",
-            Self::Deleted => "deleted",
-            Self::Refused => "refused",
-        }
-    }
-
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::Created => "a session was created",
-            Self::Opened => "a session was opened",
-            Self::Resumed => "a session was resumed",
-            Self::Stopped => "a session was stopped",
-            Self::Deleted => "a session was deleted",
-            Self::Refused => "a request was refused",
-        }
+/// The name of an action in audit lines, and its sentence.
+fn in_words(action: AuditAction) -> (&'static str, &'static str) {
+    match action {
+        AuditAction::Created => ("created", "a session was created"),
+        AuditAction::Opened => ("opened", "a session was opened"),
+        AuditAction::Resumed => ("resumed", "a session was resumed"),
+        AuditAction::Stopped => ("stopped", "a session was stopped"),
+        AuditAction::Deleted => ("deleted", "a session was deleted"),
+        AuditAction::Refused => ("refused", "a request was refused"),
     }
 }

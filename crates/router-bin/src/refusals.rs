@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use api::wire::ErrorBody;
+use api::{server::AuditAction, wire::ErrorBody};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use proxy_core::{Body, IdentifyError, Refusal, RefusalContext, Refusals, respond};
 use session_key::{Identity, SessionHash, SessionRoute};
 
 use crate::{
-    logging::{Audit, Deed},
+    logging::Audit,
     metrics::{Kind, Metrics},
     shield::RequestId,
 };
@@ -59,7 +59,7 @@ impl SitePages {
             let who = context.extensions.get::<Identity>();
             let hash = context.extensions.get::<SessionRoute>().map(|route| route.hash);
             let id = context.extensions.get::<RequestId>().map_or("", RequestId::as_str);
-            self.audit.note(Deed::Refused, who, hash, id, said(refusal).0);
+            self.audit.note(AuditAction::Refused, who, hash, id, said(refusal).0);
         }
     }
 }

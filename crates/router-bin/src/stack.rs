@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use api::wire::ErrorBody;
+use api::{server::AuditAction, wire::ErrorBody};
 use axum::{Router, middleware};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use pod_manager::{Credentials, Token, manager::Manager};
@@ -18,7 +18,7 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
     audited,
-    logging::{Audit, Deed},
+    logging::Audit,
     metrics::Metrics,
     observe::ObserveLayer,
     refusals::is_navigation,
@@ -148,7 +148,7 @@ fn opened(audit: &Audit, request: Request<Body>) -> Request<Body> {
         let it = request.extensions();
         let hash = it.get::<SessionRoute>().map(|route| route.hash);
         audit.note(
-            Deed::Opened,
+            AuditAction::Opened,
             it.get::<Identity>(),
             hash,
             it.get::<RequestId>().map_or("", RequestId::as_str),

@@ -81,11 +81,11 @@ export async function installRouter({ domain, userNamespaces = false, replicas =
   };
   await helm(["upgrade", "--install", RELEASE, join(HERE, "../../deploy/chart"), "--values", "-"], JSON.stringify(values));
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
-  // An earlier one acts by its own settings until it is gone.
+  // An earlier router acts with its own settings until it is gone.
   await eventually("no other router is left", async () => (await routers()).length === replicas, 60_000);
   const [service] = await objects("services", "--field-selector=metadata.name=opencode-router");
   const at = process.env.TEST_PORT_FORWARD ? await forwarded() : { host: service.spec.clusterIP, port: service.spec.ports[0].port };
-  // The node learns a little later than the API server that there is someone behind the Service.
+  // The node learns of the Service's endpoints a little later than the API server.
   await eventually("the router's Service answers", () => request(at, domain, "GET", "/", { timeout: 1000 }), 60_000);
   return at;
 }
@@ -125,7 +125,7 @@ function stopForwarding() {
 /** Removes the router and every session. */
 export async function clear() {
   stopForwarding();
-  // The router first: while it ends it still has its Role.
+  // The router first: it still needs its Role while it ends.
   await kubectl(["delete", "deployment,pods,persistentvolumeclaims", "--all", "--wait", "--timeout=60s"], { timeout: 70_000 });
   await helm(["uninstall", RELEASE, "--ignore-not-found"]);
   await kubectl(["delete", "service,secrets", "--all"]);
@@ -145,7 +145,7 @@ export function calls(from = 0) {
     const { auditID, verb, objectRef: it, responseStatus, requestReceivedTimestamp, user } = JSON.parse(line);
     const at = Date.parse(requestReceivedTimestamp);
     if (!user.username.endsWith(":opencode-router") || at < from) continue;
-    // A watch is told of when it begins and when it ends.
+    // A watch is logged when it begins and when it ends.
     if (!seen.has(auditID)) seen.set(auditID, { verb, resource: [it?.resource, it?.subresource].filter(Boolean).join("/"), code: responseStatus?.code, at });
   }
   return [...seen.values()];

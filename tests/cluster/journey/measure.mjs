@@ -1,10 +1,13 @@
 #!/usr/bin/env node
-// How long a session takes in a cluster, the image being on the node: from POST to the first byte of its page, for a
-// client that follows the session's events; and how long after opencode itself first answers that is.
+// Measures how long a session takes in a cluster with the image on the node: from POST to the first byte of
+// its page, for a client that follows the session's events, and from opencode's own first answer to that
+// byte.
 //
-//   tests/cluster/with node bash -c 'tests/cluster/images load … && tests/cluster/in-node "$KUBECONFIG" node tests/cluster/journey/measure.mjs [COUNT]'
+//   tests/cluster/with node bash -c 'tests/cluster/images load … &&
+//     tests/cluster/in-node "$KUBECONFIG" node tests/cluster/journey/measure.mjs [COUNT]'
 //
-// Within the cluster's network (in-node), since it asks the Pods as well. TEST_ROUTER_IMAGE and TEST_SESSION_IMAGE name the images.
+// Within the cluster's network (in-node), since it asks the Pods as well. TEST_ROUTER_IMAGE and
+// TEST_SESSION_IMAGE name the images.
 
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
@@ -20,7 +23,7 @@ try {
   world.git.make("widgets", { ballast: 3_000_000 });
   for (let n = 0; n <= count; n++) {
     const round = await once(n);
-    // The first one warms what is shared: the router's connections, the node's page cache.
+    // The first session warms the router's connections and the node's page cache.
     if (n) rounds.push(round);
   }
 } finally {

@@ -1,10 +1,10 @@
-// For Node.js's test runner: each promise is a sentence with its time, in the form that tests/cluster/smoke has.
+// A reporter for Node.js's test runner: each promise is a sentence with its time, as in tests/cluster/smoke.
 
 export default async function* sentences(events) {
   for await (const { type, data } of events) {
     if (type === "test:stderr" || type === "test:stdout") yield data.message;
     if (type !== "test:pass" && type !== "test:fail") continue;
-    // A file, or a story: its steps have been told.
+    // A file or a whole journey: its steps were already reported.
     if (data.nesting === 0 && type === "test:pass") continue;
     const time = `(${(data.details.duration_ms / 1000).toFixed(1)} s)`;
     if (data.skip !== undefined) yield `left    ${data.name}: ${data.skip}\n`;

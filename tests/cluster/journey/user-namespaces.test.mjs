@@ -1,4 +1,4 @@
-// USER_NAMESPACES=true on a real node: root in a session's Pod is nobody outside, and the volume's files keep their owner.
+// USER_NAMESPACES=true on a real node: root in a session's Pod is nobody outside, and files keep their owner.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,5 @@
-// The product in a cluster: the router in a Pod, sessions as Pods with the real opencode, a person with a browser.
+// The product in a cluster: the router in a Pod, sessions as Pods with the real opencode, a user with a
+// browser.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -37,7 +38,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
 
     await step("Nobody is let in unnamed, and who may not name a user is not believed", async () => {
       assert.equal((await get(world.signIn.port, world.domain, "/api/sessions")).status, 401);
-      // Any process may connect; only the sign-in proxy's address may say who asks, and it says so in a header.
+      // Any process may connect, but only requests from the sign-in proxy's address may name the user.
       assert.equal((await request(world.router, world.domain, "GET", "/api/sessions")).status, 401);
       for (const path of ["/livez", "/readyz", "/metrics"]) {
         const told = await request(world.router, world.domain, "GET", path);
@@ -49,7 +50,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       world.git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 3_000_000 });
       hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "fix/first" });
       host = site.hostOf(hash, world.front);
-      // Its events, followed from the moment it was made, end when it can be used.
+      // The session's event stream, followed from its creation, ends when the session is usable.
       const told = await world.completes(hash, ANN);
       const { url, stages } = await world.runs(hash, ANN);
       assert.equal(url, told);
@@ -112,7 +113,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
 
     await step("A hundred requests to a session cost no call of the API server", async (t) => {
       if (!isOurs) return t.skip("there is no log of calls");
-      // Its watches, its Lease and the minute's note of activity go on meanwhile; nothing else does.
+      // Meanwhile only its watches, its Lease and the activity written each minute continue.
       const from = Date.now();
       for (let n = 0; n < 100; n++) await get(world.signIn.port, host, "/session", as(ANN));
       const made = calls(from).filter(({ verb, resource }) => verb !== "watch" && resource !== "leases" && verb !== "patch");
@@ -138,7 +139,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       const started = Date.now();
       assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
       await eventually("it is stopped", async () => (await site.session(world.front, hash, as(ANN))).state === "stopped");
-      // Killed it would be after 30 s.
+      // It would be killed after 30 s.
       assert.ok(Date.now() - started < 15_000, `it took ${Date.now() - started} ms`);
       assert.equal(await podOf(hash), undefined);
       assert.ok((await tracesOf(hash)).includes(`PersistentVolumeClaim opencode-pvc-${hash}`));
@@ -227,12 +228,13 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       if (!isOurs) return t.skip("there is no log of calls");
       const made = calls();
       assert.ok(made.length > 0);
-      // An API server that has just come back refuses for a moment whatever the rights are: it has not read them yet.
+      // A restarted API server briefly refuses every request, until it has read the Roles.
       assert.deepEqual(made.filter(({ code, at }) => code === 403 && !(at > away && at < away + 20_000)), []);
       const [role] = await objects("roles.rbac.authorization.k8s.io", "--field-selector=metadata.name=opencode-router");
       const allowed = role.rules.flatMap(({ resources, verbs }) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`)));
       const used = new Set(made.map(({ verb, resource }) => `${verb} ${resource}`));
-      // Lists are streamed where the API server can, and a Pod is read by name only after a race with another router.
+      // Lists are streamed if the API server supports it; a Pod is read by name only after a race with
+      // another router.
       const rare = ["list persistentvolumeclaims", "list pods", "get pods"];
       assert.deepEqual(allowed.filter((it) => !used.has(it) && !rare.includes(it)), [], "allowed, and never used");
     });

@@ -1,4 +1,5 @@
-// What the stories in a cluster need: repositories, a model and a sign-in proxy beside it, the router within, Chromium.
+// The journeys' environment: repositories, a model and a sign-in proxy beside the cluster, the router in it,
+// Chromium.
 
 import { rmSync } from "node:fs";
 import http from "node:http";
@@ -34,7 +35,7 @@ export async function startWorld(settings = {}) {
     endings.push(() => signIn.close());
     const domain = `localhost:${signIn.port}`;
     endings.push(clear);
-    // What every session gets, as an operator would give it: here, which model there is.
+    // Configuration of every session, as an operator would provide it: here, the model.
     await kubectl(["create", "secret", "generic", "opencode-api-keys", `--from-literal=OPENCODE_CONFIG_CONTENT=${model.configuration}`]);
     const world = { git, model, signIn, domain, front: { url: `http://${domain}`, port: signIn.port }, end };
     /** Installs the router, or changes it. */

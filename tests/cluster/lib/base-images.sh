@@ -1,9 +1,10 @@
-# Images to start from, made of what package registries and this machine give. Sourced; needs common.sh.
-# They are in buildah's own store under names that tell their content, so each is made once.
+# Builds base images from package registries and this machine. Sourced; needs common.sh.
+# They are in buildah's own store under names that describe their content, so each is built once.
 
 suite=trixie
 
-# Builds the image localhost/opencode-router/$1:test from the Dockerfile $2 and the context $3; prints its name.
+# Builds the image localhost/opencode-router/$1:test from the Dockerfile $2 and the context $3; prints its
+# name.
 build_image() {
   local name=localhost/opencode-router/$1:test file=$2 context=$3 started
   shift 3
@@ -14,7 +15,7 @@ build_image() {
   echo "$name"
 }
 
-# A minimal Debian that trusts the certificate authorities that this machine does; prints its name.
+# Builds a minimal Debian that trusts this machine's certificate authorities; prints its name.
 debian_base() {
   local name=localhost/opencode-router/debian:$suite-2 root=$cache/partial-debian.$$ container started
   need buildah:buildah
@@ -24,13 +25,13 @@ debian_base() {
   started=$(now)
   say "Making a Debian $suite to build images from (once)."
   mkdir -p "$cache"
-  # Its mounts are its own, and gone with it should it be cut off.
+  # A mount namespace of its own: an interrupted debootstrap leaves no mounts behind.
   remove_partial partial-debian
   run_logged nice -n 19 unshare --mount --pid --fork --kill-child debootstrap --variant=minbase --include=ca-certificates "$suite" "$root"
   mkdir -p "$root/usr/local/share/ca-certificates"
   cp -L /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
   run_logged chroot "$root" update-ca-certificates
-  # As in Debian's own images: what apt keeps only to be quicker is not kept.
+  # As in Debian's own images: without apt's caches.
   echo 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache ""; APT::Install-Recommends "false";' >"$root/etc/apt/apt.conf.d/in-image"
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
   container=$(buildah from scratch)
@@ -42,7 +43,8 @@ debian_base() {
   echo "$name"
 }
 
-# The Debian above, with a C compiler and this machine's own Rust and Node: what builds the router. Prints its name.
+# Builds the image that builds the router: the Debian above with a C compiler and this machine's Rust and
+# Node. Prints its name.
 builder_base() {
   local base rust name container
   base=$(debian_base)
@@ -63,7 +65,7 @@ builder_base() {
   echo "$name"
 }
 
-# Runs a command whose output matters only if it fails; the steps of a Dockerfile are told as they come.
+# Runs a command whose output matters only if it fails; shows the steps of a Dockerfile as they run.
 run_logged() {
   local log
   log=$(mktemp)

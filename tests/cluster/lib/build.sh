@@ -1,10 +1,10 @@
-# Builds the cluster's programs from Go modules, into the cache, once per version. Sourced; needs common.sh.
+# Builds the cluster's programs from Go modules into the cache, once per version. Sourced; needs common.sh.
 #
-# Each folder of tools/ is a module of its own: its go.mod says the versions, each of its Go files a set of programs.
-# What a set gives lies in `$cache/<set>-<version>-<digest>/`. That folder gets its name only once all its programs
-# are built, so what is found under the name is whole; a build that was cut off goes on from Go's own cache.
+# Each folder of tools/ is a module of its own: its go.mod names the versions, each of its Go files a set of
+# programs. The programs of a set are in `$cache/<set>-<version>-<digest>/`. The folder gets that name only
+# after all programs are built, so it is always complete; an interrupted build continues from Go's own cache.
 
-# All sets: the file under tools/, and the module whose version is theirs.
+# All sets: the file under tools/, and the module that gives the set its version.
 declare -A set_file=(
   [control-plane]=kubernetes/control_plane.go [node]=kubernetes/node.go [containerd]=containerd/tools.go
   [runc]=runc/tools.go [cni]=cni/tools.go [helm]=helm/tools.go
@@ -14,20 +14,20 @@ declare -A set_module=(
   [runc]=github.com/opencontainers/runc [cni]=github.com/containernetworking/plugins [helm]=helm.sh/helm/v4
 )
 
-# The version of the set $1, as its go.mod has it.
+# Prints the version of the set $1, from its go.mod.
 version_of() {
   local folder=$here/tools/${set_file[$1]%/*}
   sed -nE "s,^(require)?[[:space:]]*${set_module[$1]} (v[^ ]+)\$,\2,p" "$folder/go.mod"
 }
 
-# Where the programs of the set $1 lie or will lie; anything that changes them changes the name.
+# Prints the folder of the set $1, built or not; anything that changes the programs changes the name.
 bin_of() {
   local folder=$here/tools/${set_file[$1]%/*} digest
   digest=$({ cat "$folder/go.mod" "$folder/go.sum" "$here/tools/${set_file[$1]}" && declare -f compile; } | openssl dgst -sha256 -r)
   printf '%s/%s-%s-%s\n' "$cache" "$1" "$(version_of "$1")" "${digest:0:8}"
 }
 
-# Builds each set named, unless it is there.
+# Builds each named set that is missing.
 ensure_built() {
   local set
   for set in "$@"; do
@@ -35,8 +35,8 @@ ensure_built() {
   done
 }
 
-# What keeps the control plane from running here, as a sentence; nothing if it can run. (Packages of Debian do not count:
-# `up` installs those, or names them.)
+# Prints why the control plane cannot run here, as a sentence; nothing if it can. (Debian packages do not
+# count: `up` installs or names them.)
 lacks_for_control_plane() {
   local wanted has
   if [ "$(uname -s)" != Linux ]; then
@@ -46,7 +46,7 @@ lacks_for_control_plane() {
     if ! command -v go >/dev/null; then
       echo "Go $wanted or newer is missing, which builds the API server, and KUBEBUILDER_ASSETS names no folder that has it."
     else
-      has=$(cd "$here/tools/kubernetes" && go env GOVERSION 2>/dev/null) # where Go fetches newer ones of itself, that one
+      has=$(cd "$here/tools/kubernetes" && go env GOVERSION 2>/dev/null) # the toolchain that Go would download, if it does
       [ "$(printf '%s\n' "$wanted" "${has#go}" | sort -V | head -n 1)" = "$wanted" ] ||
         echo "Go $wanted or newer builds the API server, here is ${has#go}, and KUBEBUILDER_ASSETS names no folder that has it."
     fi
@@ -74,7 +74,8 @@ build() {
   exec {lock}>&-
 }
 
-# Compiles the set $1 of version $2 into the folder $3. First line on standard error: how many packages at most.
+# Compiles the set $1 of version $2 into the folder $3. The first line on standard error is the number of
+# packages.
 compile() (
   set=$1 version=$2 folder=$3
   export CGO_ENABLED=0 GOFLAGS=-mod=readonly
@@ -93,18 +94,18 @@ compile() (
   esac
   cd "$here/tools/${set_file[$set]%/*}" || exit
   mapfile -t packages < <(sed -nE 's/^	_ "(.*)"$/\1/p' "${set_file[$set]#*/}")
-  # Its own work waits for everybody else's.
+  # The lowest priority: other work goes first.
   nice -n 19 go list -deps -tags "$tags" "${packages[@]}" | wc -l >&2 || exit
   nice -n 19 go build -v -trimpath -buildvcs=false -tags "$tags" -ldflags "$symbols" -o "$folder/" "${packages[@]}" || exit
   # etcd's main package is called `server`.
   [ "$set" != control-plane ] || mv "$folder/server" "$folder/etcd"
 )
 
-# Counts the packages that `go build -v` names on standard input, and passes on what is none.
+# Counts the packages that `go build -v` names on standard input, and passes other lines on.
 show_progress() {
   local what=$1 total='?' count=0 started told line
   started=$(now) told=$started
-  while read -r -t 5 line || { [ $? -gt 128 ] && line=-; }; do # also a line of its own each 5 s: linking says nothing
+  while read -r -t 5 line || { [ $? -gt 128 ] && line=-; }; do # reports every 5 s even while linking, which prints nothing
     if [ "$line" = - ]; then
       :
     elif [[ $line =~ ^[0-9]+$ ]]; then

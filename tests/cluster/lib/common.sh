@@ -1,11 +1,11 @@
-# Shared by the tools of tests/cluster: where things lie, how they speak. Sourced, after `set -euo pipefail`.
+# Paths, messages and waiting, shared by the tools of tests/cluster. Sourced, after `set -euo pipefail`.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 project=$(cd "$here/../.." && pwd)
 
-# Programs and base images, by version; made once and used by every run.
+# Programs and base images, by version; built once and used by every run.
 cache=${OPENCODE_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/opencode-router/cluster}
-# One folder per running cluster. Short, since the paths of sockets lie below it.
+# One folder per running cluster. A short path, since the paths of sockets begin with it.
 runs=${OPENCODE_CLUSTER_RUNS:-${TMPDIR:-/tmp}/opencode-cluster.$(id -u)}
 
 say() { printf '%s\n' "$*" >&2; }
@@ -14,22 +14,22 @@ fail() {
   exit 1
 }
 
-# Milliseconds since some moment.
+# Milliseconds since the epoch.
 now() { date +%s%3N; }
-# "3.2 s" since the moment $1.
+# The time since $1 (milliseconds since the epoch), such as "3.2 s".
 since() {
   local ms=$(($(now) - $1))
   printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-# Whether the process $1 lives; a zombie does not.
+# Whether the process $1 is alive; a zombie is not.
 alive() {
   local state
   [ -n "${1:-}" ] && kill -0 "$1" 2>/dev/null || return 1
   state=$(ps -o state= -p "$1" 2>/dev/null) && [ "${state:0:1}" != Z ]
 }
 
-# Removes the folders `$cache/$1.<process>` of runs that were cut off.
+# Removes the folders `$cache/$1.<process>` of interrupted runs.
 remove_partial() {
   local one
   for one in "$cache/$1".*; do
@@ -47,7 +47,7 @@ await() {
   done
 }
 
-# $1 ports of loopback, chosen by the kernel and free a moment ago.
+# Prints $1 free loopback ports, chosen by the kernel.
 free_ports() {
   node -e '
     const net = require("node:net"), wanted = Number(process.argv[1]), open = [];
@@ -62,8 +62,8 @@ free_ports() {
     next();' "$1"
 }
 
-# Runs a command in a process group of its own, which is told to end when this script is; gives the command's code. (Bash
-# itself would wait for the command first.)
+# Runs a command in a process group of its own, which gets the signal that ends this script; returns the
+# command's code. (Bash itself would wait for the command first.)
 supervised() {
   local pid code
   set -m
@@ -80,8 +80,8 @@ supervised() {
   return "$code"
 }
 
-# What every program that is missing is good for, all at once; silent if none is. Each argument is "program:package" (or
-# "program:package package"). On Debian and Ubuntu root's are installed.
+# Names all missing programs at once; silent if none is missing. Each argument is "program:package" (or
+# "program:package package"). As root on Debian and Ubuntu it installs them.
 need() {
   local one missing=()
   for one in "$@"; do command -v "${one%%:*}" >/dev/null || missing+=("$one"); done
@@ -91,7 +91,7 @@ need() {
   exit 1
 }
 
-# Installs Debian's packages where that can be done; each argument may name several.
+# Installs Debian packages if it can; each argument may name several.
 install_packages() {
   local log wanted=($*)
   [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ] || return

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the API server and etcd alone, on loopback: no root, no node. Started by `up`; $1 is the run's folder, $2 the
-# process it lives for (0: none). It ends when it is told to (SIGTERM), and its folder with it.
+# Runs the API server and etcd alone, on loopback: no root, no node. Started by `up`; $1 is the run's folder,
+# $2 the process that owns it (0: none). SIGTERM ends it, and removes its folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./common.sh
@@ -14,7 +14,7 @@ make_authority "$state/pki" 2>>"$state/log/openssl.log"
 make_certificate "$state/pki" apiserver /CN=kube-apiserver IP:127.0.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes.default.svc
 make_certificate "$state/pki" admin /O=system:masters/CN=admin
 
-# A port may be taken between the kernel's choice and its use; then others are tried.
+# Another process may take a port between the kernel's choice and its use; then other ports are tried.
 for try in 1 2 3; do
   read -r clients peers port <<<"$(free_ports 3)"
   if start_etcd 127.0.0.1 "$clients" "$peers" &&

@@ -1,5 +1,5 @@
-# Run within the session's image as its user, by tests/cluster/session-image: an empty home, no network but loopback.
-# /names has the names that were asked for.
+# Runs in the session image as its user, started by tests/cluster/session-image: an empty home, no network but
+# loopback. /names lists the DNS names that were queried.
 set -u
 failed=0
 promise() {
@@ -32,9 +32,9 @@ is_the_user() { [ "$(id -u):$(id -g):$HOME" = 1000:1000:/home/opencode ]; }
 writes_nowhere_else() { ! touch /usr/local/bin/new /opt/opencode/new /etc/new 2>/dev/null; }
 health() { curl -sf --max-time 1 http://127.0.0.1:4096/global/health; }
 starts() { await health; }
-# Making a session sets up its project, which is when opencode downloads its package for plugins if it lacks it.
+# Creating a session sets up its project; opencode then downloads its plugin package if it is missing.
 makes_a_session() { curl -sf --max-time 20 -X POST -H 'content-type: application/json' -d '{}' http://127.0.0.1:4096/session | jq -e '.id | startswith("ses_")'; }
-# Its own page, and what that asks for first; every request waits for its answer.
+# opencode's own page and its first requests; each request waits for its answer.
 shows_its_page() {
   local path
   for path in / /config /provider /agent /path /command; do curl -sf --max-time 20 -o /dev/null "http://127.0.0.1:4096$path" || { echo "$path" && return 1; }; done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The cluster from within its namespaces, as their first process. Started by node.sh; $1 is the run's folder, $2 the
+# Runs the cluster as the first process of its namespaces. Started by node.sh; $1 is the run's folder, $2 the
 # folder with all programs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -13,7 +13,7 @@ export PATH=$assets:$PATH
 address=10.77.0.1 node=node-1
 cgroup=/opencode-cluster-$(basename "$state")
 
-# Folders that programs insist on are this run's own in here, and nothing outside sees a mount of ours.
+# Folders with fixed paths are private to this run, and nothing outside sees its mounts.
 mount --make-rshared /
 for place in var/lib/kubelet var/lib/cni var/log/pods var/log/containers run/containerd run/netns; do
   mkdir -p "$state/root/$place" "/$place"
@@ -25,7 +25,7 @@ ip link set lo up
 ip link add cluster type bridge
 ip addr add "$address/24" dev cluster
 ip link set cluster up
-ip route add 10.96.0.0/16 dev cluster # Services: what is sent there gets a Pod's address on its way out
+ip route add 10.96.0.0/16 dev cluster # Services: kube-proxy rewrites the destination to a Pod's address
 echo 1 >/proc/sys/net/ipv4/ip_forward
 
 pki=$state/pki
@@ -40,7 +40,7 @@ for part in kube-controller-manager kube-scheduler kube-proxy; do
   make_kubeconfig "$state/kubeconfig.$part" "https://$address:6443" "$pki" "$part"
 done
 
-# The node's half takes longer and needs nothing of the other: first.
+# The node's half takes longer and does not depend on the other: it goes first.
 write_node_config
 start containerd containerd --config "$state/containerd.toml"
 start_etcd 127.0.0.1 2379 2380

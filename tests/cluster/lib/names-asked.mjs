@@ -1,5 +1,5 @@
-// names-asked.mjs ADDRESS FILE: a name server on that address, port 53, that knows no name, and writes each that it is asked for to a file, on a line of its own.
-// Who wants to download something must ask first.
+// names-asked.mjs ADDRESS FILE: a DNS server on that address, port 53, that knows no name and appends each
+// queried name to a file. A download would show up as a query.
 
 import { createSocket } from "node:dgram";
 import { appendFileSync, writeFileSync } from "node:fs";

@@ -2,10 +2,11 @@
 
 socket=/run/containerd/containerd.sock
 
-# Runs kubelet with the arguments given. It sets some things for the whole machine, and none of them belongs to a
-# namespace: so it reads files instead that say what it wants to read already, and the machine keeps its own. Only kubelet
-# sees them (what it mounts itself, all do): where something lies over a part of /proc, the kernel lets no user namespace
-# have a /proc of its own, and Pods with one would not start.
+# Runs kubelet with the given arguments. kubelet sets kernel settings of the whole machine, which no namespace
+# contains. So files that already hold the desired values are mounted over them, and the machine's settings
+# stay. Only kubelet sees these mounts (everybody sees the ones it makes itself): while something is mounted
+# over a part of /proc, the kernel refuses a user namespace its own /proc, and Pods with a user namespace
+# would not start.
 guarded_kubelet() {
   local one
   mount --make-private /proc
@@ -20,7 +21,7 @@ guarded_kubelet() {
 
 write_node_config() {
   make_cgroup
-  echo "nameserver 10.96.0.10" >"$state/resolv.conf" # nobody answers there: names of Services are not resolved
+  echo "nameserver 10.96.0.10" >"$state/resolv.conf" # nothing answers there: names of Services are not resolved
   cat >"$state/containerd.toml" <<END
 version = 3
 root = "$state/containerd"
@@ -65,10 +66,10 @@ enforceNodeAllocatable: []
 clusterDomain: cluster.local
 clusterDNS: [10.96.0.10]
 resolvConf: $state/resolv.conf
-# A full disk of the machine is no business of the tests, and their images are not to be collected.
+# A full disk of the machine must not evict the tests' Pods or collect their images.
 evictionHard: { nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%" }
 imageGCHighThresholdPercent: 100
-# Pods come and go faster than on a real node.
+# Faster cycles than on a real node.
 syncFrequency: 10s
 nodeStatusUpdateFrequency: 4s
 registryPullQPS: 0
@@ -85,7 +86,7 @@ conntrack: { maxPerCore: 0, min: 0 }
 END
 }
 
-# A control group of this run's own in each hierarchy, so that two clusters do not meet below one name.
+# Creates a control group for this run in each hierarchy, so that two clusters never share one.
 make_cgroup() {
   local top
   if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
@@ -96,7 +97,7 @@ make_cgroup() {
   for top in /sys/fs/cgroup/*/; do mkdir -p "${top%/}$cgroup"; done
 }
 
-# Folders of this node as volumes. `local` ones honour a Pod's fsGroup, which hostPath ones do not.
+# Offers folders of this node as volumes. `local` volumes honour a Pod's fsGroup; hostPath volumes do not.
 volumes() {
   local i
   for i in $(seq -w 40); do

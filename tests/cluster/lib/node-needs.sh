@@ -1,16 +1,17 @@
-# What a node needs of the machine, and its programs in one folder. Sourced by `up`; needs common.sh and build.sh.
+# Checks what a node requires of the machine, and collects its programs. Sourced by `up`; needs common.sh and
+# build.sh.
 
 node_needs() {
   [ "$(uname -s)" = Linux ] || fail "A cluster with a node needs Linux."
   [ "$(id -u)" = 0 ] || fail "A cluster with a node needs root (namespaces, mounts, containers). Use sudo, or a KUBECONFIG of a disposable cluster."
   unshare --net --mount --pid --fork true 2>/dev/null || fail "This machine does not let root make namespaces: no cluster with a node can run here."
   need ip:iproute2 iptables:iptables buildah:buildah setpriv:util-linux nsenter:util-linux "cc:gcc libc6-dev" pkg-config:pkg-config
-  # runc is built with these headers; its programs of before need none.
+  # runc is built with these headers; an already built runc does not need them.
   [ -d "$(bin_of runc)" ] || pkg-config --exists libseccomp || install_packages libseccomp-dev ||
     fail "libseccomp's headers are missing; runc is built with them. On Debian and Ubuntu: sudo apt-get install libseccomp-dev"
 }
 
-# Prints a folder with links to all programs; its name changes when one of them does.
+# Prints a folder with links to all programs; a changed program changes its name.
 node_assets() {
   local set all=() digest folder
   for set in control-plane node containerd runc cni helm; do all+=("$(bin_of "$set")"); done
@@ -24,7 +25,7 @@ node_assets() {
   echo "$folder"
 }
 
-# The image of the process that holds a Pod's namespaces: a static program and nothing else.
+# Builds the pause image, which holds a Pod's namespaces: one static program.
 ensure_pause() {
   local folder=$cache/partial-pause.$$
   [ ! -e "$cache/pause.tar" ] || return 0

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Keeps a whole cluster of one node, from outside its namespaces. Started by `up`; $1 is the run's folder, $2 the
-# process it lives for (0: none), $3 the folder with all programs.
+# Supervises a cluster of one node, from outside its namespaces. Started by `up`; $1 is the run's folder, $2
+# the process that owns it (0: none), $3 the folder with all programs.
 #
-# Everything of the node lives in process, mount, network, IPC and UTS namespaces of its own. The kernel ends all of it,
-# containers, mounts and bridges included, with the first process in there; and that one ends with this script, also
-# by `kill -9`. What is left then is the run's folder and control groups: see run.sh.
+# The node has process, mount, network, IPC and UTS namespaces of its own. When their first process ends, the
+# kernel ends everything in them, containers, mounts and bridges included; that process ends with this script,
+# even after `kill -9`. The run's folder and control groups remain: see run.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./common.sh
@@ -21,7 +21,7 @@ await_part namespaces 10 first_process
 echo "$first" >"$state/first-process"
 await_part namespaces 300 test -e "$state/inside-ready"
 
-# The one way in: a port of this machine's loopback.
+# The only entrance: a port of this machine's loopback.
 start forward node "$here/forward.mjs" "$state" 10.77.0.1:6443 "$state/port"
 await_part forward 20 test -s "$state/port"
 make_kubeconfig "$state/kubeconfig" "https://127.0.0.1:$(cat "$state/port")" "$state/pki" admin

@@ -1,17 +1,19 @@
-# The processes of a cluster, and who keeps them. Sourced by their owner; needs common.sh and `$state`.
+# Starts and supervises the processes ("parts") of a cluster. Sourced by their supervisor; needs common.sh and
+# `$state`.
 #
-# Each part writes to `$state/log/<part>.log`, and ends when its owner does, whatever ends that.
-# A part that ends by itself is started again; `stop` and `start` come through the named pipe `$state/control`, and who is
-# held is in `$state/held`. Where a cluster has two keepers, the outer one has names of its own for these.
+# Each part logs to `$state/log/<part>.log`, and ends with its supervisor, whatever ends that. A part that
+# ends by itself is restarted. `stop` and `start` arrive through the named pipe `$state/control`;
+# `$state/held` lists the stopped parts. If a cluster has two supervisors, the outer one uses other names for
+# these.
 
 control_name=control held_name=held
 declare -A pids=() commands=() held=()
 parts=()
 
-# The kernel ends what is started with this when its parent ends, also by `kill -9`.
+# The kernel ends a process that is started with this when its parent ends, even after `kill -9`.
 dies_with_us=(setpriv --pdeathsig KILL --)
 
-# Starts the part $1: the program and the arguments that follow.
+# Starts the part $1 with the program and arguments that follow.
 start() {
   parts+=("$1")
   commands[$1]=$(printf '%q ' "${dies_with_us[@]}" "${@:2}")
@@ -23,21 +25,22 @@ launch() {
   pids[$1]=$!
 }
 
-# Waits at most $2 seconds for the check that follows; else says that the part $1 ended, or just isn't ready.
+# Waits at most $2 seconds for the check that follows; if it fails, reports that the part $1 ended or is not
+# ready.
 await_part() {
   local name=$1 until=$(($(now) + $2 * 1000))
   shift 2
   until "$@" >/dev/null 2>&1; do
     if ! alive "${pids[$name]}" || [ "$(now)" -ge "$until" ]; then
       grep -E '^[EF][0-9]{4}|level=(error|fatal)|"level":"(error|fatal)"|rror:' "$state/log/$name.log" | tail -n 5 >&2 || tail -n 5 "$state/log/$name.log" >&2
-      say "$name did not become ready (the last that it says is above)."
+      say "$name did not become ready (the last lines of its log are above)."
       return 1
     fi
     sleep 0.05
   done
 }
 
-# Keeps the parts until the process that this is gets a signal, or `$1` (a command) fails.
+# Supervises the parts until this process gets a signal, or the command `$1` fails.
 keep() {
   local verb part
   [ -p "$state/$control_name" ] || mkfifo "$state/$control_name"
@@ -65,7 +68,8 @@ keep() {
   done
 }
 
-# etcd on the address $1 and the ports $2 (clients) and $3 (peers). What it holds need not survive a power cut.
+# Starts etcd on the address $1 and the ports $2 (clients) and $3 (peers). Its data need not survive a power
+# cut.
 start_etcd() {
   start etcd "$assets/etcd" --name test --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "http://$1:$2" --advertise-client-urls "http://$1:$2" \
@@ -73,7 +77,7 @@ start_etcd() {
   await_part etcd 60 curl -sf --noproxy '*' "http://$1:$2/health"
 }
 
-# The API server on the address $1 and the port $2, with etcd at $3; further arguments are passed on.
+# Starts the API server on the address $1 and the port $2, with etcd at $3; further arguments are passed on.
 start_apiserver() {
   local address=$1 port=$2 etcd=$3 pki=$state/pki
   shift 3

@@ -1,7 +1,7 @@
-# A cluster's certificates and kubeconfigs, by openssl, for one run. Sourced; needs common.sh.
-# Elliptic keys: all of them take less than a second.
+# Creates a cluster's certificates and kubeconfigs with openssl, for one run. Sourced; needs common.sh.
+# Elliptic-curve keys: creating all of them takes less than a second.
 
-# Makes the authority of the folder $1, and the key pair that service accounts' tokens are signed with.
+# Creates the certificate authority in the folder $1, and the key pair that signs service account tokens.
 make_authority() {
   mkdir -p "$1"
   chmod 700 "$1"
@@ -12,7 +12,8 @@ make_authority() {
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,digitalSignature,keyCertSign
 }
 
-# A certificate for the subject $3 as $1/$2.crt; with $4 ("IP:…,DNS:…") it is a server's as well.
+# Creates a certificate for the subject $3 as $1/$2.crt; with $4 ("IP:…,DNS:…") it is a server certificate
+# too.
 make_certificate() {
   local folder=$1 name=$2 subject=$3 names=${4:-}
   new_key "$folder/$name"
@@ -26,7 +27,7 @@ make_certificate() {
   rm "$folder/$name.csr"
 }
 
-# The kubeconfig $1 for the server $2 with the certificate $3/$4.crt; everything is in the file.
+# Writes the kubeconfig $1 for the server $2 with the certificate $3/$4.crt embedded.
 make_kubeconfig() {
   local file=$1 server=$2 folder=$3 name=$4
   (

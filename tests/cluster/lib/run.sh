@@ -1,11 +1,11 @@
-# A run: the folder of one cluster, and the process that keeps it. Sourced; needs common.sh.
+# A run: the folder of one cluster, and the keeper, the process that supervises it. Sourced; needs common.sh.
 #
-# `$runs/<name>/` holds keeper (the process, and when it started), ready, kubeconfig, log/ and what the parts write.
+# `$runs/<name>/` contains keeper (process id and start time), ready, kubeconfig, log/ and the parts' files.
 
-# Something that tells a process from a later one of the same number.
+# Prints a process's start time, which distinguishes it from a later process with the same id.
 born() { awk '{ sub(/.*\) /, ""); print $20 }' "/proc/$1/stat" 2>/dev/null; }
 
-# Whether the keeper of the run's folder $1 lives.
+# Whether the keeper of the run's folder $1 is alive.
 kept() {
   local pid when
   [ -f "$1/keeper" ] || return 1
@@ -13,7 +13,8 @@ kept() {
   alive "$pid" && [ "$(born "$pid")" = "$when" ]
 }
 
-# What the keeper does first: whatever ends it from here on, but `kill -9`, the folder goes too.
+# The keeper's first step: from here on the folder is removed with it, whatever ends it, except after
+# `kill -9`.
 keeper_begins() {
   mkdir -p "$state/log"
   owner_born=$(born "$owner") || true
@@ -33,14 +34,14 @@ keeper_ends() {
     kill -9 "${pids[@]}" 2>/dev/null || true
     wait 2>/dev/null || true
   fi
-  # Where it never became ready, its logs stay for who started it to show.
+  # If it never became ready, its logs stay for `up` to show.
   if [ -e "$state/ready" ]; then remove_run "$state"; else touch "$state/failed"; fi
   exit "$code"
 }
 
 owner_lives() { [ "$owner" = 0 ] || { alive "$owner" && [ "$(born "$owner")" = "$owner_born" ]; }; }
 
-# Removes what is left of the run in the folder $1; its processes are gone.
+# Removes the rest of the run in the folder $1, whose processes are gone.
 remove_run() {
   await 10 processes_are_gone "$1" || say "The cluster in $1 left processes behind."
   remove_cgroups "opencode-cluster-$(basename "$1")"
@@ -56,7 +57,7 @@ remove_cgroups() {
   done
 }
 
-# Removes the runs whose keeper was killed before it could do so, and those that never got one.
+# Removes the runs whose keeper was killed before it could do so, and those that never had one.
 sweep_runs() {
   local one
   for one in "$runs"/*/; do
@@ -68,5 +69,6 @@ sweep_runs() {
   done
 }
 
-# The first process of the run's namespaces is gone: the kernel ends it with a killed keeper, and all others before it.
+# The first process of the run's namespaces is gone: the kernel ends it, and all others before it, with a
+# killed keeper.
 processes_are_gone() { [ ! -f "$1/first-process" ] || ! kill -0 "$(cat "$1/first-process")" 2>/dev/null; }

@@ -1,5 +1,5 @@
-// Turns what `cargo test -- --test-threads=1` prints into sentences with their times; the rest is passed on where it
-// matters. Ends with 1 if no test ran at all: a filter that fits nothing must not look like success.
+// Turns the output of `cargo test -- --test-threads=1` into sentences with their times; passes on other lines
+// that matter. Exits with 1 if no test ran: a filter that matches nothing must not look like success.
 
 import { createInterface } from "node:readline";
 

@@ -27,7 +27,7 @@ async function failing(repository) {
 test("a missing repository is named as missing; made, it can be tried again", { timeout: 60_000 }, async () => {
   const { page, hash, reason } = await failing(world.git.url("later"));
   assert.equal(reason.code, "repository_not_found");
-  await page.getByText("The repository was not found").waitFor();
+  await page.getByText("Repository not found").waitFor();
   await inspect(page, "failed-missing");
   world.git.make("later");
   await page.getByRole("button", { name: "Try again" }).click();

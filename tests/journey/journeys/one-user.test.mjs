@@ -46,7 +46,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
       const form = site.composer(page);
       await form.repository.fill("not an address");
       await form.start.click();
-      await page.getByText("That is no repository address").waitFor();
+      await page.getByText("This is not a repository address").waitFor();
       assert.equal(await form.repository.getAttribute("aria-invalid"), "true");
       assert.equal((await site.api(router, "GET", "/sessions")).json.sessions.length, 0);
     });
@@ -87,12 +87,12 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
 
       const list = await browser.page();
       await site.home(list, router);
-      await site.row(list, hash).getByText(/agent at work/i).waitFor();
+      await site.row(list, hash).getByText(/agent is working/i).waitFor();
       await inspect(list, "home-agent-at-work");
 
       hold.open();
       await opencode.answers(page, "three four");
-      await site.row(list, hash).getByText(/agent at work/i).waitFor({ state: "hidden" });
+      await site.row(list, hash).getByText(/agent is working/i).waitFor({ state: "hidden" });
       await inspect(list, "home-running");
       await list.context().close();
     });
@@ -153,7 +153,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
     await step("deleting says what is lost, and Cancel has the focus", async () => {
       await site.home(page, router);
       const dialog = await site.askToDelete(page, hash);
-      await dialog.getByText("1 file is changed and not committed.").waitFor();
+      await dialog.getByText("1 file has uncommitted changes.").waitFor();
       assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Cancel");
       await inspect(page, "delete-dialog");
       await dialog.getByRole("button", { name: "Cancel" }).click();
@@ -172,7 +172,7 @@ test("a repository becomes one's own opencode, and goes again", { timeout: 180_0
 
     await step("its old address says that there is no such session", async () => {
       await page.goto(`${router.url}/session/${hash}`);
-      await page.getByText("There is no such session").waitFor();
+      await page.getByText("This session does not exist").waitFor();
       await site.wayHome(page).waitFor();
       await inspect(page, "session-not-found");
       assertQuiet(page);

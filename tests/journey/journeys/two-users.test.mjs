@@ -74,7 +74,7 @@ test("another's session answers as one that does not exist", { timeout: 120_000 
     const bobsPage = await pageOf(BOB, host);
     assert.equal((await bobsPage.goto(`http://${host}/`)).status(), 404);
     await bobsPage.goto(`http://${domain}/session/${hash}`);
-    await bobsPage.getByText("There is no such session").waitFor();
+    await bobsPage.getByText("This session does not exist").waitFor();
     const opened = await bobsPage.evaluate((address) => new Promise((done) => {
       const socket = new WebSocket(address);
       socket.onopen = () => done("open");

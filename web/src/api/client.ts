@@ -8,7 +8,7 @@ export type State = Session["state"];
 export type SiteConfig = components["schemas"]["SiteConfig"];
 export type UnsavedWork = components["schemas"]["UnsavedWork"];
 
-/** A refusal of the router's, as it puts it. */
+/** An error that the router answered, in its own words. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -19,16 +19,16 @@ export class ApiError extends Error {
   }
 }
 
-/** The sign-in proxy sent us to its page, or the router knows nobody. */
+/** The sign-in proxy redirected to its page, or the router answered 401. */
 export class SignedOut extends Error {}
 
 /** The router could not be reached. */
 export class Unreachable extends Error {}
 
-async function fetchHere(request: Request): Promise<Response> {
+async function fetchApi(request: Request): Promise<Response> {
   let response: Response;
   try {
-    // A redirect is the sign-in proxy's: its page is not what was asked for.
+    // A redirect leads to the sign-in proxy's page, which is not an answer of the API.
     response = await fetch(request, { redirect: "manual" });
   } catch {
     throw new Unreachable();
@@ -41,12 +41,13 @@ async function fetchHere(request: Request): Promise<Response> {
 const client = createClient<paths>({
   baseUrl: location.origin,
   headers: { "content-type": "application/json" },
-  fetch: fetchHere,
+  fetch: fetchApi,
 });
 
 type Answer<T> = { data?: T; error?: unknown; response: Response };
 
-async function take<T>(answer: Promise<Answer<T>>): Promise<T> {
+/** Returns an answer's data, or throws the error that it is. */
+async function unwrap<T>(answer: Promise<Answer<T>>): Promise<T> {
   const { data, error, response } = await answer;
   if (response.ok) return data as T;
   const body = (typeof error === "object" && error !== null ? error : {}) as {
@@ -56,20 +57,21 @@ async function take<T>(answer: Promise<Answer<T>>): Promise<T> {
   throw new ApiError(response.status, body.code ?? "unknown", body.error ?? response.statusText);
 }
 
-const at = (hash: string) => ({ params: { path: { hash } } });
+const pathOf = (hash: string) => ({ params: { path: { hash } } });
 
 export const api = {
-  list: () => take(client.GET("/api/sessions")),
-  create: (body: components["schemas"]["CreateSession"]) => take(client.POST("/api/sessions", { body })),
-  resume: (hash: string) => take(client.POST("/api/sessions/{hash}/resume", at(hash))),
-  stop: (hash: string) => take(client.POST("/api/sessions/{hash}/stop", at(hash))),
-  remove: (hash: string) => take(client.DELETE("/api/sessions/{hash}", at(hash)) as Promise<Answer<unknown>>),
-  work: (hash: string) => take(client.GET("/api/sessions/{hash}/work", at(hash))),
-  config: () => take(client.GET("/api/config")),
+  list: () => unwrap(client.GET("/api/sessions")),
+  create: (body: components["schemas"]["CreateSession"]) => unwrap(client.POST("/api/sessions", { body })),
+  resume: (hash: string) => unwrap(client.POST("/api/sessions/{hash}/resume", pathOf(hash))),
+  stop: (hash: string) => unwrap(client.POST("/api/sessions/{hash}/stop", pathOf(hash))),
+  remove: (hash: string) =>
+    unwrap(client.DELETE("/api/sessions/{hash}", pathOf(hash)) as Promise<Answer<unknown>>),
+  work: (hash: string) => unwrap(client.GET("/api/sessions/{hash}/work", pathOf(hash))),
+  config: () => unwrap(client.GET("/api/config")),
   suggestBranch: (repoUrl: string) =>
-    take(client.GET("/api/sessions/suggest-branch", { params: { query: { repoUrl } } })),
+    unwrap(client.GET("/api/sessions/suggest-branch", { params: { query: { repoUrl } } })),
   logs: (hash: string) =>
-    take(
+    unwrap(
       client.GET("/api/sessions/{hash}/logs", {
         params: { path: { hash }, query: { lines: 500 } },
         parseAs: "text",

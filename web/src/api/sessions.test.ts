@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { aSession } from "../test-page";
 import { createSessions, type Sessions } from "./sessions";
 
-/** A stream that says what the test says. */
+/** An event stream that sends what a test tells it to. */
 class FakeEvents {
   static last: FakeEvents;
   onerror?: () => void;
@@ -18,7 +18,7 @@ class FakeEvents {
   close() {
     this.closed = true;
   }
-  say(sessions: unknown[]) {
+  send(sessions: unknown[]) {
     this.listener?.({ data: JSON.stringify({ email: "alice@example.com", sessions }) });
   }
 }
@@ -28,12 +28,12 @@ const answer = (sessions: unknown[]) =>
     headers: { "content-type": "application/json" },
   });
 
-let fetching: ReturnType<typeof vi.fn>;
-let end: () => void;
+let fetchMock: ReturnType<typeof vi.fn>;
+let dispose: () => void;
 
 function open(): Sessions {
-  return createRoot((dispose) => {
-    end = dispose;
+  return createRoot((disposeRoot) => {
+    dispose = disposeRoot;
     return createSessions();
   });
 }
@@ -42,11 +42,11 @@ describe("the list of sessions", () => {
   beforeEach(() => {
     vi.useFakeTimers();
     vi.stubGlobal("EventSource", FakeEvents);
-    fetching = vi.fn(async () => answer([]));
-    vi.stubGlobal("fetch", fetching);
+    fetchMock = vi.fn(async () => answer([]));
+    vi.stubGlobal("fetch", fetchMock);
   });
   afterEach(() => {
-    end();
+    dispose();
     vi.useRealTimers();
     vi.unstubAllGlobals();
   });
@@ -54,57 +54,57 @@ describe("the list of sessions", () => {
   it("follows the stream", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    FakeEvents.last.say([aSession({ state: "creating" })]);
+    FakeEvents.last.send([aSession({ state: "creating" })]);
     expect(sessions.session("a48da0606867")?.state).toBe("creating");
-    FakeEvents.last.say([aSession()]);
+    FakeEvents.last.send([aSession()]);
     expect(sessions.session("a48da0606867")?.state).toBe("running");
-    expect(sessions.link()).toBe("live");
-    FakeEvents.last.say([]);
+    expect(sessions.connection()).toBe("live");
+    FakeEvents.last.send([]);
     expect(sessions.list.sessions).toEqual([]);
   });
 
-  it("asks by itself where no stream comes through", async () => {
+  it("is polled if no stream comes through", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    fetching.mockImplementation(async () => answer([aSession()]));
+    fetchMock.mockImplementation(async () => answer([aSession()]));
     await vi.advanceTimersByTimeAsync(4_100);
     expect(FakeEvents.last.closed).toBe(true);
     expect(sessions.list.sessions).toHaveLength(1);
-    fetching.mockImplementation(async () => answer([]));
+    fetchMock.mockImplementation(async () => answer([]));
     await vi.advanceTimersByTimeAsync(5_100);
     expect(sessions.list.sessions).toHaveLength(0);
   });
 
-  it("asks each second while something starts", async () => {
-    fetching.mockImplementation(async () => answer([aSession({ state: "creating" })]));
+  it("is polled every second while a session starts", async () => {
+    fetchMock.mockImplementation(async () => answer([aSession({ state: "creating" })]));
     open();
     await vi.advanceTimersByTimeAsync(4_100);
-    const before = fetching.mock.calls.length;
+    const before = fetchMock.mock.calls.length;
     await vi.advanceTimersByTimeAsync(3_050);
-    expect(fetching.mock.calls.length - before).toBe(3);
+    expect(fetchMock.mock.calls.length - before).toBe(3);
   });
 
-  it("says when the router does not answer, and that it is back", async () => {
+  it("is marked unreachable until the router answers again", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    FakeEvents.last.say([]);
-    fetching.mockRejectedValue(new TypeError("refused"));
+    FakeEvents.last.send([]);
+    fetchMock.mockRejectedValue(new TypeError("refused"));
     FakeEvents.last.onerror?.();
     await vi.advanceTimersByTimeAsync(10);
-    expect(sessions.link()).toBe("unreachable");
-    fetching.mockImplementation(async () => answer([]));
+    expect(sessions.connection()).toBe("unreachable");
+    fetchMock.mockImplementation(async () => answer([]));
     await vi.advanceTimersByTimeAsync(3_100);
-    FakeEvents.last.say([]);
-    expect(sessions.link()).toBe("live");
+    FakeEvents.last.send([]);
+    expect(sessions.connection()).toBe("live");
   });
 
   it.each([
     ["401", new Response("{}", { status: 401 })],
     ["a sign-in page", Object.defineProperty(new Response(), "type", { value: "opaqueredirect" })],
-  ])("knows that one is signed out by %s", async (_, refused) => {
-    fetching.mockResolvedValue(refused);
+  ])("is marked signed out by %s", async (_, response) => {
+    fetchMock.mockResolvedValue(response);
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);
-    expect(sessions.link()).toBe("signedOut");
+    expect(sessions.connection()).toBe("signedOut");
   });
 });

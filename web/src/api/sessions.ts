@@ -2,107 +2,107 @@ import { createSignal, onCleanup } from "solid-js";
 import { createStore, reconcile } from "solid-js/store";
 import { api, type Session, type SessionList, SignedOut } from "./client";
 
-/** How what is shown relates to the truth. */
-export type Link = "loading" | "live" | "offline" | "unreachable" | "signedOut";
+/** Whether the list of sessions is current and, if not, why. */
+export type Connection = "loading" | "live" | "offline" | "unreachable" | "signedOut";
 
 const RETRY_MS = 3_000;
 const POLL_MS = 5_000;
-/** While something starts or stops, a person is looking at it. */
-const POLL_MOVING_MS = 1_000;
-/** A stream that has said nothing by then is held up by something between. */
-const SILENT_MS = 4_000;
+/** While a session starts or stops, somebody is probably watching it. */
+const POLL_CHANGING_MS = 1_000;
+/** A proxy is buffering a stream that has not sent its first event by then. */
+const STREAM_TIMEOUT_MS = 4_000;
 
 /**
- * The caller's sessions, kept current by the event stream; by asking, where the stream does not come through.
- * One of these serves the whole page.
+ * Keeps the caller's sessions current: by the event stream or, if a proxy lets no streams through, by polling.
+ * The whole page shares one instance.
  */
 export function createSessions() {
   const [list, setList] = createStore<{ email: string; sessions: Session[] }>({ email: "", sessions: [] });
-  const [link, setLink] = createSignal<Link>("loading");
-  let events: EventSource | undefined;
+  const [connection, setConnection] = createSignal<Connection>("loading");
+  let source: EventSource | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let over = false;
+  let disposed = false;
 
-  const show = (next: SessionList) => {
+  const update = (next: SessionList) => {
     setList("email", next.email);
     setList("sessions", reconcile(next.sessions, { key: "hash" }));
-    setLink("live");
+    setConnection("live");
   };
 
-  const later = (what: () => void, after: number) => {
+  const schedule = (run: () => void, delay: number) => {
     clearTimeout(timer);
-    if (!over) timer = setTimeout(what, after);
+    if (!disposed) timer = setTimeout(run, delay);
   };
 
-  /** Asks once; says why where there is no answer. */
-  const ask = async () => {
+  /** Fetches the list once. Returns whether that succeeded. */
+  const refresh = async () => {
     try {
-      show(await api.list());
+      update(await api.list());
       return true;
     } catch (error) {
-      if (!over)
-        setLink(error instanceof SignedOut ? "signedOut" : navigator.onLine ? "unreachable" : "offline");
+      const failure = error instanceof SignedOut ? "signedOut" : navigator.onLine ? "unreachable" : "offline";
+      if (!disposed) setConnection(failure);
       return false;
     }
   };
 
-  const open = () => {
-    if (over) return;
-    events?.close();
+  const connect = () => {
+    if (disposed) return;
+    source?.close();
     if (typeof EventSource === "undefined") return void poll();
     let opened = false;
-    const source = new EventSource("/api/sessions/stream");
-    events = source;
-    later(() => {
-      source.close();
+    const stream = new EventSource("/api/sessions/stream");
+    source = stream;
+    schedule(() => {
+      stream.close();
       poll();
-    }, SILENT_MS);
-    source.addEventListener("sessions", (event) => {
+    }, STREAM_TIMEOUT_MS);
+    stream.addEventListener("sessions", (event) => {
       if (!opened) clearTimeout(timer);
       opened = true;
-      show(JSON.parse((event as MessageEvent<string>).data) as SessionList);
+      update(JSON.parse((event as MessageEvent<string>).data) as SessionList);
     });
-    source.onerror = () => {
-      // An EventSource can't say why it failed, and gives up on some answers: so one of us asks.
-      source.close();
-      void ask().then((answered) => {
-        // It answers, and the stream never came: something between lets no streams through.
-        later(answered && !opened ? poll : open, answered && opened ? 0 : RETRY_MS);
+    stream.onerror = () => {
+      // An EventSource does not say why it failed, and does not always reconnect: a request tells.
+      stream.close();
+      void refresh().then((answered) => {
+        // If the API answers but the stream never opened, a proxy lets no streams through.
+        schedule(answered && !opened ? poll : connect, answered && opened ? 0 : RETRY_MS);
       });
     };
   };
 
   const poll = () => {
-    void ask().then(() => {
-      const moving = list.sessions.some((one) => one.state === "creating" || one.state === "stopping");
-      later(poll, moving ? POLL_MOVING_MS : POLL_MS);
+    void refresh().then(() => {
+      const isChanging = list.sessions.some(({ state }) => state === "creating" || state === "stopping");
+      schedule(poll, isChanging ? POLL_CHANGING_MS : POLL_MS);
     });
   };
 
-  open();
-  // A first answer that does not wait for the stream.
-  void ask();
-  const wake = () => open();
-  addEventListener("online", wake);
-  const sleep = () => setLink("offline");
-  addEventListener("offline", sleep);
-  // A page that comes back from the browser's cache has lost its stream.
-  const shown = (event: PageTransitionEvent) => event.persisted && open();
-  addEventListener("pageshow", shown);
+  connect();
+  // The first list does not wait for the stream.
+  void refresh();
+  const onOnline = () => connect();
+  const onOffline = () => setConnection("offline");
+  // A page that the browser restores from its cache has lost its stream.
+  const onPageShow = (event: PageTransitionEvent) => event.persisted && connect();
+  addEventListener("online", onOnline);
+  addEventListener("offline", onOffline);
+  addEventListener("pageshow", onPageShow);
   onCleanup(() => {
-    over = true;
-    events?.close();
+    disposed = true;
+    source?.close();
     clearTimeout(timer);
-    removeEventListener("online", wake);
-    removeEventListener("offline", sleep);
-    removeEventListener("pageshow", shown);
+    removeEventListener("online", onOnline);
+    removeEventListener("offline", onOffline);
+    removeEventListener("pageshow", onPageShow);
   });
 
   return {
     list,
-    link,
-    refresh: ask,
-    session: (hash: string) => list.sessions.find((one) => one.hash === hash),
+    connection,
+    refresh,
+    session: (hash: string) => list.sessions.find((session) => session.hash === hash),
   };
 }
 

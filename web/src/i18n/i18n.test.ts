@@ -17,24 +17,24 @@ const FAILED = [
   "backend_error",
 ];
 
-describe("the words", () => {
-  it("are the same keys in both languages, none of them empty", () => {
+describe("the translations", () => {
+  it("have the same keys in both languages, and no empty text", () => {
     expect(Object.keys(de).sort()).toEqual(Object.keys(en).sort());
     for (const text of [...Object.values(en), ...Object.values(de)]) expect(text.trim()).not.toBe("");
   });
 
-  it("ask for the same values in both languages", () => {
+  it("take the same values in both languages", () => {
     const values = (text: string) => [...text.matchAll(/\{\{(\w+)\}\}/g)].map((match) => match[1]).sort();
     for (const key of Object.keys(en) as (keyof typeof en)[]) {
       expect(values(de[key]), key).toEqual(values(en[key]));
     }
   });
 
-  it.each(STOPPED)("tell why a session is stopped: %s", (code) =>
+  it.each(STOPPED)("have a reason for a stopped session: %s", (code) =>
     expect(en).toHaveProperty([`reason.${code}`]),
   );
 
-  it.each(FAILED)("tell what failed and what to do: %s", (code) => {
+  it.each(FAILED)("have a reason and advice for a failed session: %s", (code) => {
     expect(en).toHaveProperty([`reason.${code}`]);
     expect(en).toHaveProperty([`advice.${code}`]);
   });

@@ -8,12 +8,12 @@ export type { Key };
 
 const dictionaries: Record<Language, Record<Key, string>> = { en, de };
 
-/** The language chosen here last, else the first of the browser's that there is, else English. */
+/** Returns the stored language, else the first supported one of the browser's, else English. */
 export function preferredLanguage(): Language {
   const stored = localStorage.getItem("language");
   if (stored === "en" || stored === "de") return stored;
-  const wanted = (navigator.languages ?? [navigator.language]).map((tag) => tag.slice(0, 2));
-  return wanted.find((tag): tag is Language => tag in dictionaries) ?? "en";
+  const preferred = (navigator.languages ?? [navigator.language]).map((tag) => tag.slice(0, 2));
+  return preferred.find((tag): tag is Language => tag in dictionaries) ?? "en";
 }
 
 function createI18n() {
@@ -29,7 +29,7 @@ function createI18n() {
       setLanguage(next);
     },
     t: (key: Key, values?: Record<string, string | number>) => String(translate(key, values as never) ?? key),
-    /** Picks the form that the language has for a number, e.g. `_one` or `_other`. */
+    /** Translates a key in the plural form of a number, such as `_one` or `_other`. */
     plural: (key: string, count: number) => {
       const form = new Intl.PluralRules(language()).select(count);
       return String(translate(`${key}_${form}` as Key, { count } as never) ?? count);
@@ -46,6 +46,6 @@ export function I18nProvider(props: { children: JSX.Element }) {
 
 export function useI18n() {
   const i18n = useContext(Context);
-  if (!i18n) throw new Error("useI18n is for what stands inside I18nProvider");
+  if (!i18n) throw new Error("useI18n must be called inside I18nProvider");
   return i18n;
 }

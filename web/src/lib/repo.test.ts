@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { checkRepo, isBranch, repoName } from "./repo";
 
-const OWN_MACHINE = { sshRepos: true, localRepos: true };
+const ALL_KINDS = { sshRepos: true, localRepos: true };
 
-describe("a repository's address", () => {
+describe("a repository address", () => {
   it.each([
     ["acme/widgets", "https://github.com/acme/widgets"],
     [" https://h.example/a/b.git ", "https://h.example/a/b.git"],
     ["http://h:8080/r", "http://h:8080/r"],
-  ])("takes %j", (typed, url) => expect(checkRepo(typed)).toEqual({ url }));
+  ])("accepts %j", (typed, url) => expect(checkRepo(typed)).toEqual({ url }));
 
   it.each([
     ["", "invalid.repoEmpty"],
@@ -27,8 +27,8 @@ describe("a repository's address", () => {
   ])("refuses %j: %s", (typed, error) => expect(checkRepo(typed)).toEqual({ error }));
 
   it.each(["git@h:a/b.git", "ssh://git@h/r", "/srv/a b", "file:///srv/x"])(
-    "takes %j on one's own machine",
-    (typed) => expect(checkRepo(typed, OWN_MACHINE)).toEqual({ url: typed }),
+    "accepts %j if the router allows it",
+    (typed) => expect(checkRepo(typed, ALL_KINDS)).toEqual({ url: typed }),
   );
 
   it.each([
@@ -36,11 +36,11 @@ describe("a repository's address", () => {
     ["git@github.com:acme/widgets.git", "acme/widgets"],
     ["/srv/git/demo", "git/demo"],
     ["https://h/r", "r"],
-  ])("calls %s %s", (url, name) => expect(repoName(url)).toBe(name));
+  ])("shortens %s to %s", (url, name) => expect(repoName(url)).toBe(name));
 });
 
-describe("a branch's name", () => {
-  it.each(["main", "feature/JIRA-123_x.y", "umlaut-ü", "a@b"])("takes %j", (name) =>
+describe("a branch name", () => {
+  it.each(["main", "feature/JIRA-123_x.y", "umlaut-ü", "a@b"])("accepts %j", (name) =>
     expect(isBranch(name)).toBe(true),
   );
   it.each([

@@ -1,9 +1,10 @@
 import type { SiteConfig } from "../api/client";
 import type { Key } from "../i18n";
 
+/** The address to send to the router, or what is wrong with the typed one. */
 export type Checked = { url: string; error?: undefined } | { url?: undefined; error: Key };
 
-/** Makes an address of what was typed: `owner/name` is GitHub's. The router checks again, and has the last word. */
+/** Checks a typed repository; `owner/name` is one on GitHub. The router checks it again. */
 export function checkRepo(text: string, config?: Pick<SiteConfig, "sshRepos" | "localRepos">): Checked {
   const typed = text.trim();
   if (typed === "") return { error: "invalid.repoEmpty" };
@@ -32,15 +33,15 @@ function checkWeb(typed: string): Checked {
   return url.pathname.replaceAll("/", "") === "" ? { error: "invalid.repoForm" } : { url: typed };
 }
 
-/** git's rules for branch names (`git check-ref-format --branch`). */
+/** Whether git accepts a branch name (`git check-ref-format --branch`). */
 export function isBranch(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are refused
   if (name === "" || name === "@" || name === "HEAD" || /[\x00-\x20\x7f~^:?*[\\]/.test(name)) return false;
   if (name.startsWith("-") || name.endsWith(".") || name.includes("..") || name.includes("@{")) return false;
   return name.split("/").every((part) => part !== "" && !part.startsWith(".") && !part.endsWith(".lock"));
 }
 
-/** What a person calls a repository: `owner/name`, without host and `.git`. */
+/** Returns a repository's short name: `owner/name`, without host and `.git`. */
 export function repoName(url: string): string {
   const path = url
     .replace(/^[a-z+]+:\/\/[^/]*/i, "")

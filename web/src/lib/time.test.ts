@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { bytes, counting, duration, relative } from "./time";
 
-describe("times in words", () => {
+describe("times and sizes", () => {
   const now = Date.UTC(2026, 10, 23, 12);
   it.each([
     [now, "now"],
@@ -10,9 +10,9 @@ describe("times in words", () => {
     [now + 27 * 60_000, "in 27 min."],
     [now - 2 * 3_600_000, "2 hr. ago"],
     [now - 26 * 3_600_000, "yesterday"],
-  ])("tells %d", (at, words) => expect(relative("en", at, now)).toBe(words));
+  ])("%d is relative to now", (at, words) => expect(relative("en", at, now)).toBe(words));
 
-  it("speaks German", () => expect(relative("de", now - 3 * 60_000, now)).toBe("vor 3 Min."));
+  it("are written in German, too", () => expect(relative("de", now - 3 * 60_000, now)).toBe("vor 3 Min."));
 
   it.each([
     [-5, "0ms"],
@@ -20,9 +20,9 @@ describe("times in words", () => {
     [4_200, "4.2s"],
     [42_000, "42s"],
     [125_000, "2m 5s"],
-  ])("lasts %d ms", (ms, words) => expect(duration("en", ms)).toBe(words));
+  ])("a duration of %d ms", (ms, words) => expect(duration("en", ms)).toBe(words));
 
-  it("counts in whole seconds", () => {
+  it("a running clock counts whole seconds", () => {
     expect(counting("en", 1_900)).toBe("1s");
     expect(counting("en", 61_000)).toBe("1m 1s");
   });

@@ -1,6 +1,6 @@
 import { type Accessor, createSignal, onCleanup } from "solid-js";
 
-/** The time now in milliseconds, told anew every so often while somebody looks. */
+/** Returns the current time in milliseconds, updated at an interval while the page is visible. */
 export function createNow(everyMs: number): Accessor<number> {
   const [now, setNow] = createSignal(Date.now());
   const timer = setInterval(() => document.visibilityState === "visible" && setNow(Date.now()), everyMs);
@@ -14,17 +14,17 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["minute", 60_000],
 ];
 
-/** "3 min ago", "in 27 min"; anything under a minute is "now". */
+/** Returns a time relative to now: "3 min ago", "in 27 min", or "now" for less than a minute. */
 export function relative(language: string, at: number, now: number): string {
   const format = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
-  const away = at - now;
+  const distance = at - now;
   for (const [unit, size] of UNITS) {
-    if (Math.abs(away) >= size) return format.format(Math.trunc(away / size), unit);
+    if (Math.abs(distance) >= size) return format.format(Math.trunc(distance / size), unit);
   }
   return format.format(0, "second");
 }
 
-/** "850 ms", "4.2 s", "2 min 5 s". */
+/** Returns a duration: "850 ms", "4.2 s", "2 min 5 s". */
 export function duration(language: string, ms: number): string {
   const unit = (value: number, name: "second" | "minute" | "millisecond", digits = 0) =>
     new Intl.NumberFormat(language, {
@@ -39,7 +39,7 @@ export function duration(language: string, ms: number): string {
   return `${unit(Math.floor(ms / 60_000), "minute")} ${unit(Math.floor((ms % 60_000) / 1_000), "second")}`;
 }
 
-/** The same in whole seconds, for a clock that counts. */
+/** Returns a duration in whole seconds, for a running clock. */
 export function counting(language: string, ms: number): string {
   if (ms >= 60_000) return duration(language, ms);
   return new Intl.NumberFormat(language, { style: "unit", unit: "second", unitDisplay: "narrow" }).format(
@@ -47,12 +47,12 @@ export function counting(language: string, ms: number): string {
   );
 }
 
-/** "23 Nov, 17:08". */
+/** Returns a date and time: "23 Nov 2026, 17:08". */
 export function moment(language: string, at: number): string {
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(at);
 }
 
-/** "12 MB". */
+/** Returns a size: "12 MB". */
 export function bytes(language: string, count: number): string {
   const [unit, size] =
     count >= 1e9 ? ["gigabyte", 1e9] : count >= 1e6 ? ["megabyte", 1e6] : ["kilobyte", 1e3];

@@ -2,7 +2,7 @@ import { fireEvent, screen, waitFor } from "@solidjs/testing-library";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { ApiError, api } from "../api/client";
-import { aSession, show } from "../test-page";
+import { aSession, renderPart } from "../test-page";
 import { Composer } from "./Composer";
 
 const repo = () => screen.getByLabelText("Repository");
@@ -14,8 +14,8 @@ describe("the composer", () => {
     vi.spyOn(api, "create").mockResolvedValue({ hash: "a48da0606867", url: null, state: "creating" });
   });
 
-  it("starts a session by Enter, and goes to its page", async () => {
-    const page = show(Composer);
+  it("starts a session on Enter and goes to its page", async () => {
+    const page = renderPart(Composer);
     await userEvent.type(repo(), "acme/widgets{Enter}");
     await waitFor(() =>
       expect(api.create).toHaveBeenCalledWith(
@@ -25,16 +25,16 @@ describe("the composer", () => {
     await waitFor(() => expect(page.history.get()).toBe("/session/a48da0606867"));
   });
 
-  it("says what is wrong before anything is sent", async () => {
-    show(Composer);
+  it("shows an invalid address before anything is sent", async () => {
+    renderPart(Composer);
     await userEvent.type(repo(), "https://me:secret@h/r{Enter}");
-    expect(screen.getByRole("alert").textContent).toMatch(/Leave name and password out/);
+    expect(screen.getByRole("alert").textContent).toMatch(/Remove the user name and password/);
     expect(repo().getAttribute("aria-invalid")).toBe("true");
     expect(api.create).not.toHaveBeenCalled();
   });
 
-  it("fills in a free branch name, and leaves one's own alone", async () => {
-    show(Composer);
+  it("suggests a free branch name until the user types one", async () => {
+    renderPart(Composer);
     await userEvent.type(repo(), "acme/widgets");
     await waitFor(() => expect(branch().value).toBe("calm-snails-dream"));
     await userEvent.clear(branch());
@@ -44,16 +44,16 @@ describe("the composer", () => {
     expect(branch().value).toBe("fix/mine");
   });
 
-  it("refuses a name that git would not take", async () => {
-    show(Composer);
+  it("refuses a branch name that git would refuse", async () => {
+    renderPart(Composer);
     await userEvent.type(repo(), "acme/widgets");
     await userEvent.type(branch(), "a..b{Enter}");
-    expect(screen.getByRole("alert").textContent).toMatch(/no branch name/);
+    expect(screen.getByRole("alert").textContent).toMatch(/not a valid branch name/);
     expect(api.create).not.toHaveBeenCalled();
   });
 
-  it("sends the message with Enter, and a line break with Shift", async () => {
-    show(Composer);
+  it("sends the message on Enter, and breaks the line on Shift+Enter", async () => {
+    renderPart(Composer);
     await userEvent.type(repo(), "acme/widgets");
     await userEvent.type(screen.getByLabelText(/First message/), "one{Shift>}{Enter}{/Shift}two{Enter}");
     await waitFor(() =>
@@ -62,21 +62,21 @@ describe("the composer", () => {
   });
 
   it("starts without a repository", async () => {
-    show(Composer);
+    renderPart(Composer);
     await userEvent.click(screen.getByRole("button", { name: "Start without a repository" }));
     await waitFor(() => expect(api.create).toHaveBeenCalledWith({}));
   });
 
-  it("shows why the router refused, and lets one try again", async () => {
+  it("shows the router's refusal and can be sent again", async () => {
     vi.mocked(api.create).mockRejectedValue(new ApiError(429, "limit_reached", "you may keep 3 sessions"));
-    show(Composer);
+    renderPart(Composer);
     await userEvent.type(repo(), "acme/widgets{Enter}");
     expect((await screen.findByRole("alert")).textContent).toBe("You may keep 3 sessions");
     expect(screen.getByRole<HTMLButtonElement>("button", { name: "Start" }).disabled).toBe(false);
   });
 
-  it("offers the repositories of one's sessions", () => {
-    const page = show(Composer, [aSession(), aSession({ hash: "b48da0606867" })]);
+  it("offers the repositories of the user's sessions", () => {
+    const page = renderPart(Composer, [aSession(), aSession({ hash: "b48da0606867" })]);
     const options = [...page.container.querySelectorAll("datalist option")];
     expect(options.map((option) => option.getAttribute("value"))).toEqual([
       "https://github.com/acme/widgets.git",

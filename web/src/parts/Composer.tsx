@@ -10,33 +10,34 @@ import { checkRepo, isBranch } from "../lib/repo";
 import controls from "../styles/controls.module.css";
 import css from "./Composer.module.css";
 
+/** A branch name is suggested once the repository has not changed for this long. */
 const SUGGEST_AFTER_MS = 250;
 
-/** Asks for a repository, a branch and a first message, and starts a session. */
+/** The form that starts a session: repository, branch and first message. */
 export function Composer() {
   const i18n = useI18n();
   const navigate = useNavigate();
   const { sessions, config } = useSite();
   const [repo, setRepo] = createSignal("");
   const [branch, setBranch] = createSignal("");
-  const [ownBranch, setOwnBranch] = createSignal(false);
+  const [branchTyped, setBranchTyped] = createSignal(false);
   const [from, setFrom] = createSignal("");
   const [message, setMessage] = createSignal("");
-  const [tried, setTried] = createSignal(false);
+  const [validated, setValidated] = createSignal(false);
   const [busy, setBusy] = createSignal(false);
   const [failure, setFailure] = createSignal("");
   let repoField: HTMLInputElement | undefined;
 
   const checked = createMemo(() => checkRepo(repo(), config()));
-  const repoError = (): Key | undefined => (tried() ? checked().error : undefined);
+  const repoError = (): Key | undefined => (validated() ? checked().error : undefined);
   const branchError = (): Key | undefined =>
-    (tried() || ownBranch()) && branch().trim() !== "" && !isBranch(branch().trim())
+    (validated() || branchTyped()) && branch().trim() !== "" && !isBranch(branch().trim())
       ? "invalid.branch"
       : undefined;
   const fromError = (): Key | undefined =>
     from().trim() !== "" && !isBranch(from().trim()) ? "invalid.branch" : undefined;
   const recent = createMemo(() =>
-    [...new Set(sessions.list.sessions.flatMap((one) => one.repoUrl ?? []))].slice(0, 20),
+    [...new Set(sessions.list.sessions.flatMap((session) => session.repoUrl ?? []))].slice(0, 20),
   );
 
   createEffect(() => {
@@ -44,14 +45,14 @@ export function Composer() {
     if (preset && repo() === "") setRepo(preset);
   });
 
-  // A name that is free, as soon as the address is one; typing a name of one's own ends that.
+  // Suggests a free branch name for a valid address, until the user types a name.
   createEffect(
     on(checked, ({ url }) => {
-      if (!url || ownBranch()) return;
+      if (!url || branchTyped()) return;
       const timer = setTimeout(() => {
         api
           .suggestBranch(url)
-          .then((suggested) => !ownBranch() && checked().url === url && setBranch(suggested.branch))
+          .then((suggested) => !branchTyped() && checked().url === url && setBranch(suggested.branch))
           .catch(() => {});
       }, SUGGEST_AFTER_MS);
       onCleanup(() => clearTimeout(timer));
@@ -65,7 +66,7 @@ export function Composer() {
   const start = async (withRepo: boolean) => {
     setFailure("");
     if (withRepo) {
-      setTried(true);
+      setValidated(true);
       if (checked().error || branchError() || fromError()) return void repoField?.focus();
     }
     setBusy(true);
@@ -112,9 +113,9 @@ export function Composer() {
             aria-describedby={repoError() ? "compose-repo-error" : undefined}
             onInput={(event) => {
               setRepo(event.currentTarget.value);
-              setTried(false);
+              setValidated(false);
             }}
-            onBlur={() => repo().trim() !== "" && setTried(true)}
+            onBlur={() => repo().trim() !== "" && setValidated(true)}
           />
         </label>
         <datalist id="compose-recent">
@@ -135,7 +136,7 @@ export function Composer() {
             aria-describedby={branchError() ? "compose-branch-error" : undefined}
             onInput={(event) => {
               setBranch(event.currentTarget.value);
-              setOwnBranch(event.currentTarget.value !== "");
+              setBranchTyped(event.currentTarget.value !== "");
             }}
           />
         </label>

@@ -6,7 +6,7 @@ import { sentence } from "../lib/errors";
 import controls from "../styles/controls.module.css";
 import { Dialog } from "./Dialog";
 
-/** Names what would be lost, and asks for a press on the red button. The focus is on Cancel. */
+/** Asks before a session is deleted, and names the unsaved work. The focus is on Cancel. */
 export function DeleteDialog(props: {
   session: Session;
   name: string;
@@ -26,7 +26,7 @@ export function DeleteDialog(props: {
     try {
       await api.remove(props.session.hash);
     } catch (error) {
-      // Gone already is what was asked for.
+      // A session that is gone already needs no deletion.
       if (!(error instanceof ApiError && error.status === 404)) {
         setFailure(sentence(i18n, error));
         return setBusy(false);
@@ -48,7 +48,7 @@ export function DeleteDialog(props: {
           <Match when={work.loading}>
             <p>{i18n.t("delete.asking")}</p>
           </Match>
-          <Match when={work()?.known && work()}>{(known) => <Lost work={known()} />}</Match>
+          <Match when={work()?.known && work()}>{(known) => <UnsavedWorkLines work={known()} />}</Match>
         </Switch>
       </div>
       <Show when={failure()}>
@@ -73,14 +73,14 @@ export function DeleteDialog(props: {
   );
 }
 
-function Lost(props: { work: UnsavedWork }) {
+function UnsavedWorkLines(props: { work: UnsavedWork }) {
   const i18n = useI18n();
-  const lost = () => [
+  const lines = () => [
     ...(props.work.uncommittedFiles ? [i18n.plural("delete.uncommitted", props.work.uncommittedFiles)] : []),
     ...(props.work.unpushedCommits ? [i18n.plural("delete.unpushed", props.work.unpushedCommits)] : []),
   ];
   return (
-    <For each={lost()} fallback={<p>{i18n.t("delete.clean")}</p>}>
+    <For each={lines()} fallback={<p>{i18n.t("delete.clean")}</p>}>
       {(line) => <p class={controls.error}>{line}</p>}
     </For>
   );

@@ -2,7 +2,7 @@ import { Dialog as Kobalte } from "@kobalte/core/dialog";
 import type { JSX } from "solid-js";
 import controls from "../styles/controls.module.css";
 
-/** A modal dialog: focus stays inside, Escape closes, focus goes back to where it was. */
+/** A modal dialog: it keeps the focus inside, closes on Escape, and then restores the focus. */
 export function Dialog(props: {
   open: boolean;
   onClose: () => void;

@@ -20,14 +20,14 @@ export function Header() {
   const [theme, setTheme] = createSignal<Theme>(
     (document.documentElement.dataset.theme as Theme) ?? "system",
   );
-  const turn = () => {
+  const switchTheme = () => {
     const next = NEXT[theme()];
     setTheme(next);
     localStorage.setItem("theme", next);
     if (next === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = next;
   };
-  const other = () => (i18n.language() === "en" ? "de" : "en");
+  const otherLanguage = () => (i18n.language() === "en" ? "de" : "en");
   return (
     <header class={css.header}>
       <A class={css.brand} href="/" aria-label={`${i18n.t("app.name")}: ${i18n.t("app.home")}`}>
@@ -43,19 +43,19 @@ export function Header() {
         <button
           type="button"
           class={`${controls.button} ${controls.quiet}`}
-          lang={other()}
-          aria-label={other() === "de" ? "DE: Deutsch" : "EN: English"}
-          onClick={() => i18n.choose(other())}
+          lang={otherLanguage()}
+          aria-label={otherLanguage() === "de" ? "DE: Deutsch" : "EN: English"}
+          onClick={() => i18n.choose(otherLanguage())}
         >
           <Languages size={16} aria-hidden="true" />
-          {other().toUpperCase()}
+          {otherLanguage().toUpperCase()}
         </button>
         <button
           type="button"
           class={`${controls.button} ${controls.quiet} ${controls.icon}`}
           aria-label={`${i18n.t("app.theme")}: ${i18n.t(`theme.${theme()}`)}`}
           title={`${i18n.t("app.theme")}: ${i18n.t(`theme.${theme()}`)}`}
-          onClick={turn}
+          onClick={switchTheme}
         >
           <Dynamic component={ICON[theme()]} size={16} aria-hidden="true" />
         </button>

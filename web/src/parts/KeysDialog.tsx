@@ -6,16 +6,16 @@ const Dialog = lazy(() => import("./Dialog").then((module) => ({ default: module
 
 const KEYS: [string, Key][] = [
   ["/", "keys.compose"],
-  ["↑ ↓", "keys.walk"],
+  ["↑ ↓", "keys.move"],
   ["↵", "keys.open"],
   ["?", "keys.help"],
 ];
 
-/** The one place that listens to the whole page's keys. */
+/** Handles the page's keyboard shortcuts, and shows them in a dialog. */
 export function KeysDialog() {
   const i18n = useI18n();
   const [open, setOpen] = createSignal(false);
-  const listen = (event: KeyboardEvent) => {
+  const onKeyDown = (event: KeyboardEvent) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target))
       return;
     if (event.key === "?") {
@@ -29,23 +29,23 @@ export function KeysDialog() {
         field.select();
       }
     } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      if (walk(event.key === "ArrowDown" ? 1 : -1, event.target)) event.preventDefault();
+      if (moveFocus(event.key === "ArrowDown" ? 1 : -1, event.target)) event.preventDefault();
     }
   };
-  onMount(() => document.addEventListener("keydown", listen));
-  onCleanup(() => document.removeEventListener("keydown", listen));
+  onMount(() => document.addEventListener("keydown", onKeyDown));
+  onCleanup(() => document.removeEventListener("keydown", onKeyDown));
   return (
     <Show when={open()}>
       <Suspense>
         <Dialog open onClose={() => setOpen(false)} title={i18n.t("keys.title")}>
           <dl class={css.keys}>
             <For each={KEYS}>
-              {([key, what]) => (
+              {([key, text]) => (
                 <div class={css.row}>
                   <dt>
                     <kbd class={css.key}>{key}</kbd>
                   </dt>
-                  <dd>{i18n.t(what)}</dd>
+                  <dd>{i18n.t(text)}</dd>
                 </div>
               )}
             </For>
@@ -65,11 +65,11 @@ function isTyping(target: EventTarget | null): boolean {
   );
 }
 
-/** Moves the focus to the next row's link; from outside of the list, to its first or last. */
-function walk(step: 1 | -1, from: EventTarget | null): boolean {
+/** Moves the focus to the next or previous row; from outside of the list, to the first or last one. */
+function moveFocus(step: 1 | -1, from: EventTarget | null): boolean {
   const rows = [...document.querySelectorAll<HTMLAnchorElement>("[data-row]")];
-  const here = from instanceof Element ? rows.findIndex((row) => row.closest("li")?.contains(from)) : -1;
-  const next = here < 0 ? (step === 1 ? rows[0] : rows.at(-1)) : rows[here + step];
+  const current = from instanceof Element ? rows.findIndex((row) => row.closest("li")?.contains(from)) : -1;
+  const next = current < 0 ? (step === 1 ? rows[0] : rows.at(-1)) : rows[current + step];
   next?.focus();
   return next !== undefined;
 }

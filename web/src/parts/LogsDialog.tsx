@@ -1,20 +1,15 @@
 import { createResource, Show } from "solid-js";
 import { api } from "../api/client";
-import { useSite } from "../context";
 import { useI18n } from "../i18n";
-import { copyText } from "../lib/copy";
+import { createCopy } from "../lib/copy";
 import { sentence } from "../lib/errors";
 import controls from "../styles/controls.module.css";
 import { Dialog } from "./Dialog";
 
 export function LogsDialog(props: { hash: string; name: string; onClose: () => void }) {
   const i18n = useI18n();
-  const { announce } = useSite();
+  const copy = createCopy();
   const [log] = createResource(() => api.logs(props.hash).catch((error) => sentence(i18n, error)));
-  const copy = async () => {
-    await copyText(log() ?? "");
-    announce(i18n.t("action.copied"));
-  };
   return (
     <Dialog open wide onClose={props.onClose} title={i18n.t("logs.title", { name: props.name })}>
       <Show when={!log.loading} fallback={<span class={controls.spinner} />}>
@@ -23,7 +18,7 @@ export function LogsDialog(props: { hash: string; name: string; onClose: () => v
         </pre>
       </Show>
       <div class={controls.actions}>
-        <button type="button" class={controls.button} onClick={() => void copy()}>
+        <button type="button" class={controls.button} onClick={() => void copy(log() ?? "")}>
           {i18n.t("action.copy")}
         </button>
         <button type="button" class={controls.button} onClick={props.onClose}>

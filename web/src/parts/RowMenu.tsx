@@ -2,24 +2,20 @@ import { DropdownMenu } from "@kobalte/core/dropdown-menu";
 import Ellipsis from "lucide-solid/icons/ellipsis";
 import { createSignal, Show } from "solid-js";
 import type { Session } from "../api/client";
-import { useSite } from "../context";
 import { useI18n } from "../i18n";
-import { copyText } from "../lib/copy";
+import { createCopy } from "../lib/copy";
 import { hrefOf } from "../lib/names";
 import controls from "../styles/controls.module.css";
 import { DeleteDialog } from "./DeleteDialog";
 import { LogsDialog } from "./LogsDialog";
 import css from "./RowMenu.module.css";
 
-/** Open from the start: it is made by the press that asks for it. */
+/** A row's menu. It is open from the start, since the press that opens it also loads it. */
 export function RowMenu(props: { session: Session; name: string }) {
   const i18n = useI18n();
-  const { announce } = useSite();
+  const copy = createCopy();
   const [dialog, setDialog] = createSignal<"logs" | "delete">();
-  const copy = async () => {
-    await copyText(new URL(hrefOf(props.session), location.href).href);
-    announce(i18n.t("action.copied"));
-  };
+  const address = () => new URL(hrefOf(props.session), location.href).href;
   return (
     <>
       <DropdownMenu defaultOpen placement="bottom-end" gutter={4}>
@@ -34,7 +30,7 @@ export function RowMenu(props: { session: Session; name: string }) {
             <DropdownMenu.Item class={css.item} onSelect={() => location.assign(hrefOf(props.session))}>
               {i18n.t("action.open")}
             </DropdownMenu.Item>
-            <DropdownMenu.Item class={css.item} onSelect={() => void copy()}>
+            <DropdownMenu.Item class={css.item} onSelect={() => void copy(address())}>
               {i18n.t("action.copyLink")}
             </DropdownMenu.Item>
             <DropdownMenu.Item class={css.item} onSelect={() => setDialog("logs")}>

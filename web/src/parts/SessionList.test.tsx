@@ -2,7 +2,7 @@ import { fireEvent, screen, waitFor } from "@solidjs/testing-library";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, it, vi } from "vitest";
 import { ApiError, api } from "../api/client";
-import { aSession, show } from "../test-page";
+import { aSession, renderPart } from "../test-page";
 import { SessionList } from "./SessionList";
 
 const ago = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
@@ -11,18 +11,18 @@ const named = (name: string, minutes: number, over = {}) =>
 const names = () => screen.getAllByRole("listitem").map((row) => row.querySelector("a span")?.textContent);
 
 describe("the list", () => {
-  it("says what to do where there is none", () => {
-    show(SessionList);
+  it("explains how to start if there are no sessions", () => {
+    renderPart(SessionList);
     expect(screen.getByText(/No sessions yet/)).toBeTruthy();
   });
 
-  it("shows the newest activity first", () => {
-    show(SessionList, [named("old", 9), named("new", 1), named("mid", 5)]);
+  it("is sorted by the newest activity", () => {
+    renderPart(SessionList, [named("old", 9), named("new", 1), named("mid", 5)]);
     expect(names()).toEqual(["new", "mid", "old"]);
   });
 
-  it("keeps its order while the pointer is on it", () => {
-    const page = show(SessionList, [named("a", 5), named("b", 9)]);
+  it("keeps its order under the pointer", () => {
+    const page = renderPart(SessionList, [named("a", 5), named("b", 9)]);
     fireEvent.pointerEnter(screen.getByRole("list"));
     page.setSessions([named("a", 5), named("b", 0)]);
     expect(names()).toEqual(["a", "b"]);
@@ -30,19 +30,19 @@ describe("the list", () => {
     expect(names()).toEqual(["b", "a"]);
   });
 
-  it("can be searched from nine on", async () => {
+  it("has a search field from nine sessions on", async () => {
     const nine = Array.from({ length: 9 }, (_, n) => named(`repo${n}`, n));
-    const page = show(SessionList, nine.slice(1));
+    const page = renderPart(SessionList, nine.slice(1));
     expect(screen.queryByRole("searchbox")).toBeNull();
     page.setSessions(nine);
     await userEvent.type(screen.getByRole("searchbox"), "REPO3");
     expect(names()).toEqual(["repo3"]);
     await userEvent.type(screen.getByRole("searchbox"), "x");
-    expect(screen.getByText("No session matches.")).toBeTruthy();
+    expect(screen.getByText("No sessions match your search.")).toBeTruthy();
   });
 
-  it("leads into a running session, and to the page of any other", () => {
-    show(SessionList, [
+  it("links a running session to its host, and any other to its page", () => {
+    renderPart(SessionList, [
       aSession(),
       aSession({ hash: "b48da0606867", state: "stopped", url: null, lastActivity: ago(3) }),
     ]);
@@ -51,22 +51,22 @@ describe("the list", () => {
     expect(stopped).toBe("/session/b48da0606867");
   });
 
-  it("counts down, unless the agent is at work or nothing ever stops it", () => {
-    const page = show(SessionList, [aSession({ lastActivity: ago(3) })]);
+  it("counts down to the idle stop, unless the session is not stopped when idle", () => {
+    const page = renderPart(SessionList, [aSession({ lastActivity: ago(3) })]);
     expect(screen.getByText(/stops in 2[67] min/)).toBeTruthy();
     page.setSessions([aSession({ busy: true })]);
-    expect(screen.getByText(/agent at work/)).toBeTruthy();
+    expect(screen.getByText(/agent is working/)).toBeTruthy();
     page.setSessions([aSession({ busy: false, idleTimeoutMinutes: 0 })]);
     expect(screen.queryByText(/stops/)).toBeNull();
     page.setSessions([aSession({ reason: { code: "not_answering", message: "m" } })]);
-    expect(screen.getByText(/opencode does not answer, so it is not stopped/)).toBeTruthy();
+    expect(screen.getByText(/opencode does not answer, so the session is not stopped/)).toBeTruthy();
     expect(screen.queryByText(/stops in/)).toBeNull();
   });
 
-  it("stops and resumes, and says why it could not", async () => {
+  it("stops and resumes sessions, and shows why that failed", async () => {
     const stop = vi.spyOn(api, "stop").mockResolvedValue({} as never);
     const resume = vi.spyOn(api, "resume").mockRejectedValue(new ApiError(503, "unavailable", "not now"));
-    const page = show(SessionList, [aSession()]);
+    const page = renderPart(SessionList, [aSession()]);
     await userEvent.click(screen.getByRole("button", { name: /^Stop/ }));
     expect(stop).toHaveBeenCalledWith("a48da0606867");
     page.setSessions([aSession({ state: "stopped", url: null })]);

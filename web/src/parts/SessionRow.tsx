@@ -3,57 +3,41 @@ import Play from "lucide-solid/icons/play";
 import Square from "lucide-solid/icons/square";
 import { createSignal, lazy, Show, Suspense } from "solid-js";
 import { api, type Session } from "../api/client";
-import { useSite } from "../context";
 import { useI18n } from "../i18n";
-import { sentence } from "../lib/errors";
+import { createAction } from "../lib/action";
 import { hrefOf, nameOf, reasonOf } from "../lib/names";
 import { relative } from "../lib/time";
 import controls from "../styles/controls.module.css";
 import css from "./SessionRow.module.css";
 
-// What is behind a press of a button is not part of the first load.
+// Loaded when the menu is opened first, to keep the first load small.
 const RowMenu = lazy(() => import("./RowMenu").then((module) => ({ default: module.RowMenu })));
 
 export function SessionRow(props: { session: Session; now: number }) {
   const i18n = useI18n();
-  const { sessions } = useSite();
-  const [busy, setBusy] = createSignal(false);
-  const [failure, setFailure] = createSignal("");
+  const { busy, failure, run } = createAction(() => props.session.hash);
   const [menu, setMenu] = createSignal(false);
   const name = () => nameOf(i18n, props.session);
-  const said = () => props.session.title ?? props.session.description;
+  const subtitle = () => props.session.title ?? props.session.description;
 
-  const act = async (what: (hash: string) => Promise<unknown>) => {
-    setBusy(true);
-    setFailure("");
-    try {
-      await what(props.session.hash);
-      if (sessions.link() !== "live") await sessions.refresh();
-    } catch (error) {
-      setFailure(sentence(i18n, error));
-    } finally {
-      setBusy(false);
-    }
-  };
-
-  const facts = () => {
+  const details = () => {
     const session = props.session;
-    const facts = [
+    const parts = [
       i18n.t("row.active", { ago: relative(i18n.language(), Date.parse(session.lastActivity), props.now) }),
     ];
     if (session.state === "running") {
-      if (session.busy) facts.push(i18n.t("row.busy"));
-      // Who can't be asked whether an agent is at work is not stopped.
-      else if (session.reason) facts.push(reasonOf(i18n, session).what);
-      // 0: it is never stopped for being idle.
+      if (session.busy) parts.push(i18n.t("row.busy"));
+      // A session whose agent can't be asked is not stopped when idle.
+      else if (session.reason) parts.push(reasonOf(i18n, session).message);
+      // 0: the session is never stopped when idle.
       else if (session.idleTimeoutMinutes > 0) {
-        const stops = Date.parse(session.lastActivity) + session.idleTimeoutMinutes * 60_000;
-        facts.push(
-          i18n.t("row.stopsIn", { in: relative(i18n.language(), Math.max(stops, props.now), props.now) }),
+        const stopsAt = Date.parse(session.lastActivity) + session.idleTimeoutMinutes * 60_000;
+        parts.push(
+          i18n.t("row.stopsIn", { in: relative(i18n.language(), Math.max(stopsAt, props.now), props.now) }),
         );
       }
     }
-    return facts.join(" · ");
+    return parts.join(" · ");
   };
 
   return (
@@ -71,14 +55,14 @@ export function SessionRow(props: { session: Session; now: number }) {
             <span class={css.branch}>{props.session.branch}</span>
           </Show>
         </a>
-        <Show when={said()}>
-          <p class={css.title}>{said()}</p>
+        <Show when={subtitle()}>
+          <p class={css.title}>{subtitle()}</p>
         </Show>
         <p class={css.meta}>
           <span class={css.state} data-state={props.session.state}>
             {i18n.t(`state.${props.session.state}`)}
           </span>{" "}
-          · {facts()}
+          · {details()}
         </p>
         <Show when={failure()}>
           <p class={controls.error} role="alert">
@@ -93,7 +77,7 @@ export function SessionRow(props: { session: Session; now: number }) {
             class={`${controls.button} ${controls.quiet}`}
             disabled={busy()}
             aria-label={`${i18n.t("action.stop")}: ${name()}`}
-            onClick={() => void act(api.stop)}
+            onClick={() => void run(api.stop)}
           >
             <Square size={14} aria-hidden="true" />
             {i18n.t("action.stop")}
@@ -105,7 +89,7 @@ export function SessionRow(props: { session: Session; now: number }) {
             class={`${controls.button} ${controls.quiet}`}
             disabled={busy()}
             aria-label={`${i18n.t(props.session.state === "failed" ? "action.retry" : "action.resume")}: ${name()}`}
-            onClick={() => void act(api.resume)}
+            onClick={() => void run(api.resume)}
           >
             <Play size={14} aria-hidden="true" />
             {i18n.t(props.session.state === "failed" ? "action.retry" : "action.resume")}

@@ -7,7 +7,7 @@ import { bytes, duration } from "../lib/time";
 import controls from "../styles/controls.module.css";
 import css from "./Stages.module.css";
 
-/** The stages of a start, each with its time once done. */
+/** The stages of a start, each with its duration. */
 export function Stages(props: { stages: Stage[]; now: number }) {
   const i18n = useI18n();
   const time = (stage: Stage) => {
@@ -43,7 +43,7 @@ export function Stages(props: { stages: Stage[]; now: number }) {
                 <span class="visually-hidden">: {i18n.t(`stage.${stage.status}`)}</span>
               </span>
               <Show when={stage.status === "active"}>
-                <span class={css.doing}>{doing(i18n, stage)}</span>
+                <span class={css.doing}>{activity(i18n, stage)}</span>
               </Show>
             </span>
             <span class={css.time}>{time(stage)}</span>
@@ -54,8 +54,8 @@ export function Stages(props: { stages: Stage[]; now: number }) {
   );
 }
 
-/** "Cloning… 43 %, 12 of 28 MB". git tells no total: it is what the percentage makes of the bytes so far. */
-function doing(i18n: ReturnType<typeof useI18n>, stage: Stage): string {
+/** Returns "Cloning… 43 %, 12 of 28 MB". git prints no total size, so it is estimated from the percentage. */
+function activity(i18n: ReturnType<typeof useI18n>, stage: Stage): string {
   const words = [i18n.t(`stage.doing.${stage.stage}`)];
   const language = i18n.language();
   if (stage.percent != null) {

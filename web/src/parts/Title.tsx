@@ -1,6 +1,6 @@
 import { createEffect } from "solid-js";
 
-/** The page's title in the tab. */
+/** Sets the page's title. */
 export function Title(props: { text: string }) {
   createEffect(() => {
     document.title = `${props.text} · opencode`;

@@ -4,7 +4,7 @@ import { Title } from "../parts/Title";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";
 
-/** One sentence and a way home. */
+/** The page for an address that does not exist: a sentence and a link to the home page. */
 export function Missing(props: { text?: string }) {
   const i18n = useI18n();
   return (

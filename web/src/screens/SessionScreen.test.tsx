@@ -2,21 +2,21 @@ import { screen, waitFor } from "@solidjs/testing-library";
 import userEvent from "@testing-library/user-event";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { api, type Session, type Stage } from "../api/client";
-import { aSession, show } from "../test-page";
+import { aSession, renderPart } from "../test-page";
 import { SessionScreen } from "./SessionScreen";
 
 const open = (...sessions: Session[]) =>
-  show(SessionScreen, sessions, "/session/a48da0606867", "/session/:hash");
-const stage = (name: Stage["stage"], status: Stage["status"], over: Partial<Stage> = {}): Stage => ({
+  renderPart(SessionScreen, sessions, "/session/a48da0606867", "/session/:hash");
+const stage = (name: Stage["stage"], status: Stage["status"], overrides: Partial<Stage> = {}): Stage => ({
   stage: name,
   status,
-  ...over,
+  ...overrides,
 });
 
 afterEach(() => vi.restoreAllMocks());
 
 describe("a session's page", () => {
-  it("shows the stages, and turns into the session once it runs", async () => {
+  it("shows the stages, and goes to the session once it is running", async () => {
     const replace = vi.spyOn(location, "replace").mockImplementation(() => {});
     const started = new Date(Date.now() - 2_000).toISOString();
     const page = open(
@@ -37,7 +37,7 @@ describe("a session's page", () => {
     await waitFor(() => expect(replace).toHaveBeenCalledWith(aSession().url));
   });
 
-  it("says what failed and what to do, with the log, and tries again", async () => {
+  it("shows a failure with advice and log, and can try again", async () => {
     const resume = vi.spyOn(api, "resume").mockResolvedValue({} as never);
     open(
       aSession({
@@ -53,7 +53,7 @@ describe("a session's page", () => {
     expect(resume).toHaveBeenCalledWith("a48da0606867");
   });
 
-  it("shows the router's own words for a reason that it does not know", () => {
+  it("shows the router's message for an unknown reason", () => {
     open(
       aSession({
         state: "failed",
@@ -65,31 +65,33 @@ describe("a session's page", () => {
     expect(screen.getByText(/Wait/)).toBeTruthy();
   });
 
-  it("has the focus on Resume where it is stopped", () => {
+  it("focuses Resume if the session is stopped", () => {
     open(aSession({ state: "stopped", url: null, reason: { code: "idle", message: "m" } }));
-    expect(screen.getByText(/idle for 30 min/)).toBeTruthy();
+    expect(screen.getByText(/no activity for 30 min/)).toBeTruthy();
     expect(document.activeElement).toBe(screen.getByRole("button", { name: "Resume" }));
   });
 
-  it("asks once more before it says that there is no such session", async () => {
+  it("fetches the list again before it says that the session does not exist", async () => {
     const page = open();
-    await waitFor(() => expect(screen.getByText(/no such session/)).toBeTruthy());
+    await waitFor(() => expect(screen.getByText(/does not exist/)).toBeTruthy());
     expect(page.refresh).toHaveBeenCalledOnce();
   });
 
-  it("says nothing of the kind while the router can't be asked", () => {
+  it("does not say so while the router is unreachable", () => {
     const page = open();
-    page.setLink("unreachable");
-    expect(screen.queryByText(/no such session/)).toBeNull();
+    page.setConnection("unreachable");
+    expect(screen.queryByText(/does not exist/)).toBeNull();
   });
 
-  it("deletes after a question that names what is lost, with the focus on Cancel", async () => {
+  it("asks before deleting, names the unsaved work, and focuses Cancel", async () => {
     vi.spyOn(api, "work").mockResolvedValue({ known: true, uncommittedFiles: 2, unpushedCommits: 1 });
     const remove = vi.spyOn(api, "remove").mockResolvedValue(undefined);
     const page = open(aSession({ state: "stopped", url: null }));
     await userEvent.click(screen.getByRole("button", { name: "Delete" }));
     const dialog = await screen.findByRole("alertdialog", {}, { timeout: 10_000 });
-    await waitFor(() => expect(dialog.textContent).toMatch(/2 files are changed.*1 commit is nowhere else/s));
+    await waitFor(() =>
+      expect(dialog.textContent).toMatch(/2 files have uncommitted.*1 commit is not pushed/s),
+    );
     await waitFor(() => expect(document.activeElement?.textContent).toBe("Cancel"));
     const buttons = [...dialog.querySelectorAll("button")];
     await userEvent.click(buttons.find((button) => button.textContent === "Delete") as HTMLElement);

@@ -13,7 +13,7 @@ import {
 import { api, type Session } from "../api/client";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
-import { sentence } from "../lib/errors";
+import { createAction } from "../lib/action";
 import { nameOf } from "../lib/names";
 import { Title } from "../parts/Title";
 import controls from "../styles/controls.module.css";
@@ -25,41 +25,41 @@ import { Stopped } from "./Stopped";
 
 const DeleteDialog = lazy(() => import("../parts/DeleteDialog").then((m) => ({ default: m.DeleteDialog })));
 
-/** One session's page: what it is doing, until it runs; then it turns into the session itself. */
+/** A session's page: its state and actions. Once the session is running, the browser goes to the session itself. */
 export function SessionScreen() {
   const i18n = useI18n();
   const { sessions } = useSite();
   const params = useParams<{ hash: string }>();
   const session = createMemo(() => sessions.session(params.hash));
 
-  // One that was made a moment ago may not be in the list yet: asked before anything is said.
-  const [asked] = createResource(
-    () => sessions.link() === "live" && !session() && params.hash,
+  // A session that was just created may not be in the list yet, so the list is fetched before the page says so.
+  const [lookup] = createResource(
+    () => sessions.connection() === "live" && !session() && params.hash,
     () => sessions.refresh(),
   );
 
-  // In place of this page, so that Back leads to where one came from.
+  // Replaces this page in the history, so that Back skips it.
   createEffect(() => {
-    const now = session();
-    if (now?.state === "running" && now.url) location.replace(now.url);
+    const current = session();
+    if (current?.state === "running" && current.url) location.replace(current.url);
   });
 
   return (
     <Show
       when={session()}
       fallback={
-        <Show when={sessions.link() === "live" && asked.state === "ready"} fallback={<Waiting />}>
+        <Show when={sessions.connection() === "live" && lookup.state === "ready"} fallback={<Loading />}>
           <Title text={i18n.t("missing.title")} />
           <Missing text={i18n.t("missing.session")} />
         </Show>
       }
     >
-      {(known) => <Known session={known()} />}
+      {(current) => <SessionArticle session={current()} />}
     </Show>
   );
 }
 
-function Waiting() {
+function Loading() {
   return (
     <div class={css.screen}>
       <span class={controls.spinner} />
@@ -67,32 +67,18 @@ function Waiting() {
   );
 }
 
-export type Acts = { busy: boolean; resume: () => void; remove: () => void };
+export type SessionActions = { busy: boolean; resume: () => void; remove: () => void };
 
-function Known(props: { session: Session }) {
+function SessionArticle(props: { session: Session }) {
   const i18n = useI18n();
   const navigate = useNavigate();
-  const { sessions } = useSite();
-  const [busy, setBusy] = createSignal(false);
-  const [failure, setFailure] = createSignal("");
+  const action = createAction(() => props.session.hash);
   const [deleting, setDeleting] = createSignal(false);
   const name = () => nameOf(i18n, props.session);
 
-  const act = async (what: (hash: string) => Promise<unknown>) => {
-    setBusy(true);
-    setFailure("");
-    try {
-      await what(props.session.hash);
-      if (sessions.link() !== "live") await sessions.refresh();
-    } catch (error) {
-      setFailure(sentence(i18n, error));
-    } finally {
-      setBusy(false);
-    }
-  };
-  const acts = (): Acts => ({
-    busy: busy(),
-    resume: () => void act(api.resume),
+  const actions = (): SessionActions => ({
+    busy: action.busy(),
+    resume: () => void action.run(api.resume),
     remove: () => setDeleting(true),
   });
 
@@ -105,20 +91,20 @@ function Known(props: { session: Session }) {
           <code class={css.branch}>{props.session.branch}</code>
         </Show>
       </header>
-      <Switch fallback={<Waiting />}>
+      <Switch fallback={<Loading />}>
         <Match when={props.session.state === "creating" || props.session.state === "running"}>
-          <Starting session={props.session} onStop={() => void act(api.stop)} busy={busy()} />
+          <Starting session={props.session} onStop={() => void action.run(api.stop)} busy={action.busy()} />
         </Match>
         <Match when={props.session.state === "failed"}>
-          <Failed session={props.session} acts={acts()} />
+          <Failed session={props.session} actions={actions()} />
         </Match>
         <Match when={props.session.state === "stopped" || props.session.state === "stopping"}>
-          <Stopped session={props.session} acts={acts()} />
+          <Stopped session={props.session} actions={actions()} />
         </Match>
       </Switch>
-      <Show when={failure()}>
+      <Show when={action.failure()}>
         <p class={controls.error} role="alert">
-          {failure()}
+          {action.failure()}
         </p>
       </Show>
       <Show when={deleting()}>

@@ -7,18 +7,19 @@ import { Stages } from "../parts/Stages";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";
 
+/** After this long, the page explains why a first start takes time. */
 const SLOW_MS = 10_000;
 
 export function Starting(props: { session: Session; busy: boolean; onStop: () => void }) {
   const i18n = useI18n();
   const now = createNow(200);
-  const began = createMemo(() => {
+  const startedAt = createMemo(() => {
     const times = props.session.stages.flatMap((stage) =>
       stage.startedAt ? [Date.parse(stage.startedAt)] : [],
     );
     return times.length > 0 ? Math.min(...times) : Date.parse(props.session.stateSince);
   });
-  const total = () => Math.max(0, now() - began());
+  const total = () => Math.max(0, now() - startedAt());
   return (
     <>
       <section class={`${controls.panel} ${css.card}`} aria-label={i18n.t("state.creating")}>

@@ -7,22 +7,22 @@ import { reasonOf } from "../lib/names";
 import { moment } from "../lib/time";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";
-import type { Acts } from "./SessionScreen";
+import type { SessionActions } from "./SessionScreen";
 
-export function Stopped(props: { session: Session; acts: Acts }) {
+export function Stopped(props: { session: Session; actions: SessionActions }) {
   const i18n = useI18n();
   let resume: HTMLButtonElement | undefined;
-  const stopping = () => props.session.state === "stopping";
+  const isStopping = () => props.session.state === "stopping";
   createEffect(() => {
-    if (!stopping()) resume?.focus();
+    if (!isStopping()) resume?.focus();
   });
   return (
     <>
       <section class={`${controls.panel} ${css.card}`} aria-labelledby="stopped-title">
-        <h2 id="stopped-title">{i18n.t(stopping() ? "stopping.title" : "stopped.title")}</h2>
-        <Show when={!stopping()}>
+        <h2 id="stopped-title">{i18n.t(isStopping() ? "stopping.title" : "stopped.title")}</h2>
+        <Show when={!isStopping()}>
           <p class={css.sentence}>
-            {reasonOf(i18n, props.session).what}{" "}
+            {reasonOf(i18n, props.session).message}{" "}
             {i18n.t("stopped.since", { when: moment(i18n.language(), Date.parse(props.session.stateSince)) })}
           </p>
         </Show>
@@ -33,8 +33,8 @@ export function Stopped(props: { session: Session; acts: Acts }) {
           ref={resume}
           type="button"
           class={`${controls.button} ${controls.primary}`}
-          disabled={props.acts.busy || stopping()}
-          onClick={props.acts.resume}
+          disabled={props.actions.busy || isStopping()}
+          onClick={props.actions.resume}
         >
           <Play size={14} aria-hidden="true" />
           {i18n.t("action.resume")}
@@ -42,8 +42,8 @@ export function Stopped(props: { session: Session; acts: Acts }) {
         <button
           type="button"
           class={controls.button}
-          disabled={props.acts.busy || stopping()}
-          onClick={props.acts.remove}
+          disabled={props.actions.busy || isStopping()}
+          onClick={props.actions.remove}
         >
           <Trash size={14} aria-hidden="true" />
           {i18n.t("action.delete")}

@@ -1,7 +1,7 @@
 //! Asking for a session.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 
 use super::{
     ApiState, MAX_MESSAGE_BYTES,
+    audit::{AuditAction, AuditRecord},
     error::{Always, Refusal},
     extract::{Asked, Body, Caller, Given},
     names,
@@ -44,12 +45,15 @@ pub(super) async fn create(
     let suggest = |repo: &RepoUrl| api.suggest(&who, Some(repo));
     let new = checked(asked, api.settings.repos, suggest)?;
     let created = api.manager.create(&who, new, &credentials).await?;
+    let hash = created.view.observed.session.hash;
+    let action = if created.new { AuditAction::Created } else { AuditAction::Resumed };
+    let record = Extension(AuditRecord { action, hash: Some(hash) });
     let body = Json(api.session_state(&created.view));
     if !created.new {
-        return Ok(body.into_response());
+        return Ok((record, body).into_response());
     }
-    let address = format!("/api/sessions/{}", created.view.observed.session.hash);
-    Ok((StatusCode::CREATED, [(LOCATION, address)], body).into_response())
+    let address = format!("/api/sessions/{hash}");
+    Ok((StatusCode::CREATED, record, [(LOCATION, address)], body).into_response())
 }
 
 /// Turns what was asked for into what the manager takes.

@@ -8,6 +8,7 @@
 //! Mutations must say `content-type: application/json`, with or without a body: a page of another
 //! origin can't send that without asking first (CORS), and is never answered that it may.
 
+mod audit;
 mod create;
 mod error;
 mod extract;
@@ -18,16 +19,25 @@ mod sessions;
 mod site;
 mod view;
 
+pub use audit::{AuditAction, AuditRecord};
 pub use error::RefusalCode;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::any};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{MethodRouter, any},
+};
 use pod_manager::Manager;
 use session_key::{HostScheme, RepoPolicy};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use crate::wire;
 
@@ -90,12 +100,14 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 
 fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
     let routes = OpenApiRouter::new()
-        .routes(routes!(sessions::list, create::create))
+        .routes(routes!(sessions::list))
+        .routes(routes!(create::create).map(audited(AuditAction::Created)))
         .routes(routes!(live::stream))
         .routes(routes!(create::suggest_branch))
-        .routes(routes!(sessions::get, sessions::delete))
-        .routes(routes!(sessions::resume))
-        .routes(routes!(sessions::stop))
+        .routes(routes!(sessions::get))
+        .routes(routes!(sessions::delete).map(audited(AuditAction::Deleted)))
+        .routes(routes!(sessions::resume).map(audited(AuditAction::Resumed)))
+        .routes(routes!(sessions::stop).map(audited(AuditAction::Stopped)))
         .routes(routes!(live::events))
         .routes(routes!(sessions::logs))
         .routes(routes!(sessions::work))
@@ -110,6 +122,11 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .nest("/api", routes)
         .route("/api/", bare)
         .split_for_parts()
+}
+
+/// Adds an [`AuditRecord`] to every response of a route.
+fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> MethodRouter<ApiState> {
+    move |route| route.route_layer(middleware::from_fn_with_state(action, audit::attach))
 }
 
 #[derive(OpenApi)]

@@ -1,18 +1,20 @@
+//! open: hands a session's address to the browser.
+
 use std::{process::Stdio, time::Duration};
 
 use api::wire::State;
 use tokio::{process::Command, time::timeout};
 
 use super::Context;
-use crate::{args::Browser, failure::Failure, terminal::harmless};
+use crate::{args::BrowserArgs, error::CliError, terminal::sanitize_line};
 
-/// What opens an address on this system.
-const SYSTEM: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-/// Some openers end at once, some stay as long as the browser: after this long it is taken for open.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The system's program that opens an address in the default browser.
+const SYSTEM_OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+/// Some openers exit at once, others with the browser: one that still runs after this long has succeeded.
+const OPENER_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Context {
-    pub(super) async fn open(&self, name: &str, print: bool, browser: &Browser) -> Result<(), Failure> {
+    pub(super) async fn open(&self, name: &str, print: bool, browser: &BrowserArgs) -> Result<(), CliError> {
         let client = self.router("open")?;
         let hash = self.pick(name).await?;
         let session = client.get(hash).await?;
@@ -22,33 +24,33 @@ impl Context {
                 State::Stopped | State::Stopping => "is stopped",
                 State::Creating | State::Running => "is still starting",
             };
-            let failure = Failure::new(Failure::ERROR, format!("session {hash} has no address: it {state}"));
-            return Err(failure.hint(format!("Start it: {} resume {hash} --wait", self.name)));
+            let error = CliError::new(CliError::ERROR, format!("session {hash} has no address: it {state}"));
+            return Err(error.hint(format!("Start it: {} resume {hash} --wait", self.program)));
         };
-        self.terminal.print(harmless(&url, false))?;
+        self.terminal.print(sanitize_line(&url))?;
         if print { Ok(()) } else { self.open_url(&url, browser).await }
     }
 
-    /// Hands an address to the browser; nothing but http(s), whatever the router says.
-    pub(super) async fn open_url(&self, url: &str, browser: &Browser) -> Result<(), Failure> {
+    /// Opens an address in the browser. Accepts only http(s), whatever the router answered.
+    pub(super) async fn open_url(&self, url: &str, browser: &BrowserArgs) -> Result<(), CliError> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(Failure::new(Failure::ERROR, "the session's address is not one for a browser"));
+            return Err(CliError::new(CliError::ERROR, "the session's address is not an http(s) address"));
         }
-        let program = browser.browser.as_deref().unwrap_or(SYSTEM);
-        let failed = |why: String| {
-            Failure::new(Failure::ERROR, format!("no browser could be opened: {program}: {why}"))
-                .hint(format!("Open it yourself: {url}"))
+        let opener = browser.browser.as_deref().unwrap_or(SYSTEM_OPENER);
+        let open_error = |cause: String| {
+            CliError::new(CliError::ERROR, format!("the browser could not be opened: {opener}: {cause}"))
+                .hint(format!("Open the address yourself: {url}"))
         };
-        let mut child = Command::new(program)
+        let mut child = Command::new(opener)
             .arg(url)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|why| failed(why.to_string()))?;
-        match timeout(PATIENCE, child.wait()).await {
-            Ok(Ok(status)) if !status.success() => Err(failed(status.to_string())),
-            Ok(Err(why)) => Err(failed(why.to_string())),
+            .map_err(|error| open_error(error.to_string()))?;
+        match timeout(OPENER_TIMEOUT, child.wait()).await {
+            Ok(Ok(status)) if !status.success() => Err(open_error(status.to_string())),
+            Ok(Err(error)) => Err(open_error(error.to_string())),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }

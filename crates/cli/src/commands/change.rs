@@ -1,102 +1,97 @@
-//! stop, resume, delete.
+//! stop, resume and delete.
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use api::wire::{Session, State, UnsavedWork};
+use api::wire::{State, UnsavedWork};
 
 use super::Context;
-use crate::{failure::Failure, terminal::harmless};
+use crate::{error::CliError, report::SessionReport, terminal::sanitize_line};
 
 impl Context {
-    pub(super) async fn stop(&self, names: &[String]) -> Result<(), Failure> {
+    pub(super) async fn stop(&self, names: &[String]) -> Result<(), CliError> {
         for hash in self.pick_all(names).await? {
-            let now = self.reach.stop(hash).await?;
-            let what = match now {
+            let outcome = match self.target.stop(hash).await? {
                 State::Stopped => "is stopped",
-                State::Failed => "has failed, and is not tried again",
+                State::Failed => "has failed and is not started again",
                 _ => "is stopping",
             };
-            self.terminal.say(format_args!("Session {hash} {what}; its files are kept."));
-            self.print_done(hash).await?;
+            self.terminal.note(format_args!("Session {hash} {outcome}; its files are kept."));
+            self.print_result(hash).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn resume(&self, names: &[String], wait: bool) -> Result<(), Failure> {
+    pub(super) async fn resume(&self, names: &[String], wait: bool) -> Result<(), CliError> {
         let hashes = self.pick_all(names).await?;
         for &hash in &hashes {
-            let now = self.reach.resume(hash).await?;
-            let what = if now == State::Running { "runs" } else { "is starting" };
-            self.terminal.say(format_args!("Session {hash} {what}."));
+            let state = self.target.resume(hash).await?;
+            let outcome = if state == State::Running { "is running" } else { "is starting" };
+            self.terminal.note(format_args!("Session {hash} {outcome}."));
         }
         for hash in hashes {
             if wait {
                 self.wait(hash).await?;
             }
-            self.print_done(hash).await?;
+            self.print_result(hash).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn delete(&self, names: &[String], yes: bool) -> Result<(), Failure> {
+    pub(super) async fn delete(&self, names: &[String], yes: bool) -> Result<(), CliError> {
         let hashes = self.pick_all(names).await?;
         if !yes && !std::io::stdin().is_terminal() {
-            let message = "nobody can be asked whether to delete: standard input is no terminal";
+            let message = "the deletion can't be confirmed: standard input is not a terminal";
             return Err(
-                Failure::new(Failure::USAGE, message).hint("To delete without being asked, add --yes.")
+                CliError::new(CliError::USAGE, message).hint("To delete without a question, add --yes.")
             );
         }
         for hash in hashes {
             if !yes {
-                let (session, work) = (self.reach.get(hash).await?, self.reach.work(hash).await?);
-                let mut input = std::io::stdin().lock();
-                if !confirm(
-                    &mut input,
-                    &mut std::io::stderr(),
-                    &question(&session, work, self.reach.is_everyones()),
-                )? {
-                    return Err(Failure::new(Failure::ERROR, format!("session {hash} was not deleted")));
+                let (session, work) = (self.target.get(hash).await?, self.target.unsaved_work(hash).await?);
+                let question = question(&session, work, self.target.has_all_users());
+                if !confirm(&mut std::io::stdin().lock(), &mut std::io::stderr(), &question)? {
+                    return Err(CliError::new(CliError::ERROR, format!("session {hash} was not deleted")));
                 }
             }
-            let what = if self.reach.delete(hash).await? {
+            let outcome = if self.target.delete(hash).await? {
                 "is deleted"
             } else {
-                "is being deleted: its volume goes once its Pod has ended"
+                "is being deleted: its volume is removed once its Pod has ended"
             };
-            self.terminal.say(format_args!("Session {hash} {what}."));
+            self.terminal.note(format_args!("Session {hash} {outcome}."));
             self.terminal.print(hash)?;
         }
         Ok(())
     }
 }
 
-fn question(session: &Session, work: UnsavedWork, everyone: bool) -> String {
+fn question(session: &SessionReport, work: UnsavedWork, with_owner: bool) -> String {
     let repository = session.repo_url.as_deref().unwrap_or("a new project");
     let branch = session.branch.as_deref().map(|branch| format!(", branch {branch}")).unwrap_or_default();
-    let whose = if everyone { format!(" of {}", session.email) } else { String::new() };
-    let name = harmless(&format!("{}{whose} ({repository}{branch})", session.hash), false);
-    format!("{}\nDelete session {name} and all of its files?", loss(work))
+    let owner = if with_owner { format!(" of {}", session.email) } else { String::new() };
+    let name = sanitize_line(&format!("{}{owner} ({repository}{branch})", session.hash));
+    format!("{}\nDelete session {name} and all of its files?", describe_loss(work))
 }
 
-/// What would be lost, in words.
-fn loss(work: UnsavedWork) -> String {
-    let count = |count: u32, one: &str, more: &str| match count {
+/// Describes the work that a deletion would lose.
+fn describe_loss(work: UnsavedWork) -> String {
+    let count = |count: u32, singular: &str, plural: &str| match count {
         0 => None,
-        1 => Some(format!("1 {one}")),
-        count => Some(format!("{count} {more}")),
+        1 => Some(format!("1 {singular}")),
+        count => Some(format!("{count} {plural}")),
     };
-    let files = count(work.uncommitted_files, "file that is not committed", "files that are not committed");
-    let commits = count(work.unpushed_commits, "commit that no remote has", "commits that no remote has");
+    let files = count(work.uncommitted_files, "uncommitted file", "uncommitted files");
+    let commits = count(work.unpushed_commits, "commit that is not pushed", "commits that are not pushed");
     match (work.known, files, commits) {
-        (false, ..) => "What would be lost can't be told.".to_owned(),
-        (true, None, None) => "All of its work is committed and pushed.".to_owned(),
-        (true, Some(only), None) | (true, None, Some(only)) => format!("It would lose {only}."),
-        (true, Some(files), Some(commits)) => format!("It would lose {files}, and {commits}."),
+        (false, ..) => "It is unknown whether the session has unsaved work.".to_owned(),
+        (true, None, None) => "All work in the session is committed and pushed.".to_owned(),
+        (true, Some(only), None) | (true, None, Some(only)) => format!("Deleting loses {only}."),
+        (true, Some(files), Some(commits)) => format!("Deleting loses {files} and {commits}."),
     }
 }
 
-/// Asks; only a clear yes is one.
-fn confirm(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> Result<bool, Failure> {
+/// Asks a question. Returns true only for `y` or `yes`.
+fn confirm(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> Result<bool, CliError> {
     write!(output, "{question} [y/N] ")?;
     output.flush()?;
     let mut answer = String::new();
@@ -109,26 +104,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clear_yes_is_one() {
+    fn only_yes_confirms() {
         for (answer, expected) in
             [("y\n", true), (" YES \n", true), ("\n", false), ("", false), ("n\n", false), ("yep\n", false)]
         {
-            let mut asked = Vec::new();
-            let got = confirm(&mut answer.as_bytes(), &mut asked, "Delete?").expect("an answer");
-            assert_eq!(got, expected, "{answer:?}");
-            assert_eq!(asked, b"Delete? [y/N] ");
+            let mut output = Vec::new();
+            let confirmed = confirm(&mut answer.as_bytes(), &mut output, "Delete?").expect("an answer");
+            assert_eq!(confirmed, expected, "{answer:?}");
+            assert_eq!(output, b"Delete? [y/N] ");
         }
     }
 
     #[test]
-    fn what_would_be_lost_is_counted_in_words() {
+    fn lost_work_is_counted_in_words() {
         let check = |known, uncommitted_files, unpushed_commits, expected: &str| {
-            assert_eq!(loss(UnsavedWork { known, uncommitted_files, unpushed_commits }), expected);
+            assert_eq!(describe_loss(UnsavedWork { known, uncommitted_files, unpushed_commits }), expected);
         };
-        check(false, 0, 0, "What would be lost can't be told.");
-        check(true, 0, 0, "All of its work is committed and pushed.");
-        check(true, 1, 0, "It would lose 1 file that is not committed.");
-        check(true, 0, 2, "It would lose 2 commits that no remote has.");
-        check(true, 3, 1, "It would lose 3 files that are not committed, and 1 commit that no remote has.");
+        check(false, 0, 0, "It is unknown whether the session has unsaved work.");
+        check(true, 0, 0, "All work in the session is committed and pushed.");
+        check(true, 1, 0, "Deleting loses 1 uncommitted file.");
+        check(true, 0, 2, "Deleting loses 2 commits that are not pushed.");
+        check(true, 3, 1, "Deleting loses 3 uncommitted files and 1 commit that is not pushed.");
     }
 }

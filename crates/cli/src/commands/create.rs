@@ -1,3 +1,5 @@
+//! create.
+
 use std::{
     io::{IsTerminal, Read},
     path::Path,
@@ -6,75 +8,76 @@ use std::{
 use api::wire::{CreateSession, State};
 
 use super::Context;
-use crate::{args::Create, failure::Failure};
+use crate::{args::CreateArgs, error::CliError};
 
 impl Context {
-    pub(super) async fn create(&self, asked: Create) -> Result<(), Failure> {
-        let Create { repo, branch, from, message, empty: _, wait, open, browser } = asked;
-        let asked = CreateSession {
-            repo_url: repo.map(|repo| address(&repo)).transpose()?,
+    pub(super) async fn create(&self, args: CreateArgs) -> Result<(), CliError> {
+        let CreateArgs { repo, branch, from, message, empty: _, wait, open, browser } = args;
+        let request = CreateSession {
+            repo_url: repo.map(|repo| repo_address(&repo)).transpose()?,
             branch,
             source_branch: from,
-            initial_message: message.map(given_message).transpose()?,
+            initial_message: message.map(read_message).transpose()?,
         };
         let client = self.router("create")?;
-        let made = client.create(&asked).await?;
-        let hash = made.session.hash;
-        let what = match (made.new, made.session.state) {
-            (true, _) => "was made and is starting",
-            (false, State::Running) => "was there already, and runs",
-            (false, _) => "was there already, and is starting",
+        let created = client.create(&request).await?;
+        let hash = created.session.hash;
+        let outcome = match (created.new, created.session.state) {
+            (true, _) => "was created and is starting",
+            (false, State::Running) => "exists already and is running",
+            (false, _) => "exists already and is starting",
         };
-        self.terminal.say(format_args!("Session {hash} {what}."));
-        if asked.initial_message.is_some() && !made.new {
-            self.terminal.say("The message was not sent: a session gets its first message when it is made.");
+        self.terminal.note(format_args!("Session {hash} {outcome}."));
+        if request.initial_message.is_some() && !created.new {
+            self.terminal.note("The message was not sent: only a new session takes a first message.");
         }
-        let opened = if open || wait { Some(self.wait_for_url(client, hash).await?) } else { None };
-        self.print_done(hash).await?;
-        match opened {
+        let url = if open || wait { Some(self.wait_for_url(client, hash).await?) } else { None };
+        self.print_result(hash).await?;
+        match url {
             Some(url) if open => self.open_url(&url, &browser).await,
             _ => Ok(()),
         }
     }
 }
 
-/// The repository as the router needs it: a folder named from here becomes one named from the root.
-fn address(repo: &str) -> Result<String, Failure> {
-    let relative = repo == "." || repo == ".." || repo.starts_with("./") || repo.starts_with("../");
-    if !relative {
+/// Returns the repository's address as the router needs it: a relative path becomes absolute.
+fn repo_address(repo: &str) -> Result<String, CliError> {
+    let is_relative = repo == "." || repo == ".." || repo.starts_with("./") || repo.starts_with("../");
+    if !is_relative {
         return Ok(repo.to_owned());
     }
-    let refuse =
-        |why: &str| Failure::new(Failure::USAGE, format!("{repo:?} is no folder to clone from: {why}"));
-    let path = Path::new(repo).canonicalize().map_err(|why| refuse(&why.to_string()))?;
-    path.into_os_string().into_string().map_err(|_| refuse("its name is not UTF-8"))
+    let path_error =
+        |cause: &str| CliError::new(CliError::USAGE, format!("the folder {repo:?} can't be used: {cause}"));
+    let path = Path::new(repo).canonicalize().map_err(|error| path_error(&error.to_string()))?;
+    path.into_os_string().into_string().map_err(|_| path_error("its path is not UTF-8"))
 }
 
-fn given_message(text: String) -> Result<String, Failure> {
-    if text != "-" {
-        return Ok(text);
+/// Returns the first message: the argument, or standard input if the argument is `-`.
+fn read_message(arg: String) -> Result<String, CliError> {
+    if arg != "-" {
+        return Ok(arg);
     }
-    let mut input = std::io::stdin();
-    if input.is_terminal() {
-        // Not silence: the program waits for a person who may not know it.
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        // Printed with `--quiet` too: without it, the program would seem to hang.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), b"Write the message, then press Ctrl-D.\n");
     }
-    let mut text = String::new();
-    input.read_to_string(&mut text)?;
-    Ok(text)
+    let mut message = String::new();
+    stdin.read_to_string(&mut message)?;
+    Ok(message)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::repo_address;
 
     #[test]
-    fn only_what_is_named_from_here_is_a_folder() {
-        let here = std::env::current_dir().expect("a folder").canonicalize().expect("a folder");
-        assert_eq!(address(".").expect("a folder"), here.to_str().expect("UTF-8"));
-        for same in ["https://h.example/o/n", "git@h.example:o/n", "/srv/repo", ".hidden"] {
-            assert_eq!(address(same).expect(same), same);
+    fn only_relative_paths_are_resolved() {
+        let current = std::env::current_dir().expect("a folder").canonicalize().expect("a folder");
+        assert_eq!(repo_address(".").expect("a folder"), current.to_str().expect("UTF-8"));
+        for unchanged in ["https://h.example/o/n", "git@h.example:o/n", "/srv/repo", ".hidden"] {
+            assert_eq!(repo_address(unchanged).expect(unchanged), unchanged);
         }
-        assert_eq!(address("./not/there").expect_err("no folder").code, 2);
+        assert_eq!(repo_address("./not/there").expect_err("no folder").exit_code, 2);
     }
 }

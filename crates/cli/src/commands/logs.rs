@@ -1,109 +1,114 @@
+//! logs: prints the end of a session's log and, with `--follow`, what is added to it.
+
 use std::{io::Write, time::Duration};
 
 use session_key::SessionHash;
 
 use super::Context;
-use crate::{failure::Failure, terminal::harmless};
+use crate::{error::CliError, terminal::sanitize};
 
-/// Between two looks at a log that is followed.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Lines looked at each time: what is written faster than this many a pause is told as a gap.
-const WINDOW: usize = 2000;
+/// How often a followed log is read.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How many lines of a followed log are read each time. If more were written in between, a gap is reported.
+const FOLLOW_LINES: usize = 2000;
 
 impl Context {
-    pub(super) async fn logs(&self, name: &str, lines: usize, follow: bool) -> Result<(), Failure> {
+    pub(super) async fn logs(&self, name: &str, lines: usize, follow: bool) -> Result<(), CliError> {
         let hash = self.pick(name).await?;
-        let mut seen = self.reach.logs(hash, lines).await?;
-        self.print_log(&seen)?;
-        if seen.is_empty() && !follow {
-            self.terminal.say("Nothing was written yet.");
+        let mut previous = self.target.logs(hash, lines).await?;
+        self.print_log(&previous)?;
+        if previous.is_empty() && !follow {
+            self.terminal.note("The log is empty.");
         }
         if !follow {
             return Ok(());
         }
         loop {
-            tokio::time::sleep(PAUSE).await;
-            let Some(now) = self.look_again(hash).await? else { continue };
-            let Tail { new, gap } = tail(&seen, &now);
-            if gap {
-                self.terminal.say("… lines are missing here …");
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let Some(current) = self.poll_log(hash).await? else { continue };
+            let Added { text, has_gap } = added(&previous, &current);
+            if has_gap {
+                self.terminal.note("… lines are missing here …");
             }
-            self.print_log(new)?;
-            seen = now;
+            self.print_log(text)?;
+            previous = current;
         }
     }
 
-    /// The log as it is; nothing where the router or the API server is away for a moment.
-    async fn look_again(&self, hash: SessionHash) -> Result<Option<String>, Failure> {
-        match self.reach.logs(hash, WINDOW).await {
-            Ok(now) => Ok(Some(now)),
-            Err(why) if why.is_passing => Ok(None),
-            Err(why) => Err(why),
+    /// Reads the log again. Returns none if the router or the API server is unavailable for the moment.
+    async fn poll_log(&self, hash: SessionHash) -> Result<Option<String>, CliError> {
+        match self.target.logs(hash, FOLLOW_LINES).await {
+            Ok(log) => Ok(Some(log)),
+            Err(error) if error.is_transient => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    fn print_log(&self, text: &str) -> Result<(), Failure> {
-        let mut out = std::io::stdout().lock();
-        if self.terminal.tty {
-            out.write_all(harmless(text, true).as_bytes())?;
+    fn print_log(&self, log: &str) -> Result<(), CliError> {
+        let mut stdout = std::io::stdout().lock();
+        if self.terminal.stdout_is_tty {
+            stdout.write_all(sanitize(log).as_bytes())?;
         } else {
-            out.write_all(text.as_bytes())?;
+            stdout.write_all(log.as_bytes())?;
         }
-        if !text.is_empty() && !text.ends_with('\n') {
-            out.write_all(b"\n")?;
+        if !log.is_empty() && !log.ends_with('\n') {
+            stdout.write_all(b"\n")?;
         }
-        Ok(out.flush()?)
+        Ok(stdout.flush()?)
     }
 }
 
-/// What a log holds that was not seen.
+/// The part of a log that was written since it was last read.
 #[derive(Debug, PartialEq, Eq)]
-struct Tail<'a> {
-    new: &'a str,
-    /// Something in between may never have been seen.
-    gap: bool,
+struct Added<'a> {
+    text: &'a str,
+    /// Whether lines between the two readings may be missing.
+    has_gap: bool,
 }
 
-/// Finds the end of what was seen in what is there now. A last line that has grown since is printed anew.
-fn tail<'a>(seen: &str, now: &'a str) -> Tail<'a> {
-    let old: Vec<_> = seen.lines().collect();
-    let new: Vec<_> = now.lines().collect();
+/// Finds the end of the previous reading in the current one and returns what follows it. A last line that has
+/// grown since is returned whole.
+fn added<'a>(previous: &str, current: &'a str) -> Added<'a> {
+    let old: Vec<_> = previous.lines().collect();
+    let new: Vec<_> = current.lines().collect();
     let all_but_last = &old[..old.len().saturating_sub(1)];
-    match end_of(&old, &new).or_else(|| end_of(all_but_last, &new)) {
+    match overlap_end(&old, &new).or_else(|| overlap_end(all_but_last, &new)) {
         Some(end) => {
-            let start = now.split_inclusive('\n').take(end).map(str::len).sum();
-            Tail { new: &now[start..], gap: false }
+            let start = current.split_inclusive('\n').take(end).map(str::len).sum();
+            Added { text: &current[start..], has_gap: false }
         }
-        None => Tail { new: now, gap: old.len() > 1 && !new.is_empty() },
+        None => Added { text: current, has_gap: old.len() > 1 && !new.is_empty() },
     }
 }
 
-/// Up to where `new` holds what `old` ends in. A log that was only written to begins as before; of one whose
-/// beginning is out of sight by now, the last place that fits counts.
-fn end_of(old: &[&str], new: &[&str]) -> Option<usize> {
+/// Returns the line of `new` up to which it repeats the end of `old`.
+///
+/// If lines were only added, `new` starts with all of `old`. If the first lines have left the window, the
+/// last match counts.
+fn overlap_end(old: &[&str], new: &[&str]) -> Option<usize> {
     if old.is_empty() {
         return None;
     }
     if new.starts_with(old) {
         return Some(old.len());
     }
-    let fits = |end: &usize| {
+    let matches = |end: &usize| {
         let common = old.len().min(*end);
         new[end - common..*end] == old[old.len() - common..]
     };
-    (1..=new.len()).rev().find(fits)
+    (1..=new.len()).rev().find(matches)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Tail, tail};
+    use super::{Added, added};
 
-    fn check(seen: &str, now: &str, new: &str, gap: bool) {
-        assert_eq!(tail(seen, now), Tail { new, gap }, "{seen:?} then {now:?}");
+    fn check(previous: &str, current: &str, text: &str, has_gap: bool) {
+        assert_eq!(added(previous, current), Added { text, has_gap }, "{previous:?} then {current:?}");
     }
 
     #[test]
-    fn only_what_was_not_seen_is_printed() {
+    fn only_added_lines_are_printed() {
         check("", "", "", false);
         check("", "a\n", "a\n", false);
         check("a\nb\n", "a\nb\n", "", false);
@@ -113,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_moved_out_of_sight_are_not_printed_again() {
+    fn lines_that_left_the_window_are_not_printed_again() {
         check("a\nb\n", "b\nc\nd\n", "c\nd\n", false);
         check("a\nb\nc\n", "b\nc\nd\n", "d\n", false);
-        // At first fewer lines were asked for than now.
+        // The first reading may have fewer lines than the later ones.
         check("b\n", "a\nb\nc\n", "c\n", false);
     }
 
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told() {
+    fn a_gap_is_reported() {
         check("a\nb\n", "x\ny\n", "x\ny\n", true);
     }
 }

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands, a function for each.
 
 mod browser;
 mod change;
@@ -6,69 +6,70 @@ mod create;
 mod logs;
 mod wait;
 
-use api::{client::Client, wire::Session};
+use api::client::Client;
 use clap_complete::Shell;
 use jiff::Timestamp;
 use session_key::SessionHash;
 
 use crate::{
-    args::{Command, Output},
-    failure::Failure,
+    args::{Command, OutputFormat},
+    error::CliError,
     help, pick,
-    reach::Reach,
+    report::SessionReport,
     table,
-    terminal::{Terminal, harmless},
+    target::Target,
+    terminal::{Terminal, sanitize_line},
 };
 
-/// What every command stands on.
+/// What the commands share.
 pub(crate) struct Context {
-    pub(crate) reach: Reach,
+    pub(crate) target: Target,
     pub(crate) terminal: Terminal,
-    /// What the program is called, for advice.
-    pub(crate) name: String,
+    /// The program's name as the user typed it, for hints.
+    pub(crate) program: String,
 }
 
-pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
         Command::List { user } => context.list(user.as_deref()).await,
         Command::Show { session } => {
             let hash = context.pick(&session.name).await?;
-            let session = context.reach.get(hash).await?;
-            context.print_session(&session)
+            context.print_session(&context.target.get(hash).await?)
         }
-        Command::Create(asked) => context.create(asked).await,
+        Command::Create(args) => context.create(args).await,
         Command::Stop { sessions } => context.stop(&sessions.names).await,
         Command::Resume { sessions, wait } => context.resume(&sessions.names, wait).await,
         Command::Delete { sessions, yes } => context.delete(&sessions.names, yes).await,
         Command::Logs { session, lines, follow } => context.logs(&session.name, lines.into(), follow).await,
         Command::Open { session, print, browser } => context.open(&session.name, print, &browser).await,
-        Command::Completions { shell } => completions(shell, &context.name),
+        Command::Completions { shell } => completions(shell, &context.program),
     }
 }
 
 impl Context {
-    async fn list(&self, user: Option<&str>) -> Result<(), Failure> {
-        if user.is_some() && !self.reach.is_everyones() {
-            let failure = Failure::new(Failure::USAGE, "a router shows nobody's sessions but your own");
-            return Err(failure.hint("With --kube, --user picks one user's of all in the cluster."));
+    async fn list(&self, user: Option<&str>) -> Result<(), CliError> {
+        if user.is_some() && !self.target.has_all_users() {
+            let error =
+                CliError::new(CliError::USAGE, "--user needs --kube: a router lists only your sessions");
+            return Err(error.hint("To choose a user of the cluster, add --kube."));
         }
-        let mut list = self.reach.list().await?;
+        let mut list = self.target.list().await?;
         if let Some(user) = user {
             let user = user.trim().to_lowercase();
             list.sessions.retain(|session| session.email == user);
         }
-        let printed = self.reach.printed(&list)?;
-        self.terminal.print_as(&printed, || table::sessions(&list, self.look(), Timestamp::now()))?;
+        self.terminal.print_value(&list, || table::sessions(&list, self.table_style(), Timestamp::now()))?;
         if list.sessions.is_empty() {
-            match &self.reach {
-                Reach::Router(_) => self
+            match &self.target {
+                Target::Router(_) => self
                     .terminal
-                    .say(format_args!("You have no sessions. Make one: {} create <REPO>", self.name)),
-                Reach::Cluster(cluster) => {
-                    let whose = user.map(|user| format!(" of {}", harmless(user, false))).unwrap_or_default();
+                    .note(format_args!("You have no sessions. Create one: {} create <REPO>", self.program)),
+                Target::Cluster(cluster) => {
+                    let owner = user.map(|user| format!(" of {}", sanitize_line(user))).unwrap_or_default();
                     let namespace = cluster.namespace();
-                    self.terminal.say(format_args!(
-                        "There are no sessions{whose} in the namespace {namespace}; --namespace names another."
+                    self.terminal.note(format_args!(
+                        "There are no sessions{owner} in the namespace {namespace}; \
+                         choose another with --namespace."
                     ));
                 }
             }
@@ -76,55 +77,54 @@ impl Context {
         Ok(())
     }
 
-    /// The router's client; a failure where the cluster itself is asked, which can't do everything.
-    fn router(&self, what: &str) -> Result<&Client, Failure> {
-        match &self.reach {
-            Reach::Router(client) => Ok(client),
-            Reach::Cluster(_) => {
-                let message =
-                    format!("{what} takes the router, which alone knows how: the cluster can't be asked");
-                let hint =
-                    format!("Leave out --kube: {} {what} … --server https://<the router's site>", self.name);
-                Err(Failure::new(Failure::USAGE, message).hint(hint))
+    /// Returns the router's client, or an error if the target is the cluster, which can't do everything.
+    fn router(&self, command: &str) -> Result<&Client, CliError> {
+        match &self.target {
+            Target::Router(client) => Ok(client),
+            Target::Cluster(_) => {
+                let message = format!("{command} needs a router and does not work with the cluster alone");
+                let hint = format!(
+                    "Use a router: {} {command} … --server https://<the router's address>, without --kube",
+                    self.program
+                );
+                Err(CliError::new(CliError::USAGE, message).hint(hint))
             }
         }
     }
 
-    /// How tables look.
-    fn look(&self) -> table::Look {
-        table::Look {
-            wide: self.terminal.output == Output::Wide,
-            colour: self.terminal.tty && self.terminal.colour,
-            everyone: self.reach.is_everyones(),
+    fn table_style(&self) -> table::Style {
+        table::Style {
+            wide: self.terminal.format == OutputFormat::Wide,
+            color: self.terminal.stdout_is_tty && self.terminal.color,
+            all_users: self.target.has_all_users(),
         }
     }
 
-    async fn pick(&self, name: &str) -> Result<SessionHash, Failure> {
-        pick::hash(&self.reach, name, &self.name).await
+    async fn pick(&self, name: &str) -> Result<SessionHash, CliError> {
+        pick::pick(&self.target, name, &self.program).await
     }
 
-    async fn pick_all(&self, names: &[String]) -> Result<Vec<SessionHash>, Failure> {
-        pick::hashes(&self.reach, names, &self.name).await
+    async fn pick_all(&self, names: &[String]) -> Result<Vec<SessionHash>, CliError> {
+        pick::pick_all(&self.target, names, &self.program).await
     }
 
-    fn print_session(&self, session: &Session) -> Result<(), Failure> {
-        let printed = self.reach.printed(session)?;
-        self.terminal.print_as(&printed, || table::session(session, self.look(), Timestamp::now()))
+    fn print_session(&self, session: &SessionReport) -> Result<(), CliError> {
+        self.terminal.print_value(session, || table::session(session, self.table_style(), Timestamp::now()))
     }
 
-    /// Prints which session something was done to: its key for scripts, or all that is known of it now.
-    async fn print_done(&self, hash: SessionHash) -> Result<(), Failure> {
-        match self.terminal.output {
-            Output::Table | Output::Wide => self.terminal.print(hash),
-            Output::Json | Output::Yaml => self.print_session(&self.reach.get(hash).await?),
+    /// Prints the session that a command changed: its key, or all of it as JSON or YAML.
+    async fn print_result(&self, hash: SessionHash) -> Result<(), CliError> {
+        match self.terminal.format {
+            OutputFormat::Table | OutputFormat::Wide => self.terminal.print(hash),
+            OutputFormat::Json | OutputFormat::Yaml => self.print_session(&self.target.get(hash).await?),
         }
     }
 }
 
-/// Writes a shell's completion script.
-pub(crate) fn completions(shell: Shell, name: &str) -> Result<(), Failure> {
+/// Prints a shell's completion script.
+pub(crate) fn completions(shell: Shell, program: &str) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut help::command(name), name, &mut script);
+    clap_complete::generate(shell, &mut help::command(program), program, &mut script);
     std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
     Ok(())
 }

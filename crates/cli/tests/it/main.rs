@@ -1,8 +1,8 @@
-//! The program as people and scripts run it, against a router on a loopback socket.
+//! Runs the program as people and scripts do, against a router on a loopback socket.
 
-mod deleting;
+mod delete;
+mod errors;
 mod kubernetes;
-mod refusals;
 mod sessions;
 
 use std::{future::Future, process::Stdio, time::Duration};
@@ -14,40 +14,40 @@ use tokio::process::Command;
 const ALICE: &str = "alice@example.com";
 const REPO: &str = "https://github.com/acme/widgets";
 
-/// What must happen soon; a test that waits longer has failed.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it did not happen within 30 s")
+/// Awaits a future that completes soon; fails the test after 30 s.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("no result within 30 s")
 }
 
-async fn router() -> TestRouter {
+async fn start_router() -> TestRouter {
     soon(TestRouter::start()).await.expect("a router")
 }
 
-/// What a run left behind.
+/// The outcome of a run.
 #[derive(Debug)]
-struct Ran {
+struct Run {
     code: i32,
     out: String,
     err: String,
 }
 
-impl Ran {
-    /// It went well; what it printed, without the last line end.
+impl Run {
+    /// Asserts success and returns standard output without its last line end.
     #[track_caller]
-    fn well(&self) -> &str {
+    fn success(&self) -> &str {
         assert_eq!(self.code, 0, "{self:?}");
         self.out.trim_end()
     }
 
-    /// It ended with this code and printed nothing but an explanation.
+    /// Asserts the exit code, an empty standard output and an explanation with `part` on standard error.
     #[track_caller]
-    fn badly(&self, code: i32, part: &str) {
+    fn failure(&self, code: i32, part: &str) {
         assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
         assert!(self.err.contains(part), "{part:?} is not in {}", self.err);
     }
 }
 
-/// The program, with nothing of this machine's environment.
+/// Returns the program without this machine's environment.
 fn program(address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_opencode-routerctl"));
     command
@@ -59,25 +59,25 @@ fn program(address: &str) -> Command {
     command
 }
 
-async fn output(mut command: Command) -> Ran {
-    let output = soon(command.output()).await.expect("it runs");
-    Ran {
+async fn output(mut command: Command) -> Run {
+    let output = soon(command.output()).await.expect("the program runs");
+    Run {
         code: output.status.code().expect("an exit code"),
         out: String::from_utf8(output.stdout).expect("UTF-8"),
         err: String::from_utf8(output.stderr).expect("UTF-8"),
     }
 }
 
-async fn run(router: &TestRouter, args: &[&str]) -> Ran {
+async fn run(router: &TestRouter, args: &[&str]) -> Run {
     let mut command = program(router.address());
     command.args(args);
     output(command).await
 }
 
-/// A running session on this branch.
-async fn running(router: &TestRouter, branch: &str) -> SessionHash {
-    let ran = run(router, &["create", REPO, branch, "--wait"]).await;
-    let hash = SessionHash::parse(ran.well()).expect("a key");
+/// Creates a session on this branch and waits until it is running.
+async fn running_session(router: &TestRouter, branch: &str) -> SessionHash {
+    let create = run(router, &["create", REPO, branch, "--wait"]).await;
+    let hash = SessionHash::parse(create.success()).expect("a key");
     let session = soon(router.client(ALICE).get(hash)).await.expect("the session");
     assert_eq!(session.state, State::Running);
     hash

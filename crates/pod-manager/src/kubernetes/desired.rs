@@ -16,7 +16,10 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::objects::names::annotation;
-use crate::model::{Failure, FailureCode, Phase, StopReason};
+use crate::{
+    model::{Failure, Phase, StopReason},
+    persisted::PersistedState,
+};
 
 /// The annotation's key, after `opencode.ai/`.
 pub const KEY: &str = "wanted";
@@ -84,8 +87,9 @@ impl Desired {
     #[must_use]
     pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>) -> Self {
         let text = pvc.metadata.annotations.as_ref().and_then(|all| all.get(&annotation(KEY)));
-        let written = text.and_then(|text| serde_json::from_str::<Written>(text).ok());
-        let wanted = written.map_or(Self { state: DesiredState::Unmanaged, since: None }, Written::read);
+        let written = text.and_then(|text| serde_json::from_str::<Document>(text).ok());
+        let wanted =
+            written.map_or(Self { state: DesiredState::Unmanaged, since: None }, Document::into_desired);
         let foreign = pod.filter(|pod| run_of(pod).is_none() && pod.metadata.deletion_timestamp.is_none());
         let made = foreign.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|at| at.0.into());
         if made > wanted.since && made.is_some() {
@@ -98,19 +102,13 @@ impl Desired {
     #[must_use]
     pub fn write(&self) -> String {
         let at = self.since.and_then(|at| Timestamp::try_from(at).ok()).unwrap_or_default();
-        let written = match &self.state {
-            DesiredState::Running(run) => Written::Running { run: run.clone(), at },
-            DesiredState::Stopped(why) => Written::Stopped { reason: why.as_str().to_owned(), at },
-            DesiredState::Failed(failure) => Written::Failed {
-                code: failure.code.as_str().to_owned(),
-                message: failure.message.clone(),
-                advice: failure.advice.clone(),
-                log_tail: failure.log_tail.clone(),
-                at,
-            },
+        let state = match &self.state {
+            DesiredState::Running(run) => PersistedState::Running { run: Some(run.clone()) },
+            DesiredState::Stopped(why) => PersistedState::Stopped { reason: *why },
+            DesiredState::Failed(failure) => PersistedState::Failed(failure.clone()),
             DesiredState::Unmanaged => return String::new(),
         };
-        serde_json::to_string(&written).unwrap_or_default()
+        serde_json::to_string(&Document { state, at }).unwrap_or_default()
     }
 }
 
@@ -120,44 +118,25 @@ pub fn run_of(pod: &Pod) -> Option<&str> {
     pod.metadata.annotations.as_ref()?.get(&annotation(RUN_KEY)).map(String::as_str)
 }
 
+/// The annotation's document.
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
-enum Written {
-    Running {
-        run: String,
-        at: Timestamp,
-    },
-    Stopped {
-        reason: String,
-        at: Timestamp,
-    },
-    #[serde(rename_all = "camelCase")]
-    Failed {
-        code: String,
-        message: String,
-        advice: String,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        log_tail: Option<String>,
-        at: Timestamp,
-    },
+struct Document {
+    #[serde(flatten)]
+    state: PersistedState,
+    at: Timestamp,
 }
 
-impl Written {
-    /// A word that this router does not know was written by one that knows more: what comes nearest is taken for it.
-    fn read(self) -> Desired {
-        let (state, at) = match self {
-            Self::Running { run, at } => (DesiredState::Running(run), at),
-            Self::Stopped { reason, at } => {
-                let known = StopReason::ALL.into_iter().find(|known| known.as_str() == reason);
-                (DesiredState::Stopped(known.unwrap_or(StopReason::Requested)), at)
+impl Document {
+    fn into_desired(self) -> Desired {
+        let state = match self.state {
+            PersistedState::Running { run: Some(run) } => DesiredState::Running(run),
+            PersistedState::Running { run: None } => {
+                return Desired { state: DesiredState::Unmanaged, since: None };
             }
-            Self::Failed { code, message, advice, log_tail, at } => {
-                let known = FailureCode::ALL.into_iter().find(|known| known.as_str() == code);
-                let code = known.unwrap_or(FailureCode::BackendError);
-                (DesiredState::Failed(Failure { code, message, advice, log_tail }), at)
-            }
+            PersistedState::Stopped { reason } => DesiredState::Stopped(reason),
+            PersistedState::Failed(failure) => DesiredState::Failed(failure),
         };
-        Desired { state, since: Some(at.into()) }
+        Desired { state, since: Some(self.at.into()) }
     }
 }
 
@@ -166,6 +145,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::FailureCode;
 
     fn claim(word: Option<&str>) -> PersistentVolumeClaim {
         let annotations: Value = word.map_or(json!({}), |word| json!({ "opencode.ai/wanted": word }));

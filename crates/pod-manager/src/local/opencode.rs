@@ -14,7 +14,7 @@ use futures_util::future::{OptionFuture, join};
 use rand::RngExt;
 use tokio::{
     process::Command,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -26,6 +26,7 @@ use super::{
     settings::Limits,
 };
 use crate::{
+    backoff::Backoff,
     model::{Endpoint, Failure, FailureCode, Password},
     opencode::health,
 };
@@ -47,6 +48,7 @@ enum End {
 pub(super) async fn keep_running(run: &Run, log: &Log) -> Interrupted {
     let limits = &run.shared.settings.limits;
     let mut crashes = 0;
+    let mut backoff = Backoff::new(limits.pause, Limits::LONGEST_PAUSE);
     loop {
         let mut answered_for = Duration::ZERO;
         let end = start_once(run, log, &mut answered_for).await;
@@ -57,6 +59,7 @@ pub(super) async fn keep_running(run: &Run, log: &Log) -> Interrupted {
         };
         if answered_for >= limits.settled {
             crashes = 0;
+            backoff.reset();
         }
         log.line(&format!("opencode {how}."));
         tracing::warn!(session.hash = %run.session.hash, how, crashes, "opencode ended by itself");
@@ -66,10 +69,9 @@ pub(super) async fn keep_running(run: &Run, log: &Log) -> Interrupted {
         crashes += 1;
         let again = format!("opencode {how}; starting it again ({crashes} of {})", limits.restarts);
         run.tell.report(Report::Again(again.into())).await;
-        let pause = (limits.pause * 2_u32.saturating_pow(crashes - 1)).min(Limits::LONGEST_PAUSE);
         tokio::select! {
             () = run.calloff.cancelled() => return Interrupted::CalledOff,
-            () = sleep(pause) => {}
+            () = backoff.wait() => {}
         }
     }
 }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::table::Mark;
-use crate::model::{Failure, FailureCode, Session, Source, StopReason};
+use crate::{
+    model::{Failure, Session, Source, StopReason},
+    persisted::{self, PersistedState},
+};
 
 /// The version of `session.json` that this router writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
@@ -72,7 +75,7 @@ impl Record {
             session: SessionFile::of(&self.session)?,
             last_activity: written(self.last_activity)?,
             first_prompt_sent: self.first_prompt_sent,
-            kept: KeptFile::of(&self.kept),
+            kept: (&self.kept).into(),
             since: written(self.since)?,
             process: self.process,
             first_commit: self.first_commit.clone(),
@@ -115,7 +118,8 @@ struct RecordFile {
     last_activity: Timestamp,
     #[serde(rename = "greeted")]
     first_prompt_sent: bool,
-    kept: KeptFile,
+    #[serde(with = "persisted::local")]
+    kept: PersistedState,
     since: Timestamp,
     #[serde(default)]
     process: Option<Mark>,
@@ -143,14 +147,6 @@ enum SourceFile {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "is")]
-enum KeptFile {
-    Running,
-    Stopped { reason: String },
-    Failed { code: String, message: String, advice: String, log_tail: Option<String> },
-}
-
-#[derive(Serialize, Deserialize)]
 struct DeletionFile {
     #[serde(default)]
     anew: Option<SessionFile>,
@@ -168,7 +164,7 @@ impl RecordFile {
             session: Arc::new(self.session.session()?),
             last_activity: self.last_activity.into(),
             first_prompt_sent: self.first_prompt_sent,
-            kept: self.kept.kept(),
+            kept: self.kept.into(),
             since: self.since.into(),
             process: self.process,
             first_commit: self.first_commit,
@@ -215,59 +211,25 @@ impl SessionFile {
     }
 }
 
-impl KeptFile {
-    fn of(kept: &Kept) -> Self {
+impl From<&Kept> for PersistedState {
+    fn from(kept: &Kept) -> Self {
         match kept {
-            Kept::Running => Self::Running,
-            Kept::Stopped(reason) => Self::Stopped { reason: reason.as_str().to_owned() },
-            Kept::Failed(failure) => Self::Failed {
-                code: failure.code.as_str().to_owned(),
-                message: failure.message.clone(),
-                advice: failure.advice.clone(),
-                log_tail: failure.log_tail.clone(),
-            },
-        }
-    }
-
-    /// A word that this router does not know was written by one of the same version that knows more: what
-    /// comes nearest is taken for it.
-    fn kept(self) -> Kept {
-        match self {
-            Self::Running => Kept::Running,
-            Self::Stopped { reason } => {
-                let known = REASONS.into_iter().find(|known| known.as_str() == reason);
-                Kept::Stopped(known.unwrap_or(StopReason::Requested))
-            }
-            Self::Failed { code, message, advice, log_tail } => {
-                let known = CODES.into_iter().find(|known| known.as_str() == code);
-                let code = known.unwrap_or(FailureCode::BackendError);
-                Kept::Failed(Failure { code, message, advice, log_tail })
-            }
+            Kept::Running => Self::Running { run: None },
+            Kept::Stopped(reason) => Self::Stopped { reason: *reason },
+            Kept::Failed(failure) => Self::Failed(failure.clone()),
         }
     }
 }
 
-const REASONS: [StopReason; 5] = [
-    StopReason::Idle,
-    StopReason::Requested,
-    StopReason::RouterStopped,
-    StopReason::RouterCrashed,
-    StopReason::NeverStarted,
-];
-
-const CODES: [FailureCode; 11] = [
-    FailureCode::RepositoryNotFound,
-    FailureCode::AuthenticationFailed,
-    FailureCode::BranchNotFound,
-    FailureCode::NetworkUnreachable,
-    FailureCode::CloneFailed,
-    FailureCode::CheckoutFailed,
-    FailureCode::DiskFull,
-    FailureCode::OpencodeNotFound,
-    FailureCode::OpencodeCrashed,
-    FailureCode::OpencodeNotReady,
-    FailureCode::BackendError,
-];
+impl From<PersistedState> for Kept {
+    fn from(state: PersistedState) -> Self {
+        match state {
+            PersistedState::Running { .. } => Self::Running,
+            PersistedState::Stopped { reason } => Self::Stopped(reason),
+            PersistedState::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
 
 fn written(time: SystemTime) -> Result<Timestamp, String> {
     Timestamp::try_from(time).map_err(|error| error.to_string())
@@ -278,6 +240,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::FailureCode;
 
     fn record(source: Source) -> Record {
         let session = Session {
@@ -302,7 +265,7 @@ mod tests {
     fn what_is_written_is_read_back_to_the_letter() {
         for source in [Source::Empty, repository()] {
             let mut record = record(source);
-            let failures = CODES.map(|code| {
+            let failures = FailureCode::ALL.map(|code| {
                 Kept::Failed(Failure {
                     code,
                     message: "it broke".into(),
@@ -310,7 +273,8 @@ mod tests {
                     log_tail: None,
                 })
             });
-            for kept in REASONS.map(Kept::Stopped).into_iter().chain(failures).chain([Kept::Running]) {
+            for kept in StopReason::ALL.map(Kept::Stopped).into_iter().chain(failures).chain([Kept::Running])
+            {
                 record.kept = kept;
                 let hash = record.session.hash;
                 assert_eq!(Record::from_json(&record.to_json().unwrap(), hash).unwrap(), record);

@@ -1,6 +1,6 @@
-//! `--kube`: the cluster itself, by a real API server.
+//! `--kube` against a real API server.
 
-mod house;
+mod test_cluster;
 
 use std::{path::Path, sync::Arc};
 
@@ -11,99 +11,102 @@ use pod_manager::{
 };
 use serde_json::{Value, json};
 
-use crate::{ALICE, REPO, output, program, router, running, soon};
-use house::House;
+use crate::{ALICE, REPO, output, program, running_session, soon, start_router};
+use test_cluster::{TestCluster, container_status};
 
 const BOB: &str = "bob@example.com";
 
-fn runs() -> DesiredState {
+fn running() -> DesiredState {
     DesiredState::Running("r1".into())
 }
 
 #[tokio::test]
-async fn the_cluster_tells_everybodys_sessions() {
-    let Some(house) = House::find().await else { return };
-    let one = house.session(ALICE, "fix", runs()).await.hash.to_string();
-    let two = house.session(BOB, "docs", DesiredState::Stopped(StopReason::Idle)).await.hash.to_string();
-    let list = house.run(&["list"]).await;
-    let lines: Vec<_> = list.well().lines().collect();
+async fn list_and_show_have_the_sessions_of_all_users() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let one = cluster.create_session(ALICE, "fix", running()).await.hash.to_string();
+    let two =
+        cluster.create_session(BOB, "docs", DesiredState::Stopped(StopReason::Idle)).await.hash.to_string();
+    let list = cluster.run(&["list"]).await;
+    let lines: Vec<_> = list.success().lines().collect();
     assert_eq!(lines.len(), 3, "{list:?}");
     let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(fields(lines[0])[..3], ["KEY", "STATE", "OWNER"]);
     for (key, state, owner) in [(&one, "running", ALICE), (&two, "stopped", BOB)] {
-        let row = lines.iter().find(|line| line.starts_with(key.as_str())).expect("its row");
+        let row = lines.iter().find(|line| line.starts_with(key.as_str())).expect("a row");
         assert_eq!(fields(row)[1..3], [state, owner], "{list:?}");
     }
 
-    let json = house.run(&["list", "--user", "Bob@Example.com", "-o", "json"]).await;
-    let list: Value = serde_json::from_str(json.well()).expect("JSON");
+    let json = cluster.run(&["list", "--user", "Bob@Example.com", "-o", "json"]).await;
+    let list: Value = serde_json::from_str(json.success()).expect("JSON");
     assert_eq!(list["sessions"].as_array().map(Vec::len), Some(1), "{list}");
     let session = &list["sessions"][0];
     assert_eq!((session["hash"].as_str(), session["state"].as_str()), (Some(two.as_str()), Some("stopped")));
     for unknown in ["url", "idleTimeoutMinutes", "busy"] {
-        assert_eq!(session.get(unknown), None, "the cluster does not know it, so it is not told");
+        assert_eq!(session.get(unknown), None, "the cluster does not know it");
     }
-    let nobody = house.run(&["list", "--user", "eve@example.com"]).await;
+    let empty = cluster.run(&["list", "--user", "eve@example.com"]).await;
     assert_eq!(
-        (nobody.well(), nobody.err.contains("no sessions of eve@example.com")),
+        (empty.success(), empty.err.contains("no sessions of eve@example.com")),
         ("", true),
-        "{nobody:?}"
+        "{empty:?}"
     );
 
-    let show = house.run(&["show", &two[..5]]).await;
+    let show = cluster.run(&["show", &two[..5]]).await;
     for part in
         ["State:      stopped", "Owner:      bob@example.com", REPO, "Nobody used it for the idle timeout."]
     {
-        assert!(show.well().contains(part), "{part} in {show:?}");
+        assert!(show.success().contains(part), "{part} in {show:?}");
     }
 }
 
 #[tokio::test]
-async fn a_claim_that_can_not_be_read_is_told_and_hides_no_other() {
-    let Some(house) = House::find().await else { return };
-    let session = house.session(ALICE, "fix", runs()).await;
-    let strange = house.session(BOB, "odd", DesiredState::Stopped(StopReason::Idle)).await;
-    let nobody = json!({ "metadata": { "annotations": { "opencode.ai/user-email": null } } });
-    let name = format!("opencode-pvc-{}", strange.hash);
-    let pvcs = house.api::<k8s_openapi::api::core::v1::PersistentVolumeClaim>();
-    pvcs.patch(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(nobody))
+async fn an_unreadable_claim_is_reported_and_hides_no_other() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let session = cluster.create_session(ALICE, "fix", running()).await;
+    let unreadable = cluster.create_session(BOB, "odd", DesiredState::Stopped(StopReason::Idle)).await;
+    let without_owner = json!({ "metadata": { "annotations": { "opencode.ai/user-email": null } } });
+    let name = format!("opencode-pvc-{}", unreadable.hash);
+    let pvcs = cluster.api::<k8s_openapi::api::core::v1::PersistentVolumeClaim>();
+    pvcs.patch(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(without_owner))
         .await
-        .expect("patched");
-    let list = house.run(&["list"]).await;
-    assert!(list.well().contains(&session.hash.to_string()), "{list:?}");
+        .expect("a patched claim");
+    let list = cluster.run(&["list"]).await;
+    assert!(list.success().contains(&session.hash.to_string()), "{list:?}");
     assert!(list.err.contains(&name) && list.err.contains("whose it is"), "{list:?}");
 }
 
 #[tokio::test]
-async fn a_stop_is_done_where_no_router_is_and_keeps_the_files() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", runs()).await.hash;
-    let stop = house.run(&["stop", &hash.to_string()]).await;
-    assert_eq!(stop.well(), hash.to_string());
-    assert!(house.pod(hash).await.is_none(), "the Pod is gone");
-    assert_eq!(house.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
-    let again = house.run(&["stop", &hash.to_string(), "-o", "json"]).await;
-    let session: Value = serde_json::from_str(again.well()).expect("JSON");
+async fn a_stop_needs_no_router_and_keeps_the_files() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash;
+    let stop = cluster.run(&["stop", &hash.to_string()]).await;
+    assert_eq!(stop.success(), hash.to_string());
+    assert!(cluster.pod(hash).await.is_none(), "the Pod is deleted");
+    assert_eq!(cluster.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
+    let again = cluster.run(&["stop", &hash.to_string(), "-o", "json"]).await;
+    let session: Value = serde_json::from_str(again.success()).expect("JSON");
     assert_eq!(session["reason"]["code"], "requested");
 }
 
 #[tokio::test]
-async fn a_resume_is_written_down_and_the_next_router_starts_it() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", DesiredState::Stopped(StopReason::Idle)).await.hash;
-    let resume = house.run(&["resume", &hash.to_string()]).await;
-    resume.well();
-    assert!(resume.err.contains("No router is at work"), "{resume:?}");
-    let DesiredState::Running(run) = house.wanted(hash).await else { panic!("it is to run") };
-    // Twice is once.
-    house.run(&["resume", &hash.to_string()]).await.well();
-    assert_eq!(house.wanted(hash).await, DesiredState::Running(run.clone()));
+async fn a_resume_is_stored_and_carried_out_by_the_next_router() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", DesiredState::Stopped(StopReason::Idle)).await.hash;
+    let resume = cluster.run(&["resume", &hash.to_string()]).await;
+    resume.success();
+    assert!(resume.err.contains("No router is running"), "{resume:?}");
+    let DesiredState::Running(run) = cluster.wanted(hash).await else {
+        panic!("the desired state is not running")
+    };
+    // A second resume keeps the run.
+    cluster.run(&["resume", &hash.to_string()]).await.success();
+    assert_eq!(cluster.wanted(hash).await, DesiredState::Running(run.clone()));
 
     let router =
-        KubernetesBackend::start_up(house.client.clone(), house.settings.clone(), Arc::new(SystemClock));
+        KubernetesBackend::start_up(cluster.client.clone(), cluster.settings.clone(), Arc::new(SystemClock));
     let pod = soon(async {
         loop {
-            match house.pod(hash).await {
+            match cluster.pod(hash).await {
                 Some(pod) => break pod,
                 None => tokio::task::yield_now().await,
             }
@@ -115,141 +118,145 @@ async fn a_resume_is_written_down_and_the_next_router_starts_it() {
 }
 
 #[tokio::test]
-async fn what_failed_and_no_router_has_written_down_is_told_and_can_be_resumed() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", runs()).await.hash;
-    let failed = json!({ "terminated": { "exitCode": 128, "reason": "Error", "startedAt": "2026-11-25T10:00:00Z", "finishedAt": "2026-11-25T10:00:01Z" } });
-    let init = json!({ "name": "git-init", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": failed });
-    house
-        .kubelet_says(
-            hash,
-            json!({ "phase": "Pending", "initContainerStatuses": [init], "containerStatuses": [] }),
-        )
-        .await;
-    let show = house.run(&["show", &hash.to_string()]).await;
-    assert!(show.well().contains("failed") && show.well().contains("exit code 128"), "{show:?}");
-    // Nobody is there to wait for.
-    let resume = house.run(&["resume", &hash.to_string(), "--wait"]).await;
-    resume.badly(1, "No router is at work");
+async fn a_failure_that_no_router_has_stored_is_shown_and_can_be_resumed() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash;
+    let (started, finished) = ("2026-11-25T10:00:00Z", "2026-11-25T10:00:01Z");
+    let failed = json!({
+        "terminated": { "exitCode": 128, "reason": "Error", "startedAt": started, "finishedAt": finished }
+    });
+    let init = container_status("git-init", &failed);
+    let status = json!({ "phase": "Pending", "initContainerStatuses": [init], "containerStatuses": [] });
+    cluster.set_pod_status(hash, status).await;
+    let show = cluster.run(&["show", &hash.to_string()]).await;
+    assert!(show.success().contains("failed") && show.success().contains("exit code 128"), "{show:?}");
+    // Without a router there is nothing to wait for.
+    let resume = cluster.run(&["resume", &hash.to_string(), "--wait"]).await;
+    resume.failure(1, "No router is running");
     assert!(
-        matches!(house.wanted(hash).await, DesiredState::Running(run) if run != "r1"),
-        "another run is wanted"
+        matches!(cluster.wanted(hash).await, DesiredState::Running(run) if run != "r1"),
+        "another run is desired"
     );
 }
 
 #[tokio::test]
-async fn with_a_router_at_work_a_resume_warns_of_nothing() {
-    let Some(house) = House::find().await else { return };
-    house.lease().await;
-    let hash = house.session(ALICE, "fix", DesiredState::Stopped(StopReason::Idle)).await.hash;
-    let resume = house.run(&["resume", &hash.to_string()]).await;
-    resume.well();
+async fn with_a_running_router_a_resume_prints_no_warning() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    cluster.create_lease().await;
+    let hash = cluster.create_session(ALICE, "fix", DesiredState::Stopped(StopReason::Idle)).await.hash;
+    let resume = cluster.run(&["resume", &hash.to_string()]).await;
+    resume.success();
     assert!(resume.err.contains("is starting") && !resume.err.contains("No router"), "{resume:?}");
 }
 
 #[tokio::test]
-async fn delete_leaves_nothing() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", runs()).await.hash;
+async fn delete_removes_all_objects() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash;
     let key = hash.to_string();
     let args = ["delete", &key, "--yes"];
-    let (deleted, ()) = tokio::join!(house.run(&args), house.let_go(hash));
-    assert_eq!(deleted.well(), key);
+    let (deleted, ()) = tokio::join!(cluster.run(&args), cluster.finalize_claim(hash));
+    assert_eq!(deleted.success(), key);
     assert!(deleted.err.contains("is deleted."), "{deleted:?}");
     let secret = format!("opencode-github-{hash}");
-    let secrets = house.api::<k8s_openapi::api::core::v1::Secret>();
+    let secrets = cluster.api::<k8s_openapi::api::core::v1::Secret>();
     assert!(secrets.get_opt(&secret).await.expect("an answer").is_none());
-    assert!(house.pvc(hash).await.is_none() && house.pod(hash).await.is_none());
-    house.run(&["delete", &key, "--yes"]).await.badly(3, "no session");
-    house.run(&["show", &key]).await.badly(3, &house.settings.namespace);
+    assert!(cluster.pvc(hash).await.is_none() && cluster.pod(hash).await.is_none());
+    cluster.run(&["delete", &key, "--yes"]).await.failure(3, "no session");
+    cluster.run(&["show", &key]).await.failure(3, &cluster.settings.namespace);
 }
 
 #[tokio::test]
-async fn logs_are_what_was_kept_of_what_failed() {
-    let Some(house) = House::find().await else { return };
+async fn logs_of_a_failed_session_are_the_stored_ones() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let failure = Failure {
         code: FailureCode::CloneFailed,
         message: "git failed.".into(),
         advice: "Try again.".into(),
         log_tail: Some("one\ntwo\nfatal: three".into()),
     };
-    let failed = house.session(ALICE, "fix", DesiredState::Failed(failure)).await.hash.to_string();
-    let logs = house.run(&["logs", &failed, "-n", "2"]).await;
-    assert_eq!(logs.well(), "two\nfatal: three");
-    let wait = house.run(&["show", &failed]).await;
-    assert!(wait.well().contains("git failed.") && wait.well().contains("Try again."), "{wait:?}");
-    // No kubelet is there that could tell what a Pod wrote.
+    let failed = cluster.create_session(ALICE, "fix", DesiredState::Failed(failure)).await.hash.to_string();
+    let logs = cluster.run(&["logs", &failed, "-n", "2"]).await;
+    assert_eq!(logs.success(), "two\nfatal: three");
+    let show = cluster.run(&["show", &failed]).await;
+    assert!(show.success().contains("git failed.") && show.success().contains("Try again."), "{show:?}");
+    // Without a kubelet, no Pod's log can be read.
     let stopped =
-        house.session(ALICE, "docs", DesiredState::Stopped(StopReason::Idle)).await.hash.to_string();
-    let logs = house.run(&["logs", &stopped]).await;
-    assert_eq!((logs.well(), logs.err.contains("Nothing was written yet")), ("", true), "{logs:?}");
+        cluster.create_session(ALICE, "docs", DesiredState::Stopped(StopReason::Idle)).await.hash.to_string();
+    let logs = cluster.run(&["logs", &stopped]).await;
+    assert_eq!((logs.success(), logs.err.contains("The log is empty")), ("", true), "{logs:?}");
 }
 
 #[tokio::test]
-async fn the_callers_own_rights_count_and_no_others() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", runs()).await.hash;
+async fn a_command_has_only_the_rights_of_its_caller() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash;
     let key = hash.to_string();
-    let look = |verbs: Value| json!([{ "apiGroups": [""], "resources": ["pods", "persistentvolumeclaims"], "verbs": verbs }]);
-    let looker = house.who_may("looker", look(json!(["get", "list"]))).await;
+    let rules = |verbs: &[&str]| {
+        let resources = ["pods", "persistentvolumeclaims"];
+        json!([{ "apiGroups": [""], "resources": resources, "verbs": verbs }])
+    };
+    let reader = cluster.user_with_rules("reader", rules(&["get", "list"])).await;
     let run = async |kubeconfig: &Path, args: &[&str]| {
-        let mut command = house.program_as(kubeconfig);
+        let mut command = cluster.program_as(kubeconfig);
         command.args(args).arg("--kube");
         output(command).await
     };
-    assert!(run(&looker, &["list"]).await.well().contains(&key));
-    assert!(run(&looker, &["show", &key]).await.well().contains("running"), "without its Events");
+    assert!(run(&reader, &["list"]).await.success().contains(&key));
+    assert!(run(&reader, &["show", &key]).await.success().contains("running"), "Events are not needed");
     for args in [&["stop", &key][..], &["delete", &key, "--yes"], &["logs", &key]] {
-        let refused = run(&looker, args).await;
-        refused.badly(4, "looker");
+        let refused = run(&reader, args).await;
+        refused.failure(4, "reader");
         assert!(refused.err.contains("kubectl auth can-i"), "{refused:?}");
     }
-    assert!(house.pod(hash).await.is_some() && house.wanted(hash).await == runs(), "nothing was half done");
-    // Who may write down what is wanted, and remove no Pod, leaves that to a router.
-    let stopper = house.who_may("stopper", look(json!(["get", "list", "patch"]))).await;
+    assert!(
+        cluster.pod(hash).await.is_some() && cluster.wanted(hash).await == running(),
+        "a refused command changes nothing"
+    );
+    // Without the right to delete Pods, the desired state is stored and a router deletes the Pod.
+    let stopper = cluster.user_with_rules("stopper", rules(&["get", "list", "patch"])).await;
     let stopped = run(&stopper, &["stop", &key]).await;
-    assert_eq!(stopped.well(), key);
+    assert_eq!(stopped.success(), key);
     assert!(stopped.err.contains("is stopping"), "{stopped:?}");
-    assert_eq!(house.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
-    let stranger = house.who_may("stranger", json!([])).await;
-    run(&stranger, &["list"]).await.badly(4, "cannot list");
+    assert_eq!(cluster.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
+    let stranger = cluster.user_with_rules("stranger", json!([])).await;
+    run(&stranger, &["list"]).await.failure(4, "cannot list");
 }
 
 #[tokio::test]
-async fn waiting_tells_what_goes_on_and_how_it_ended() {
-    let Some(house) = House::find().await else { return };
-    let running = house.session(ALICE, "fix", runs()).await.hash.to_string();
-    let wait = house.run(&["resume", &running, "--wait", "-o", "json"]).await;
-    let session: Value = serde_json::from_str(wait.well()).expect("JSON");
+async fn resume_with_wait_ends_when_the_session_is_running() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash.to_string();
+    let wait = cluster.run(&["resume", &hash, "--wait", "-o", "json"]).await;
+    let session: Value = serde_json::from_str(wait.success()).expect("JSON");
     assert_eq!(session["state"], "running");
-    assert!(wait.err.contains(&format!("Session {running} runs.")), "{wait:?}");
+    assert!(wait.err.contains(&format!("Session {hash} is running.")), "{wait:?}");
 }
 
 #[tokio::test]
-async fn as_kubectls_plugin_it_asks_the_cluster_unless_a_router_is_named() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", runs()).await.hash.to_string();
+async fn kubectls_plugin_uses_the_cluster_unless_server_is_given() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash.to_string();
     let folder = tempfile::tempdir().expect("a folder");
     let plugin = folder.path().join("kubectl-opencode");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_opencode-routerctl"), &plugin).expect("a link");
-    let like = house.program();
-    let started = |args: &[&str]| {
+    let program = cluster.program();
+    let plugin_with = |args: &[&str]| {
         let mut command = tokio::process::Command::new(&plugin);
-        command.env_clear().args(args);
-        let set = like.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
-        command.envs(set);
+        let env = program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(env).args(args);
         command
     };
-    assert!(output(started(&["list"])).await.well().contains(&hash));
-    output(started(&["create", REPO])).await.badly(2, "--server");
-    let router = router().await;
-    let own = running(&router, "own").await.to_string();
-    let list = output(started(&["list", "--server", router.address()])).await;
-    assert!(list.well().contains(&own) && !list.out.contains(&hash), "{list:?}");
+    assert!(output(plugin_with(&["list"])).await.success().contains(&hash));
+    output(plugin_with(&["create", REPO])).await.failure(2, "--server");
+    let router = start_router().await;
+    let own = running_session(&router, "own").await.to_string();
+    let list = output(plugin_with(&["list", "--server", router.address()])).await;
+    assert!(list.success().contains(&own) && !list.out.contains(&hash), "{list:?}");
 }
 
 #[tokio::test]
-async fn what_does_not_fit_together_is_said() {
+async fn arguments_that_exclude_each_other_are_refused() {
     for (args, part) in [
         (&["list", "--kube", "--server", "http://localhost:3000"][..], "--server"),
         (&["list", "--context", "production"], "--kube"),
@@ -260,12 +267,12 @@ async fn what_does_not_fit_together_is_said() {
     ] {
         let mut command = program("http://127.0.0.1:9");
         command.args(args);
-        output(command).await.badly(2, part);
+        output(command).await.failure(2, part);
     }
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_away_is_told_as_that() {
+async fn an_unreachable_cluster_exits_with_5() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config");
     let config = json!({
@@ -277,20 +284,20 @@ async fn a_cluster_that_is_away_is_told_as_that() {
     std::fs::write(&path, config.to_string()).expect("a file");
     let mut command = program("http://127.0.0.1:9");
     command.args(["list", "--kube", "--kubeconfig"]).arg(&path);
-    let away = output(command).await;
-    away.badly(5, "can't be reached");
-    assert!(away.err.contains("127.0.0.1:9"), "{away:?}");
+    let unreachable = output(command).await;
+    unreachable.failure(5, "can't be reached");
+    assert!(unreachable.err.contains("127.0.0.1:9"), "{unreachable:?}");
     let mut command = program("http://127.0.0.1:9");
     command.args(["list", "--kube", "--context", "other", "--kubeconfig"]).arg(&path);
-    output(command).await.badly(2, "other");
+    output(command).await.failure(2, "other");
 }
 
 #[tokio::test]
-async fn a_session_as_the_cluster_tells_it_is_one_of_the_api() {
-    let Some(house) = House::find().await else { return };
-    let hash = house.session(ALICE, "fix", runs()).await.hash.to_string();
+async fn a_clusters_session_has_the_apis_fields() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let hash = cluster.create_session(ALICE, "fix", running()).await.hash.to_string();
     let mut session: Value =
-        serde_json::from_str(house.run(&["show", &hash, "-o", "json"]).await.well()).expect("JSON");
+        serde_json::from_str(cluster.run(&["show", &hash, "-o", "json"]).await.success()).expect("JSON");
     session["url"] = Value::Null;
     session["idleTimeoutMinutes"] = 0.into();
     session["busy"] = false.into();

@@ -1,4 +1,5 @@
-//! A namespace of a real API server, with sessions in it as a router leaves them. No router is there, and no node.
+//! A namespace of a real API server with sessions as a router creates them. No router and no kubelet is
+//! running.
 
 use std::path::PathBuf;
 
@@ -27,26 +28,28 @@ use serde_json::{Value, json};
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 use tokio::process::Command;
 
-use crate::{REPO, Ran, output};
+use crate::{REPO, Run, output};
 
-pub(super) struct House {
+/// A namespace of the test cluster.
+pub(super) struct TestCluster {
     pub(super) client: Client,
     pub(super) settings: KubernetesSettings,
     kubeconfig: PathBuf,
-    /// Kubeconfigs of others.
+    /// Holds the kubeconfigs of other users.
     folder: tempfile::TempDir,
 }
 
-impl House {
-    /// `None`, after saying so, where there is no cluster to test with.
+impl TestCluster {
+    /// Creates a namespace in the test cluster. Returns none, with a note on standard error, if there is no
+    /// cluster.
     #[expect(
         clippy::disallowed_methods,
         clippy::print_stderr,
-        reason = "the convention by which tests are told of a cluster"
+        reason = "the variable by which tests find the cluster"
     )]
     pub(super) async fn find() -> Option<Self> {
         let Some(kubeconfig) = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
-            eprintln!("skipped: TEST_KUBECONFIG names no cluster to test with");
+            eprintln!("skipped: TEST_KUBECONFIG is not set");
             return None;
         };
         let client = connect::connect(Some(&kubeconfig), None).await.expect("a connection").client;
@@ -71,7 +74,7 @@ impl House {
         Api::namespaced(self.client.clone(), &self.settings.namespace)
     }
 
-    /// The program, asking this namespace as the cluster's administrator.
+    /// Returns the program, set to this namespace and an administrator's kubeconfig.
     pub(super) fn program(&self) -> Command {
         self.program_as(&self.kubeconfig)
     }
@@ -82,24 +85,24 @@ impl House {
         command
     }
 
-    pub(super) async fn run(&self, args: &[&str]) -> Ran {
+    pub(super) async fn run(&self, args: &[&str]) -> Run {
         let mut command = self.program();
         command.args(args).arg("--kube");
         output(command).await
     }
 
-    /// A kubeconfig of somebody who may do this, and no more.
-    pub(super) async fn who_may(&self, name: &str, rules: Value) -> PathBuf {
+    /// Creates a user with these rights only, and returns their kubeconfig.
+    pub(super) async fn user_with_rules(&self, name: &str, rules: Value) -> PathBuf {
         let role = json!({ "metadata": { "name": name }, "rules": rules });
         let role: Role = serde_json::from_value(role).expect("a Role");
-        self.api::<Role>().create(&PostParams::default(), &role).await.expect("made");
+        self.api::<Role>().create(&PostParams::default(), &role).await.expect("a new object");
         let binding = json!({
             "metadata": { "name": name },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
             "subjects": [{ "kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io" }],
         });
         let binding: RoleBinding = serde_json::from_value(binding).expect("a RoleBinding");
-        self.api::<RoleBinding>().create(&PostParams::default(), &binding).await.expect("made");
+        self.api::<RoleBinding>().create(&PostParams::default(), &binding).await.expect("a new object");
         let text = std::fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
         let mut config: Value = serde_yaml_ng::from_str(&text).expect("a kubeconfig");
         for user in config["users"].as_array_mut().expect("users") {
@@ -110,8 +113,8 @@ impl House {
         path
     }
 
-    /// What a router writes down of a session, and its Pod where it runs.
-    pub(super) async fn session(&self, owner: &str, branch: &str, state: DesiredState) -> Session {
+    /// Creates a session's objects as a router does, with a running Pod if it is to run.
+    pub(super) async fn create_session(&self, owner: &str, branch: &str, state: DesiredState) -> Session {
         let owner = Identity::parse(owner).expect("an address");
         let url = RepoUrl::parse(REPO, RepoPolicy::default()).expect("a repository");
         let branch = GitRef::parse(branch).expect("a branch");
@@ -125,32 +128,32 @@ impl House {
         let wanted = Desired { state: state.clone(), since: Some(SystemClock.now()) };
         let mut pvc = make_pvc(&session, &self.settings, session.created_at);
         pvc.metadata.annotations.get_or_insert_default().insert(names::annotation("wanted"), wanted.write());
-        self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &pvc).await.expect("made");
+        self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &pvc).await.expect("a new object");
         let secret = make_github_secret(&session, &self.settings, "gho_secret");
-        self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("made");
+        self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a new object");
         if let DesiredState::Running(run) = state {
             let mut pod = make_pod(&session, &self.settings, session.created_at);
             pod.metadata.annotations.get_or_insert_default().insert(names::annotation("run"), run);
-            self.api::<Pod>().create(&PostParams::default(), &pod).await.expect("made");
-            self.runs(session.hash).await;
+            self.api::<Pod>().create(&PostParams::default(), &pod).await.expect("a new object");
+            self.set_running(session.hash).await;
         }
         session
     }
 
-    /// What kubelet says of a Pod that runs.
-    async fn runs(&self, hash: SessionHash) {
+    /// Sets the status that kubelet reports for a running Pod.
+    async fn set_running(&self, hash: SessionHash) {
         let at = "2026-11-25T10:00:00Z";
-        let done = json!({ "exitCode": 0, "startedAt": at, "finishedAt": at });
-        let container = |name: &str, state: Value| json!({ "name": name, "image": "i", "imageID": "i", "ready": true, "restartCount": 0, "state": state });
+        let terminated = json!({ "terminated": { "exitCode": 0, "startedAt": at, "finishedAt": at } });
         let status = json!({
             "phase": "Running", "podIP": "10.9.9.9",
-            "initContainerStatuses": [container("git-init", json!({ "terminated": done }))],
-            "containerStatuses": [container("opencode", json!({ "running": { "startedAt": at } }))],
+            "initContainerStatuses": [container_status("git-init", &terminated)],
+            "containerStatuses": [container_status("opencode", &json!({ "running": { "startedAt": at } }))],
         });
-        self.kubelet_says(hash, status).await;
+        self.set_pod_status(hash, status).await;
     }
 
-    pub(super) async fn kubelet_says(&self, hash: SessionHash, status: Value) {
+    /// Sets a Pod's status, as kubelet does.
+    pub(super) async fn set_pod_status(&self, hash: SessionHash, status: Value) {
         let pods = self.api::<Pod>();
         let patch = Patch::Merge(json!({ "status": status }));
         pods.patch_status(&names::pod_name(hash), &PatchParams::default(), &patch).await.expect("a status");
@@ -168,8 +171,8 @@ impl House {
         Desired::of(&self.pvc(hash).await.expect("a claim"), None).state
     }
 
-    /// The Lease of a router that is at work.
-    pub(super) async fn lease(&self) {
+    /// Creates the Lease of a running router.
+    pub(super) async fn create_lease(&self) {
         let now = k8s_openapi::jiff::Timestamp::now();
         let spec = LeaseSpec {
             holder_identity: Some("a-router".into()),
@@ -182,18 +185,25 @@ impl House {
         self.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");
     }
 
-    /// What the claim's controller does, which is not there: lets a claim go that is being deleted, and is in no use any more.
-    pub(super) async fn let_go(&self, hash: SessionHash) {
+    /// Waits until the claim is being deleted and its Pod is gone, then removes the claim's finalizers, as
+    /// the PersistentVolumeClaim protection controller does.
+    pub(super) async fn finalize_claim(&self, hash: SessionHash) {
         crate::soon(async {
-            let is_going = |pvc: &PersistentVolumeClaim| pvc.metadata.deletion_timestamp.is_some();
-            while !self.pvc(hash).await.is_none_or(|pvc| is_going(&pvc)) || self.pod(hash).await.is_some() {
+            let is_deleting = |pvc: PersistentVolumeClaim| pvc.metadata.deletion_timestamp.is_some();
+            while !self.pvc(hash).await.is_none_or(is_deleting) || self.pod(hash).await.is_some() {
                 tokio::task::yield_now().await;
             }
         })
         .await;
-        let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
         let pvcs = self.api::<PersistentVolumeClaim>();
-        let done = pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &free).await;
-        assert!(done.is_ok() || self.pvc(hash).await.is_none(), "{done:?}");
+        let patched = pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &patch).await;
+        assert!(patched.is_ok() || self.pvc(hash).await.is_none(), "{patched:?}");
     }
+}
+
+/// Returns a container's status as kubelet reports it.
+pub(super) fn container_status(name: &str, state: &Value) -> Value {
+    let ready = state.get("running").is_some() || state["terminated"]["exitCode"] == 0;
+    json!({ "name": name, "image": "i", "imageID": "i", "ready": ready, "restartCount": 0, "state": state })
 }

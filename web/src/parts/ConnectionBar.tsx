@@ -1,23 +1,23 @@
 import { Match, Switch } from "solid-js";
-import type { Link } from "../api/sessions";
+import type { Connection } from "../api/sessions";
 import { useI18n } from "../i18n";
-import css from "./LinkBar.module.css";
+import css from "./ConnectionBar.module.css";
 
-/** Says when what is shown may not be the truth, and goes away by itself. */
-export function LinkBar(props: { link: Link }) {
+/** Shows that the page may be out of date, and why, until it is current again. */
+export function ConnectionBar(props: { connection: Connection }) {
   const i18n = useI18n();
   return (
     <div role="alert">
       <Switch>
-        <Match when={props.link === "offline"}>
+        <Match when={props.connection === "offline"}>
           <p class={css.bar}>{i18n.t("bar.offline")}</p>
         </Match>
-        <Match when={props.link === "unreachable"}>
+        <Match when={props.connection === "unreachable"}>
           <p class={css.bar}>{i18n.t("bar.unreachable")}</p>
         </Match>
-        <Match when={props.link === "signedOut"}>
+        <Match when={props.connection === "signedOut"}>
           <p class={css.bar}>
-            {i18n.t("bar.signedOut")} {/* A whole load: the sign-in proxy takes over. */}
+            {i18n.t("bar.signedOut")} {/* A full page load, so that the sign-in proxy can take over. */}
             <a class={css.link} href={location.href} rel="external" target="_self">
               {i18n.t("bar.signIn")}
             </a>

@@ -1,0 +1,51 @@
+//! What a request did to a session, for the audit of the layers in front.
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use session_key::SessionHash;
+
+use super::{error::Refusal, extract::Named};
+
+/// What a request did, among the extensions of each response of a route that changes a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// What was done.
+    pub action: AuditAction,
+    /// The session; none if the request was refused before there was one.
+    pub hash: Option<SessionHash>,
+}
+
+/// What was done to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAction {
+    /// Its owner created it.
+    Created,
+    /// Its owner opened its page in a browser.
+    Opened,
+    /// Its owner started it again.
+    Resumed,
+    /// Its owner stopped it.
+    Stopped,
+    /// Its owner deleted it and all of its files.
+    Deleted,
+    /// The request was refused.
+    Refused,
+}
+
+/// Attaches an [`AuditRecord`] to the response of a route, unless its handler did: `action` and the session of the
+/// path, or the refusal.
+pub(super) async fn attach(
+    State(action): State<AuditAction>,
+    path: Result<Named, Refusal>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let hash = path.ok().map(|Named(hash)| hash);
+    let mut response = next.run(request).await;
+    let action = if response.status().is_success() { action } else { AuditAction::Refused };
+    response.extensions_mut().get_or_insert(AuditRecord { action, hash });
+    response
+}
