@@ -25,11 +25,15 @@ impl Identity {
     ///
     /// # Errors
     /// [`InvalidName::Email`] where it is empty, too long, has no `@`, or holds white space, a
-    /// control character, a comma (two values in one header) or a `:` (it would make the hash
-    /// input ambiguous).
+    /// control character, a comma (two values in one header), a `:` (it would make the hash
+    /// input ambiguous) or a non-ASCII character that lower-cases to ASCII.
     pub fn parse(email: &str) -> Result<Self, InvalidName> {
-        let email = trim(email).to_lowercase();
         let refuse = |why| Err(InvalidName::Email(why));
+        let typed = trim(email);
+        if typed.chars().any(folds_to_ascii) {
+            return refuse("holds a character that only looks like a letter from a to z");
+        }
+        let email = typed.to_lowercase();
         if email.is_empty() {
             return refuse("is empty");
         }
@@ -61,6 +65,12 @@ impl Identity {
     pub fn digest(&self) -> String {
         hex::encode(&Sha256::digest(self.0.as_bytes())[..6])
     }
+}
+
+/// Whether a character outside of ASCII has ASCII in its lower case (U+212A KELVIN SIGN, U+0130): in lower case, two
+/// addresses would be one.
+fn folds_to_ascii(c: char) -> bool {
+    !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii())
 }
 
 impl fmt::Debug for Identity {

@@ -13,6 +13,19 @@ fn an_email_is_taken_only_where_it_can_be_one() {
 }
 
 #[test]
+fn a_character_that_lower_cases_to_ascii_is_refused_so_two_addresses_are_never_one_user() {
+    // KELVIN SIGN lower-cases to `k`, LATIN CAPITAL LETTER I WITH DOT ABOVE to `i` and a combining dot.
+    for bad in ["\u{212a}ate@example.com", "kate@\u{212a}.example", "\u{130}da@example.com"] {
+        assert!(Identity::parse(bad).is_err(), "{bad:?}");
+    }
+    for character in ('\u{80}'..=char::MAX).filter(|c| !c.is_whitespace()) {
+        let address = format!("{character}@example.com");
+        let Ok(identity) = Identity::parse(&address) else { continue };
+        assert!(!identity.email().starts_with(|c: char| c.is_ascii()), "{address:?}");
+    }
+}
+
+#[test]
 fn an_identity_in_a_log_is_not_an_address() {
     let shown = format!("{:?}", Identity::parse("alice@example.com").unwrap());
     assert!(!shown.contains("alice") && !shown.contains("example"), "{shown}");
