@@ -15,7 +15,7 @@ use super::{
     ApiState, MAX_MESSAGE_BYTES,
     audit::{AuditAction, AuditRecord},
     error::{Always, Refusal},
-    extract::{Asked, Body, Caller, Given},
+    extract::{Asked, Caller, Given, JsonBody},
     names,
 };
 use crate::wire::{CreateSession, ErrorBody, SessionState, SuggestedBranch};
@@ -40,7 +40,7 @@ pub(super) async fn create(
     State(api): State<ApiState>,
     Caller(who): Caller,
     Given(credentials): Given,
-    Body(asked): Body<CreateSession>,
+    JsonBody(asked): JsonBody<CreateSession>,
 ) -> Result<Response, Refusal> {
     let suggest = |repo: &RepoUrl| api.suggest(&who, Some(repo));
     let new = checked(asked, api.settings.repos, suggest)?;

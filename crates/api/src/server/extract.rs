@@ -1,6 +1,6 @@
 //! What handlers take from a request, each with its refusal.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt, marker::PhantomData};
 
 use axum::{
     body::Bytes,
@@ -8,7 +8,10 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts},
 };
 use pod_manager::Credentials;
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use session_key::{Identity, SessionHash};
 
 use super::{MAX_BODY_BYTES, error::Refusal};
@@ -85,10 +88,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// A JSON body. Empty is `{}`.
-pub(super) struct Body<T>(pub(super) T);
+/// A JSON body: an object, of which an empty body is the empty one.
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
@@ -102,8 +105,31 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         })?;
         let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         // serde_json's sentences end in "at line 1 column 17".
-        serde_json::from_slice(json).map(Self).map_err(|why| {
+        serde_json::from_slice(json).map(|Object(value)| Self(value)).map_err(|why| {
             Refusal::invalid("invalid_json", format!("The request's body is not as it should be: {why}."))
         })
+    }
+}
+
+/// A value that is written as a JSON object; derived implementations of `Deserialize` take arrays as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
     }
 }

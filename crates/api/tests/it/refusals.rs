@@ -129,6 +129,18 @@ async fn a_body_that_is_not_as_it_should_be_is_told_where() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_not_an_object_creates_nothing() {
+    let router = router().await;
+    for body in ["[]", r#"["https://h.example/o/n"]"#, " [null]", "null", "5", r#""text""#] {
+        let (status, code, error) =
+            refused(ask(&router, ALICE, Method::POST, "/api/sessions", body).await).await;
+        assert_eq!((status, code.as_str()), (400, "invalid_json"), "{body}");
+        assert!(error.contains("expected a JSON object"), "{error}");
+    }
+    assert!(soon(router.client(ALICE).list()).await.expect("a list").sessions.is_empty());
+}
+
+#[tokio::test]
 async fn limits_are_named() {
     let router = router().await;
     let message = |length: usize| format!(r#"{{"initialMessage":"{}"}}"#, "x".repeat(length));
