@@ -832,7 +832,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The content type is not application/json. */
+            /** @description The request has a body whose content type is not application/json. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1013,7 +1013,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The content type is not application/json. */
+            /** @description The request has a body whose content type is not application/json. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1090,7 +1090,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The content type is not application/json. */
+            /** @description The request has a body whose content type is not application/json. */
             415: {
                 headers: {
                     [name: string]: unknown;

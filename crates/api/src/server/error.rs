@@ -189,7 +189,7 @@ pub(super) enum OfOneChanged {
     /// There is no such session, or it is another user's.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// The content type is not application/json.
+    /// The request has a body whose content type is not application/json.
     #[response(status = 415)]
     UnsupportedMediaType(ErrorBody),
     /// The router can't reach what keeps the sessions; try again.

@@ -3,9 +3,9 @@
 use std::{convert::Infallible, fmt, marker::PhantomData};
 
 use axum::{
-    body::Bytes,
+    body::{Bytes, HttpBody as _},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{Method, StatusCode, header::CONTENT_TYPE, request::Parts},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
 };
 use pod_manager::Credentials;
 use serde::{
@@ -16,7 +16,7 @@ use session_key::{Identity, SessionHash};
 
 use super::{MAX_BODY_BYTES, error::Refusal};
 
-/// Who asks. Where the method changes something, the content type was checked too.
+/// Who asks.
 pub(super) struct Caller(pub(super) Identity);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -24,30 +24,14 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let who = parts.extensions.get::<Identity>().cloned();
-        let who = who.ok_or_else(|| {
+        who.map(Self).ok_or_else(|| {
             Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthenticated",
                 "You are not signed in. Sign in and try again.",
             )
-        })?;
-        match parts.method {
-            Method::GET | Method::HEAD => Ok(Self(who)),
-            _ if says_json(parts) => Ok(Self(who)),
-            _ => Err(Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "This request must say content-type: application/json, with or without a body.",
-            )),
-        }
+        })
     }
-}
-
-fn says_json(parts: &Parts) -> bool {
-    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else { return false };
-    let essence = only.to_str().ok().and_then(|value| value.split(';').next()).map(str::trim);
-    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
 /// What the sign-in gave with the request for the caller's sessions to use; often nothing.
@@ -88,13 +72,44 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// A JSON body: an object, of which an empty body is the empty one.
+/// A body that is ignored. If there is one, it must be JSON as every other: a page of another origin can't send that
+/// without asking first (CORS).
+pub(super) struct IgnoredBody;
+
+impl<S: Sync> FromRequest<S> for IgnoredBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        if !request.body().is_end_stream() {
+            require_json(request.headers())?;
+        }
+        Ok(Self)
+    }
+}
+
+/// Refuses what does not say that it is JSON.
+fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let only = types.next().filter(|_| types.next().is_none());
+    let essence = only.and_then(|value| value.to_str().ok()?.split(';').next()).map(str::trim);
+    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "The request's body must be JSON. Send it with the header content-type: application/json.",
+    ))
+}
+
+/// A JSON body: an object; an empty body is the empty one.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        require_json(request.headers())?;
         let bytes = Bytes::from_request(request, state).await.map_err(|why| match why.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

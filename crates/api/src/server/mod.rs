@@ -5,8 +5,8 @@
 //! given to the session that is created or resumed. Another user's session answers exactly as one that does not
 //! exist. Every error is an [`ErrorBody`](crate::wire::ErrorBody), whatever made it.
 //!
-//! Mutations must say `content-type: application/json`, with or without a body: a page of another
-//! origin can't send that without asking first (CORS), and is never answered that it may.
+//! A request with a body must say `content-type: application/json`: a page of another origin can't send that without
+//! asking first (CORS), and is never answered that it may.
 
 mod audit;
 mod create;
@@ -135,8 +135,8 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
         title = "opencode-router",
         description = "Sessions of opencode, one for each user, repository and branch.\n\n\
             Who asks is known from the sign-in in front of the router, not from anything in these requests. \
-            Every error answer is an `ErrorBody`. POST and DELETE must say `content-type: application/json`, \
-            also where they have no body.",
+            Every error answer is an `ErrorBody`. A request with a body must have the header \
+            `content-type: application/json`.",
         version = "1",
         license(name = "MIT", identifier = "MIT")
     ),

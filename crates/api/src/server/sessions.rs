@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::{
     ApiState, MAX_LOG_LINES,
     error::{Always, OfOne, OfOneChanged, Refusal},
-    extract::{Asked, Caller, Given, Named},
+    extract::{Asked, Caller, Given, IgnoredBody, Named},
 };
 use crate::wire::{ErrorBody, Session, SessionList, SessionState, UnsavedWork};
 
@@ -53,6 +53,7 @@ pub(super) async fn resume(
     Caller(who): Caller,
     Given(credentials): Given,
     Named(hash): Named,
+    _: IgnoredBody,
 ) -> Result<Json<SessionState>, Refusal> {
     let view = api.manager.resume(&who, hash, &credentials).await?;
     Ok(Json(api.session_state(&view)))
@@ -68,6 +69,7 @@ pub(super) async fn stop(
     State(api): State<ApiState>,
     Caller(who): Caller,
     Named(hash): Named,
+    _: IgnoredBody,
 ) -> Result<Json<SessionState>, Refusal> {
     let view = api.manager.stop(&who, hash).await?;
     Ok(Json(api.session_state(&view)))
@@ -83,6 +85,7 @@ pub(super) async fn delete(
     State(api): State<ApiState>,
     Caller(who): Caller,
     Named(hash): Named,
+    _: IgnoredBody,
 ) -> Result<StatusCode, Refusal> {
     api.manager.delete(&who, hash).await?;
     Ok(StatusCode::NO_CONTENT)

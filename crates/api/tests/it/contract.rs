@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use api::{testing::USER, wire::ErrorBody};
+use api::{
+    testing::{TestRouter, USER},
+    wire::ErrorBody,
+};
 use serde_json::Value;
 
 use crate::{ALICE, router, soon};
@@ -67,30 +70,63 @@ async fn every_operation_answers_401_to_nobody_and_never_lets_itself_be_stored()
     }
 }
 
-#[tokio::test]
-async fn every_mutation_wants_to_be_told_that_it_is_json() {
-    let router = router().await;
+/// A mutation, answered with status and code.
+async fn mutate(
+    router: &TestRouter,
+    method: &str,
+    path: &str,
+    content_type: Option<&str>,
+    body: &'static str,
+) -> (u16, String) {
+    let url = format!("{}{}", router.address(), path.replace("{hash}", "a48da0606867"));
+    let mut request = reqwest::Client::new().request(method.parse().expect("a method"), &url).body(body);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    let answer = soon(request.header(USER, ALICE).send()).await.expect("an answer");
+    let status = answer.status().as_u16();
+    let body: ErrorBody = soon(answer.json()).await.expect("an error body");
+    (status, body.code)
+}
+
+fn mutations() -> Vec<(String, String, Value)> {
     let mutations: Vec<_> = operations().into_iter().filter(|(_, method, _)| method != "GET").collect();
     assert!(mutations.len() >= 4, "{mutations:?}");
-    for (path, method, operation) in mutations {
-        let url = format!("{}{}", router.address(), path.replace("{hash}", "a48da0606867"));
+    mutations
+}
+
+#[tokio::test]
+async fn every_mutation_refuses_a_body_that_does_not_say_that_it_is_json() {
+    let router = router().await;
+    for (path, method, operation) in mutations() {
         let types =
             ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "multipart/form-data"];
         for wrong in types.map(Some).into_iter().chain([None]) {
-            let request = reqwest::Client::new().request(method.parse().expect("a method"), &url);
-            let request = request.header(USER, ALICE);
-            let request = wrong.map_or_else(
-                || request.try_clone().expect("no body"),
-                |wrong| request.try_clone().expect("no body").header("content-type", wrong),
-            );
-            let answer = soon(request.send()).await.expect("an answer");
-            assert_eq!(answer.status(), 415, "{method} {path} {wrong:?}");
-            let body: ErrorBody = soon(answer.json()).await.expect("an error body");
-            assert_eq!(body.code, "unsupported_media_type");
+            let (status, code) = mutate(&router, &method, &path, wrong, "{}").await;
+            let expected = (415, "unsupported_media_type");
+            assert_eq!((status, code.as_str()), expected, "{method} {path} {wrong:?}");
         }
         assert!(
             operation["responses"]["415"].is_object(),
             "{method} {path} does not say that it may answer 415"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_mutation_without_a_body_needs_no_content_type_where_none_is_described() {
+    let router = router().await;
+    for (path, method, operation) in mutations() {
+        let needs_body = operation["requestBody"]["required"] == true;
+        assert_eq!(needs_body, operation["operationId"] == "createSession", "{method} {path}");
+        // No session of hers has that hash.
+        let expected = if needs_body { (415, "unsupported_media_type") } else { (404, "not_found") };
+        for any in [None, Some("text/plain"), Some("application/json")] {
+            if needs_body && any == Some("application/json") {
+                continue;
+            }
+            let (status, code) = mutate(&router, &method, &path, any, "").await;
+            assert_eq!((status, code.as_str()), expected, "{method} {path} {any:?}");
+        }
     }
 }

@@ -75,6 +75,24 @@ async fn another_origins_page_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_mutation_without_a_body_needs_no_content_type_and_the_sites_origin_all_the_same() {
+    let whole = Whole::start().await;
+    let hash = whole.session_of(ADA).await;
+    for (method, path, status) in [
+        (Method::POST, format!("/api/sessions/{hash}/stop"), StatusCode::OK),
+        (Method::POST, format!("/api/sessions/{hash}/resume"), StatusCode::OK),
+        (Method::DELETE, format!("/api/sessions/{hash}"), StatusCode::NO_CONTENT),
+    ] {
+        let send = async |name: &str, value: &str| {
+            let request = whole.by(ADA, method.clone(), "localhost", &path).header(name, value);
+            request.send().await.expect("an answer").status()
+        };
+        assert_eq!(send("origin", "https://evil.example").await, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(send("accept", "*/*").await, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_used_by_its_own_pages_alone() {
     let whole = Whole::start().await;
     let (hash, other) = (whole.session_of(ADA).await, "http://0123456789ab.localhost");
