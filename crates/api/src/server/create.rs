@@ -31,6 +31,7 @@ use crate::wire::{CreateSession, ErrorBody, SessionState, SuggestedBranch};
         (status = 201, description = "It is new", body = SessionState, headers(("location" = String))),
         (status = 200, description = "It was there already", body = SessionState),
         (status = 400, description = "The repository, a branch or the message can't be taken", body = ErrorBody),
+        (status = 408, description = "The body did not arrive within 30 seconds", body = ErrorBody),
         (status = 413, description = "The body is longer than 256 KiB", body = ErrorBody),
         (status = 415, description = "The content type is not application/json", body = ErrorBody),
         (status = 429, description = "The caller has as many sessions as allowed", body = ErrorBody),

@@ -5,7 +5,7 @@ use axum::{
     extract::Request,
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+        header::{CACHE_CONTROL, CONNECTION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -14,6 +14,7 @@ use pod_manager::{Limit, ManagerError};
 use session_key::InvalidName;
 use utoipa::IntoResponses;
 
+use super::BODY_DEADLINE;
 use crate::wire::ErrorBody;
 
 /// A refusal: its status, a stable code, and a sentence for a person.
@@ -37,6 +38,15 @@ impl Refusal {
     /// Not there, or not the caller's: nobody can tell which.
     pub(super) fn no_such_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such session.")
+    }
+
+    /// 408.
+    pub(super) fn body_timeout() -> Self {
+        let message = format!(
+            "The request's body did not arrive within {} seconds. Send the request again.",
+            BODY_DEADLINE.as_secs()
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
     }
 }
 
@@ -93,8 +103,14 @@ pub struct RefusalCode(pub &'static str);
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        let header = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "2")),
+            // Otherwise the connection stays open for the rest of the body.
+            StatusCode::REQUEST_TIMEOUT => Some((CONNECTION, "close")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response.extensions_mut().insert(self);
         response

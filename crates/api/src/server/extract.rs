@@ -13,8 +13,9 @@ use serde::{
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use session_key::{Identity, SessionHash};
+use tokio::time::timeout;
 
-use super::{MAX_BODY_BYTES, error::Refusal};
+use super::{BODY_DEADLINE, MAX_BODY_BYTES, error::Refusal};
 
 /// Who asks.
 pub(super) struct Caller(pub(super) Identity);
@@ -110,7 +111,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         require_json(request.headers())?;
-        let bytes = Bytes::from_request(request, state).await.map_err(|why| match why.status() {
+        let reading = timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
+        let bytes = reading.map_err(|_| Refusal::body_timeout())?.map_err(|why| match why.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",

@@ -22,7 +22,7 @@ mod view;
 pub use audit::{AuditAction, AuditRecord};
 pub use error::RefusalCode;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -43,6 +43,8 @@ use crate::wire;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How long a request body may take to arrive.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest initial message, in bytes of UTF-8.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Most lines that one answer of the log route holds.

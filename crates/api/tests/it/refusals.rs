@@ -1,5 +1,7 @@
 //! What is refused, and how: always a sentence and a code as JSON.
 
+use std::time::Duration;
+
 use api::{
     client::ClientError,
     testing::{TestRouter, USER},
@@ -8,6 +10,11 @@ use api::{
 use pod_manager::{BackendError, Settings, memory::Verb};
 use reqwest::{Method, Response};
 use session_key::SessionHash;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{ALICE, BOB, create, on, router, soon};
 
@@ -137,6 +144,27 @@ async fn a_body_that_is_not_an_object_creates_nothing() {
         assert_eq!((status, code.as_str()), (400, "invalid_json"), "{body}");
         assert!(error.contains("expected a JSON object"), "{error}");
     }
+    assert!(soon(router.client(ALICE).list()).await.expect("a list").sessions.is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_answered_408_and_the_connection_closed() {
+    let router = router().await;
+    let address = router.address().trim_start_matches("http://");
+    let mut connection = soon(TcpStream::connect(address)).await.expect("a connection");
+    // From here on, time passes as soon as everything waits.
+    tokio::time::pause();
+    let head = format!(
+        "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\n{USER}: {ALICE}\r\n\
+         content-type: application/json\r\ncontent-length: 20\r\n\r\n{{"
+    );
+    connection.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let end = timeout(Duration::from_secs(3600), connection.read_to_string(&mut answer)).await;
+    assert!(end.is_ok(), "no answer and no end: {answer:?}");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.contains(r#""code":"body_timeout""#) && answer.contains("30 seconds"), "{answer}");
     assert!(soon(router.client(ALICE).list()).await.expect("a list").sessions.is_empty());
 }
 
