@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     keyed_mutex::KeyedMutex,
     model::{Credentials, Session, StopReason},
-    opencode::health,
+    opencode::HttpClient,
     publisher::Publisher,
 };
 
@@ -50,8 +50,7 @@ impl KubernetesBackend {
         let ctx = Arc::new(Context {
             api: ApiClient::new(&client, &settings.namespace),
             leader: LeaderElector::start(&client, &settings, clock.clone()),
-            http: health::client()
-                .expect("a client without TLS, proxies and files has nothing that could fail"),
+            http: HttpClient::new(),
             client,
             store,
             publisher,

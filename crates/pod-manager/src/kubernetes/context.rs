@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{api::ApiClient, leader::LeaderElector, settings::KubernetesSettings, store::Store};
-use crate::{clock::Clock, keyed_mutex::KeyedMutex, publisher::Publisher};
+use crate::{clock::Clock, keyed_mutex::KeyedMutex, opencode::HttpClient, publisher::Publisher};
 
 pub(super) struct Context {
     pub(super) settings: KubernetesSettings,
@@ -16,7 +16,7 @@ pub(super) struct Context {
     pub(super) store: Arc<Store>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) http: reqwest::Client,
+    pub(super) http: HttpClient,
     pub(super) leader: LeaderElector,
     /// Held while a Pod is created, or a claim is deleted.
     pub(super) lifecycle: KeyedMutex<SessionHash>,

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     git_output::{Progress, parse_progress, strip_control},
     model::{Endpoint, Failure, FailureCode, Password},
-    opencode::health,
+    opencode::health::HealthCheck,
 };
 
 /// How long a turn is.
@@ -83,7 +83,8 @@ async fn probe(ctx: &Context, hash: SessionHash, up: RunningContainer, has_passw
     };
     let address = SocketAddr::new(up.address, PORT);
     let mut turns = within.as_millis().div_ceil(PROBE_TIMEOUT.as_millis());
-    while !answers(ctx, address, password.as_ref()).await {
+    let mut check = HealthCheck::new(&ctx.http, address, password.as_ref());
+    while !answers(ctx, &mut check).await {
         turns = turns.saturating_sub(1);
         if turns > 0 {
             continue;
@@ -139,9 +140,9 @@ fn silence(within: Duration, is_over: bool) -> Failure {
 }
 
 /// Whether opencode answers, in a turn's time.
-async fn answers(ctx: &Context, address: SocketAddr, password: Option<&Password>) -> bool {
+async fn answers(ctx: &Context, check: &mut HealthCheck<'_>) -> bool {
     let Ok(_turn) = ctx.probe_permits.acquire().await else { return false };
-    timeout(PROBE_TIMEOUT, health::answers(&ctx.http, address, password)).await.is_ok()
+    timeout(PROBE_TIMEOUT, check.wait_healthy()).await.is_ok()
 }
 
 /// The session's password, once it can be had; `None` where the API server has said for as long as an opencode may take to

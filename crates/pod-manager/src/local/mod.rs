@@ -40,7 +40,7 @@ use crate::{
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     model::{Credentials, Session, StopReason},
-    opencode::health,
+    opencode::HttpClient,
     publisher::Publisher,
 };
 use actor::Actor;
@@ -62,7 +62,7 @@ struct Shared {
     store: Store,
     publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
-    http: reqwest::Client,
+    http: HttpClient,
     ports: opencode::Ports,
     actors: Mutex<BTreeMap<SessionHash, mpsc::UnboundedSender<Command>>>,
     tasks: TaskTracker,
@@ -103,13 +103,12 @@ impl LocalBackend {
             Ok((store, records))
         })
         .await?;
-        let http = health::client().map_err(|error| LocalError::Setup(error.to_string()))?;
         let shared = Arc::new(Shared {
             settings,
             store,
             publisher: Publisher::new(),
             clock,
-            http,
+            http: HttpClient::new(),
             ports: opencode::Ports::default(),
             actors: Mutex::default(),
             tasks: TaskTracker::new(),

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     model::{Endpoint, Failure, FailureCode, Password},
-    opencode::health,
+    opencode::health::HealthCheck,
 };
 
 /// Signals by which the system or a person ends a process from outside.
@@ -125,11 +125,12 @@ async fn watch_over(
     answered_for: &mut Duration,
 ) -> End {
     let limits = &run.shared.settings.limits;
+    let mut check = HealthCheck::new(&run.shared.http, address, Some(&password));
     let answers = tokio::select! {
         biased;
         () = run.calloff.cancelled() => return End::Interrupted(Interrupted::CalledOff),
         status = group.wait() => return ended(status),
-        answers = timeout(limits.ready, health::answers(&run.shared.http, address, Some(&password))) => answers,
+        answers = timeout(limits.ready, check.wait_healthy()) => answers,
     };
     if answers.is_err() {
         return End::Interrupted(Interrupted::Failed(not_ready(limits)));

@@ -4,37 +4,20 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::{Client, Method, StatusCode, redirect::Policy};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use thiserror::Error;
 
+use super::http::{self, HttpClient, Limits, MAX_BYTES, OpencodeError};
 use crate::model::{Endpoint, Session};
 
-/// The user that opencode's own password belongs to.
-const USER: &str = "opencode";
-const CONNECT: Duration = Duration::from_secs(1);
-/// The first question after a start takes 0.4 s (it loads the project), and far longer on a busy machine.
-const ANSWER: Duration = Duration::from_secs(5);
-const MAX_BYTES: usize = 1 << 20;
+/// The first request after a start takes 0.4 s (opencode loads the project), and far longer on a busy machine.
+const LIMITS: Limits = Limits { bytes: MAX_BYTES, time: Duration::from_secs(5) };
 const MAX_TITLE: usize = 200;
 const MAX_DIRECTORY: usize = 4096;
 
 /// Asks opencode instances; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Opencode(Client);
-
-/// Why there is no answer to build on.
-#[derive(Debug, Error)]
-pub(crate) enum OpencodeError {
-    #[error("it does not answer: {0}")]
-    Silent(String),
-    #[error("it answers {0}")]
-    Refused(StatusCode),
-    #[error("its answer is larger than {MAX_BYTES} bytes")]
-    TooLarge,
-    #[error("its answer is not what opencode gives: {0}")]
-    Strange(&'static str),
-}
+pub(crate) struct Opencode(HttpClient);
 
 /// A conversation of opencode's, one that no other conversation started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,16 +57,9 @@ impl MessageIds {
 }
 
 impl Opencode {
+    /// Creates a client.
     pub(crate) fn new() -> Self {
-        // A connection each: one that was open while opencode restarted would cost a wrong "it does not answer".
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .pool_max_idle_per_host(0)
-            .build();
-        Self(client.expect("a client without TLS, proxies and files has nothing that could fail"))
+        Self(HttpClient::new())
     }
 
     /// The conversations last used, newest first; `limit` at most.
@@ -93,7 +69,7 @@ impl Opencode {
         limit: usize,
     ) -> Result<Vec<Conversation>, OpencodeError> {
         let list = self.get(at, &format!("/session?roots=true&limit={limit}")).await?;
-        let list = list.as_array().ok_or(OpencodeError::Strange("no list of sessions"))?;
+        let list = list.as_array().ok_or(OpencodeError::Unexpected("no list of sessions"))?;
         list.iter().take(limit).map(conversation).collect()
     }
 
@@ -112,7 +88,7 @@ impl Opencode {
         let path = format!("/session/{conversation}/message/{}", ids.message);
         match self.get(at, &path).await {
             Ok(_) => Ok(true),
-            Err(OpencodeError::Refused(StatusCode::NOT_FOUND)) => Ok(false),
+            Err(OpencodeError::Status(StatusCode::NOT_FOUND)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -120,7 +96,7 @@ impl Opencode {
     /// Whether nothing was said in it yet.
     pub(crate) async fn is_empty(&self, at: &Endpoint, conversation: &str) -> Result<bool, OpencodeError> {
         let messages = self.get(at, &format!("/session/{conversation}/message?limit=1")).await?;
-        messages.as_array().map(Vec::is_empty).ok_or(OpencodeError::Strange("no list of messages"))
+        messages.as_array().map(Vec::is_empty).ok_or(OpencodeError::Unexpected("no list of messages"))
     }
 
     /// Hands a message over; opencode has it on disk when this returns, and answers it by itself.
@@ -134,14 +110,14 @@ impl Opencode {
         let part = json!({ "id": ids.part, "type": "text", "text": text });
         let body = json!({ "messageID": ids.message, "parts": [part] });
         let path = format!("/session/{conversation}/prompt_async");
-        self.send(at, Method::POST, &path, Some(body)).await.map(drop)
+        http::bytes(self.request(at, Method::POST, &path, Some(body)), LIMITS).await.map(drop)
     }
 
     /// Whether an agent is at work in any conversation, child conversations too. One that waits to ask its
     /// model again, or for its person's answer, is at work.
     pub(crate) async fn is_busy(&self, at: &Endpoint) -> Result<bool, OpencodeError> {
         let status = self.get(at, "/session/status").await?;
-        let status = status.as_object().ok_or(OpencodeError::Strange("no status"))?;
+        let status = status.as_object().ok_or(OpencodeError::Unexpected("no status"))?;
         Ok(status.values().any(|one| one["type"].as_str() != Some("idle")))
     }
 
@@ -156,38 +132,15 @@ impl Opencode {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value, OpencodeError> {
-        let bytes = self.send(at, method, path, body).await?;
-        // An unknown path is answered with 200 and the page.
-        serde_json::from_slice(&bytes).map_err(|_| OpencodeError::Strange("no JSON"))
+        http::json(self.request(at, method, path, body), LIMITS).await
     }
 
-    async fn send(
-        &self,
-        at: &Endpoint,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> Result<Vec<u8>, OpencodeError> {
-        let silent = |error: reqwest::Error| OpencodeError::Silent(words(error));
-        let mut request = self.0.request(method, format!("http://{}{path}", at.address));
-        if let Some(password) = &at.password {
-            request = request.basic_auth(USER, Some(password.expose()));
+    fn request(&self, at: &Endpoint, method: Method, path: &str, body: Option<Value>) -> RequestBuilder {
+        let request = self.0.request(method, at.address, path, at.password.as_ref());
+        match body {
+            Some(body) => request.json(&body),
+            None => request,
         }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let mut response = request.send().await.map_err(silent)?;
-        if !response.status().is_success() {
-            return Err(OpencodeError::Refused(response.status()));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(silent)? {
-            if bytes.len() + chunk.len() > MAX_BYTES {
-                return Err(OpencodeError::TooLarge);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
     }
 }
 
@@ -197,11 +150,11 @@ fn conversation(value: &Value) -> Result<Conversation, OpencodeError> {
         (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     if !id.strip_prefix("ses_").is_some_and(proper) {
-        return Err(OpencodeError::Strange("an id that is none of its own"));
+        return Err(OpencodeError::Unexpected("an id that is none of its own"));
     }
     let directory = value["directory"].as_str().unwrap_or_default();
     if directory.is_empty() || directory.len() > MAX_DIRECTORY {
-        return Err(OpencodeError::Strange("no directory"));
+        return Err(OpencodeError::Unexpected("no directory"));
     }
     let title = value["title"].as_str().and_then(title);
     Ok(Conversation { id: id.to_owned(), title, directory: directory.to_owned() })
@@ -212,19 +165,6 @@ fn title(text: &str) -> Option<String> {
     let text = text.trim();
     let unnamed = text.is_empty() || text.starts_with("New session - ");
     (!unnamed).then(|| text.to_owned())
-}
-
-/// The innermost reason: reqwest's own words say only that sending failed.
-fn words(error: reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it took too long".into();
-    }
-    let error = error.without_url();
-    let mut reason: &dyn std::error::Error = &error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
 }
 
 #[cfg(test)]

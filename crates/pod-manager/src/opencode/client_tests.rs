@@ -1,92 +1,86 @@
 //! What an opencode that means harm, or is broken, can do to who asks it: nothing.
 
-use std::net::SocketAddr;
-
 use session_key::{Identity, SessionHash};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+
+use super::{
+    super::test_server::{Response, TestServer},
+    *,
 };
+use crate::model::Source;
 
-use super::*;
-use crate::model::{Password, Source};
-
-/// Answers every request with these bytes, and tells the first request.
-async fn answering(response: Vec<u8>) -> (Endpoint, tokio::sync::mpsc::Receiver<String>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let address: SocketAddr = listener.local_addr().expect("an address");
-    let (tell, told) = tokio::sync::mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = vec![0; 4096];
-            let read = stream.read(&mut request).await.unwrap_or(0);
-            let _ = tell.try_send(String::from_utf8_lossy(&request[..read]).into_owned());
-            let _ = stream.write_all(&response).await;
-        }
-    });
-    (Endpoint { address, password: Some(Password::new("geheim")), run_id: "run".into() }, told)
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
-        .into_bytes()
+fn ok(body: &str) -> Response {
+    Response::ok("application/json", body)
 }
 
 #[tokio::test]
 async fn an_endless_answer_is_cut_off() {
-    let mut endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[".to_vec();
-    endless.resize(MAX_BYTES * 3, b' ');
-    let (at, _) = answering(endless).await;
-    assert!(matches!(Opencode::new().conversations(&at, 1).await, Err(OpencodeError::TooLarge)));
+    let response = Response::endless("content-type: application/json\r\n", vec![b' '; 64 * 1024]);
+    let server = TestServer::start(response).await;
+    let answer = Opencode::new().conversations(&server.endpoint(), 1).await;
+    assert!(matches!(answer, Err(OpencodeError::TooLarge(MAX_BYTES))), "{answer:?}");
+    assert!(server.most_sent() < 3 * MAX_BYTES, "{} bytes were read", server.most_sent());
+}
+
+#[tokio::test]
+async fn an_answer_in_slow_drips_is_given_up() {
+    let response = Response::endless("content-type: application/json\r\n", b" ");
+    let server = TestServer::start(Response { pause: Duration::from_millis(10), ..response }).await;
+    let (client, at) = (Opencode::new(), server.endpoint());
+    let answer = tokio::time::timeout(LIMITS.time * 2, client.is_busy(&at)).await.expect("given up");
+    assert!(matches!(answer, Err(OpencodeError::Timeout)), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (elsewhere, mut asked) = answering(ok("{}")).await;
+    let mut elsewhere = TestServer::start(ok("{}")).await;
     let head = format!(
         "HTTP/1.1 302 Found\r\nlocation: http://{}/session/status\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         elsewhere.address
     );
-    let (at, _) = answering(head.into_bytes()).await;
-    let answer = Opencode::new().is_busy(&at).await;
-    assert!(matches!(answer, Err(OpencodeError::Refused(StatusCode::FOUND))), "{answer:?}");
-    assert!(asked.try_recv().is_err(), "nobody was asked elsewhere");
+    let server = TestServer::start(Response { head: head.into(), ..Response::default() }).await;
+    let answer = Opencode::new().is_busy(&server.endpoint()).await;
+    assert!(matches!(answer, Err(OpencodeError::Status(StatusCode::FOUND))), "{answer:?}");
+    assert!(elsewhere.requests.try_recv().is_err(), "nobody was asked elsewhere");
 }
 
 #[tokio::test]
-async fn an_id_that_is_none_goes_into_no_path() {
+async fn an_invalid_id_never_reaches_a_path() {
     for id in ["", "ses_", "ses_../../x", "ses_a/b", "ses_a?b", "msg_a", &format!("ses_{}", "a".repeat(65))] {
         let session = json!([{ "id": id, "directory": "/repo", "title": "t" }]).to_string();
-        let (at, _) = answering(ok(&session)).await;
-        let answer = Opencode::new().conversations(&at, 1).await;
-        assert!(matches!(answer, Err(OpencodeError::Strange(_))), "{id:?}: {answer:?}");
+        let server = TestServer::start(ok(&session)).await;
+        let answer = Opencode::new().conversations(&server.endpoint(), 1).await;
+        assert!(matches!(answer, Err(OpencodeError::Unexpected(_))), "{id:?}: {answer:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_no_answer_of_opencodes_is_said_to_be_strange() {
-    let (page, _) = answering(ok("<!doctype html>")).await;
-    assert!(matches!(Opencode::new().is_busy(&page).await, Err(OpencodeError::Strange(_))));
-    let (list, _) = answering(ok("[]")).await;
-    assert!(matches!(Opencode::new().is_busy(&list).await, Err(OpencodeError::Strange(_))));
-    let (object, _) = answering(ok("{}")).await;
-    assert!(matches!(Opencode::new().conversations(&object, 1).await, Err(OpencodeError::Strange(_))));
-    assert!(matches!(Opencode::new().converse(&object).await, Err(OpencodeError::Strange(_))));
+async fn an_answer_of_another_form_is_an_error() {
+    let page = TestServer::start(Response::ok("text/html", "<!doctype html>")).await;
+    assert!(matches!(Opencode::new().is_busy(&page.endpoint()).await, Err(OpencodeError::Unexpected(_))));
+    let text = TestServer::start(Response::ok("text/html", "{}")).await;
+    assert!(matches!(Opencode::new().is_busy(&text.endpoint()).await, Err(OpencodeError::Unexpected(_))));
+    let list = TestServer::start(ok("[]")).await;
+    assert!(matches!(Opencode::new().is_busy(&list.endpoint()).await, Err(OpencodeError::Unexpected(_))));
+    let object = TestServer::start(ok("{}")).await;
+    let (client, at) = (Opencode::new(), object.endpoint());
+    assert!(matches!(client.conversations(&at, 1).await, Err(OpencodeError::Unexpected(_))));
+    assert!(matches!(client.converse(&at).await, Err(OpencodeError::Unexpected(_))));
 }
 
 #[tokio::test]
 async fn an_opencode_that_hangs_is_given_up() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let at = Endpoint { address: listener.local_addr().expect("it"), password: None, run_id: "run".into() };
-    let answer = tokio::time::timeout(ANSWER * 2, Opencode::new().is_busy(&at)).await.expect("given up");
-    assert!(matches!(answer, Err(OpencodeError::Silent(_))));
+    let server = TestServer::start(Response { hang: true, ..Response::default() }).await;
+    let (client, at) = (Opencode::new(), server.endpoint());
+    let answer = tokio::time::timeout(LIMITS.time * 2, client.is_busy(&at)).await.expect("given up");
+    assert!(matches!(answer, Err(OpencodeError::Timeout)), "{answer:?}");
 }
 
 #[tokio::test]
-async fn the_password_is_sent_and_stands_in_no_error() {
-    let (at, mut asked) = answering(b"HTTP/1.1 500 Oops\r\nconnection: close\r\n\r\n".to_vec()).await;
-    let error = Opencode::new().is_busy(&at).await.expect_err("an error");
-    let request = asked.recv().await.expect("a request").to_lowercase();
+async fn the_password_is_sent_and_no_error_contains_it() {
+    let head = b"HTTP/1.1 500 Oops\r\nconnection: close\r\n\r\n".to_vec();
+    let mut server = TestServer::start(Response { head, ..Response::default() }).await;
+    let error = Opencode::new().is_busy(&server.endpoint()).await.expect_err("an error");
+    let request = server.requests.recv().await.expect("a request").to_lowercase();
     // base64 of opencode:geheim
     assert!(request.contains(&"authorization: Basic b3BlbmNvZGU6Z2VoZWlt".to_lowercase()), "{request}");
     assert!(!format!("{error} {error:?}").contains("geheim"));

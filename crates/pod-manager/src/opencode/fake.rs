@@ -279,14 +279,15 @@ impl Inside {
         } else {
             (401, Value::Null)
         };
-        let text = match &answer {
-            Value::Null => String::new(),
-            Value::String(page) => page.clone(),
-            other => other.to_string(),
+        let (content_type, text) = match &answer {
+            Value::Null => ("text/plain", String::new()),
+            Value::String(page) => ("text/html", page.clone()),
+            other => ("application/json", other.to_string()),
         };
         let length = text.len();
-        let response =
-            format!("HTTP/1.1 {status} Fake\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
+        let response = format!(
+            "HTTP/1.1 {status} Fake\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
+        );
         // Whoever asked may be gone.
         let _ = stream.write_all(response.as_bytes()).await;
     }

@@ -1,65 +1,82 @@
-//! When opencode is ready.
+//! Waits until a session's opencode is ready to serve.
 //!
-//! An open port is no sign: a request that comes between opening and readiness is never answered. So one
-//! try follows the other, each on a connection of its own, without waiting for the earlier ones to give up.
+//! An open port is not readiness: opencode 1.18 opens its port about 0.2 s before it serves, and never
+//! answers a request that arrives in between. So a request may hang while opencode is ready already, and has
+//! to be given up soon; yet a busy opencode may need a second for its answer.
+//!
+//! There is one request at a time, each on a new connection, so that a session can't make a router hold many
+//! connections and bodies. Its timeout starts at 100 ms (a ready opencode answers in 10 to 25 ms), and grows
+//! by a quarter whenever it passes. The sum of all timeouts so far is then four times what the timeout has
+//! grown: if requests hang for a time W, the timeout at the end of W is 100 ms + W/4 at most. Readiness is
+//! seen half of that late on average (75 ms for W = 0.2 s), and an opencode that needs the time L for an
+//! answer is seen within 5 L. A connection that is refused belongs to a process that still starts, so the
+//! timeout is short again after it.
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use reqwest::{Client, StatusCode, redirect::Policy};
-use tokio::time::{MissedTickBehavior, interval};
+use reqwest::{Method, StatusCode};
+use tokio::time::sleep;
 
+use super::http::{self, HttpClient, Limits, OpencodeError};
 use crate::model::Password;
 
-/// The user name that opencode expects.
-const USER: &str = "opencode";
-/// How long one try may take.
-const TRY: Duration = Duration::from_secs(2);
-/// The next try begins so much later.
-const EVERY: Duration = Duration::from_millis(40);
-/// Tries that are under way at most.
-const AT_ONCE: usize = 12;
+const PATH: &str = "/global/health";
+/// The largest answer that is read; opencode's has about 40 bytes.
+const MAX_BYTES: usize = 4 * 1024;
+/// The timeout of the first request.
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest timeout of a request.
+const MAX_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause after a request that failed before its timeout.
+const PAUSE: Duration = Duration::from_millis(40);
 
-/// A client that keeps no connection, follows nothing, and knows no proxy.
-pub(crate) fn client() -> Result<Client, reqwest::Error> {
-    Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(TRY).redirect(Policy::none()).build()
+/// Asks one opencode whether it is ready, until it is.
+///
+/// It may be interrupted at any time, and continues with the timeout that it had reached.
+#[derive(Debug)]
+pub(crate) struct HealthCheck<'a> {
+    http: &'a HttpClient,
+    address: SocketAddr,
+    password: Option<&'a Password>,
+    timeout: Duration,
 }
 
-/// Returns once opencode answers at that address, and only to who knows the password (where it has one).
-pub(crate) async fn answers(http: &Client, address: SocketAddr, password: Option<&Password>) {
-    let mut next = interval(EVERY);
-    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut tries = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            biased;
-            Some(healthy) = tries.next(), if !tries.is_empty() => {
-                if healthy && (password.is_none() || refuses_strangers(http, address).await) {
-                    return;
+impl<'a> HealthCheck<'a> {
+    /// Creates a check of the opencode at this address. With a password, opencode has to ask for it.
+    pub(crate) fn new(http: &'a HttpClient, address: SocketAddr, password: Option<&'a Password>) -> Self {
+        Self { http, address, password, timeout: MIN_TIMEOUT }
+    }
+
+    /// Returns once opencode is ready, and refuses requests without the password.
+    pub(crate) async fn wait_healthy(&mut self) {
+        while let Err(error) = self.check().await {
+            match error {
+                OpencodeError::Timeout => {
+                    self.timeout = self.timeout.mul_f64(1.25).min(MAX_TIMEOUT);
+                    continue;
                 }
+                OpencodeError::Unreachable(_) => self.timeout = MIN_TIMEOUT,
+                OpencodeError::Status(_) | OpencodeError::TooLarge(_) | OpencodeError::Unexpected(_) => {}
             }
-            _ = next.tick(), if tries.len() < AT_ONCE => tries.push(is_healthy(http, address, password)),
+            sleep(PAUSE).await;
         }
     }
-}
 
-async fn is_healthy(http: &Client, address: SocketAddr, password: Option<&Password>) -> bool {
-    let mut request = http.get(health(address));
-    if let Some(password) = password {
-        request = request.basic_auth(USER, Some(password.expose()));
+    async fn check(&self) -> Result<(), OpencodeError> {
+        let limits = Limits { bytes: MAX_BYTES, time: self.timeout };
+        let request = |password| self.http.request(Method::GET, self.address, PATH, password);
+        let body = http::json(request(self.password), limits).await?;
+        if body["healthy"] != true {
+            return Err(OpencodeError::Unexpected("it is not healthy"));
+        }
+        // A server that answers everybody is not the opencode that was given the password.
+        if self.password.is_some() && http::status(request(None), limits).await? != StatusCode::UNAUTHORIZED {
+            return Err(OpencodeError::Unexpected("it answers without the password"));
+        }
+        Ok(())
     }
-    let Ok(response) = request.send().await else { return false };
-    // Its page answers every unknown path with 200 as well: the body tells.
-    response.status() == StatusCode::OK
-        && response.json::<serde_json::Value>().await.is_ok_and(|body| body["healthy"] == true)
 }
 
-/// What answers everybody is not the opencode that was given the password.
-async fn refuses_strangers(http: &Client, address: SocketAddr) -> bool {
-    let response = http.get(health(address)).send().await;
-    response.is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
-}
-
-fn health(address: SocketAddr) -> String {
-    format!("http://{address}/global/health")
-}
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

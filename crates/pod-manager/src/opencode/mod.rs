@@ -6,5 +6,9 @@ mod client;
 pub(crate) mod fake;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 pub(crate) mod health;
+mod http;
+#[cfg(test)]
+mod test_server;
 
-pub(crate) use client::{Conversation, MessageIds, Opencode, OpencodeError};
+pub(crate) use client::{Conversation, MessageIds, Opencode};
+pub(crate) use http::{HttpClient, OpencodeError};
