@@ -44,14 +44,14 @@ impl TestRouter {
     /// # Errors
     /// Where no port of this machine can be listened on.
     pub async fn start() -> io::Result<Self> {
-        Self::with(pod_manager::Settings::default()).await
+        Self::with(pod_manager::ManagerSettings::default()).await
     }
 
     /// Starts one whose manager has these settings.
     ///
     /// # Errors
     /// Where no port of this machine can be listened on.
-    pub async fn with(manager: pod_manager::Settings) -> io::Result<Self> {
+    pub async fn with(manager: pod_manager::ManagerSettings) -> io::Result<Self> {
         let clock = Arc::new(ManualClock::default());
         let backend = MemoryBackend::new(clock.clone());
         let (ends, mut tasks) = (CancellationToken::new(), JoinSet::new());
@@ -60,7 +60,7 @@ impl TestRouter {
         backend.set_endpoint(opencode.local_addr()?, None);
         serve(&mut tasks, opencode, fake_opencode());
 
-        let manager = Manager::new(backend.clone(), clock.clone(), manager);
+        let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), manager);
         tasks.spawn(manager.clone().run(CancellationToken::new()));
         manager.ready().await;
 

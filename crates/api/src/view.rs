@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use pod_manager::{Phase, Source, Stage, StageRecord, Status, StopReason, UnsavedWork, View};
+use pod_manager::{Phase, Source, Stage, StageRecord, StopReason, UnsavedWork, View, ViewState};
 use session_key::{HostScheme, SessionRoute, Target};
 
 use crate::wire;
@@ -15,7 +15,7 @@ const DESCRIPTION_CHARS: usize = 120;
 /// asks the cluster itself; it travels as 0 then.
 #[must_use]
 pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>) -> wire::Session {
-    let asked = &view.observed.session;
+    let asked = &view.status.session;
     let (repo_url, branch, source_branch) = match &asked.source {
         Source::Repository { url, branch, from } => {
             (Some(url.to_string()), Some(branch.to_string()), from.as_ref().map(ToString::to_string))
@@ -28,8 +28,8 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         repo_url,
         branch,
         source_branch,
-        state: state(view.status),
-        state_since: timestamp(view.observed.since),
+        state: state(view.state),
+        state_since: timestamp(view.status.since),
         url,
         last_activity: timestamp(view.last_activity),
         created_at: timestamp(asked.created_at),
@@ -60,38 +60,38 @@ pub fn minutes(duration: Duration) -> u32 {
 
 /// A status as it travels.
 #[must_use]
-pub fn state(status: Status) -> wire::State {
-    match status {
-        Status::Creating => wire::State::Creating,
-        Status::Running => wire::State::Running,
-        Status::Stopping => wire::State::Stopping,
-        Status::Stopped => wire::State::Stopped,
-        Status::Failed => wire::State::Failed,
+pub fn state(state: ViewState) -> wire::State {
+    match state {
+        ViewState::Creating => wire::State::Creating,
+        ViewState::Running => wire::State::Running,
+        ViewState::Stopping => wire::State::Stopping,
+        ViewState::Stopped => wire::State::Stopped,
+        ViewState::Failed => wire::State::Failed,
     }
 }
 
-/// `<proto>://<session's host><entry>`, once it runs.
+/// `<proto>://<session's host><landing path>`, once it runs.
 #[must_use]
 pub fn url(view: &View, scheme: &HostScheme, proto: &str) -> Option<String> {
-    let entry = (view.status == Status::Running).then(|| view.entry.as_deref().unwrap_or("/"))?;
-    let route = SessionRoute { hash: view.observed.session.hash, target: Target::Opencode };
-    Some(format!("{proto}://{}{entry}", scheme.render(&route)))
+    let path = (view.state == ViewState::Running).then(|| view.landing_path.as_deref().unwrap_or("/"))?;
+    let route = SessionRoute { hash: view.status.session.hash, target: Target::Opencode };
+    Some(format!("{proto}://{}{path}", scheme.render(&route)))
 }
 
 fn reason(view: &View, idle_timeout: Option<Duration>) -> Option<wire::Reason> {
-    match (&view.observed.phase, view.status) {
-        (Phase::Failed(failure), Status::Failed) => Some(wire::Reason {
+    match (&view.status.phase, view.state) {
+        (Phase::Failed(failure), ViewState::Failed) => Some(wire::Reason {
             code: failure.code.as_str().to_owned(),
             message: failure.message.clone(),
             advice: Some(failure.advice.clone()).filter(|advice| !advice.is_empty()),
             log_tail: failure.log_tail.clone(),
         }),
-        (Phase::Stopped(why), Status::Stopped) => {
+        (Phase::Stopped(why), ViewState::Stopped) => {
             let (message, advice) = stopped(*why, idle_timeout);
             let code = why.as_str().to_owned();
             Some(wire::Reason { code, message, advice: Some(advice.to_owned()), log_tail: None })
         }
-        (Phase::Running(_), Status::Running) => view.unasked.as_deref().map(|why| wire::Reason {
+        (Phase::Running(_), ViewState::Running) => view.probe_error.as_deref().map(|why| wire::Reason {
             code: "not_answering".to_owned(),
             message: format!(
                 "It is not stopped for being idle, since opencode can't be asked whether its agent is at work: {why}."
@@ -122,7 +122,7 @@ fn stopped(why: StopReason, idle_timeout: Option<Duration>) -> (String, &'static
 }
 
 fn stages(view: &View) -> Vec<wire::Stage> {
-    let failed = view.status == Status::Failed;
+    let failed = view.state == ViewState::Failed;
     let last_begun = view.stages.iter().rposition(|record| record.started.is_some());
     let stage = |(at, record): (usize, &StageRecord)| wire::Stage {
         stage: stage_name(record.stage),

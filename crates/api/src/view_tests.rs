@@ -30,7 +30,7 @@ fn failed() -> Phase {
     })
 }
 
-fn view(phase: Phase, status: Status) -> View {
+fn view(phase: Phase, state: ViewState) -> View {
     let asked = Session {
         hash: SessionHash::parse("a48da0606867").expect("a hash"),
         owner: Identity::parse("Alice@Example.com").expect("an address"),
@@ -42,7 +42,7 @@ fn view(phase: Phase, status: Status) -> View {
         initial_message: Some("\n Fix it.\nThen test.".into()),
         created_at: at(1),
     };
-    let observed = SessionStatus {
+    let status = SessionStatus {
         session: Arc::new(asked),
         phase,
         since: at(2),
@@ -51,14 +51,14 @@ fn view(phase: Phase, status: Status) -> View {
         first_prompt_sent: true,
     };
     View {
-        observed: Arc::new(observed),
-        status,
+        status: Arc::new(status),
+        state,
         stages: Vec::new(),
         last_activity: at(4),
         busy: true,
-        unasked: None,
+        probe_error: None,
         title: Some("Title".into()),
-        entry: Some("/L3dvcms/session/ses_1".into()),
+        landing_path: Some("/L3dvcms/session/ses_1".into()),
     }
 }
 
@@ -69,7 +69,7 @@ fn shown(view: &View) -> wire::Session {
 
 #[test]
 fn a_running_session_travels_whole() {
-    let json = serde_json::to_value(shown(&view(running(), Status::Running))).expect("JSON");
+    let json = serde_json::to_value(shown(&view(running(), ViewState::Running))).expect("JSON");
     let expected = serde_json::json!({
         "hash": "a48da0606867",
         "email": "alice@example.com",
@@ -93,14 +93,14 @@ fn a_running_session_travels_whole() {
 #[test]
 fn only_a_running_session_has_a_url() {
     for (phase, status, expected) in [
-        (Phase::Starting, Status::Creating, None),
+        (Phase::Starting, ViewState::Creating, None),
         // The backend sees opencode answer, the manager has not greeted it yet.
-        (running(), Status::Creating, None),
-        (running(), Status::Stopping, None),
-        (Phase::Stopping, Status::Stopping, None),
-        (Phase::Stopped(StopReason::Idle), Status::Stopped, None),
-        (failed(), Status::Failed, None),
-        (running(), Status::Running, Some("https://a48da0606867-oc.example.org/L3dvcms/session/ses_1")),
+        (running(), ViewState::Creating, None),
+        (running(), ViewState::Stopping, None),
+        (Phase::Stopping, ViewState::Stopping, None),
+        (Phase::Stopped(StopReason::Idle), ViewState::Stopped, None),
+        (failed(), ViewState::Failed, None),
+        (running(), ViewState::Running, Some("https://a48da0606867-oc.example.org/L3dvcms/session/ses_1")),
     ] {
         let view = view(phase, status);
         assert_eq!(shown(&view).url.as_deref(), expected, "{status:?}");
@@ -109,29 +109,29 @@ fn only_a_running_session_has_a_url() {
 
 #[test]
 fn a_session_whose_entry_is_unknown_is_entered_at_its_root() {
-    let mut view = view(running(), Status::Running);
-    view.entry = None;
+    let mut view = view(running(), ViewState::Running);
+    view.landing_path = None;
     assert_eq!(shown(&view).url.as_deref(), Some("https://a48da0606867-oc.example.org/"));
 }
 
 #[test]
 fn a_session_that_can_not_be_asked_says_so() {
-    let mut view = view(running(), Status::Running);
-    view.unasked = Some("it answers 401 Unauthorized".into());
+    let mut view = view(running(), ViewState::Running);
+    view.probe_error = Some("it answers 401 Unauthorized".into());
     let reason = shown(&view).reason.expect("a reason");
     assert_eq!(reason.code, "not_answering");
     assert!(
         reason.message.ends_with("whether its agent is at work: it answers 401 Unauthorized."),
         "{reason:?}"
     );
-    view.status = Status::Stopping;
+    view.state = ViewState::Stopping;
     assert_eq!(shown(&view).reason, None, "it is stopped now");
 }
 
 #[test]
 fn a_reason_is_given_for_what_does_not_run() {
     let reason = |phase, status| shown(&view(phase, status)).reason;
-    let failure = reason(failed(), Status::Failed).expect("a reason");
+    let failure = reason(failed(), ViewState::Failed).expect("a reason");
     assert_eq!(
         (failure.code.as_str(), failure.message.as_str()),
         ("branch_not_found", "There is no such branch.")
@@ -146,23 +146,23 @@ fn a_reason_is_given_for_what_does_not_run() {
         (StopReason::RouterStopped, "router_stopped", "It was stopped together with the router."),
         (StopReason::NeverStarted, "never_started", "It was made, but never started."),
     ] {
-        let stopped = reason(Phase::Stopped(why), Status::Stopped).expect("a reason");
+        let stopped = reason(Phase::Stopped(why), ViewState::Stopped).expect("a reason");
         assert_eq!((stopped.code.as_str(), stopped.message.as_str()), (code, message));
     }
     assert!(
-        reason(Phase::Stopped(StopReason::RouterCrashed), Status::Stopped)
+        reason(Phase::Stopped(StopReason::RouterCrashed), ViewState::Stopped)
             .expect("a reason")
             .advice
             .is_some()
     );
     // Who asks the cluster itself does not know the router's settings.
-    let idle = session(&view(Phase::Stopped(StopReason::Idle), Status::Stopped), None, None);
+    let idle = session(&view(Phase::Stopped(StopReason::Idle), ViewState::Stopped), None, None);
     assert_eq!((idle.idle_timeout_minutes, idle.url), (0, None));
     assert_eq!(idle.reason.expect("a reason").message, "Nobody used it for the idle timeout.");
     for (phase, status) in [
-        (running(), Status::Running),
-        (Phase::Starting, Status::Creating),
-        (Phase::Stopping, Status::Stopping),
+        (running(), ViewState::Running),
+        (Phase::Starting, ViewState::Creating),
+        (Phase::Stopping, ViewState::Stopping),
     ] {
         assert_eq!(reason(phase, status), None);
     }
@@ -184,12 +184,12 @@ fn stages_tell_how_far_a_start_is() {
             record(Stage::Ready, None, None),
         ]
     };
-    check(Phase::Starting, Status::Creating, begun(None), [Done, Active, Pending]);
-    check(Phase::Starting, Status::Creating, begun(Some(3)), [Done, Done, Pending]);
-    check(failed(), Status::Failed, begun(None), [Done, Failed, Pending]);
-    check(failed(), Status::Failed, begun(Some(3)), [Done, Failed, Pending]);
+    check(Phase::Starting, ViewState::Creating, begun(None), [Done, Active, Pending]);
+    check(Phase::Starting, ViewState::Creating, begun(Some(3)), [Done, Done, Pending]);
+    check(failed(), ViewState::Failed, begun(None), [Done, Failed, Pending]);
+    check(failed(), ViewState::Failed, begun(Some(3)), [Done, Failed, Pending]);
     let ready = [1, 2, 3].map(|second| record(Stage::Ready, Some(second), Some(second)));
-    check(running(), Status::Running, ready, [Done, Done, Done]);
+    check(running(), ViewState::Running, ready, [Done, Done, Done]);
 }
 
 #[test]

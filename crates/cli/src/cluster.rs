@@ -143,7 +143,7 @@ impl From<ConnectError> for CliError {
 }
 
 fn wire_session(status: &Arc<SessionStatus>) -> Session {
-    view::session(&View::from_afar(status), None, None)
+    view::session(&View::from_status(status), None, None)
 }
 
 fn no_router_warning(last_renewal: Option<SystemTime>, now: SystemTime, namespace: &str) -> Option<String> {

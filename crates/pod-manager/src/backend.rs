@@ -55,12 +55,6 @@ pub trait SessionBackend: Send + Sync + 'static {
     /// What deleting the session would lose; `None` where it can't be told.
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError>;
 
-    /// Whether this process is now the one of all that share these sessions which acts on its own: stops what is idle,
-    /// speaks first to an opencode that came up. Where there is but one, it always is.
-    fn reaps(&self) -> bool {
-        true
-    }
-
     /// Ends what must not outlive the router (local processes) and waits until it has ended; where sessions live on
     /// without it (Pods) it does nothing. No verb is called after it.
     async fn shutdown(&self);

@@ -1,6 +1,6 @@
 //! Wall time, from one place, so that tests can move it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Tells the wall time. Timers are tokio's; this is for instants that are kept or compared.
 pub trait Clock: Send + Sync + 'static {
@@ -19,6 +19,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// Returns how long ago `then` was; zero if the clock went backwards.
+pub(crate) fn elapsed(now: SystemTime, then: SystemTime) -> Duration {
+    now.duration_since(then).unwrap_or_default()
+}
+
 /// A clock that stands still until it is told to go on.
 #[cfg(feature = "test-util")]
 #[derive(Debug)]
@@ -33,7 +38,7 @@ impl ManualClock {
     }
 
     /// Moves it on.
-    pub fn advance(&self, by: std::time::Duration) {
+    pub fn advance(&self, by: Duration) {
         *self.0.lock() += by;
     }
 
@@ -47,7 +52,7 @@ impl ManualClock {
 impl Default for ManualClock {
     /// Some moment in 2026, at a whole second.
     fn default() -> Self {
-        Self(parking_lot::Mutex::new(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000)))
+        Self(parking_lot::Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)))
     }
 }
 

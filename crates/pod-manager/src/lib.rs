@@ -36,7 +36,8 @@ pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 #[cfg(all(feature = "local", unix))]
 pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{
-    Changes, Created, Limit, Manager, ManagerError, NewSession, NoRoute, Settings, Status, View,
+    AlwaysLeader, Created, Leadership, Limit, Manager, ManagerError, ManagerSettings, NewSession, RouteError,
+    Subscription, View, ViewState,
 };
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 use pod_manager::{
-    SessionBackend, SystemClock,
+    AlwaysLeader, Leadership, SessionBackend, SystemClock,
     kubernetes::{
         KubernetesBackend, KubernetesSettings,
         connect::{self, Connection},
@@ -18,11 +18,13 @@ use crate::{
     start::{self, About},
 };
 
-/// The backend, and what there is to say of it.
+/// The backend, who leads the routers that share it, and what there is to say of it.
 ///
 /// # Errors
 /// A sentence that says why it can't be had, and what to do.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<(Arc<dyn SessionBackend>, About)> {
+pub(crate) async fn open(
+    config: &Config,
+) -> anyhow::Result<(Arc<dyn SessionBackend>, Arc<dyn Leadership>, About)> {
     match &config.backend {
         Backend::Local { state_dir, opencode } => local(config, state_dir, opencode).await,
         Backend::Kubernetes(settings) => kubernetes(settings, config.kubeconfig.as_ref()).await,
@@ -33,7 +35,7 @@ async fn local(
     config: &Config,
     state_dir: &Path,
     program: &Path,
-) -> anyhow::Result<(Arc<dyn SessionBackend>, About)> {
+) -> anyhow::Result<(Arc<dyn SessionBackend>, Arc<dyn Leadership>, About)> {
     start::prepare_folder(state_dir)?;
     let settings = LocalSettings {
         own_machine: config.own_machine(),
@@ -53,7 +55,7 @@ async fn local(
                 place: format!("{}/sessions  (repositories, conversations, logs)", state_dir.display()),
                 end: "sessions end, their files stay",
             };
-            Ok((backend, about))
+            Ok((backend, Arc::new(AlwaysLeader), about))
         }
         Err(error) => {
             backend.shutdown().await;
@@ -65,7 +67,7 @@ async fn local(
 async fn kubernetes(
     settings: &KubernetesSettings,
     kubeconfig: Option<&OsString>,
-) -> anyhow::Result<(Arc<dyn SessionBackend>, About)> {
+) -> anyhow::Result<(Arc<dyn SessionBackend>, Arc<dyn Leadership>, About)> {
     let found = connect::connect(kubeconfig.map(OsString::as_os_str), None).await;
     let Connection { client, address: cluster, .. } = found.map_err(|error| {
         anyhow!(
@@ -86,5 +88,5 @@ async fn kubernetes(
         place: format!("Pods of the namespace {} at {cluster}", settings.namespace),
         end: "sessions go on",
     };
-    Ok((backend, about))
+    Ok((backend.clone(), backend, about))
 }

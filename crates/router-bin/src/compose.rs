@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use http::HeaderName;
 use pod_manager::{
     Clock, SessionBackend, Stage,
-    manager::{self, Manager},
+    manager::{Leadership, Manager, ManagerSettings},
 };
 use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, Refusals, TrustedHeaders};
 use session_key::HostScheme;
@@ -51,6 +51,7 @@ impl Composition {
     pub fn new(
         config: &Config,
         backend: Arc<dyn SessionBackend>,
+        leadership: Arc<dyn Leadership>,
         clock: Arc<dyn Clock>,
         scheme: Arc<HostScheme>,
     ) -> std::io::Result<Self> {
@@ -61,16 +62,16 @@ impl Composition {
             audit: audit.clone(),
             metrics: metrics.clone(),
         });
-        let defaults = manager::Settings::default();
-        let settings = manager::Settings {
+        let defaults = ManagerSettings::default();
+        let settings = ManagerSettings {
             idle_timeout: config.idle_timeout,
             // What another router can't see for so long must not be much beside the timeout that it reckons with.
-            write_activity: defaults.write_activity.min(config.idle_timeout / 10),
+            activity_write_interval: defaults.activity_write_interval.min(config.idle_timeout / 10),
             max_sessions: config.max_sessions,
             max_running: config.max_running,
             ..defaults
         };
-        let manager = Manager::new(backend.clone(), clock, settings);
+        let manager = Manager::new(backend.clone(), leadership, clock, settings);
         Ok(Self { backend, manager, metrics, ending: CancellationToken::new(), refusals, scheme, audit })
     }
 
@@ -114,14 +115,14 @@ impl Composition {
             let (mut seen, mut starts) = (self.backend.watch(), Starts::default());
             while let Some(seen) = seen.next().await {
                 // Of several routers that all see it, one counts.
-                starts.observe(&seen, self.backend.reaps().then_some(&self.metrics));
+                starts.observe(&seen, self.manager.is_leader().then_some(&self.metrics));
             }
         };
-        let mut openings = self.manager.openings();
-        let opening = async {
+        let mut ready_durations = self.manager.ready_durations();
+        let observe_ready = async {
             loop {
-                match openings.recv().await {
-                    Ok(took) if self.backend.reaps() => self.metrics.stage_took(Stage::Ready, took),
+                match ready_durations.recv().await {
+                    Ok(took) if self.manager.is_leader() => self.metrics.stage_took(Stage::Ready, took),
                     Ok(_) => {}
                     // Some went by uncounted.
                     Err(RecvError::Lagged(_)) => {}
@@ -129,7 +130,7 @@ impl Composition {
                 }
             }
         };
-        let counting = async { tokio::join!(counting, opening) };
+        let counting = async { tokio::join!(counting, observe_ready) };
         tokio::join!(self.manager.clone().run(stop.clone()), stop.run_until_cancelled(counting));
     }
 }

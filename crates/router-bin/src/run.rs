@@ -25,8 +25,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let addresses @ [address, health_address] = [public[0].local_addr()?, health.local_addr()?];
     let scheme = Arc::new(config.names.scheme(address.port())?);
 
-    let (backend, about) = backends::open(&config).await?;
-    let router = Composition::new(&config, backend, Arc::new(SystemClock), scheme.clone())
+    let (backend, leadership, about) = backends::open(&config).await?;
+    let router = Composition::new(&config, backend, leadership, Arc::new(SystemClock), scheme.clone())
         .context("The key of the audit can't be kept in STATE_DIR")?;
     let service = router.service(&config, vec![address.port(), health_address.port()]);
     let stop = CancellationToken::new();

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use pod_manager::{
     Endpoint,
-    manager::{Manager, NoRoute, Status},
+    manager::{Manager, RouteError, ViewState},
 };
 use proxy_core::{Activity, RecordActivity, ResolveError, Resolver, Upstream};
 use session_key::{Identity, SessionHash, SessionRoute, Target};
@@ -79,14 +79,14 @@ impl RecordActivity for Sessions {
 }
 
 /// A program may ask again: soon where the session is on its way, later where somebody must start it first.
-fn unroutable(why: NoRoute) -> ResolveError {
+fn unroutable(why: RouteError) -> ResolveError {
     match why {
-        NoRoute::NotFound => ResolveError::NotFound,
-        NoRoute::NotRunning(status) => {
-            let seconds = match status {
-                Status::Creating | Status::Running => 2,
-                Status::Stopping => 5,
-                Status::Stopped | Status::Failed => 30,
+        RouteError::NotFound => ResolveError::NotFound,
+        RouteError::NotRunning(state) => {
+            let seconds = match state {
+                ViewState::Creating | ViewState::Running => 2,
+                ViewState::Stopping => 5,
+                ViewState::Stopped | ViewState::Failed => 30,
             };
             ResolveError::NotRunning { retry_after: Some(seconds) }
         }

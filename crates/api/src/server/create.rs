@@ -46,7 +46,7 @@ pub(super) async fn create(
     let suggest = |repo: &RepoUrl| api.suggest(&who, Some(repo));
     let new = checked(asked, api.settings.repos, suggest)?;
     let created = api.manager.create(&who, new, &credentials).await?;
-    let hash = created.view.observed.session.hash;
+    let hash = created.view.status.session.hash;
     let action = if created.new { AuditAction::Created } else { AuditAction::Resumed };
     let record = Extension(AuditRecord { action, hash: Some(hash) });
     let body = Json(api.session_state(&created.view));
@@ -130,7 +130,7 @@ impl ApiState {
     fn suggest(&self, who: &Identity, repo: Option<&RepoUrl>) -> Result<GitRef, Refusal> {
         let sessions = self.manager.list(who);
         let taken = |name: &str| {
-            sessions.iter().any(|view| match &view.observed.session.source {
+            sessions.iter().any(|view| match &view.status.session.source {
                 Source::Repository { url, branch, .. } => {
                     branch.as_str() == name && repo.is_none_or(|repo| repo == url)
                 }

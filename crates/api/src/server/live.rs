@@ -43,7 +43,7 @@ const END: &str = "end";
         Always))]
 pub(super) async fn stream(State(api): State<ApiState>, Caller(who): Caller) -> Response {
     // Subscribed before the first list is made: what changes in between is told afterwards.
-    let changes = api.manager.changes(&who);
+    let changes = api.manager.subscribe(&who);
     let ends = api.ends.clone().cancelled_owned();
     let lists = stream::unfold(
         (api, who, changes, None::<SessionList>),
@@ -54,7 +54,7 @@ pub(super) async fn stream(State(api): State<ApiState>, Caller(who): Caller) -> 
                     let event = event("sessions", &list);
                     return Some((event, (api, who, changes, Some(list))));
                 }
-                changes.next().await;
+                changes.changed().await;
             }
         },
     );
@@ -80,7 +80,7 @@ pub(super) async fn events(
     Named(hash): Named,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let changes = api.manager.changes(&who);
+    let changes = api.manager.subscribe(&who);
     let ends = api.ends.clone().cancelled_owned();
     if api.manager.get(&who, hash).is_none() {
         return Err(Refusal::no_such_session());
@@ -100,7 +100,7 @@ pub(super) async fn events(
                 }
                 told.see(api.manager.get(&who, hash).map(|view| api.session(&view)));
                 if told.nothing_new() {
-                    changes.next().await;
+                    changes.changed().await;
                 }
             }
         },
@@ -131,7 +131,7 @@ mod tests {
     use std::sync::Arc;
 
     use axum::{body::Body, http::Request};
-    use pod_manager::{Manager, ManualClock, MemoryBackend};
+    use pod_manager::{AlwaysLeader, Manager, ManagerSettings, ManualClock, MemoryBackend};
     use session_key::{HostScheme, Identity, RepoPolicy};
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
@@ -143,8 +143,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_without_events_has_a_heartbeat() {
         let clock = Arc::new(ManualClock::default());
-        let manager =
-            Manager::new(MemoryBackend::new(clock.clone()), clock, pod_manager::Settings::default());
+        let manager = Manager::new(
+            MemoryBackend::new(clock.clone()),
+            Arc::new(AlwaysLeader),
+            clock,
+            ManagerSettings::default(),
+        );
         let settings = Settings {
             scheme: HostScheme::new("localhost:3000", "", "attach-").expect("a scheme"),
             proto: "http".to_owned(),

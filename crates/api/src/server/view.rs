@@ -13,9 +13,9 @@ impl ApiState {
 
     pub(super) fn session_state(&self, view: &View) -> wire::SessionState {
         wire::SessionState {
-            hash: view.observed.session.hash,
+            hash: view.status.session.hash,
             url: self.url(view),
-            state: view::state(view.status),
+            state: view::state(view.state),
         }
     }
 

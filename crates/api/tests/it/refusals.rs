@@ -7,7 +7,7 @@ use api::{
     testing::{TestRouter, USER},
     wire::{CreateSession, ErrorBody},
 };
-use pod_manager::{BackendError, Settings, memory::Verb};
+use pod_manager::{BackendError, ManagerSettings, memory::Verb};
 use reqwest::{Method, Response};
 use session_key::SessionHash;
 use tokio::{
@@ -243,7 +243,7 @@ async fn a_backend_that_is_away_or_full_is_told_without_its_secrets() {
 
 #[tokio::test]
 async fn a_limit_on_sessions_is_a_429_that_names_it() {
-    let settings = Settings { max_sessions: Some(1), ..Settings::default() };
+    let settings = ManagerSettings { max_sessions: Some(1), ..ManagerSettings::default() };
     let router = soon(TestRouter::with(settings)).await.expect("a router");
     let alice = router.client(ALICE);
     let first = create(&alice, "one").await;

@@ -23,6 +23,7 @@ use crate::{
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     keyed_mutex::KeyedMutex,
+    manager::Leadership,
     model::{Credentials, Session, StopReason},
     opencode::HttpClient,
     publisher::Publisher,
@@ -134,16 +135,18 @@ impl SessionBackend for KubernetesBackend {
         self.0.unsaved_work(hash).await
     }
 
-    fn reaps(&self) -> bool {
-        self.0.leader.is_leader()
-    }
-
     async fn shutdown(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.leader.release().await;
         self.0.publisher.end();
+    }
+}
+
+impl Leadership for KubernetesBackend {
+    fn is_leader(&self) -> bool {
+        self.0.leader.is_leader()
     }
 }
 

@@ -1,3 +1,5 @@
+//! All sessions by hash and by owner. Reading takes no lock; adding and removing copies the maps, which is rare.
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -9,129 +11,141 @@ use parking_lot::Mutex;
 use session_key::{Identity, SessionHash};
 
 use super::{
-    changes::Hub,
-    slot::{NewRun, Slot},
+    entry::{Entry, NewRun},
+    subscriptions::Subscriptions,
 };
 use crate::{
     backend::WatchEvent,
     model::{Session, SessionStatus},
 };
 
-/// The sessions there are. Reading takes no lock; coming and going copies the maps, which is rare.
 #[derive(Default)]
 pub(super) struct Index {
     maps: ArcSwap<Maps>,
-    /// Held by who changes `maps`.
-    writing: Mutex<()>,
+    /// Held while `maps` are changed.
+    write_lock: Mutex<()>,
 }
 
 #[derive(Default, Clone)]
 struct Maps {
-    by_hash: HashMap<SessionHash, Arc<Slot>>,
-    by_owner: HashMap<Identity, Vec<Arc<Slot>>>,
+    by_hash: HashMap<SessionHash, Arc<Entry>>,
+    by_owner: HashMap<Identity, Vec<Arc<Entry>>>,
 }
 
 impl Index {
-    /// Calls `how` with the session, without touching its count of owners.
-    pub(super) fn with<T>(&self, hash: SessionHash, how: impl FnOnce(Option<&Arc<Slot>>) -> T) -> T {
-        how(self.maps.load().by_hash.get(&hash))
+    /// Calls `read` with the entry. Cheaper than [`get`](Self::get): it does not touch the reference count, which all
+    /// requests of a session would contend for.
+    pub(super) fn with<T>(&self, hash: SessionHash, read: impl FnOnce(Option<&Arc<Entry>>) -> T) -> T {
+        read(self.maps.load().by_hash.get(&hash))
     }
 
-    pub(super) fn get(&self, hash: SessionHash) -> Option<Arc<Slot>> {
-        self.with(hash, |slot| slot.cloned())
+    pub(super) fn get(&self, hash: SessionHash) -> Option<Arc<Entry>> {
+        self.with(hash, |entry| entry.cloned())
     }
 
-    /// The user's session; another's is not there.
-    pub(super) fn of(&self, who: &Identity, hash: SessionHash) -> Option<Arc<Slot>> {
-        self.with(hash, |slot| slot.filter(|slot| slot.owner == *who).cloned())
+    /// Returns the entry, if it belongs to the user.
+    pub(super) fn get_owned(&self, user: &Identity, hash: SessionHash) -> Option<Arc<Entry>> {
+        self.with(hash, |entry| entry.filter(|entry| entry.owner == *user).cloned())
     }
 
-    pub(super) fn all_of(&self, who: &Identity) -> Vec<Arc<Slot>> {
-        self.maps.load().by_owner.get(who).cloned().unwrap_or_default()
+    pub(super) fn all_owned(&self, user: &Identity) -> Vec<Arc<Entry>> {
+        self.maps.load().by_owner.get(user).cloned().unwrap_or_default()
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
+    pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         self.maps.load().by_hash.values().cloned().collect()
     }
 
-    /// Shows a session whose start was accepted, until the backend tells of it.
-    pub(super) fn expect(&self, session: &Arc<Session>, now: SystemTime, hub: &Hub) {
-        // Under the lock, so that `forget` does not take the slot away in between.
-        let _writing = self.writing.lock();
-        self.slot_of(session).expect(session, now, hub);
+    /// Shows a session whose start the backend accepted, until the backend reports it.
+    pub(super) fn add_pending(&self, session: &Arc<Session>, now: SystemTime, subscriptions: &Subscriptions) {
+        // Both under the lock, so that `remove_vacant` does not remove the entry in between.
+        let _guard = self.write_lock.lock();
+        self.get_or_insert(session).set_pending_create(session, now, subscriptions);
     }
 
-    /// Forgets those of these sessions that are not there and not expected.
-    pub(super) fn forget(&self, gone: &[Arc<Slot>]) {
-        if gone.is_empty() {
+    /// Removes those of these entries that hold no session.
+    pub(super) fn remove_vacant(&self, entries: &[Arc<Entry>]) {
+        if !entries.iter().any(|entry| entry.is_vacant()) {
             return;
         }
-        let _writing = self.writing.lock();
+        let _guard = self.write_lock.lock();
         let mut maps = Maps::clone(&self.maps.load());
-        for slot in gone.iter().filter(|slot| slot.is_vacant()) {
-            maps.remove(slot);
+        for entry in entries.iter().filter(|entry| entry.is_vacant()) {
+            maps.remove(entry);
         }
         self.maps.store(Arc::new(maps));
     }
 
-    /// The session's slot, made where there is none; called under the lock.
-    fn slot_of(&self, session: &Session) -> Arc<Slot> {
-        if let Some(slot) = self.get(session.hash) {
-            return slot;
-        }
-        let mut maps = Maps::clone(&self.maps.load());
-        let slot = maps.insert(session.hash, &session.owner);
-        self.maps.store(Arc::new(maps));
-        slot
-    }
-
-    /// Takes in what the backend tells. Gives the runs that began with it. `first`: it is the first that is told.
-    pub(super) fn take_in(&self, news: &WatchEvent, now: SystemTime, first: bool, hub: &Hub) -> Vec<NewRun> {
-        match news {
+    /// Applies an event of the backend's watch. Returns the runs that it reports for the first time. `is_first`: it
+    /// is the first event since this process started.
+    pub(super) fn apply(
+        &self,
+        event: &WatchEvent,
+        now: SystemTime,
+        is_first: bool,
+        subscriptions: &Subscriptions,
+    ) -> Vec<NewRun> {
+        match event {
             WatchEvent::Snapshot(all) => {
-                self.make_room(all);
-                let runs = all.iter().filter_map(|observed| self.apply(observed, now, first, hub)).collect();
-                let there: HashSet<_> = all.iter().map(|one| one.session.hash).collect();
-                let mut gone = self.all();
-                gone.retain(|slot| !there.contains(&slot.hash));
-                for slot in &gone {
-                    slot.removed(now, hub);
+                self.insert_all(all);
+                let runs = all
+                    .iter()
+                    .filter_map(|status| self.apply_status(status, now, is_first, subscriptions))
+                    .collect();
+                let reported: HashSet<_> = all.iter().map(|status| status.session.hash).collect();
+                let mut removed = self.all();
+                removed.retain(|entry| !reported.contains(&entry.hash));
+                for entry in &removed {
+                    entry.mark_removed(now, subscriptions);
                 }
-                self.forget(&gone);
+                self.remove_vacant(&removed);
                 runs
             }
-            WatchEvent::Applied(observed) => self.apply(observed, now, false, hub).into_iter().collect(),
+            WatchEvent::Applied(status) => {
+                self.apply_status(status, now, false, subscriptions).into_iter().collect()
+            }
             WatchEvent::Removed(hash) => {
-                if let Some(slot) = self.get(*hash) {
-                    slot.removed(now, hub);
-                    self.forget(&[slot]);
+                if let Some(entry) = self.get(*hash) {
+                    entry.mark_removed(now, subscriptions);
+                    self.remove_vacant(&[entry]);
                 }
                 Vec::new()
             }
         }
     }
 
-    fn apply(
+    fn apply_status(
         &self,
-        observed: &Arc<SessionStatus>,
+        status: &Arc<SessionStatus>,
         now: SystemTime,
-        known: bool,
-        hub: &Hub,
+        ran_before: bool,
+        subscriptions: &Subscriptions,
     ) -> Option<NewRun> {
-        let slot = {
-            let _writing = self.writing.lock();
-            self.slot_of(&observed.session)
+        let entry = {
+            let _guard = self.write_lock.lock();
+            self.get_or_insert(&status.session)
         };
-        slot.apply(observed, now, known, hub)
+        entry.apply(status, now, ran_before, subscriptions)
     }
 
-    /// Makes the slots of a whole snapshot in one copy.
-    fn make_room(&self, all: &[Arc<SessionStatus>]) {
-        let _writing = self.writing.lock();
+    /// Returns the session's entry; adds one if there is none. Called under the lock.
+    fn get_or_insert(&self, session: &Session) -> Arc<Entry> {
+        if let Some(entry) = self.get(session.hash) {
+            return entry;
+        }
         let mut maps = Maps::clone(&self.maps.load());
-        for observed in all {
-            if !maps.by_hash.contains_key(&observed.session.hash) {
-                maps.insert(observed.session.hash, &observed.session.owner);
+        let entry = maps.insert(session.hash, &session.owner);
+        self.maps.store(Arc::new(maps));
+        entry
+    }
+
+    /// Adds the entries of a whole snapshot in one copy of the maps.
+    fn insert_all(&self, all: &[Arc<SessionStatus>]) {
+        let _guard = self.write_lock.lock();
+        let mut maps = Maps::clone(&self.maps.load());
+        for status in all {
+            if !maps.by_hash.contains_key(&status.session.hash) {
+                maps.insert(status.session.hash, &status.session.owner);
             }
         }
         self.maps.store(Arc::new(maps));
@@ -139,22 +153,22 @@ impl Index {
 }
 
 impl Maps {
-    fn insert(&mut self, hash: SessionHash, owner: &Identity) -> Arc<Slot> {
-        let slot = Slot::new(hash, owner.clone());
-        self.by_hash.insert(hash, slot.clone());
-        self.by_owner.entry(owner.clone()).or_default().push(slot.clone());
-        slot
+    fn insert(&mut self, hash: SessionHash, owner: &Identity) -> Arc<Entry> {
+        let entry = Entry::new(hash, owner.clone());
+        self.by_hash.insert(hash, entry.clone());
+        self.by_owner.entry(owner.clone()).or_default().push(entry.clone());
+        entry
     }
 
-    fn remove(&mut self, slot: &Arc<Slot>) {
-        // Another slot may have taken the hash since.
-        if self.by_hash.get(&slot.hash).is_some_and(|there| Arc::ptr_eq(there, slot)) {
-            self.by_hash.remove(&slot.hash);
+    fn remove(&mut self, entry: &Arc<Entry>) {
+        // Another entry may have this hash by now.
+        if self.by_hash.get(&entry.hash).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            self.by_hash.remove(&entry.hash);
         }
-        if let Some(slots) = self.by_owner.get_mut(&slot.owner) {
-            slots.retain(|there| !Arc::ptr_eq(there, slot));
-            if slots.is_empty() {
-                self.by_owner.remove(&slot.owner);
+        if let Some(entries) = self.by_owner.get_mut(&entry.owner) {
+            entries.retain(|current| !Arc::ptr_eq(current, entry));
+            if entries.is_empty() {
+                self.by_owner.remove(&entry.owner);
             }
         }
     }

@@ -1,49 +1,52 @@
+//! The manager's limits and intervals.
+
 use std::time::Duration;
 
-/// How the manager does its work. [`Default`] is what contract.md promises; tests make it quicker.
+/// Limits and intervals of the manager. The intervals of [`Default`] are those that users are promised; tests
+/// shorten them.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ManagerSettings {
     /// A session that nobody needs for this long is stopped; [`Duration::MAX`]: never.
     pub idle_timeout: Duration,
-    /// Sessions that one user may keep, running or not.
+    /// The most sessions that one user may keep, running or not; `None`: no limit.
     pub max_sessions: Option<usize>,
-    /// Sessions of one user that may run (or start) at once.
+    /// The most sessions of one user that may run or start at once; `None`: no limit.
     pub max_running: Option<usize>,
-    /// Between two questions to a session's opencode while its owner looks.
-    pub probe_watched: Duration,
-    /// The same while nobody looks.
-    pub probe_unwatched: Duration,
-    /// The shortest time between two such questions.
-    pub probe_shortest: Duration,
-    /// How long an opencode that came up may refuse to be greeted before the session is opened all the same.
-    pub greet_patience: Duration,
-    /// Between two attempts to greet.
-    pub greet_pause: Duration,
-    /// How often activity is looked through.
-    pub sweep: Duration,
-    /// Viewers are told of activity alone this often at most.
-    pub tell_activity: Duration,
-    /// A session's activity is written down this often at most.
-    pub write_activity: Duration,
-    /// How long a verb waits for what it asked for to be seen.
-    pub settle: Duration,
+    /// Between two probes of a session while its owner watches it.
+    pub probe_interval_watched: Duration,
+    /// Between two probes of a session that nobody watches.
+    pub probe_interval_unwatched: Duration,
+    /// The shortest time between two probes.
+    pub min_probe_interval: Duration,
+    /// How long opening the first conversation may fail before the session is opened to its owner without it.
+    pub deliver_timeout: Duration,
+    /// Between two attempts to open the first conversation.
+    pub deliver_interval: Duration,
+    /// How often activity is collected, and state that the backend never confirmed is dropped.
+    pub sweep_interval: Duration,
+    /// Subscribers are notified of activity alone this often at most.
+    pub activity_notify_interval: Duration,
+    /// The activity of a session is written to the backend this often at most.
+    pub activity_write_interval: Duration,
+    /// How long a command waits until its effect is visible.
+    pub visible_timeout: Duration,
 }
 
-impl Default for Settings {
+impl Default for ManagerSettings {
     fn default() -> Self {
         Self {
             idle_timeout: Duration::from_secs(30 * 60),
             max_sessions: None,
             max_running: None,
-            probe_watched: Duration::from_secs(4),
-            probe_unwatched: Duration::from_secs(40),
-            probe_shortest: Duration::from_secs(1),
-            greet_patience: Duration::from_secs(20),
-            greet_pause: Duration::from_millis(500),
-            sweep: Duration::from_secs(2),
-            tell_activity: Duration::from_secs(10),
-            write_activity: Duration::from_secs(60),
-            settle: Duration::from_secs(5),
+            probe_interval_watched: Duration::from_secs(4),
+            probe_interval_unwatched: Duration::from_secs(40),
+            min_probe_interval: Duration::from_secs(1),
+            deliver_timeout: Duration::from_secs(20),
+            deliver_interval: Duration::from_millis(500),
+            sweep_interval: Duration::from_secs(2),
+            activity_notify_interval: Duration::from_secs(10),
+            activity_write_interval: Duration::from_secs(60),
+            visible_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -1,30 +1,30 @@
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+//! What an owner sees of a session: what the backend reports, combined with what the manager knows of the run.
 
+use std::{sync::Arc, time::SystemTime};
+
+use super::run_state::RunState;
 use crate::model::{Endpoint, Phase, SessionStatus, Stage, StageRecord};
 
-/// What a session is doing, for its owner.
+/// The state of a session, as its owner sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Status {
-    /// On its way to `Running`: being brought about, or its opencode is being made ready.
+pub enum ViewState {
+    /// On its way to `Running`: it is being started, or its opencode is being prepared.
     Creating,
     /// Requests are served.
     Running,
-    /// On its way to `Stopped`, or to being gone.
+    /// On its way to `Stopped`, or being deleted.
     Stopping,
-    /// Not there, but for its files.
+    /// Only its files exist.
     Stopped,
     /// It could not be started or kept running; [`Phase::Failed`] says why.
     Failed,
 }
 
-impl Status {
-    /// All there are.
+impl ViewState {
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Creating, Self::Running, Self::Stopping, Self::Stopped, Self::Failed];
 
-    /// The status as programs see it.
+    /// Returns the state's name, for programs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,113 +40,96 @@ impl Status {
 /// A session at one moment, as its owner sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
-    /// What the backend saw last.
-    pub observed: Arc<SessionStatus>,
-    /// What it is doing. It runs somewhat later than the backend says: once opencode was greeted.
-    pub status: Status,
-    /// The stages of the present or last start, [`Stage::Ready`] (the manager's own) among them.
+    /// What the backend reported last.
+    pub status: Arc<SessionStatus>,
+    /// Its state. `Running` comes after the backend's: once opencode was prepared.
+    pub state: ViewState,
+    /// The stages of the current or last start, including [`Stage::Ready`], which the manager adds.
     pub stages: Vec<StageRecord>,
-    /// When a person used it last, some seconds late.
+    /// When a person used it last; some seconds late.
     pub last_activity: SystemTime,
-    /// An agent was at work when it was asked last.
+    /// Whether an agent was at work at the last probe.
     pub busy: bool,
-    /// Why its opencode can't be asked whether an agent is at work, in words without a full stop; while that is so it
-    /// is not stopped for being idle.
-    pub unasked: Option<String>,
+    /// Why the last probe of its opencode failed, without a full stop. Until a probe succeeds, the session is not
+    /// stopped as idle.
+    pub probe_error: Option<String>,
     /// The newest conversation's title, once it has one.
     pub title: Option<String>,
     /// The path that leads into the repository, from `/`; `None` until it is known.
-    pub entry: Option<String>,
+    pub landing_path: Option<String>,
 }
 
 impl View {
-    /// The view of one who sees what the backend sees, and asks no opencode.
+    /// Creates a view from the backend's report alone, without asking opencode.
     #[must_use]
-    pub fn from_afar(observed: &Arc<SessionStatus>) -> Self {
-        let opened = matches!(observed.phase, Phase::Running(_)).then_some(observed.since);
+    pub fn from_status(status: &Arc<SessionStatus>) -> Self {
+        let opened_at = matches!(status.phase, Phase::Running(_)).then_some(status.since);
         Self {
-            observed: observed.clone(),
-            status: status(&observed.phase, opened.is_some(), false),
-            stages: stages(observed, opened),
-            last_activity: observed.last_activity,
+            status: status.clone(),
+            state: state(&status.phase, opened_at.is_some(), false),
+            stages: stages(status, opened_at),
+            last_activity: status.last_activity,
             busy: false,
-            unasked: None,
+            probe_error: None,
             title: None,
-            entry: None,
+            landing_path: None,
         }
     }
 
-    /// Where it answers, while the backend says that it runs.
+    /// Returns the session's endpoint, if the backend reports that it runs.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
-        match &self.observed.phase {
+        match &self.status.phase {
             Phase::Running(endpoint) => Some(endpoint),
             _ => None,
         }
     }
 }
 
-/// What the manager knows of one run of a session, beside what the backend sees.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct RunFacts {
-    /// When this manager saw it first.
-    pub(super) first_seen: SystemTime,
-    /// When it was opened to its owner; `None`: not yet.
-    pub(super) opened: Option<SystemTime>,
-    pub(super) busy: bool,
-    /// Why the last question could not be asked; `None` where it was answered.
-    pub(super) unasked: Option<String>,
-    /// When an agent was at work last.
-    pub(super) busy_at: Option<SystemTime>,
-    /// When the first message was handed over, in this run.
-    pub(super) prompted: Option<SystemTime>,
-    pub(super) title: Option<String>,
-    pub(super) entry: Option<String>,
-}
-
-/// The view that follows from what is known.
-pub(super) fn view(
-    observed: &Arc<SessionStatus>,
-    run: Option<&RunFacts>,
+/// Derives the view. `closing`: the session is about to be stopped as idle.
+pub(super) fn derive(
+    status: &Arc<SessionStatus>,
+    run: Option<&RunState>,
     last_activity: SystemTime,
     closing: bool,
 ) -> View {
-    let opened = run.and_then(|run| run.opened);
+    let opened_at = run.and_then(|run| run.opened_at);
     View {
-        observed: observed.clone(),
-        status: status(&observed.phase, opened.is_some(), closing),
-        stages: stages(observed, opened),
-        last_activity: last_activity.max(observed.last_activity),
+        status: status.clone(),
+        state: state(&status.phase, opened_at.is_some(), closing),
+        stages: stages(status, opened_at),
+        last_activity: last_activity.max(status.last_activity),
         busy: run.is_some_and(|run| run.busy),
-        unasked: run.and_then(|run| run.unasked.clone()),
+        probe_error: run.and_then(|run| run.probe_error.clone()),
         title: run.and_then(|run| run.title.clone()),
-        entry: run.and_then(|run| run.entry.clone()),
+        landing_path: run.and_then(|run| run.landing_path.clone()),
     }
 }
 
-fn status(phase: &Phase, opened: bool, closing: bool) -> Status {
+fn state(phase: &Phase, opened: bool, closing: bool) -> ViewState {
     match phase {
-        Phase::Starting => Status::Creating,
-        Phase::Running(_) if closing => Status::Stopping,
-        Phase::Running(_) if opened => Status::Running,
-        Phase::Running(_) => Status::Creating,
-        Phase::Stopping => Status::Stopping,
-        Phase::Stopped(_) => Status::Stopped,
-        Phase::Failed(_) => Status::Failed,
+        Phase::Starting => ViewState::Creating,
+        Phase::Running(_) if closing => ViewState::Stopping,
+        Phase::Running(_) if opened => ViewState::Running,
+        Phase::Running(_) => ViewState::Creating,
+        Phase::Stopping => ViewState::Stopping,
+        Phase::Stopped(_) => ViewState::Stopped,
+        Phase::Failed(_) => ViewState::Failed,
     }
 }
 
-/// When opencode of a running session first answered: a backend may tell since when its process runs, which is the stage before.
-pub(super) fn answered(observed: &SessionStatus) -> SystemTime {
-    let ended = observed.stages.iter().filter_map(|record| record.ended).max();
-    ended.map_or(observed.since, |at| at.max(observed.since))
+/// Returns when opencode of a running session first answered. Some backends report since when its process runs, which
+/// is the stage before; so the end of that stage counts.
+pub(super) fn answered_at(status: &SessionStatus) -> SystemTime {
+    let ended = status.stages.iter().filter_map(|record| record.ended).max();
+    ended.map_or(status.since, |at| at.max(status.since))
 }
 
-/// The backend's stages, and the manager's own last one.
-fn stages(observed: &SessionStatus, opened: Option<SystemTime>) -> Vec<StageRecord> {
-    let mut stages = observed.stages.clone();
-    let (started, ended) = match observed.phase {
-        Phase::Running(_) => (Some(answered(observed)), opened),
+/// Returns the backend's stages, with the manager's own at the end.
+fn stages(status: &SessionStatus, opened_at: Option<SystemTime>) -> Vec<StageRecord> {
+    let mut stages = status.stages.clone();
+    let (started, ended) = match status.phase {
+        Phase::Running(_) => (Some(answered_at(status)), opened_at),
         Phase::Starting => (None, None),
         Phase::Stopped(_) | Phase::Stopping | Phase::Failed(_) => return stages,
     };
@@ -162,13 +145,10 @@ fn stages(observed: &SessionStatus, opened: Option<SystemTime>) -> Vec<StageReco
     stages
 }
 
-/// How long ago; no time at all where a clock went backwards.
-pub(super) fn since(now: SystemTime, then: SystemTime) -> Duration {
-    now.duration_since(then).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use session_key::{Identity, SessionHash};
 
     use super::*;
@@ -178,7 +158,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(second)
     }
 
-    /// A session whose process began in second 10, and was answered by in second 12.
+    /// A session whose process started in second 10, and whose opencode answered first in second 12.
     fn running() -> Arc<SessionStatus> {
         let session = Session {
             hash: SessionHash::from_bytes([1; 6]),
@@ -207,25 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn the_last_stage_begins_where_the_one_before_it_ends() {
-        let facts = RunFacts {
-            first_seen: at(12),
-            opened: Some(at(13)),
-            busy: false,
-            unasked: None,
-            busy_at: None,
-            prompted: None,
-            title: None,
-            entry: None,
-        };
-        let ready = view(&running(), Some(&facts), at(1), false).stages.pop().unwrap();
+    fn the_ready_stage_begins_when_the_stage_before_it_ends() {
+        let run = RunState::new(at(12), Some(at(13)));
+        let ready = derive(&running(), Some(&run), at(1), false).stages.pop().unwrap();
         assert_eq!((ready.stage, ready.started, ready.ended), (Stage::Ready, Some(at(12)), Some(at(13))));
     }
 
     #[test]
-    fn who_asks_no_opencode_takes_what_runs_for_running() {
-        let view = View::from_afar(&running());
-        assert_eq!(view.status, Status::Running);
+    fn a_view_from_the_status_alone_counts_a_running_session_as_open() {
+        let view = View::from_status(&running());
+        assert_eq!(view.state, ViewState::Running);
         assert!(view.stages.iter().all(|record| record.ended.is_some()), "{:?}", view.stages);
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Knobs {
     pub(super) failures: HashMap<SessionHash, Failure>,
     pub(super) delay: Duration,
     pub(super) refuse: Option<Refuse>,
-    pub(super) reaps: bool,
+    pub(super) is_leader: bool,
     endpoint: (SocketAddr, Option<Password>),
     endpoints: HashMap<SessionHash, (SocketAddr, Option<Password>)>,
 }
@@ -57,7 +57,7 @@ impl Default for Knobs {
             failures: HashMap::new(),
             delay: Duration::ZERO,
             refuse: None,
-            reaps: true,
+            is_leader: true,
             // Port 9 (discard) of this machine: nobody answers there.
             endpoint: ((Ipv4Addr::LOCALHOST, 9).into(), None),
             endpoints: HashMap::new(),
@@ -95,9 +95,9 @@ impl MemoryBackend {
         self.turn(|knobs| knobs.hold_stops = hold);
     }
 
-    /// Whether this is the process that acts on its own ([`SessionBackend::reaps`](crate::SessionBackend::reaps)).
-    pub fn set_reaps(&self, reaps: bool) {
-        self.turn(|knobs| knobs.reaps = reaps);
+    /// Sets whether this process is the leader ([`Leadership`](crate::Leadership)).
+    pub fn set_leader(&self, is_leader: bool) {
+        self.turn(|knobs| knobs.is_leader = is_leader);
     }
 
     /// What the last start of this session was given.

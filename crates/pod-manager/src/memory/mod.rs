@@ -25,6 +25,7 @@ pub use crate::opencode::fake::{FakeOpencode, Message};
 use crate::{
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
+    manager::Leadership,
     model::{Credentials, Endpoint, Phase, Session, SessionStatus, Stage, StopReason},
 };
 use knobs::Knobs;
@@ -186,10 +187,6 @@ impl SessionBackend for MemoryBackend {
         Ok(self.shared.state.lock().records.get(&hash).ok_or(BackendError::NotFound)?.unsaved)
     }
 
-    fn reaps(&self) -> bool {
-        self.shared.knobs.borrow().reaps
-    }
-
     async fn shutdown(&self) {
         let mut state = self.shared.state.lock();
         for record in state.records.values_mut() {
@@ -198,6 +195,12 @@ impl SessionBackend for MemoryBackend {
         }
         drop(state);
         self.shared.ended.cancel();
+    }
+}
+
+impl Leadership for MemoryBackend {
+    fn is_leader(&self) -> bool {
+        self.shared.knobs.borrow().is_leader
     }
 }
 

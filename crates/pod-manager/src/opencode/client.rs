@@ -31,7 +31,7 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     /// The path of the page that shows it, in the repository it belongs to.
-    pub(crate) fn entry(&self) -> String {
+    pub(crate) fn landing_path(&self) -> String {
         format!("/{}/session/{}", BASE64_URL_SAFE_NO_PAD.encode(&self.directory), self.id)
     }
 }

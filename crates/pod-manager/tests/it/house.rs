@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use pod_manager::{
-    Created, Credentials, Manager, ManualClock, MemoryBackend, NewSession, Password, Settings, Source,
-    Status, View,
+    Created, Credentials, Manager, ManagerSettings, ManualClock, MemoryBackend, NewSession, Password, Source,
+    View, ViewState,
     memory::{FakeOpencode, Restart},
 };
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
@@ -19,20 +19,20 @@ pub(crate) struct House {
     pub(crate) backend: Arc<MemoryBackend>,
     pub(crate) opencode: FakeOpencode,
     pub(crate) manager: Arc<Manager>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: ManagerSettings,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 /// Waits in real time for little: every rule is told the time by the manual clock.
-pub(crate) fn quick() -> Settings {
-    Settings {
+pub(crate) fn quick() -> ManagerSettings {
+    ManagerSettings {
         idle_timeout: IDLE,
-        probe_watched: Duration::from_millis(5),
-        probe_unwatched: Duration::from_millis(5),
-        probe_shortest: Duration::from_millis(1),
-        greet_pause: Duration::from_millis(5),
-        sweep: Duration::from_millis(5),
-        ..Settings::default()
+        probe_interval_watched: Duration::from_millis(5),
+        probe_interval_unwatched: Duration::from_millis(5),
+        min_probe_interval: Duration::from_millis(1),
+        deliver_interval: Duration::from_millis(5),
+        sweep_interval: Duration::from_millis(5),
+        ..ManagerSettings::default()
     }
 }
 
@@ -41,13 +41,13 @@ impl House {
         Self::with(quick()).await
     }
 
-    pub(crate) async fn with(settings: Settings) -> Self {
+    pub(crate) async fn with(settings: ManagerSettings) -> Self {
         let password = Password::new("geheim");
         let clock = Arc::new(ManualClock::default());
         let backend = MemoryBackend::new(clock.clone());
         let opencode = FakeOpencode::start(Some(password.clone())).await;
         backend.set_endpoint(opencode.address(), Some(password));
-        let manager = Manager::new(backend.clone(), clock.clone(), settings.clone());
+        let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), settings.clone());
         let mut house = Self { clock, backend, opencode, manager, settings, running: None };
         house.run().await;
         house
@@ -73,7 +73,12 @@ impl House {
             let _ = running.await;
         }
         self.backend = self.backend.restart(restart);
-        self.manager = Manager::new(self.backend.clone(), self.clock.clone(), self.settings.clone());
+        self.manager = Manager::new(
+            self.backend.clone(),
+            self.backend.clone(),
+            self.clock.clone(),
+            self.settings.clone(),
+        );
         self.run().await;
     }
 
@@ -83,17 +88,17 @@ impl House {
 
     /// Creates a session and waits until it runs.
     pub(crate) async fn running(&self, name: &str) -> SessionHash {
-        let hash = self.create(name).await.view.observed.session.hash;
-        self.until(hash, Status::Running).await;
+        let hash = self.create(name).await.view.status.session.hash;
+        self.until(hash, ViewState::Running).await;
         hash
     }
 
-    pub(crate) async fn until(&self, hash: SessionHash, status: Status) -> Arc<View> {
-        self.when(hash, |view| view.status == status).await
+    pub(crate) async fn until(&self, hash: SessionHash, state: ViewState) -> Arc<View> {
+        self.when(hash, |view| view.state == state).await
     }
 
     pub(crate) async fn when(&self, hash: SessionHash, wanted: impl Fn(&View) -> bool) -> Arc<View> {
-        let mut changes = self.manager.changes(&alice());
+        let mut changes = self.manager.subscribe(&alice());
         let seen = async {
             loop {
                 if let Some(view) = self.manager.get(&alice(), hash)
@@ -101,7 +106,7 @@ impl House {
                 {
                     return view;
                 }
-                changes.next().await;
+                changes.changed().await;
             }
         };
         match timeout(PATIENCE, seen).await {

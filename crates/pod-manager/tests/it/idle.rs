@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use pod_manager::{
-    Clock, Credentials, NoRoute, Phase, Settings, Status, StopReason, memory::Restart, memory::Verb,
+    Clock, Credentials, ManagerSettings, Phase, RouteError, StopReason, ViewState, memory::Restart,
+    memory::Verb,
 };
 
 use crate::house::{House, IDLE, alice, quick};
@@ -28,11 +29,11 @@ async fn a_session_that_nobody_uses_is_stopped_after_the_timeout_and_not_before(
     let hash = house.running("widgets").await;
     house.clock.advance(IDLE - SECOND);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     house.clock.advance(SECOND);
-    let seen = house.until(hash, Status::Stopped).await;
-    assert_eq!(seen.observed.phase, Phase::Stopped(StopReason::Idle));
-    assert!(matches!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Stopped))));
+    let seen = house.until(hash, ViewState::Stopped).await;
+    assert_eq!(seen.status.phase, Phase::Stopped(StopReason::Idle));
+    assert!(matches!(house.manager.route(&alice(), hash), Err(RouteError::NotRunning(ViewState::Stopped))));
     assert_eq!(house.backend.calls(Verb::Stop, hash), 1);
 }
 
@@ -44,9 +45,9 @@ async fn a_persons_request_keeps_it() {
     house.manager.touch(hash);
     house.clock.advance(IDLE - SECOND);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     house.clock.advance(SECOND);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn a_route_that_was_asked_for_is_no_activity() {
     house.clock.advance(IDLE - SECOND);
     house.manager.route(&alice(), hash).expect("it runs");
     house.clock.advance(SECOND);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -67,14 +68,14 @@ async fn an_agent_at_work_keeps_it_and_the_timeout_begins_when_it_is_done() {
     house.when(hash, |view| view.busy).await;
     house.clock.advance(3 * IDLE);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     house.opencode.set_busy(false);
     house.when(hash, |view| !view.busy).await;
     house.clock.advance(IDLE - SECOND);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     house.clock.advance(SECOND);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -84,10 +85,10 @@ async fn who_can_not_be_asked_is_not_stopped() {
     house.opencode.set_silent(true);
     house.clock.advance(3 * IDLE);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     assert_eq!(house.backend.calls(Verb::Stop, hash), 0);
     house.opencode.set_silent(false);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -97,11 +98,11 @@ async fn a_router_that_was_away_does_not_stop_what_it_did_not_see() {
     house.end().await;
     house.clock.advance(3 * IDLE);
     house.restart(Restart::ProcessesWentOn).await;
-    house.when(hash, |view| view.entry.is_some()).await;
+    house.when(hash, |view| view.landing_path.is_some()).await;
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     house.clock.advance(IDLE);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -157,11 +158,11 @@ async fn a_stop_that_fails_leaves_the_session_open_and_is_tried_again() {
     house.opencode.answer_one().await;
     house.opencode.answer_one().await;
     assert_eq!(house.backend.calls(Verb::Stop, hash), 1);
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
     assert!(house.manager.route(&alice(), hash).is_ok());
     house.opencode.release_status();
     house.backend.refuse_nothing();
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -169,13 +170,13 @@ async fn a_session_that_is_resumed_has_the_whole_timeout_again() {
     let house = House::new().await;
     let hash = house.running("widgets").await;
     house.clock.advance(IDLE);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
     house.clock.advance(5 * IDLE);
     house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
-    house.until(hash, Status::Running).await;
+    house.until(hash, ViewState::Running).await;
     house.clock.advance(IDLE - SECOND);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
 }
 
 #[tokio::test]
@@ -184,12 +185,12 @@ async fn a_clock_that_goes_back_stops_nobody() {
     let hash = house.running("widgets").await;
     house.clock.set(house.clock_now() - 10 * IDLE);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
 }
 
 #[tokio::test]
 async fn whoever_comes_to_look_is_told_what_is_so_now() {
-    let unwatched = Settings { probe_unwatched: Duration::from_secs(3600), ..quick() };
+    let unwatched = ManagerSettings { probe_interval_unwatched: Duration::from_secs(3600), ..quick() };
     let house = House::with(unwatched).await;
     let hash = house.running("widgets").await;
     for busy in [true, false, true] {
@@ -210,7 +211,7 @@ async fn an_agent_that_begins_to_work_as_the_session_is_to_be_stopped_keeps_it()
     house.opencode.release_status();
     house.looked_at().await;
     assert_eq!(house.backend.calls(Verb::Stop, hash), 0);
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
 }
 
 #[tokio::test]
@@ -225,7 +226,7 @@ async fn a_request_that_comes_while_the_last_question_is_asked_keeps_it() {
     house.opencode.answer_one().await;
     assert_eq!(house.backend.calls(Verb::Stop, hash), 0, "it was not cut off");
     house.opencode.release_status();
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
@@ -236,24 +237,24 @@ async fn no_request_is_let_in_while_the_stop_is_being_written_down() {
     house.clock.advance(IDLE);
     house.eventually("it is to be stopped", || house.backend.calls(Verb::Stop, hash) == 1).await;
     assert!(matches!(house.backend.observed(hash).expect("it is there").phase, Phase::Running(_)));
-    assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Stopping)));
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Stopping);
-    house.until(hash, Status::Stopped).await;
+    assert_eq!(house.manager.route(&alice(), hash), Err(RouteError::NotRunning(ViewState::Stopping)));
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Stopping);
+    house.until(hash, ViewState::Stopped).await;
 }
 
 #[tokio::test]
 async fn of_several_routers_only_the_one_that_reaps_stops_what_is_idle() {
     let house = House::new().await;
     let hash = house.running("widgets").await;
-    house.backend.set_reaps(false);
+    house.backend.set_leader(false);
     house.clock.advance(IDLE * 2);
     house.looked_at().await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
-    house.backend.set_reaps(true);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
+    house.backend.set_leader(true);
     // What the others saw may not be written down yet.
     house.looked_at().await;
     assert_eq!(house.backend.calls(Verb::Stop, hash), 0);
-    house.clock.advance(2 * Settings::default().write_activity);
-    house.until(hash, Status::Stopped).await;
+    house.clock.advance(2 * ManagerSettings::default().activity_write_interval);
+    house.until(hash, ViewState::Stopped).await;
     assert_eq!(house.backend.calls(Verb::Stop, hash), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pod_manager::{Credentials, NoRoute, Status, memory::Restart};
+use pod_manager::{Credentials, RouteError, ViewState, memory::Restart};
 use rand::RngExt;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -12,7 +12,7 @@ use crate::house::{House, IDLE, alice, repository};
 async fn a_storm_of_verbs_on_one_session_ends_in_a_consistent_state() {
     let house = House::new().await;
     house.backend.slow_verbs(Duration::from_micros(300));
-    let hash = house.create("widgets").await.view.observed.session.hash;
+    let hash = house.create("widgets").await.view.status.session.hash;
     for _ in 0..5 {
         let mut storm = JoinSet::new();
         for _ in 0..40 {
@@ -42,7 +42,7 @@ async fn a_storm_of_verbs_on_one_session_ends_in_a_consistent_state() {
         }
         // The last word is obeyed, and the manager and the backend say the same.
         house.create("widgets").await;
-        house.until(hash, Status::Running).await;
+        house.until(hash, ViewState::Running).await;
         assert_eq!(house.backend.processes(hash), 1);
         let endpoint = house.manager.route(&alice(), hash).expect("a route");
         let observed = house.backend.observed(hash).expect("it is there");
@@ -67,7 +67,7 @@ async fn creating_at_once_creates_once() {
     let created = all.join_all().await;
     assert_eq!(created.iter().filter(|one| one.new).count(), 1, "it is new for one of them");
     assert_eq!(house.manager.list(&alice()).len(), 1);
-    house.until(created[0].view.observed.session.hash, Status::Running).await;
+    house.until(created[0].view.status.session.hash, ViewState::Running).await;
     assert_eq!(house.opencode.conversations().len(), 1, "greeted once");
 }
 
@@ -85,18 +85,18 @@ async fn no_request_is_let_in_once_it_was_decided_to_stop() {
             loop {
                 match manager.route(&alice(), hash) {
                     Ok(_) => let_in += 1,
-                    Err(NoRoute::NotRunning(status)) => return (let_in, status),
-                    Err(NoRoute::NotFound) => panic!("it is there"),
+                    Err(RouteError::NotRunning(status)) => return (let_in, status),
+                    Err(RouteError::NotFound) => panic!("it is there"),
                 }
                 tokio::time::sleep(Duration::from_micros(500)).await;
             }
         });
         let (_, status) =
             timeout(Duration::from_secs(20), requests).await.expect("in time").expect("no panic");
-        assert!(matches!(status, Status::Stopping | Status::Stopped), "{status:?}");
+        assert!(matches!(status, ViewState::Stopping | ViewState::Stopped), "{status:?}");
         // Once refused, always refused: it does not flicker.
-        assert!(matches!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(_))));
-        house.until(hash, Status::Stopped).await;
+        assert!(matches!(house.manager.route(&alice(), hash), Err(RouteError::NotRunning(_))));
+        house.until(hash, ViewState::Stopped).await;
     }
 }
 
@@ -105,10 +105,10 @@ async fn many_sessions_survive_a_restart() {
     let mut house = House::new().await;
     let mut hashes = Vec::new();
     for number in 0..30 {
-        hashes.push(house.create(&format!("repo-{number}")).await.view.observed.session.hash);
+        hashes.push(house.create(&format!("repo-{number}")).await.view.status.session.hash);
     }
     for hash in &hashes {
-        house.until(*hash, Status::Running).await;
+        house.until(*hash, ViewState::Running).await;
     }
     house.restart(Restart::ProcessesEnded).await;
     assert_eq!(house.manager.list(&alice()).len(), 30);
@@ -118,6 +118,6 @@ async fn many_sessions_survive_a_restart() {
         resumed.expect("resume");
     }
     for hash in &hashes {
-        house.until(*hash, Status::Running).await;
+        house.until(*hash, ViewState::Running).await;
     }
 }

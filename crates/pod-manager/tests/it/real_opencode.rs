@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pod_manager::{Credentials, Password, Status, memory::Restart, memory::Verb};
+use pod_manager::{Credentials, Password, ViewState, memory::Restart, memory::Verb};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -180,16 +180,16 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
         .create(&alice(), repository("widgets", Some(MESSAGE)), Credentials::NONE)
         .await
         .expect("create");
-    let hash = created.view.observed.session.hash;
+    let hash = created.view.status.session.hash;
     for _ in 0..3 {
         house.eventually("it is sent", || house.backend.calls(Verb::Greeted, hash) > 0).await;
         house.restart(Restart::ProcessesWentOn).await;
     }
     house.backend.refuse_nothing();
     let seen =
-        house.when(hash, |view| view.status == Status::Running && view.observed.first_prompt_sent).await;
+        house.when(hash, |view| view.state == ViewState::Running && view.status.first_prompt_sent).await;
     assert!(seen.busy, "its message is being answered");
-    let entry = seen.entry.clone().expect("an entry");
+    let entry = seen.landing_path.clone().expect("an entry");
     assert!(entry.contains("/session/ses_"), "{entry}");
 
     // Its agent is at work for as long as the model thinks. On a cold start opencode says so late.
@@ -205,7 +205,7 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     tokio::time::timeout(Duration::from_secs(30), at_work).await.expect("the agent is at work");
     house.clock.advance(3 * IDLE);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").status, Status::Running);
+    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
 
     model.go.send_replace(true);
     let seen = house.when(hash, |view| !view.busy && view.title.is_some()).await;
@@ -219,5 +219,5 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     );
 
     house.clock.advance(IDLE);
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pod_manager::{
-    BackendError, Credentials, Failure, FailureCode, Limit, ManagerError, NewSession, NoRoute, Settings,
-    Source, Stage, Status, memory::Verb,
+    BackendError, Credentials, Failure, FailureCode, Limit, ManagerError, ManagerSettings, NewSession,
+    RouteError, Source, Stage, ViewState, memory::Verb,
 };
 use session_key::SessionHash;
 use tokio::time::timeout;
@@ -25,36 +25,36 @@ async fn what_was_created_is_seen_at_once() {
     let house = House::new().await;
     house.backend.hold(Stage::Cloning);
     let created = house.create("widgets").await;
-    let hash = created.view.observed.session.hash;
+    let hash = created.view.status.session.hash;
     assert!(created.new);
-    assert_eq!(created.view.status, Status::Creating);
+    assert_eq!(created.view.state, ViewState::Creating);
     let seen = house.manager.get(&alice(), hash).expect("it is there");
-    assert_eq!(seen.status, Status::Creating);
+    assert_eq!(seen.state, ViewState::Creating);
     assert_eq!(house.manager.list(&alice()), [seen]);
-    assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(Status::Creating)));
+    assert_eq!(house.manager.route(&alice(), hash), Err(RouteError::NotRunning(ViewState::Creating)));
     house.backend.release(Stage::Cloning);
-    house.until(hash, Status::Running).await;
+    house.until(hash, ViewState::Running).await;
 }
 
 #[tokio::test]
 async fn what_was_created_is_seen_though_the_backend_tells_nothing_yet() {
     // A deletion that does not end keeps the new session from being told of.
-    let house = House::with(Settings { settle: Duration::from_millis(50), ..quick() }).await;
+    let house = House::with(ManagerSettings { visible_timeout: Duration::from_millis(50), ..quick() }).await;
     let hash = house.running("widgets").await;
     house.backend.hold_stops(true);
     house.manager.delete(&alice(), hash).await.expect("delete");
     assert_eq!(house.manager.get(&alice(), hash), None, "what was deleted is not seen");
     assert!(house.manager.list(&alice()).is_empty());
-    assert_eq!(house.manager.route(&alice(), hash), Err(NoRoute::NotFound));
+    assert_eq!(house.manager.route(&alice(), hash), Err(RouteError::NotFound));
     let created = house.create("widgets").await;
     assert!(created.new);
-    assert_eq!(created.view.status, Status::Creating);
+    assert_eq!(created.view.state, ViewState::Creating);
     let (old, new) =
-        (&house.backend.observed(hash).expect("it is there").session, &created.view.observed.session);
+        (&house.backend.observed(hash).expect("it is there").session, &created.view.status.session);
     assert!(old.created_at < new.created_at, "the two can be told apart, though no time has passed");
     house.backend.hold_stops(false);
-    let seen = house.until(hash, Status::Running).await;
-    assert_eq!(seen.observed.session.created_at, created.view.observed.session.created_at);
+    let seen = house.until(hash, ViewState::Running).await;
+    assert_eq!(seen.status.session.created_at, created.view.status.session.created_at);
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn creating_twice_creates_once() {
     let first = house.create("widgets").await;
     let second = house.create("widgets").await;
     assert!(first.new && !second.new);
-    assert_eq!(first.view.observed.session, second.view.observed.session);
+    assert_eq!(first.view.status.session, second.view.status.session);
     assert_eq!(house.manager.list(&alice()).len(), 1);
 }
 
@@ -72,17 +72,17 @@ async fn creating_what_is_stopped_or_failed_starts_it_again() {
     let house = House::new().await;
     let hash = house.running("widgets").await;
     let stopped = house.manager.stop(&alice(), hash).await.expect("stop");
-    assert!(matches!(stopped.status, Status::Stopping | Status::Stopped));
-    house.until(hash, Status::Stopped).await;
+    assert!(matches!(stopped.state, ViewState::Stopping | ViewState::Stopped));
+    house.until(hash, ViewState::Stopped).await;
     house.backend.fail_starts(hash, Some(failure()));
     let again = house.create("widgets").await;
     assert!(!again.new);
-    house.until(hash, Status::Failed).await;
+    house.until(hash, ViewState::Failed).await;
     house.backend.fail_starts(hash, None);
     let again = house.create("widgets").await;
     assert!(!again.new);
-    assert!(matches!(again.view.status, Status::Creating | Status::Running));
-    house.until(hash, Status::Running).await;
+    assert!(matches!(again.view.state, ViewState::Creating | ViewState::Running));
+    house.until(hash, ViewState::Running).await;
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_project_without_a_repository_is_another_one_each_time() {
     let new = || NewSession { source: Source::Empty, initial_message: None };
     let one = house.manager.create(&alice(), new(), Credentials::NONE).await.expect("create");
     let two = house.manager.create(&alice(), new(), Credentials::NONE).await.expect("create");
-    assert_ne!(one.view.observed.session.hash, two.view.observed.session.hash);
+    assert_ne!(one.view.status.session.hash, two.view.status.session.hash);
     assert_eq!(house.manager.list(&alice()).len(), 2);
 }
 
@@ -103,7 +103,7 @@ async fn a_session_is_routed_to_where_it_runs() {
     assert_eq!(endpoint.address, house.opencode.address());
     assert_eq!(endpoint.password.expect("it has one").expose(), "geheim");
     house.manager.stop(&alice(), hash).await.expect("stop");
-    assert!(matches!(house.manager.route(&alice(), hash), Err(NoRoute::NotRunning(_))));
+    assert!(matches!(house.manager.route(&alice(), hash), Err(RouteError::NotRunning(_))));
 }
 
 #[tokio::test]
@@ -113,13 +113,13 @@ async fn anothers_session_is_as_one_that_is_not_there() {
     let manager = &house.manager;
     assert_eq!(manager.get(&bob(), hash), None);
     assert!(manager.list(&bob()).is_empty());
-    assert_eq!(manager.route(&bob(), hash), Err(NoRoute::NotFound));
+    assert_eq!(manager.route(&bob(), hash), Err(RouteError::NotFound));
     assert!(matches!(manager.stop(&bob(), hash).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.resume(&bob(), hash, Credentials::NONE).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.delete(&bob(), hash).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.logs(&bob(), hash, 10).await, Err(ManagerError::NotFound)));
     assert!(matches!(manager.unsaved_work(&bob(), hash).await, Err(ManagerError::NotFound)));
-    assert_eq!(manager.get(&alice(), hash).expect("hers").status, Status::Running);
+    assert_eq!(manager.get(&alice(), hash).expect("hers").state, ViewState::Running);
     let nowhere = SessionHash::from_bytes([1; 6]);
     assert!(matches!(manager.stop(&alice(), nowhere).await, Err(ManagerError::NotFound)));
     assert_eq!(house.backend.calls(Verb::Stop, nowhere), 0);
@@ -136,25 +136,25 @@ async fn the_session_used_last_comes_first() {
     house.manager.touch(hashes[0]);
     let used = house.clock_now();
     house.when(hashes[0], |view| view.last_activity == used).await;
-    let order: Vec<_> = house.manager.list(&alice()).iter().map(|view| view.observed.session.hash).collect();
+    let order: Vec<_> = house.manager.list(&alice()).iter().map(|view| view.status.session.hash).collect();
     assert_eq!(order, [hashes[0], hashes[2], hashes[1]]);
 }
 
 #[tokio::test]
 async fn changes_of_others_are_not_told_and_many_are_told_as_one() {
     let house = House::new().await;
-    let (mut hers, mut his) = (house.manager.changes(&alice()), house.manager.changes(&bob()));
+    let (mut hers, mut his) = (house.manager.subscribe(&alice()), house.manager.subscribe(&bob()));
     house.running("widgets").await;
     house.running("gadgets").await;
-    timeout(Duration::from_secs(5), hers.next()).await.expect("she is told");
+    timeout(Duration::from_secs(5), hers.changed()).await.expect("she is told");
     let quiet = async {
         // What is still under way (a title, say) may be told; but not once for each of the changes before.
         for _ in 0..8 {
-            hers.next().await;
+            hers.changed().await;
         }
     };
     assert!(timeout(Duration::from_millis(200), quiet).await.is_err(), "many changes are one");
-    assert!(timeout(Duration::from_millis(10), his.next()).await.is_err(), "he is not told");
+    assert!(timeout(Duration::from_millis(10), his.changed()).await.is_err(), "he is not told");
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn what_the_backend_can_not_do_is_said() {
 
 #[tokio::test]
 async fn a_user_may_have_so_many_and_no_more_also_at_once() {
-    let settings = Settings { max_sessions: Some(3), max_running: Some(2), ..quick() };
+    let settings = ManagerSettings { max_sessions: Some(3), max_running: Some(2), ..quick() };
     let house = House::with(settings).await;
     house.backend.slow_verbs(Duration::from_millis(2));
     let names: Vec<_> = (0..8).map(|number| format!("repo-{number}")).collect();
@@ -184,10 +184,10 @@ async fn a_user_may_have_so_many_and_no_more_also_at_once() {
     for result in results.into_iter().filter(Result::is_err) {
         assert!(matches!(result, Err(ManagerError::LimitReached { limit: Limit::Running, max: 2 })));
     }
-    let hash = house.manager.list(&alice())[0].observed.session.hash;
-    house.until(hash, Status::Running).await;
+    let hash = house.manager.list(&alice())[0].status.session.hash;
+    house.until(hash, ViewState::Running).await;
     house.manager.stop(&alice(), hash).await.expect("stop");
-    house.until(hash, Status::Stopped).await;
+    house.until(hash, ViewState::Stopped).await;
     house.running("third").await;
     let refused = house.manager.create(&alice(), repository("fourth", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::LimitReached { limit: Limit::Kept, max: 3 })));
@@ -203,7 +203,8 @@ async fn a_user_may_have_so_many_and_no_more_also_at_once() {
 #[tokio::test]
 async fn nothing_is_made_before_it_is_known_what_there_is() {
     let house = House::new().await;
-    let manager = pod_manager::Manager::new(house.backend.clone(), house.clock.clone(), quick());
+    let manager =
+        pod_manager::Manager::new(house.backend.clone(), house.backend.clone(), house.clock.clone(), quick());
     assert!(!manager.is_ready());
     let refused = manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::Unavailable(_))));
@@ -215,7 +216,7 @@ async fn statuses_are_counted() {
     house.running("one").await;
     let two = house.running("two").await;
     house.manager.stop(&alice(), two).await.expect("stop");
-    house.until(two, Status::Stopped).await;
+    house.until(two, ViewState::Stopped).await;
     let counts: Vec<_> = house.manager.counts().into_iter().map(|(_, count)| count).collect();
     assert_eq!(counts, [0, 1, 0, 1, 0]);
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use pod_manager::{
-    Credentials, KubernetesBackend, Manager, ManualClock, SessionBackend, Status, StopReason, SystemClock,
-    View,
+    Credentials, KubernetesBackend, Leadership, Manager, ManualClock, SessionBackend, StopReason,
+    SystemClock, View, ViewState,
     memory::FakeOpencode,
     model::{FailureCode, Phase, Session},
 };
@@ -36,7 +36,7 @@ struct Router {
 impl Router {
     async fn over(backend: Arc<KubernetesBackend>) -> Self {
         let clock = ManualClock::at(pod_manager::Clock::now(&SystemClock));
-        let manager = Manager::new(backend.clone(), clock.clone(), quick());
+        let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), quick());
         let stop = CancellationToken::new();
         let running = tokio::spawn(manager.clone().run(stop.clone()));
         timeout(PATIENCE, manager.ready()).await.expect("ready");
@@ -44,12 +44,12 @@ impl Router {
     }
 
     async fn when(&self, hash: SessionHash, what: &str, wanted: impl Fn(&View) -> bool) -> Arc<View> {
-        let mut changes = self.manager.changes(&alice());
+        let mut changes = self.manager.subscribe(&alice());
         let seen = timeout(PATIENCE, async {
             loop {
                 match self.manager.get(&alice(), hash) {
                     Some(view) if wanted(&view) => return view,
-                    _ => changes.next().await,
+                    _ => changes.changed().await,
                 }
             }
         });
@@ -59,12 +59,12 @@ impl Router {
         }
     }
 
-    async fn until(&self, hash: SessionHash, status: Status) -> Arc<View> {
-        self.when(hash, status.as_str(), |view| view.status == status).await
+    async fn until(&self, hash: SessionHash, state: ViewState) -> Arc<View> {
+        self.when(hash, state.as_str(), |view| view.state == state).await
     }
 
-    fn status(&self, hash: SessionHash) -> Status {
-        self.manager.get(&alice(), hash).expect("it is there").status
+    fn state(&self, hash: SessionHash) -> ViewState {
+        self.manager.get(&alice(), hash).expect("it is there").state
     }
 
     /// Ends it in good order: its Lease is given back.
@@ -78,7 +78,7 @@ impl Router {
 /// Waits until the router holds the Lease.
 async fn reaps(backend: &KubernetesBackend) {
     let held = async {
-        while !backend.reaps() {
+        while !backend.is_leader() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -100,29 +100,29 @@ async fn what_the_typescript_router_left_running_is_reaped_once_it_was_idle_for_
     let router = Router::over(played.backend()).await;
     reaps(&router.backend).await;
     let hash = session.hash;
-    let view = router.until(hash, Status::Running).await;
+    let view = router.until(hash, ViewState::Running).await;
     let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
     assert_eq!(view.last_activity, SystemTime::from(activity), "nobody used it for days");
 
     // This router was not there: it does not stop what it did not see.
     router.clock.advance(IDLE - Duration::from_secs(1));
     opencode.asked(3).await;
-    assert_eq!(router.status(hash), Status::Running);
+    assert_eq!(router.state(hash), ViewState::Running);
     // A person's use counts.
     router.manager.touch(hash);
     router.clock.advance(IDLE - Duration::from_secs(1));
     opencode.asked(3).await;
-    assert_eq!(router.status(hash), Status::Running);
+    assert_eq!(router.state(hash), ViewState::Running);
     assert_eq!(played.objects(hash).await[..2], [1, 1]);
 
     router.clock.advance(Duration::from_secs(1));
-    let view = router.until(hash, Status::Stopped).await;
-    assert_eq!(view.observed.phase, Phase::Stopped(StopReason::Idle));
+    let view = router.until(hash, ViewState::Stopped).await;
+    assert_eq!(view.status.phase, Phase::Stopped(StopReason::Idle));
     assert!(view.last_activity > SystemTime::from(activity), "when it was used last is not lost");
     assert_eq!(played.objects(hash).await[..2], [1, 0], "the claim stays, the Pod does not");
 
     router.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
-    let view = router.until(hash, Status::Running).await;
+    let view = router.until(hash, ViewState::Running).await;
     assert!(view.endpoint().expect("it runs").password.is_some(), "now it has a password");
     assert_eq!(played.objects(hash).await[..2], [1, 1]);
     assert_eq!(played.node.most(hash), 1);
@@ -135,7 +135,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
     let (left, old) = left_running(&played).await;
     let router = Router::over(played.backend()).await;
     reaps(&router.backend).await;
-    router.until(left.hash, Status::Running).await;
+    router.until(left.hash, ViewState::Running).await;
     let own = played.session();
     for (session, opencode) in [(&left, Some(old)), (&own, None)] {
         let hash = session.hash;
@@ -143,7 +143,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
             Some(there) => there,
             None => {
                 router.backend.start(session, Credentials::NONE).await.expect("start");
-                router.until(hash, Status::Running).await;
+                router.until(hash, ViewState::Running).await;
                 timeout(PATIENCE, played.node.opencode(hash)).await.expect("opencode runs")
             }
         };
@@ -151,7 +151,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
         router.when(hash, "busy", |view| view.busy).await;
         router.clock.advance(3 * IDLE);
         opencode.asked(3).await;
-        assert_eq!(router.status(hash), Status::Running, "an agent is at work");
+        assert_eq!(router.state(hash), ViewState::Running, "an agent is at work");
         for (status, why) in [
             (Some(401), "it answers 401 Unauthorized"),
             (Some(500), "it answers 500 Internal Server Error"),
@@ -159,24 +159,20 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
         ] {
             opencode.refuse_all(status);
             opencode.set_silent(status.is_none());
-            let says = |view: &View| view.unasked.as_ref().is_some_and(|said| said.starts_with(why));
+            let says = |view: &View| view.probe_error.as_ref().is_some_and(|said| said.starts_with(why));
             router.when(hash, why, says).await;
             router.clock.advance(3 * IDLE);
             opencode.asked(3).await;
             let view = router.manager.get(&alice(), hash).expect("it is there");
-            assert_eq!(view.status, Status::Running, "{why}");
+            assert_eq!(view.state, ViewState::Running, "{why}");
             assert!(says(&view), "it says so: {view:#?}");
             assert_eq!(played.objects(hash).await[..2], [1, 1], "{why}");
         }
         opencode.set_busy(false);
         opencode.set_silent(false);
-        let view = router.when(hash, "stopped", |view| view.status == Status::Stopped).await;
-        assert_eq!(
-            view.observed.phase,
-            Phase::Stopped(StopReason::Idle),
-            "once it says that nothing is done"
-        );
-        assert_eq!(view.unasked, None);
+        let view = router.when(hash, "stopped", |view| view.state == ViewState::Stopped).await;
+        assert_eq!(view.status.phase, Phase::Stopped(StopReason::Idle), "once it says that nothing is done");
+        assert_eq!(view.probe_error, None);
     }
     router.end().await;
 }
@@ -188,18 +184,18 @@ async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
     reaps(&holder).await;
     let (session, opencode) = left_running(&played).await;
     let router = Router::over(played.backend()).await;
-    router.until(session.hash, Status::Running).await;
+    router.until(session.hash, ViewState::Running).await;
     router.clock.advance(3 * IDLE);
     opencode.asked(10).await;
-    assert_eq!(router.status(session.hash), Status::Running);
-    assert!(!router.backend.reaps());
+    assert_eq!(router.state(session.hash), ViewState::Running);
+    assert!(!router.backend.is_leader());
     holder.shutdown().await;
     reaps(&router.backend).await;
     // First it waits for what the one before it may have seen, and not have written down yet.
     opencode.asked(10).await;
-    assert_eq!(router.status(session.hash), Status::Running);
-    router.clock.advance(2 * quick().write_activity);
-    router.until(session.hash, Status::Stopped).await;
+    assert_eq!(router.state(session.hash), ViewState::Running);
+    router.clock.advance(2 * quick().activity_write_interval);
+    router.until(session.hash, ViewState::Stopped).await;
     router.end().await;
 }
 
@@ -222,13 +218,13 @@ async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_
     let client = played.cluster.router.clone();
     let router = Router::over(KubernetesBackend::start_up(client, settings, Arc::new(SystemClock))).await;
     reaps(&router.backend).await;
-    let view = router.until(session.hash, Status::Failed).await;
-    let Phase::Failed(failure) = &view.observed.phase else { unreachable!("just looked at") };
+    let view = router.until(session.hash, ViewState::Failed).await;
+    let Phase::Failed(failure) = &view.status.phase else { unreachable!("just looked at") };
     assert_eq!(failure.code, FailureCode::OpencodeNotReady);
     // One that is new and never answers is over, and its Pod goes; by then the old one's would have gone too.
     played.node.refuse(never.hash, Some(500));
     router.backend.start(&never, Credentials::NONE).await.expect("start");
-    router.until(never.hash, Status::Failed).await;
+    router.until(never.hash, ViewState::Failed).await;
     let gone = async {
         while played.objects(never.hash).await[1] != 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -236,12 +232,12 @@ async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_
     };
     timeout(PATIENCE, gone).await.expect("the Pod that never answered is gone");
     router.backend.start(&fresh, Credentials::NONE).await.expect("start");
-    router.until(fresh.hash, Status::Running).await;
+    router.until(fresh.hash, ViewState::Running).await;
     let there = played.node.pods().get(&name).await.expect("a Pod");
     assert_eq!((there.metadata.uid, there.metadata.deletion_timestamp), (pod.metadata.uid, None));
 
     // It is asked for ever.
     opencode.refuse_all(None);
-    router.until(session.hash, Status::Running).await;
+    router.until(session.hash, ViewState::Running).await;
     router.end().await;
 }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use pod_manager::{
-    BackendError, Credentials, KubernetesBackend, Manager, SessionBackend, SystemClock, WatchEvent,
+    BackendError, Credentials, KubernetesBackend, Leadership, Manager, SessionBackend, SystemClock,
+    WatchEvent,
     contract::Eye,
     kubernetes::settings::ElectionTiming,
     model::{Phase, StopReason},
@@ -93,7 +94,12 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
         lease_duration: Duration::from_secs(1),
     };
     let backend = KubernetesBackend::start_up(link.client.clone(), settings, Arc::new(SystemClock));
-    let manager = Manager::new(backend.clone(), Arc::new(SystemClock), pod_manager::Settings::default());
+    let manager = Manager::new(
+        backend.clone(),
+        backend.clone(),
+        Arc::new(SystemClock),
+        pod_manager::ManagerSettings::default(),
+    );
     let stop = CancellationToken::new();
     let managing = tokio::spawn(manager.clone().run(stop.clone()));
     let mut eye = Eye::on(&*backend, PATIENCE);
@@ -104,7 +110,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
         runs.push(eye.running(session.hash).await);
         eventually("it is open to its owner", || manager.route(&alice(), session.hash).is_ok()).await;
     }
-    eventually("it reaps", || backend.reaps()).await;
+    eventually("it reaps", || backend.is_leader()).await;
     let told = eye.history.len();
 
     plane.api_server("stop").await;
@@ -120,7 +126,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     }
     let refused = manager.stop(&alice(), one.hash).await.expect_err("the API server is down");
     assert_eq!(refused.to_string(), "sessions can't be managed now");
-    eventually("without a Lease nobody is reaped", || !backend.reaps()).await;
+    eventually("without a Lease nobody is reaped", || !backend.is_leader()).await;
     for (session, run) in [&one, &two].into_iter().zip(&runs) {
         let endpoint = manager.route(&alice(), session.hash).expect("it is served");
         assert_eq!(endpoint, *run);
@@ -139,7 +145,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     eye.stopped(new.hash).await;
     backend.delete(new.hash).await.expect("delete");
     eye.gone(new.hash).await;
-    eventually("it reaps again", || backend.reaps()).await;
+    eventually("it reaps again", || backend.is_leader()).await;
 
     // Meanwhile away from it, what it was told last is too old for an API server that began anew.
     link.cut();

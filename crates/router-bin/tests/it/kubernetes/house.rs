@@ -35,7 +35,7 @@ pub(super) struct Cluster {
 
 /// One whole router on loopback.
 pub(super) struct Router {
-    pub(super) backend: Arc<dyn SessionBackend>,
+    pub(super) backend: Arc<KubernetesBackend>,
     port: u16,
     http: reqwest::Client,
     stop: CancellationToken,
@@ -83,13 +83,13 @@ impl Cluster {
             lease_duration: Duration::from_secs(1),
         };
         let clock = Arc::new(SystemClock);
-        let backend: Arc<dyn SessionBackend> =
-            KubernetesBackend::start_up(self.client.clone(), *settings, clock.clone());
+        let backend = KubernetesBackend::start_up(self.client.clone(), *settings, clock.clone());
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let scheme = Arc::new(config.names.scheme(port).expect("names"));
-        let whole = Composition::new(&config, backend.clone(), clock, scheme).expect("composed");
+        let whole =
+            Composition::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("composed");
         let service = whole.service(&config, vec![port]);
         let (manager, stop) = (whole.manager.clone(), CancellationToken::new());
         let mut tasks = JoinSet::new();

@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::{Api, ResourceExt as _};
+use pod_manager::Leadership as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -15,7 +16,7 @@ use super::house::{ADA, BOB, Cluster, Router, TOKEN};
 async fn reaper<'a>(routers: &[&'a Router]) -> &'a Router {
     let begun = Instant::now();
     loop {
-        let acting: Vec<_> = routers.iter().filter(|router| router.backend.reaps()).collect();
+        let acting: Vec<_> = routers.iter().filter(|router| router.backend.is_leader()).collect();
         assert!(acting.len() <= 1, "{} act at once", acting.len());
         if let Some(one) = acting.first() {
             return one;

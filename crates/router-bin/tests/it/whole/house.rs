@@ -70,7 +70,8 @@ impl Whole {
         let port = listener.local_addr().expect("an address").port();
         let health_port = health.local_addr().expect("an address").port();
         let scheme = Arc::new(config.names.scheme(port).expect("names"));
-        let whole = Composition::new(&config, backend.clone(), clock, scheme).expect("composed");
+        let whole =
+            Composition::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("composed");
         let service = whole.service(&config, vec![port, health_port]);
         let (ending, manager) = (whole.ending.clone(), whole.manager.clone());
         tasks.spawn(serve(listener, service, ServeSettings::default(), std::future::pending()));

@@ -1,0 +1,169 @@
+//! [`Manager`]: its parts, and the questions that it answers from memory.
+
+use std::{cmp::Reverse, sync::Arc, time::Duration};
+
+use session_key::{Identity, SessionHash};
+use tokio::sync::{broadcast, watch};
+
+use super::{
+    index::Index,
+    leadership::{Leadership, LeadershipHistory},
+    settings::ManagerSettings,
+    subscriptions::{Subscription, Subscriptions},
+    view::{View, ViewState},
+};
+use crate::{
+    backend::SessionBackend,
+    clock::Clock,
+    keyed_mutex::KeyedMutex,
+    model::{Endpoint, Phase},
+    opencode::Opencode,
+};
+
+/// How many durations a receiver of [`Manager::ready_durations`] may leave unread.
+const UNREAD_READY_DURATIONS: usize = 256;
+
+/// Knows all sessions, and carries out what their owners ask.
+///
+/// Nobody sees or changes another user's session: it is as if it did not exist. Questions ([`get`](Manager::get),
+/// [`list`](Manager::list), [`route`](Manager::route)) are answered from memory and never wait. Commands run one at a
+/// time for each session; they wait until the backend has written down what is asked, and for a bounded time until
+/// the effect is visible.
+///
+/// [`run`](Manager::run) must be running: it keeps the index up to date.
+pub struct Manager {
+    pub(super) backend: Arc<dyn SessionBackend>,
+    pub(super) leadership: LeadershipHistory,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: ManagerSettings,
+    pub(super) opencode: Opencode,
+    pub(super) index: Index,
+    pub(super) subscriptions: Subscriptions,
+    /// Held while a command on the session runs.
+    pub(super) command_locks: KeyedMutex<SessionHash>,
+    /// Held from counting a user's sessions until the new one is counted too.
+    pub(super) limit_locks: KeyedMutex<Identity>,
+    pub(super) ready: watch::Sender<bool>,
+    pub(super) ready_durations: broadcast::Sender<Duration>,
+}
+
+/// Why a request cannot be forwarded to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The session does not exist, or belongs to another user.
+    #[error("no such session")]
+    NotFound,
+    /// The session does not run.
+    #[error("the session is {}", .0.as_str())]
+    NotRunning(ViewState),
+}
+
+impl Manager {
+    /// Creates a manager of the sessions that `backend` runs. `leadership` decides whether this process stops idle
+    /// sessions and sends first prompts.
+    #[must_use]
+    pub fn new(
+        backend: Arc<dyn SessionBackend>,
+        leadership: Arc<dyn Leadership>,
+        clock: Arc<dyn Clock>,
+        settings: ManagerSettings,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            leadership: LeadershipHistory::new(leadership),
+            clock,
+            settings,
+            opencode: Opencode::new(),
+            index: Index::default(),
+            subscriptions: Subscriptions::default(),
+            command_locks: KeyedMutex::default(),
+            limit_locks: KeyedMutex::default(),
+            ready: watch::Sender::new(false),
+            ready_durations: broadcast::Sender::new(UNREAD_READY_DURATIONS),
+        })
+    }
+
+    /// Returns the user's session as it is now, if there is one with this hash.
+    pub fn get(&self, user: &Identity, hash: SessionHash) -> Option<Arc<View>> {
+        self.index.get_owned(user, hash)?.view()
+    }
+
+    /// Returns the user's sessions, the most recently used one first.
+    pub fn list(&self, user: &Identity) -> Vec<Arc<View>> {
+        let mut views: Vec<_> = self.index.all_owned(user).iter().filter_map(|entry| entry.view()).collect();
+        views.sort_by_key(|view| (Reverse(view.last_activity), view.status.session.hash));
+        views
+    }
+
+    /// Subscribes to changes of what [`list`](Manager::list) returns for this user.
+    pub fn subscribe(&self, user: &Identity) -> Subscription {
+        self.subscriptions.subscribe(user)
+    }
+
+    /// Returns where the user's request to this session goes. Takes no lock and never waits.
+    ///
+    /// # Errors
+    /// [`RouteError`]; a session that is about to be stopped counts as stopping.
+    pub fn route(&self, user: &Identity, hash: SessionHash) -> Result<Endpoint, RouteError> {
+        self.index.with(hash, |entry| {
+            let entry = entry.filter(|entry| entry.owner == *user).ok_or(RouteError::NotFound)?;
+            entry.count_route(|view, closing| {
+                let view = view.ok_or(RouteError::NotFound)?;
+                match (&view.status.phase, view.state) {
+                    (Phase::Running(_), ViewState::Running) if closing => {
+                        Err(RouteError::NotRunning(ViewState::Stopping))
+                    }
+                    (Phase::Running(endpoint), ViewState::Running) => Ok(endpoint.clone()),
+                    (_, state) => Err(RouteError::NotRunning(state)),
+                }
+            })
+        })
+    }
+
+    /// Records that a person used the session now. It is written to the backend, and visible in views, with a delay.
+    pub fn touch(&self, hash: SessionHash) {
+        self.index.with(hash, |entry| {
+            if let Some(entry) = entry {
+                entry.touch(self.clock.now());
+            }
+        });
+    }
+
+    /// Returns whether the backend has reported which sessions exist. Before that, nobody has sessions.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Waits until [`is_ready`](Manager::is_ready).
+    pub async fn ready(&self) {
+        // The sender is in `self`, so it cannot be gone.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Receives, of each run that is opened from now on, how long the stage [`Ready`](crate::Stage::Ready) took: from
+    /// opencode's first answer until the session was opened to its owner. No backend sees that.
+    pub fn ready_durations(&self) -> broadcast::Receiver<Duration> {
+        self.ready_durations.subscribe()
+    }
+
+    /// Returns whether this process is the one that stops idle sessions and sends first prompts.
+    pub fn is_leader(&self) -> bool {
+        self.leadership.is_leader()
+    }
+
+    /// Returns how many sessions of all users are in each state.
+    pub fn counts(&self) -> [(ViewState, usize); 5] {
+        let mut counts = ViewState::ALL.map(|state| (state, 0));
+        for view in self.index.all().iter().filter_map(|entry| entry.view()) {
+            if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == view.state) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// Returns after how long without use a session is stopped.
+    pub fn idle_timeout(&self) -> Duration {
+        self.settings.idle_timeout
+    }
+}

@@ -1,0 +1,261 @@
+//! One task for each run of a session: delivers the first prompt, probes opencode from time to time, and stops the
+//! session once it is idle.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    entry::{Entry, NewRun},
+    first_prompt, idle,
+    manager::Manager,
+    run_state::RunState,
+    view::answered_at,
+};
+use crate::{
+    backend::BackendError,
+    clock::elapsed,
+    model::{Endpoint, SessionStatus, StopReason},
+    opencode::{Conversation, OpencodeError},
+};
+
+/// How long a session counts as busy after a prompt was delivered: opencode's status shows it with a delay (2 s were
+/// seen after a cold start).
+const BUSY_AFTER_PROMPT: Duration = Duration::from_secs(10);
+
+pub(super) struct RunMonitor {
+    manager: Arc<Manager>,
+    entry: Arc<Entry>,
+    endpoint: Endpoint,
+    delivered: bool,
+    /// Why the last attempt to deliver failed.
+    deliver_error: Option<String>,
+    /// A failed probe is logged once, until one succeeds.
+    probe_error_logged: bool,
+}
+
+impl RunMonitor {
+    /// Monitors the run until it is over.
+    pub(super) async fn run(manager: Arc<Manager>, run: NewRun) {
+        let NewRun { entry, endpoint, token } = run;
+        let mut monitor = Self {
+            manager,
+            entry,
+            endpoint,
+            delivered: false,
+            deliver_error: None,
+            probe_error_logged: false,
+        };
+        token.run_until_cancelled(monitor.work()).await;
+    }
+
+    async fn work(&mut self) {
+        self.open().await;
+        loop {
+            tokio::select! {
+                () = sleep(self.probe_interval()) => {}
+                // Somebody who begins to watch sees the present state.
+                () = self.manager.subscriptions.wait_first_subscriber(&self.entry.owner) => {}
+            }
+            if !self.delivered {
+                self.deliver().await;
+            }
+            let busy = self.probe().await;
+            if matches!(busy, Ok(false)) && self.is_idle() {
+                self.stop_if_idle().await;
+            }
+        }
+    }
+
+    /// Opens the session to its owner, and reports how long that took.
+    async fn open(&mut self) {
+        let opened = |(run, status): (RunState, Arc<SessionStatus>)| {
+            Some(elapsed(run.opened_at?, answered_at(&status)))
+        };
+        let was_open = self.entry.run(&self.endpoint).and_then(opened).is_some();
+        self.deliver_within_timeout().await;
+        if let Some(duration) = self.entry.run(&self.endpoint).and_then(opened).filter(|_| !was_open) {
+            // Fails only if nobody receives.
+            let _ = self.manager.ready_durations.send(duration);
+        }
+    }
+
+    /// Tries to deliver until that succeeds, or until the owner has waited long enough: then the session is opened
+    /// without.
+    async fn deliver_within_timeout(&mut self) {
+        let begun = Instant::now();
+        while !self.deliver().await {
+            if begun.elapsed() >= self.manager.settings.deliver_timeout {
+                let error =
+                    self.deliver_error.as_deref().unwrap_or("the leader has not sent the first prompt");
+                tracing::warn!(
+                    session.hash = %self.entry.hash,
+                    error,
+                    "delivering the first prompt failed; opening the session without it"
+                );
+                let now = self.manager.clock.now();
+                self.update_run(|run| {
+                    run.landing_path.get_or_insert_with(|| "/".into());
+                    run.opened_at.get_or_insert(now);
+                });
+                return;
+            }
+            sleep(self.manager.settings.deliver_interval).await;
+        }
+    }
+
+    /// Delivers the first prompt and opens the session. Returns whether that succeeded. Only the leader sends
+    /// anything; other replicas wait for it.
+    async fn deliver(&mut self) -> bool {
+        let Some((_, status)) = self.entry.run(&self.endpoint) else { return false };
+        let manager = &self.manager;
+        let (session, sent) = (&status.session, status.first_prompt_sent);
+        let sends = session.initial_message.is_some() && !sent;
+        let is_leader = manager.is_leader();
+        let delivery = if is_leader {
+            first_prompt::deliver(&manager.opencode, &*manager.backend, session, sent, &self.endpoint)
+                .await
+                .map(Some)
+        } else {
+            first_prompt::delivered_by_leader(&manager.opencode, session, sent, &self.endpoint).await
+        };
+        match delivery {
+            Ok(None) => {
+                self.deliver_error = None;
+                false
+            }
+            Ok(Some(conversation)) => {
+                let now = manager.clock.now();
+                let landing_path = conversation.landing_path();
+                self.update_run(|run| {
+                    run.opened_at.get_or_insert(now);
+                    (run.title, run.landing_path) = (conversation.title, Some(landing_path));
+                    if sends && is_leader {
+                        (run.busy, run.busy_at, run.prompted_at) = (true, Some(now), Some(now));
+                    }
+                });
+                self.delivered = true;
+                true
+            }
+            Err(error) => {
+                tracing::debug!(session.hash = %self.entry.hash, %error, "delivering the first prompt failed; retrying");
+                self.deliver_error = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Asks opencode whether an agent is at work, and which conversation is the newest.
+    async fn probe(&mut self) -> Result<bool, OpencodeError> {
+        let busy = self.probe_busy().await;
+        match &busy {
+            Ok(_) => self.probe_error_logged = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.probe_error_logged, true) {
+                    tracing::warn!(
+                        session.hash = %self.entry.hash,
+                        %error,
+                        "probing opencode failed; the session is not stopped as idle until a probe succeeds"
+                    );
+                }
+                self.update_run(|run| run.probe_error = Some(error.to_string()));
+            }
+        }
+        if busy.is_ok() && self.delivered {
+            self.update_landing_path().await;
+        }
+        busy
+    }
+
+    /// Asks whether an agent is at work, and records the answer.
+    async fn probe_busy(&self) -> Result<bool, OpencodeError> {
+        let mut busy = self.manager.opencode.is_busy(&self.endpoint).await?;
+        let now = self.manager.clock.now();
+        self.update_run(|run| {
+            if busy {
+                run.busy_at = Some(now);
+            }
+            run.probe_error = None;
+            busy |= run.prompted_at.is_some_and(|at| elapsed(now, at) < BUSY_AFTER_PROMPT);
+            run.busy = busy;
+        });
+        Ok(busy)
+    }
+
+    /// Makes the landing path lead to the newest conversation.
+    async fn update_landing_path(&self) {
+        match self.manager.opencode.conversations(&self.endpoint, 1).await {
+            Ok(newest) => {
+                let newest = newest.into_iter().next();
+                let path = newest.as_ref().map_or_else(|| "/".into(), Conversation::landing_path);
+                self.update_run(|run| {
+                    (run.title, run.landing_path) = (newest.and_then(|newest| newest.title), Some(path));
+                });
+            }
+            Err(error) => {
+                tracing::debug!(session.hash = %self.entry.hash, %error, "listing conversations failed");
+            }
+        }
+    }
+
+    /// Stops the idle session, unless somebody turns out to need it: opencode is asked again, and no request may have
+    /// come since. From then on requests are refused, so that none is accepted and then cut off.
+    async fn stop_if_idle(&self) {
+        let (manager, entry) = (&self.manager, &self.entry);
+        let leading_for = manager.leadership.observe(manager.clock.now());
+        if !idle::may_stop(leading_for, manager.settings.activity_write_interval) {
+            return;
+        }
+        // A command that is running decides what becomes of the session.
+        let Some(_guard) = manager.command_locks.try_lock(entry.hash) else { return };
+        let routes = entry.routes();
+        if !matches!(self.probe_busy().await, Ok(false)) || !self.is_idle() {
+            return;
+        }
+        if !entry.close_unless_routed(routes, manager.clock.now(), &manager.subscriptions) {
+            return;
+        }
+        tracing::info!(session.hash = %entry.hash, "stopping the idle session");
+        manager.write_activity(entry, Duration::ZERO).await;
+        if let Err(error) = manager.backend.stop(entry.hash, StopReason::Idle).await {
+            if matches!(error, BackendError::InUse) {
+                tracing::info!(session.hash = %entry.hash, "idle stop refused: another router uses the session");
+            } else {
+                tracing::warn!(session.hash = %entry.hash, %error, "stopping the idle session failed; retrying");
+            }
+            entry.reopen(manager.clock.now(), &manager.subscriptions);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle_time_left() == Some(Duration::ZERO)
+    }
+
+    /// Returns how long until the session is idle; `None` if it is not open yet, or the run is over.
+    fn idle_time_left(&self) -> Option<Duration> {
+        let (run, status) = self.entry.run(&self.endpoint)?;
+        let (clock, settings) = (&self.manager.clock, &self.manager.settings);
+        let last_activity = self.entry.last_activity();
+        idle::time_left(&run, status.since, last_activity, clock.now(), settings.idle_timeout)
+    }
+
+    fn update_run(&self, update: impl FnOnce(&mut RunState)) {
+        let now = self.manager.clock.now();
+        self.entry.update_run(&self.endpoint, now, &self.manager.subscriptions, update);
+    }
+
+    /// Returns the time until the next probe: short while somebody watches, and never past the moment at which the
+    /// session could be idle.
+    fn probe_interval(&self) -> Duration {
+        let settings = &self.manager.settings;
+        let watched = self.manager.subscriptions.has_subscribers(&self.entry.owner);
+        let longest =
+            if watched { settings.probe_interval_watched } else { settings.probe_interval_unwatched };
+        let interval = longest.mul_f64(rand::rng().random_range(0.8..1.2));
+        match self.idle_time_left() {
+            Some(left) => interval.min(left.max(settings.min_probe_interval)),
+            None => interval,
+        }
+    }
+}
