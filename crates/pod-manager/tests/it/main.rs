@@ -9,4 +9,5 @@ mod kubernetes;
 mod local;
 mod races;
 mod real_opencode;
+mod resume;
 mod verbs;

@@ -1,96 +1,145 @@
 # Fills /workspace with the session's repository. POSIX sh; run by `sh -c` in the init container.
-# Every value comes by environment (REPO_URL, BRANCH, SOURCE_BRANCH) and none is pasted into this text.
-# Whatever is in the folder and not in a commit is never touched.
+# Values come from the environment (REPO_URL, BRANCH, SOURCE_BRANCH); none is pasted into this text.
+#
+# A clone that is already there may hold work. The rules for it are those of the local backend
+# (local/git/branch.rs), and one table of repository states tests both (tests/it/resume).
 set -eu
 cd /workspace
 partial=.opencode-clone
+network_errors='Could not resolve host|Temporary failure in name resolution|Failed to connect|Connection refused|Connection timed out|Network is unreachable|No route to host'
 
-# Our clones say when they are whole. One of the TypeScript router's is if a commit is checked out: one that was
-# cut off has refs to nothing, or no index.
-is_whole() {
-  [ "$(git config --get opencode-router.cloned || true)" = true ] ||
-    { git rev-parse --verify --quiet 'HEAD^{commit}' >/dev/null 2>&1 && [ -f .git/index ]; }
-}
-is_clean() { [ -z "$(git --no-optional-locks status --porcelain 2>/dev/null | head -n 1)" ]; }
-has() { git show-ref --verify --quiet "$1"; }
-
-# Says what the command says, as it comes. git ends the lines of its progress with a carriage return, and what a container
-# says is passed on line by line.
-in_lines() {
+# Passes on a command's output line by line: git ends its progress lines with a carriage return, and a
+# container's log is read by lines.
+by_line() {
   if ! command -v stdbuf >/dev/null 2>&1; then
     "$@"
     return
   fi
-  ended=$(mktemp)
-  { "$@" 2>&1 && echo 0 >"$ended" || echo $? >"$ended"; } | stdbuf -o0 tr '\r' '\n'
-  return "$(cat "$ended")"
+  code=$(mktemp)
+  { "$@" 2>&1 && echo 0 >"$code" || echo $? >"$code"; } | stdbuf -o0 tr '\r' '\n'
+  return "$(cat "$code")"
 }
 
-# Keeps in $heard what the command says; gives its code.
-said() {
-  heard=$(mktemp) ended_with=$(mktemp)
-  { "$@" 2>&1 && echo 0 >"$ended_with" || echo $? >"$ended_with"; } | tee "$heard"
-  return "$(cat "$ended_with")"
+# Copies a command's output to the file $output; returns the command's exit code.
+record() {
+  output=$(mktemp) recorded=$(mktemp)
+  { "$@" 2>&1 && echo 0 >"$recorded" || echo $? >"$recorded"; } | tee "$output"
+  return "$(cat "$recorded")"
 }
-away='Could not resolve host|Temporary failure in name resolution|Failed to connect|Connection refused|Connection timed out|Network is unreachable|No route to host'
 
-fresh_clone() {
-  rm -rf -- "$partial"
-  if [ -e .git ]; then
-    echo "an interrupted clone was found and is made anew" >&2
-    mv -- .git ".git-interrupted-$(date +%s)"
+# Whether the clone was ever finished. Ours are moved here when they are; a clone of the TypeScript router
+# that was cut off has no index yet.
+is_whole() {
+  [ -e .git ] && { [ ! -d .git ] || [ -e .git/index ] ||
+    [ "$(git config --file .git/config --get opencode-router.cloned || true)" = true ]; }
+}
+
+leave() {
+  echo "$1: the files are left as they are" >&2
+  exit 0
+}
+
+is_commit() { git -C "$1" rev-parse --verify --quiet "$2^{commit}" >/dev/null; }
+
+# Sets $plan to how the session's branch is checked out in the repository $1, and $start to where it begins.
+plan_checkout() {
+  start=
+  if is_commit "$1" "refs/heads/$BRANCH"; then
+    plan=local
+  elif is_commit "$1" "refs/remotes/origin/$BRANCH"; then
+    plan=remote start=refs/remotes/origin/$BRANCH
+  else
+    plan=create
+    if [ -z "${SOURCE_BRANCH:-}" ]; then
+      set -- "$1" refs/remotes/origin/HEAD
+    else
+      set -- "$1" "refs/remotes/origin/$SOURCE_BRANCH" "refs/heads/$SOURCE_BRANCH"
+    fi
+    repository=$1
+    shift
+    for name; do
+      if is_commit "$repository" "$name"; then
+        start=$name
+        return
+      fi
+    done
+    plan=missing
+    if refs=$(git -C "$repository" for-each-ref --count=1) && [ -z "$refs" ]; then plan=unborn; fi
   fi
-  # What a Pod may reach is told to the network while it starts already: the first words can come too early.
+}
+
+# `--no-overwrite-ignore`: an ignored file is in no commit.
+checkout() {
+  case $plan in
+    local) git checkout --quiet --no-overwrite-ignore "$BRANCH" -- ;;
+    remote) git checkout --quiet --no-overwrite-ignore --track -b "$BRANCH" "$start" -- ;;
+    create) git checkout --quiet --no-overwrite-ignore --no-track -b "$BRANCH" "$start" -- ;;
+    unborn) git symbolic-ref HEAD "refs/heads/$BRANCH" ;;
+  esac
+}
+
+clone() {
+  rm -rf -- "$partial"
+  # A Pod's network policies can take effect a little after its start: the first attempts may fail.
   tries=1
-  until said in_lines git clone --progress --no-checkout -- "$REPO_URL" "$partial"; do
-    if [ "$tries" -ge 3 ] || ! grep -qE "$away" "$heard"; then exit 128; fi
+  until record by_line git clone --progress --no-checkout --no-recurse-submodules -- "$REPO_URL" "$partial"; do
+    if [ "$tries" -ge 3 ] || ! grep -qE "$network_errors" "$output"; then exit 128; fi
     tries=$((tries + 1))
-    echo "the remote could not be reached: trying again" >&2
+    echo "the remote is unreachable; trying again" >&2
     rm -rf -- "$partial"
     sleep 2
   done
+  plan_checkout "$partial"
+  if [ "$plan" = missing ]; then
+    rm -rf -- "$partial"
+    echo "opencode-router: branch_not_found ${SOURCE_BRANCH:-}" >&2
+    exit 3
+  fi
+  if [ -e .git ]; then
+    echo "an interrupted clone was found; cloning again" >&2
+    mv -- .git ".git-interrupted-$(date +%s)"
+  fi
   git -C "$partial" config opencode-router.cloned true
   mv -- "$partial/.git" .git
   rm -rf -- "$partial"
+  checkout
+}
+
+# Fetches, and checks the session's branch out if nothing can be lost by it.
+refresh() {
+  changes=$(git --no-optional-locks status --porcelain --untracked-files=normal --ignore-submodules=none) ||
+    leave "git cannot read the repository"
+  [ -z "$changes" ] || leave "there are uncommitted changes"
+  git_dir=$(git rev-parse --absolute-git-dir)
+  for name in MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG rebase-merge rebase-apply sequencer; do
+    [ ! -e "$git_dir/$name" ] || leave "a merge, rebase or the like is in progress ($name)"
+  done
+  for name in index.lock HEAD.lock; do
+    [ ! -e "$git_dir/$name" ] || leave "the repository is locked ($name)"
+  done
+  # The refspec is given here: one of the repository's own could overwrite or delete local branches.
+  by_line git fetch --progress --no-recurse-submodules --no-prune --no-prune-tags --refmap= \
+    -- origin '+refs/heads/*:refs/remotes/origin/*' ||
+    echo "the remote is unreachable; continuing without it" >&2
+  head=$(git symbolic-ref --quiet HEAD || true)
+  if [ -z "$head" ] && is_commit . HEAD &&
+    [ -z "$(git for-each-ref --count=1 --contains=HEAD refs/heads refs/remotes refs/tags)" ]; then
+    leave "the commits that are checked out are on no branch"
+  fi
+  plan_checkout .
+  if [ "$plan" = local ] && [ "$head" = "refs/heads/$BRANCH" ]; then exit 0; fi
+  [ "$plan" != missing ] || leave "the branch $BRANCH no longer exists"
+  checkout || leave "the branch $BRANCH cannot be checked out"
 }
 
 if [ -z "${REPO_URL:-}" ]; then
-  if ! git rev-parse --verify --quiet 'HEAD^{commit}' >/dev/null 2>&1; then
+  if ! is_whole; then
     git init --quiet --initial-branch=main .
-    git -c user.name=opencode -c user.email=opencode@localhost commit --quiet --allow-empty -m "Start"
+    git -c user.name=opencode -c user.email=opencode@localhost commit --quiet --allow-empty --no-verify \
+      --no-gpg-sign -m "Start"
   fi
-  exit 0
-fi
-
-cloned=
-if [ ! -e .git ] || ! is_whole; then
-  fresh_clone
-  cloned=1
-elif is_clean; then
-  in_lines git fetch --progress --prune -- origin || echo "the remote could not be reached: going on with what is here" >&2
+elif is_whole; then
+  refresh
 else
-  echo "there is uncommitted work: everything is left as it is" >&2
-  exit 0
-fi
-
-if [ -z "$cloned" ] && [ "$(git symbolic-ref --quiet --short HEAD || true)" = "$BRANCH" ]; then
-  exit 0
-fi
-# A repository without a commit: the branch is born with the first one.
-if ! git rev-parse --verify --quiet 'HEAD^{commit}' >/dev/null 2>&1 && [ -z "$(git for-each-ref --count=1)" ]; then
-  git symbolic-ref HEAD "refs/heads/$BRANCH"
-  exit 0
-fi
-if has "refs/heads/$BRANCH"; then
-  git checkout --quiet "$BRANCH" --
-elif has "refs/remotes/origin/$BRANCH"; then
-  git checkout --quiet --track -b "$BRANCH" "refs/remotes/origin/$BRANCH" --
-elif [ -n "${SOURCE_BRANCH:-}" ]; then
-  if ! has "refs/remotes/origin/$SOURCE_BRANCH"; then
-    echo "opencode-router: branch_not_found" >&2
-    exit 3
-  fi
-  git checkout --quiet --no-track -b "$BRANCH" "refs/remotes/origin/$SOURCE_BRANCH" --
-else
-  git checkout --quiet --no-track -b "$BRANCH" refs/remotes/origin/HEAD --
+  clone
 fi

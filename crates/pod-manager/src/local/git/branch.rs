@@ -8,46 +8,73 @@ use crate::{
     model::{Failure, FailureCode},
 };
 
-/// Files and folders of `.git` that are there while something is under way.
-const UNDER_WAY: [&str; 6] =
-    ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG", "rebase-merge", "rebase-apply"];
+/// Files and folders of the git directory that exist during an operation of several steps.
+const IN_PROGRESS: [&str; 7] = [
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "BISECT_LOG",
+    "rebase-merge",
+    "rebase-apply",
+    "sequencer",
+];
+/// Locks that would let a checkout fail half-way.
+const LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 
-/// How a branch is to be come by.
+/// How a branch is checked out.
 #[derive(Debug, PartialEq, Eq)]
-enum Way {
-    /// It is there.
+enum CheckoutPlan {
+    /// The local branch exists.
     Local,
-    /// The remote has it.
+    /// The remote has the branch: it is created to track it.
     Remote,
-    /// It is created from this.
-    From(String),
-    /// There is no commit at all: the branch is to be the first.
+    /// The branch is created from this ref.
+    Create(String),
+    /// The repository has no commit: the branch begins with the first one.
     Unborn,
-    /// What it is to be created from is not there.
+    /// The branch to create it from does not exist.
     Missing,
 }
 
+/// The refspec is given here: one of the repository's own could overwrite or delete local branches.
+const FETCH: [&str; 9] = [
+    "fetch",
+    "--progress",
+    "--no-recurse-submodules",
+    "--no-prune",
+    "--no-prune-tags",
+    "--refmap=",
+    "--",
+    "origin",
+    "+refs/heads/*:refs/remotes/origin/*",
+];
+/// A stash does not count: it goes with its next `git stash pop`.
+const HOLDERS: [&str; 6] =
+    ["for-each-ref", "--count=1", "--contains=HEAD", "refs/heads", "refs/remotes", "refs/tags"];
+
 impl Git {
-    /// Checks the branch out in a clone that was just made.
+    /// Checks the branch out in a new clone.
     pub(super) async fn first_checkout(
         &self,
         repo: &Path,
         branch: &GitRef,
         from: Option<&GitRef>,
     ) -> Result<(), Interrupted> {
-        let way = self.way(repo, branch, from).await?;
-        if way == Way::Missing {
+        let plan = self.plan_checkout(repo, branch, from).await?;
+        if plan == CheckoutPlan::Missing {
             return Err(Interrupted::Failed(branch_not_found(from)));
         }
-        let done = self.take(repo, branch, &way).await?;
-        match done.ok() {
+        let output = self.checkout(repo, branch, &plan).await?;
+        match output.ok() {
             true => Ok(()),
-            false => Err(Interrupted::Failed(self.checkout_failure(branch.as_str(), &done))),
+            false => Err(Interrupted::Failed(self.checkout_failure(branch.as_str(), &output))),
         }
     }
 
-    /// Brings a clone that was there up to date. Whatever stands in the way is told, and the session starts
-    /// with the files as they are: nothing here is worth losing work over, or not getting at it.
+    /// Fetches, and checks the session's branch out if nothing can be lost by it. Otherwise the session
+    /// starts with the files as they are, and the user is told why.
+    ///
+    /// `git-init.sh` follows the same rules; one table of repository states tests both.
     pub(super) async fn refresh(
         &self,
         branch: &GitRef,
@@ -55,8 +82,36 @@ impl Git {
         limit: Duration,
     ) -> Result<(), Interrupted> {
         let repo = self.repo();
-        // `--no-optional-locks`: the index is not written, so that nothing at all is touched.
-        // And what is shown does not depend on what the user has set for their own eyes.
+        if let Some(reason) = self.reason_to_leave(&repo).await? {
+            self.say(&format!("{reason}: the files are left as they are."));
+            return Ok(());
+        }
+        match self.run_within(limit, &repo, &FETCH).await? {
+            Some(output) if output.ok() => {}
+            Some(_) => self.say("The remote is unreachable; continuing without it."),
+            None => self.say("The remote did not answer in time; continuing without it."),
+        }
+        if self.holds_loose_commits(&repo).await? {
+            self.say("The commits that are checked out are on no branch: the files are left as they are.");
+            return Ok(());
+        }
+        let plan = self.plan_checkout(&repo, branch, from).await?;
+        let head = self.ask(&repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.line();
+        if plan == CheckoutPlan::Local && head.is_some_and(|head| head == format!("refs/heads/{branch}")) {
+            return Ok(());
+        }
+        if plan == CheckoutPlan::Missing {
+            self.say(&format!("The branch {branch} no longer exists: the files are left as they are."));
+        } else if !self.checkout(&repo, branch, &plan).await?.ok() {
+            self.say(&format!("The branch {branch} cannot be checked out: the files are left as they are."));
+        }
+        Ok(())
+    }
+
+    /// Why nothing in the repository may be touched; `None` if its tree is clean and nothing is in progress.
+    async fn reason_to_leave(&self, repo: &Path) -> Result<Option<String>, Interrupted> {
+        // `--no-optional-locks`: status does not write the index. The other options keep the repository's
+        // configuration from hiding changes.
         let args = [
             "--no-optional-locks",
             "status",
@@ -65,55 +120,33 @@ impl Git {
             "--untracked-files=normal",
             "--ignore-submodules=none",
         ];
-        let status = self.ask(&repo, &args).await?;
-        if !status.ok() {
-            self.say("The folder is no git repository any more: it is left as it is.");
-            return Ok(());
-        }
+        let status = self.ask(repo, &args).await?;
+        let git_dir = self.ask(repo, &["rev-parse", "--absolute-git-dir"]).await?.line();
+        let (true, Some(git_dir)) = (status.ok(), git_dir) else {
+            return Ok(Some("git cannot read the repository".into()));
+        };
         if !status.stdout.is_empty() {
-            self.say("There are uncommitted changes: the files are left as they are.");
-            return Ok(());
+            return Ok(Some("There are uncommitted changes".into()));
         }
-        if UNDER_WAY.iter().any(|name| repo.join(".git").join(name).exists()) {
-            self.say("A merge or rebase is under way: the files are left as they are.");
-            return Ok(());
+        let exists = |name: &&str| Path::new(&git_dir).join(name).symlink_metadata().is_ok();
+        if let Some(name) = IN_PROGRESS.into_iter().find(exists) {
+            return Ok(Some(format!("A merge, rebase or the like is in progress ({name})")));
         }
-        let fetch = ["fetch", "--progress", "--no-recurse-submodules", "--", "origin"];
-        match self.run_within(limit, &repo, &fetch).await? {
-            Some(done) if done.ok() => {}
-            Some(_) => self.say("The remote could not be asked for news: going on with what is there."),
-            None => self.say("The remote did not answer in time: going on with what is there."),
-        }
-        if self.holds_loose_commits(&repo).await? {
-            self.say("Commits are checked out that no branch holds: the files are left as they are.");
-            return Ok(());
-        }
-        let way = self.way(&repo, branch, from).await?;
-        let there = self.ask(&repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.line();
-        if way == Way::Local && there.is_some_and(|head| head == format!("refs/heads/{branch}")) {
-            return Ok(());
-        }
-        match way {
-            Way::Missing => {
-                self.say(&format!("{branch} is not there any more: the files are left as they are."));
-            }
-            Way::Unborn => {}
-            way => {
-                if !self.take(&repo, branch, &way).await?.ok() {
-                    self.say(&format!("{branch} could not be checked out: the files are left as they are."));
-                }
-            }
-        }
-        Ok(())
+        Ok(LOCKS.into_iter().find(exists).map(|name| format!("The repository is locked ({name})")))
     }
 
-    /// The branch itself (local, then remote), else what it is created from, else the remote's default.
-    async fn way(&self, repo: &Path, branch: &GitRef, from: Option<&GitRef>) -> Result<Way, Interrupted> {
+    /// Finds the branch (local, then remote), else the one to create it from, else the remote's default.
+    async fn plan_checkout(
+        &self,
+        repo: &Path,
+        branch: &GitRef,
+        from: Option<&GitRef>,
+    ) -> Result<CheckoutPlan, Interrupted> {
         if self.has(repo, &format!("refs/heads/{branch}")).await? {
-            return Ok(Way::Local);
+            return Ok(CheckoutPlan::Local);
         }
         if self.has(repo, &format!("refs/remotes/origin/{branch}")).await? {
-            return Ok(Way::Remote);
+            return Ok(CheckoutPlan::Remote);
         }
         let sources = match from {
             Some(from) => vec![format!("refs/remotes/origin/{from}"), format!("refs/heads/{from}")],
@@ -121,23 +154,30 @@ impl Git {
         };
         for source in sources {
             if self.has(repo, &source).await? {
-                return Ok(Way::From(source));
+                return Ok(CheckoutPlan::Create(source));
             }
         }
         let any = self.ask(repo, &["for-each-ref", "--count=1", "--format=%(refname)"]).await?;
-        Ok(if any.ok() && any.line().is_none() { Way::Unborn } else { Way::Missing })
+        Ok(if any.ok() && any.line().is_none() { CheckoutPlan::Unborn } else { CheckoutPlan::Missing })
     }
 
-    async fn take(&self, repo: &Path, branch: &GitRef, way: &Way) -> Result<super::Output, Interrupted> {
+    async fn checkout(
+        &self,
+        repo: &Path,
+        branch: &GitRef,
+        plan: &CheckoutPlan,
+    ) -> Result<super::Output, Interrupted> {
         let remote = format!("refs/remotes/origin/{branch}");
         let head = format!("refs/heads/{branch}");
         let name = branch.as_str();
-        let args = match way {
-            Way::Local => vec!["checkout", "--progress", name, "--"],
-            Way::Remote => vec!["checkout", "--progress", "--track", "-b", name, &remote, "--"],
-            Way::From(source) => vec!["checkout", "--progress", "--no-track", "-b", name, source, "--"],
-            Way::Unborn | Way::Missing => vec!["symbolic-ref", "HEAD", &head],
-        };
+        // `--no-overwrite-ignore`: an ignored file is in no commit.
+        let mut args = vec!["checkout", "--progress", "--no-overwrite-ignore"];
+        match plan {
+            CheckoutPlan::Local => args.extend([name, "--"]),
+            CheckoutPlan::Remote => args.extend(["--track", "-b", name, &remote, "--"]),
+            CheckoutPlan::Create(source) => args.extend(["--no-track", "-b", name, source, "--"]),
+            CheckoutPlan::Unborn | CheckoutPlan::Missing => args = vec!["symbolic-ref", "HEAD", &head],
+        }
         self.run(repo, &args).await
     }
 
@@ -146,14 +186,14 @@ impl Git {
         Ok(self.ask(repo, &["rev-parse", "--verify", "--quiet", &commit]).await?.ok())
     }
 
-    /// Whether leaving the commit that is checked out would leave nothing that leads back to it.
+    /// Whether HEAD is detached at a commit that is on no branch: nothing else would lead back to it.
     async fn holds_loose_commits(&self, repo: &Path) -> Result<bool, Interrupted> {
         debug_assert!(is_dir(repo));
         let attached = self.ask(repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.ok();
         if attached || !self.has(repo, "HEAD").await? {
             return Ok(false);
         }
-        let held = self.ask(repo, &["for-each-ref", "--count=1", "--contains=HEAD"]).await?;
+        let held = self.ask(repo, &HOLDERS).await?;
         Ok(held.line().is_none())
     }
 }

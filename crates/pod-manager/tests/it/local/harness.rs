@@ -87,6 +87,17 @@ impl Local {
         bare
     }
 
+    /// Adds a commit to the remote's branch `release`: README.md changes, notes.log is new.
+    pub(crate) fn add_release(&self) {
+        let work = self.root().join("origin.work");
+        self.git(&work, &["switch", "-q", "release"]);
+        std::fs::write(work.join("README.md"), "released\n").expect("a file");
+        std::fs::write(work.join("notes.log"), "notes\n").expect("a file");
+        self.git(&work, &["add", "."]);
+        self.git(&work, &["commit", "-q", "-m", "released"]);
+        self.git(&work, &["push", "-q", self.root().join("origin.git").to_str().expect("text"), "release"]);
+    }
+
     /// git as a person would use it; gives what it answers.
     pub(crate) fn git(&self, dir: &Path, args: &[&str]) -> String {
         let output = Command::new("git")

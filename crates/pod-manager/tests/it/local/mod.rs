@@ -5,7 +5,7 @@ mod cloning;
 mod contract;
 mod crash;
 mod files;
-mod harness;
+pub(crate) mod harness;
 mod opencode;
 mod processes;
 mod stand_in;
