@@ -8,6 +8,57 @@ cd /workspace
 partial=.opencode-clone
 network_errors='Could not resolve host|Temporary failure in name resolution|Failed to connect|Connection refused|Connection timed out|Network is unreachable|No route to host'
 
+# Adds a setting that wins over every configuration file.
+config() {
+  export "GIT_CONFIG_KEY_$count=$1" "GIT_CONFIG_VALUE_$count=$2"
+  count=$((count + 1))
+  export GIT_CONFIG_COUNT="$count"
+}
+# A setting as it is without the repository.
+outside() { (cd / && git config "$@") || true; }
+
+# A repository is not trusted: its configuration must not make git run a program.
+count=${GIT_CONFIG_COUNT:-0}
+config core.fsmonitor false
+config core.hooksPath /dev/null
+config core.askPass ''
+config core.pager cat
+config core.alternateRefsCommand true
+config gc.auto 0
+config maintenance.auto false
+config advice.detachedHead false
+config fetch.recurseSubmodules false
+config submodule.recurse false
+config http.lowSpeedLimit 1
+config http.lowSpeedTime 120
+unset GIT_ASKPASS SSH_ASKPASS
+export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https:ssh:git:file
+# Keeps git from using a repository further up if this one is damaged.
+GIT_CEILING_DIRECTORIES=$(dirname "$PWD")
+export GIT_CEILING_DIRECTORIES
+if [ -z "${GIT_SSH_COMMAND:-}${GIT_SSH:-}" ]; then
+  GIT_SSH_COMMAND=$(outside --get core.sshCommand)
+  export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
+fi
+
+# The same for settings whose names are the repository's to choose. Helpers and filters from outside stay.
+disable_programs() {
+  export GIT_PROXY_COMMAND="${GIT_PROXY_COMMAND-}"
+  helpers=$(outside --get-regexp '^credential\.(.*\.)?helper$')
+  config credential.helper ''
+  while read -r key value; do
+    [ -z "$key" ] || config "$key" "$value"
+  done <<END
+$helpers
+END
+  filters=$(git config --show-scope --name-only --get-regexp '^filter\..*\.(clean|smudge|process|required)$' || true)
+  while read -r scope key; do
+    case $scope in local | worktree) config "$key" "$(outside --get "$key")" ;; esac
+  done <<END
+$filters
+END
+}
+
 # Passes on a command's output line by line: git ends its progress lines with a carriage return, and a
 # container's log is read by lines.
 by_line() {
@@ -107,6 +158,7 @@ clone() {
 
 # Fetches, and checks the session's branch out if nothing can be lost by it.
 refresh() {
+  disable_programs
   changes=$(git --no-optional-locks status --porcelain --untracked-files=normal --ignore-submodules=none) ||
     leave "git cannot read the repository"
   [ -z "$changes" ] || leave "there are uncommitted changes"
@@ -119,7 +171,7 @@ refresh() {
   done
   # The refspec is given here: one of the repository's own could overwrite or delete local branches.
   by_line git fetch --progress --no-recurse-submodules --no-prune --no-prune-tags --refmap= \
-    -- origin '+refs/heads/*:refs/remotes/origin/*' ||
+    --upload-pack=git-upload-pack -- origin '+refs/heads/*:refs/remotes/origin/*' ||
     echo "the remote is unreachable; continuing without it" >&2
   head=$(git symbolic-ref --quiet HEAD || true)
   if [ -z "$head" ] && is_commit . HEAD &&

@@ -37,13 +37,14 @@ enum CheckoutPlan {
 }
 
 /// The refspec is given here: one of the repository's own could overwrite or delete local branches.
-const FETCH: [&str; 9] = [
+const FETCH: [&str; 10] = [
     "fetch",
     "--progress",
     "--no-recurse-submodules",
     "--no-prune",
     "--no-prune-tags",
     "--refmap=",
+    "--upload-pack=git-upload-pack",
     "--",
     "origin",
     "+refs/heads/*:refs/remotes/origin/*",
@@ -76,11 +77,12 @@ impl Git {
     ///
     /// `git-init.sh` follows the same rules; one table of repository states tests both.
     pub(super) async fn refresh(
-        &self,
+        &mut self,
         branch: &GitRef,
         from: Option<&GitRef>,
         limit: Duration,
     ) -> Result<(), Interrupted> {
+        self.disable_programs().await?;
         let repo = self.repo();
         if let Some(reason) = self.reason_to_leave(&repo).await? {
             self.say(&format!("{reason}: the files are left as they are."));

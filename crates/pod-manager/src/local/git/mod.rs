@@ -4,6 +4,7 @@
 mod branch;
 mod clone;
 mod failure;
+mod programs;
 mod unsaved;
 
 use std::{
@@ -51,6 +52,7 @@ const CONFIG: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.askPass=",
     "core.pager=cat",
+    "core.alternateRefsCommand=true",
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
@@ -125,11 +127,15 @@ impl Git {
         self.variables.push((name.into(), value.into()));
     }
 
+    fn has_variable(&self, name: &str) -> bool {
+        self.variables.iter().any(|(known, _)| known == name)
+    }
+
     /// ssh may not ask anything either, unless the user has told git which ssh to use: then it is that one,
     /// whatever the repository's own configuration says. (Their configuration may turn any address into
     /// one of ssh.)
     async fn prepare_ssh(&mut self) -> Result<(), Interrupted> {
-        if self.variables.iter().any(|(name, _)| name == "GIT_SSH_COMMAND" || name == "GIT_SSH") {
+        if self.has_variable("GIT_SSH_COMMAND") || self.has_variable("GIT_SSH") {
             return Ok(());
         }
         let dir = self.session_dir.clone();
@@ -161,11 +167,17 @@ impl Git {
             // No configuration of a repository can widen this.
             .env("GIT_ALLOW_PROTOCOL", protocols)
             // A damaged `repo/.git` must not make git find another repository further up.
-            .env("GIT_CEILING_DIRECTORIES", &self.session_dir)
+            .env("GIT_CEILING_DIRECTORIES", self.ceilings())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// The session's folder counts only for folders below it, and its parent for the folder itself.
+    fn ceilings(&self) -> OsString {
+        let folders = [Some(self.session_dir.as_path()), self.session_dir.parent()];
+        std::env::join_paths(folders.into_iter().flatten()).unwrap_or_default()
     }
 
     /// One call, told in the log.

@@ -7,7 +7,7 @@ use crate::{backend::UnsavedWork, local::run::Interrupted};
 
 /// What is nowhere but in the session's repository; `None` where it can't be told, or not in time.
 pub(in super::super) async fn unsaved_work(
-    git: Git,
+    mut git: Git,
     first_commit: Option<&str>,
     limit: Duration,
 ) -> Option<UnsavedWork> {
@@ -16,10 +16,11 @@ pub(in super::super) async fn unsaved_work(
         return Some(UnsavedWork { uncommitted_files: 0, unpushed_commits: 0 });
     }
     // Dropping it kills the git that is at work.
-    timeout(limit, look(&git, first_commit)).await.ok()?.ok()?
+    timeout(limit, look(&mut git, first_commit)).await.ok()?.ok()?
 }
 
-async fn look(git: &Git, first_commit: Option<&str>) -> Result<Option<UnsavedWork>, Interrupted> {
+async fn look(git: &mut Git, first_commit: Option<&str>) -> Result<Option<UnsavedWork>, Interrupted> {
+    git.disable_programs().await?;
     let repo = git.repo();
     // `--no-optional-locks`: the session's own git may be at work at the same moment.
     let status = [

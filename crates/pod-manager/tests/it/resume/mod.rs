@@ -1,6 +1,7 @@
 //! A resume never loses work. One table of repository states and expected outcomes holds for both
 //! implementations: the local backend, and the script of the init container.
 
+mod programs;
 #[cfg(feature = "kubernetes")]
 pub(crate) mod script;
 mod states;
