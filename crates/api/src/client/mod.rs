@@ -35,6 +35,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole answer that is no stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The longest answer or event that is read, in bytes; a list of thousands of sessions fits.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
 /// Talks to one router.
 ///
 /// Cheap to clone; clones share their connections.
@@ -157,7 +160,7 @@ impl Client {
     /// [`ClientError::Refused`] with 404 where there is none of the caller's, 400 for more lines than 10,000.
     pub async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, ClientError> {
         let response = self.send(self.of(Method::GET, hash, "logs")?.query(&[("lines", lines)])).await?;
-        response.text().await.map_err(|why| self.failed(why))
+        self.body(response).await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// What deleting a session would lose.
@@ -226,7 +229,7 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
-        let bytes = response.bytes().await.map_err(|why| self.failed(why))?;
+        let bytes = self.body(response).await?;
         serde_json::from_slice(&bytes).map_err(|why| ClientError::Unexpected {
             server: self.base.to_string(),
             why: format!("its answer is not what this version understands ({why})"),
@@ -246,9 +249,24 @@ impl Client {
         Err(self.refused(response).await)
     }
 
+    /// Reads the whole body, with a limit: the server at this address may be no router.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
+            if bytes.len() + chunk.len() > MAX_BYTES {
+                return Err(ClientError::Unexpected {
+                    server: self.base.to_string(),
+                    why: "its answer is longer than any of a router".into(),
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     async fn refused(&self, response: Response) -> ClientError {
         let status = response.status();
-        let body = response.bytes().await.unwrap_or_default();
+        let body = self.body(response).await.unwrap_or_default();
         ClientError::of_answer(self.base.as_str(), status.as_u16(), &body)
     }
 
@@ -325,6 +343,27 @@ mod tests {
         assert_eq!(tokio::io::AsyncReadExt::read_u8(&mut stream).await.expect("a byte"), 22);
         drop(stream);
         assert!(matches!(asking.await.expect("an end"), Err(ClientError::Unreachable { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_cut_off() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = Client::new(&format!("http://{}", listener.local_addr().expect("bound"))).expect("one");
+        let request = tokio::spawn(async move { client.config().await });
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.read_buf(&mut Vec::with_capacity(4096)).await.expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("a head");
+        // Ends when the client closes the connection.
+        let spaces = vec![b' '; 1024 * 1024];
+        let mut sent = 0;
+        while stream.write_all(&spaces).await.is_ok() {
+            sent += spaces.len();
+            assert!(sent < 2 * MAX_BYTES, "the client still reads after {sent} bytes");
+        }
+        let error = request.await.expect("an end").expect_err("an error");
+        assert!(matches!(error, ClientError::Unexpected { .. }), "{error:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reads server-sent events (WHATWG HTML §9.2.6) out of bytes, however they are cut.
 
+use super::MAX_BYTES;
+
 /// One event. Its id and retry time are of no use here: see `server::live`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SseEvent {
@@ -7,9 +9,6 @@ pub(super) struct SseEvent {
     pub(super) name: String,
     pub(super) data: String,
 }
-
-/// Longest event taken, in bytes: a list of thousands of sessions fits.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Takes bytes as they come.
 #[derive(Debug, Default)]

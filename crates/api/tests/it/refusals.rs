@@ -1,5 +1,7 @@
 //! What is refused, and how: always a sentence and a code as JSON.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::time::Duration;
 
 use api::{

@@ -1,5 +1,7 @@
 //! A session's life, asked for through the typed client.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::time::Duration;
 
 use api::{

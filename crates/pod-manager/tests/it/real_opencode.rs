@@ -3,6 +3,8 @@
 //! It wants the program that `make opencode` installs, and is left out where tests are run by cargo alone;
 //! `make test` runs it.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},

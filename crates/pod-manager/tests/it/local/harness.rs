@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::{
     ffi::OsString,
     os::unix::fs::PermissionsExt,

@@ -1,5 +1,7 @@
 //! The same with the real opencode, where it is installed (`make test` installs it).
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use pod_manager::{

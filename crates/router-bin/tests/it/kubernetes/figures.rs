@@ -2,6 +2,8 @@
 //!
 //! `tests/cluster/with control-plane cargo test --profile bench -p router-bin --all-features --test it kubernetes::figures -- --ignored --nocapture`
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::{
     process::Stdio,
     time::{Duration, Instant},

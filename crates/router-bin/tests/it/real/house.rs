@@ -1,5 +1,7 @@
 //! A place for routers to run in: a home, a state folder, and ports that the kernel chooses.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::{
     fs,
     future::Future,

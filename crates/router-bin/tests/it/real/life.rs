@@ -1,5 +1,7 @@
 //! From start to end: what the router leaves behind, and what it finds.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use serde_json::json;
 
 use super::{

@@ -1,5 +1,7 @@
 //! A router with two users, whose sessions are all one server that tells what it was sent.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use std::{ffi::OsString, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{

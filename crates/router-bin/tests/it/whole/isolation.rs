@@ -1,5 +1,7 @@
 //! What one user sees of another's, and what travels on to a session and back.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use http::StatusCode;
 use reqwest::Method;
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! The site's host: its headers, what another origin may ask, and names that are not ours.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use http::StatusCode;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! A session that does not run: a person is led to its page, a program is told so.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
 use http::StatusCode;
 use reqwest::Method;
 use serde_json::{Value, json};
