@@ -128,42 +128,42 @@ mod tests {
 
     /// Documents that released routers wrote read as this state, and it is written in the same form.
     #[track_caller]
-    fn check_claim(document: Value, expected: &PersistedState) {
+    fn check_claim(document: &Value, expected: &PersistedState) {
         assert_eq!(serde_json::from_value::<PersistedState>(document.clone()).unwrap(), *expected);
-        assert_eq!(serde_json::to_value(expected).unwrap(), document);
+        assert_eq!(serde_json::to_value(expected).unwrap(), *document);
     }
 
     #[test]
     fn documents_of_claims_keep_their_form() {
         let running = PersistedState::Running { run: Some("00c0ffee00c0ffee".into()) };
-        check_claim(json!({ "state": "running", "run": "00c0ffee00c0ffee" }), &running);
+        check_claim(&json!({ "state": "running", "run": "00c0ffee00c0ffee" }), &running);
         let stopped = PersistedState::Stopped { reason: StopReason::Idle };
-        check_claim(json!({ "state": "stopped", "reason": "idle" }), &stopped);
+        check_claim(&json!({ "state": "stopped", "reason": "idle" }), &stopped);
         let document = json!({
             "state": "failed", "code": "clone_failed", "message": "It broke.", "advice": "Fix it.", "logTail": "fatal: x",
         });
-        check_claim(document, &failed(Some("fatal: x")));
+        check_claim(&document, &failed(Some("fatal: x")));
         let document = json!({
             "state": "failed", "code": "clone_failed", "message": "It broke.", "advice": "Fix it.",
         });
-        check_claim(document, &failed(None));
+        check_claim(&document, &failed(None));
     }
 
     #[cfg(all(feature = "local", unix))]
     #[test]
     fn documents_of_session_json_keep_their_form() {
         #[track_caller]
-        fn check(document: Value, expected: &PersistedState) {
+        fn check(document: &Value, expected: &PersistedState) {
             assert_eq!(serde_json::from_value::<LocalFile>(document.clone()).unwrap().0, *expected);
-            assert_eq!(serde_json::to_value(LocalFile(expected.clone())).unwrap(), document);
+            assert_eq!(serde_json::to_value(LocalFile(expected.clone())).unwrap(), *document);
         }
-        check(json!({ "is": "running" }), &PersistedState::Running { run: None });
+        check(&json!({ "is": "running" }), &PersistedState::Running { run: None });
         let stopped = PersistedState::Stopped { reason: StopReason::RouterCrashed };
-        check(json!({ "is": "stopped", "reason": "router_crashed" }), &stopped);
+        check(&json!({ "is": "stopped", "reason": "router_crashed" }), &stopped);
         let document = json!({
             "is": "failed", "code": "clone_failed", "message": "It broke.", "advice": "Fix it.", "log_tail": "fatal: x",
         });
-        check(document, &failed(Some("fatal: x")));
+        check(&document, &failed(Some("fatal: x")));
         // Earlier versions wrote a missing log as null.
         let document = json!({
             "is": "failed", "code": "clone_failed", "message": "It broke.", "advice": "Fix it.", "log_tail": null,

@@ -70,7 +70,9 @@ impl<'a> HealthCheck<'a> {
             return Err(OpencodeError::Unexpected("it is not healthy"));
         }
         // A server that answers everybody is not the opencode that was given the password.
-        if self.password.is_some() && http::status(request(None), limits).await? != StatusCode::UNAUTHORIZED {
+        if self.password.is_some()
+            && http::send(request(None), limits).await?.status() != StatusCode::UNAUTHORIZED
+        {
             return Err(OpencodeError::Unexpected("it answers without the password"));
         }
         Ok(())

@@ -87,11 +87,6 @@ pub(super) struct Limits {
     pub(super) time: Duration,
 }
 
-/// Sends a request and returns the status of the answer; its body is not read.
-pub(super) async fn status(request: RequestBuilder, limits: Limits) -> Result<StatusCode, OpencodeError> {
-    send(request, limits).await.map(|response| response.status())
-}
-
 /// Sends a request and returns the body of a successful answer.
 pub(super) async fn bytes(request: RequestBuilder, limits: Limits) -> Result<Vec<u8>, OpencodeError> {
     read(success(send(request, limits).await?)?, limits).await
@@ -108,7 +103,8 @@ pub(super) async fn json(request: RequestBuilder, limits: Limits) -> Result<Valu
     serde_json::from_slice(&bytes).map_err(|_| OpencodeError::Unexpected("it is not JSON"))
 }
 
-async fn send(request: RequestBuilder, limits: Limits) -> Result<Response, OpencodeError> {
+/// Sends a request and returns the answer, whose body is not read yet.
+pub(super) async fn send(request: RequestBuilder, limits: Limits) -> Result<Response, OpencodeError> {
     // The timeout also applies to the body.
     request.timeout(limits.time).send().await.map_err(transport_error)
 }
