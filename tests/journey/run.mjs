@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Runs the journeys one after another, by Node.js's own test runner: `node run.mjs [part of a file's name …]`.
+// Runs the journeys one after another with Node.js's test runner: `node run.mjs [part of a file's name …]`.
 
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -12,12 +12,12 @@ if (!existsSync(join(here, "node_modules", "playwright-core"))) {
   console.error("The journeys' packages are not installed. Run: npm ci --prefix tests/journey");
   process.exit(1);
 }
-const wanted = process.argv.slice(2);
+const filters = process.argv.slice(2);
 const files = readdirSync(journeys)
-  .filter((name) => name.endsWith(".test.mjs") && (!wanted.length || wanted.some((part) => name.includes(part))))
+  .filter((name) => name.endsWith(".test.mjs") && (!filters.length || filters.some((part) => name.includes(part))))
   .sort();
 if (!files.length) {
-  console.error(`No journey is called like ${wanted.join(" or ")}; there are: ${readdirSync(journeys).join(", ")}.`);
+  console.error(`No journey's name contains ${filters.join(" or ")}. The journeys are: ${readdirSync(journeys).join(", ")}.`);
   process.exit(1);
 }
 const reporter = process.stdout.isTTY ? "spec" : "tap";

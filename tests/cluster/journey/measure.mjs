@@ -47,7 +47,7 @@ async function once(n) {
   const usable = since();
   const asked = isOurs ? calls(started).filter(({ verb, resource }) => verb !== "watch" && resource !== "leases").length : NaN;
   if (status !== 200) throw new Error(`the page of ${hash} is answered ${status}`);
-  const { stages } = await site.session(world.front, hash, as(ANN));
+  const { stages } = await site.getSession(world.front, hash, as(ANN));
   const round = { usable, asked, answers: await answers, stages: {} };
   for (const { stage, startedAt, endedAt } of stages) round.stages[stage] = startedAt && endedAt ? new Date(endedAt) - new Date(startedAt) : 0;
   const deleted = Date.now();

@@ -20,7 +20,7 @@ test("user namespaces", { timeout: 300_000 }, async (t) => {
   });
   const stop = async () => {
     assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
-    await eventually("it is stopped", async () => (await site.session(world.front, hash, as(ANN))).state === "stopped");
+    await eventually("it is stopped", async () => (await site.getSession(world.front, hash, as(ANN))).state === "stopped");
   };
   const resume = async () => {
     assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/resume`, as(ANN))).status, 200);

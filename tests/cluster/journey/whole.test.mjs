@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { picture } from "../../journey/fixtures/browser.mjs";
+import { screenshot } from "../../journey/fixtures/browser.mjs";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import { get } from "../../journey/fixtures/router.mjs";
@@ -21,7 +21,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
   let host;
   let away = 0;
   const step = stepper(t, async () => {
-    if (page) await picture(page, "cluster-failed").catch(() => {});
+    if (page) await screenshot(page, "cluster-failed").catch(() => {});
     console.error(`At ${page?.url()}; the router's log ends:\n${(await routersLog()).slice(-4000)}`);
     console.error(await kubectl(["get", "pods,pvc", "--output", "wide"]));
     console.error((await kubectl(["get", "events", "--sort-by=.lastTimestamp"])).split("\n").slice(-15).join("\n"));
@@ -74,13 +74,13 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
 
     await step("The page turns into opencode, in the repository, and a prompt is answered", async () => {
       page = await world.page(ANN, host);
-      await site.home(page, world.front);
+      await site.openHome(page, world.front);
       await site.row(page, hash).waitFor();
       await page.goto(`${world.front.url}/session/${hash}`);
-      await opencode.arrives(page, host);
-      await opencode.ask(page, "say hello");
-      await opencode.answers(page, "Answer to: say hello");
-      await picture(page, "cluster-opencode");
+      await opencode.waitForSession(page, host);
+      await opencode.sendPrompt(page, "say hello");
+      await opencode.waitForAnswer(page, "Answer to: say hello");
+      await screenshot(page, "cluster-opencode");
     });
 
     await step("A terminal stands in the branch asked for; nothing of the sign-in reached the Pod", async () => {
@@ -132,13 +132,13 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       await eventually("the node is ready again", async () => (await objects("nodes"))[0].status.conditions.some(({ type, status }) => type === "Ready" && status === "True"), 60_000);
       await eventually("kubelet answers for the Pod", () => inPod(hash, "echo", "here"), 60_000);
       assert.equal((await podOf(hash)).metadata.uid, metadata.uid);
-      assert.equal((await site.session(world.front, hash, as(ANN))).state, "running");
+      assert.equal((await site.getSession(world.front, hash, as(ANN))).state, "running");
     });
 
     await step("Stopped, its Pod ends in order, long before its grace period is over, and its volume stays", async () => {
       const started = Date.now();
       assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
-      await eventually("it is stopped", async () => (await site.session(world.front, hash, as(ANN))).state === "stopped");
+      await eventually("it is stopped", async () => (await site.getSession(world.front, hash, as(ANN))).state === "stopped");
       // It would be killed after 30 s.
       assert.ok(Date.now() - started < 15_000, `it took ${Date.now() - started} ms`);
       assert.equal(await podOf(hash), undefined);
@@ -149,16 +149,16 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       page = await world.page(ANN, host);
       await page.goto(`${world.front.url}/session/${hash}`);
       await page.getByRole("button", { name: "Resume" }).click();
-      await opencode.arrives(page, host);
-      await opencode.answers(page, "Answer to: say hello");
-      await opencode.assertAsked(page, ["say hello"]);
+      await opencode.waitForSession(page, host);
+      await opencode.waitForAnswer(page, "Answer to: say hello");
+      await opencode.assertPrompts(page, ["say hello"]);
       assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");
     });
 
     await step("The router, killed and started anew, knows the session and serves it", async () => {
       await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=0", "--force"]);
       await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
-      await eventually("it runs, as far as the new router knows", async () => (await site.session(world.front, hash, as(ANN))).state === "running");
+      await eventually("it runs, as far as the new router knows", async () => (await site.getSession(world.front, hash, as(ANN))).state === "running");
       assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
     });
 
@@ -183,7 +183,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.deepEqual([row.hash, row.state, row.email], [hash, "running", ANN]);
       assert.match(await kubectlOpencode("logs", hash.slice(0, 6)), /listening/);
       assert.equal(await kubectlOpencode("stop", hash), hash);
-      await eventually("the router says why it is stopped", async () => (await site.session(world.front, hash, as(ANN))).reason?.code === "requested", 60_000);
+      await eventually("the router says why it is stopped", async () => (await site.getSession(world.front, hash, as(ANN))).reason?.code === "requested", 60_000);
       assert.equal(await kubectlOpencode("resume", hash, "--wait"), hash);
       await world.runs(hash, ANN);
       assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");

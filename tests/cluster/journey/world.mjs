@@ -8,7 +8,7 @@ import { startBrowser } from "../../journey/fixtures/browser.mjs";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import { startGitServer } from "../../journey/fixtures/git-server.mjs";
 import { startModel } from "../../journey/fixtures/model.mjs";
-import { temporaryFolder } from "../../journey/fixtures/places.mjs";
+import { temporaryFolder } from "../../journey/fixtures/paths.mjs";
 import { startSignIn } from "../../journey/fixtures/sign-in.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
 import { HOST, clear, installRouter, kubectl, routersLog } from "./cluster.mjs";
@@ -41,7 +41,7 @@ export async function startWorld(settings = {}) {
     /** Installs the router, or changes it. */
     world.install = async (more = {}) => {
       world.router = await installRouter({ domain, ...settings, ...more });
-      signIn.to(world.router.port, world.router.host);
+      signIn.forwardTo(world.router.port, world.router.host);
     };
     await world.install();
     world.browser = await startBrowser();
@@ -52,14 +52,14 @@ export async function startWorld(settings = {}) {
     /** Waits until the session runs; answers with it. */
     world.runs = (hash, email) =>
       eventually(`session ${hash} runs`, async () => {
-        const it = await site.session(world.front, hash, as(email));
+        const it = await site.getSession(world.front, hash, as(email));
         if (it.state === "failed") throw new Error(JSON.stringify(it.reason));
         return it.state === "running" && it;
       }, 60_000);
     /** Waits until the session has failed; answers with the reason. */
     world.fails = (hash, email) =>
       eventually(`session ${hash} fails`, async () => {
-        const it = await site.session(world.front, hash, as(email));
+        const it = await site.getSession(world.front, hash, as(email));
         return it.state === "failed" && it.reason;
       }, 120_000);
     /** Creates a session by the API; answers with its hash. */

@@ -1,44 +1,44 @@
-// What goes wrong is said where it went wrong, with what to do, and can be tried again.
+// Failed sessions: the page shows the reason and advice, and the user can try again or delete the session.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { assertNothingFound, assertQuiet, inspect } from "../fixtures/browser.mjs";
+import { assertAccessible, assertNoErrors, inspect } from "../fixtures/browser.mjs";
 import { eventually } from "../fixtures/gate.mjs";
 import * as opencode from "../fixtures/opencode-page.mjs";
-import { opencodesOf, tracesOf } from "../fixtures/processes.mjs";
+import { opencodePids, filesOf } from "../fixtures/processes.mjs";
 import * as site from "../fixtures/site.mjs";
-import { startWorld } from "../fixtures/world.mjs";
+import { startTestApp } from "../fixtures/test-app.mjs";
 
-let world;
-before(async () => (world = await startWorld("failures")));
-after(() => world?.end());
+let app;
+before(async () => (app = await startTestApp("failures")));
+after(() => app?.end());
 
-/** Creates a session that fails, and waits for its screen. */
-async function failing(repository) {
-  const page = await world.browser.page();
-  await site.home(page, world.router);
-  const hash = await site.create(page, { repository, branch: "main" });
+/** Creates a session that fails, and waits for its page. */
+async function createFailing(repository) {
+  const page = await app.browser.page();
+  await site.openHome(page, app.router);
+  const hash = await site.createSession(page, { repository, branch: "main" });
   await page.getByRole("button", { name: "Try again" }).waitFor();
-  const { state, reason } = await site.session(world.router, hash);
+  const { state, reason } = await site.getSession(app.router, hash);
   assert.equal(state, "failed");
   return { page, hash, reason };
 }
 
-test("a missing repository is named as missing; made, it can be tried again", { timeout: 60_000 }, async () => {
-  const { page, hash, reason } = await failing(world.git.url("later"));
+test("a missing repository is reported, and once it exists the session starts on Try again", { timeout: 60_000 }, async () => {
+  const { page, hash, reason } = await createFailing(app.git.url("later"));
   assert.equal(reason.code, "repository_not_found");
   await page.getByText("Repository not found").waitFor();
   await inspect(page, "failed-missing");
-  world.git.make("later");
+  app.git.make("later");
   await page.getByRole("button", { name: "Try again" }).click();
-  await opencode.arrives(page, site.hostOf(hash, world.router));
-  assertQuiet(page);
+  await opencode.waitForSession(page, site.hostOf(hash, app.router));
+  assertNoErrors(page);
   await page.context().close();
 });
 
-test("a repository that wants a sign-in says so, and a failed session can be deleted", { timeout: 60_000 }, async () => {
-  world.git.make("secret");
-  const { page, hash, reason } = await failing(world.git.url("secret", "private"));
+test("a repository that requires a sign-in is reported, and a failed session can be deleted", { timeout: 60_000 }, async () => {
+  app.git.make("secret");
+  const { page, hash, reason } = await createFailing(app.git.url("secret", "private"));
   assert.equal(reason.code, "authentication_failed");
   await page.getByText("The repository's host refused the credentials").waitFor();
   await inspect(page, "failed-sign-in");
@@ -46,26 +46,26 @@ test("a repository that wants a sign-in says so, and a failed session can be del
   const dialog = site.deleteDialog(page);
   await dialog.getByRole("button", { name: "Delete" }).click();
   await dialog.waitFor({ state: "hidden" });
-  await eventually("its folder is gone", () => tracesOf(hash, world.router.stateDir).length === 0);
+  await eventually("the session's folder is deleted", () => filesOf(hash, app.router.stateDir).length === 0);
   await page.context().close();
 });
 
-test("an opencode that is killed is started again by itself", { timeout: 60_000 }, async () => {
-  world.git.make("sturdy");
-  const page = await world.browser.page();
-  await site.home(page, world.router);
-  const others = opencodesOf(world.router.pid);
-  const hash = await site.create(page, { repository: world.git.url("sturdy"), branch: "main" });
-  await opencode.arrives(page, site.hostOf(hash, world.router));
-  const [pid] = opencodesOf(world.router.pid).filter((it) => !others.includes(it));
+test("a killed opencode is restarted", { timeout: 60_000 }, async () => {
+  app.git.make("sturdy");
+  const page = await app.browser.page();
+  await site.openHome(page, app.router);
+  const others = opencodePids(app.router.pid);
+  const hash = await site.createSession(page, { repository: app.git.url("sturdy"), branch: "main" });
+  await opencode.waitForSession(page, site.hostOf(hash, app.router));
+  const [pid] = opencodePids(app.router.pid).filter((candidate) => !others.includes(candidate));
   process.kill(pid, "SIGKILL");
-  await eventually("another one runs", async () => {
-    const now = opencodesOf(world.router.pid).filter((it) => !others.includes(it));
-    return now.length === 1 && now[0] !== pid && (await site.session(world.router, hash)).state === "running";
+  await eventually("another opencode is running", async () => {
+    const pids = opencodePids(app.router.pid).filter((candidate) => !others.includes(candidate));
+    return pids.length === 1 && pids[0] !== pid && (await site.getSession(app.router, hash)).state === "running";
   });
   await page.reload();
-  await opencode.arrives(page, site.hostOf(hash, world.router));
+  await opencode.waitForSession(page, site.hostOf(hash, app.router));
   await page.context().close();
 });
 
-test("axe finds nothing on any of these screens, and nothing sticks out", assertNothingFound);
+test("all these pages are accessible and fit the window", assertAccessible);

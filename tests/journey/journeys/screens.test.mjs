@@ -1,49 +1,49 @@
-// The screens between the others: no such page, a router that is away, another language, the keyboard.
+// The remaining pages and states: a missing page, an unreachable router, another language, the keyboard.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { assertNothingFound, assertQuiet, inspect, picture } from "../fixtures/browser.mjs";
+import { assertAccessible, assertNoErrors, inspect, screenshot } from "../fixtures/browser.mjs";
 import { get } from "../fixtures/router.mjs";
 import * as site from "../fixtures/site.mjs";
-import { startWorld } from "../fixtures/world.mjs";
+import { startTestApp } from "../fixtures/test-app.mjs";
 
-let world;
-before(async () => (world = await startWorld("screens")));
-after(() => world?.end());
+let app;
+before(async () => (app = await startTestApp("screens")));
+after(() => app?.end());
 
-test("a page that is not there says so and shows the way home", async () => {
-  const page = await world.browser.page();
-  await page.goto(`${world.router.url}/no/such/page`);
-  const home = site.wayHome(page);
+test("a missing page links to the home page", async () => {
+  const page = await app.browser.page();
+  await page.goto(`${app.router.url}/no/such/page`);
+  const home = site.homeLink(page);
   await home.waitFor();
   await inspect(page, "not-found");
   await home.click();
   await site.composer(page).repository.waitFor();
-  assertQuiet(page);
+  assertNoErrors(page);
   await page.context().close();
 });
 
-test("a name outside the domain is refused", async () => {
-  assert.equal((await get(world.router.port, "example.com", "/")).status, 421);
+test("a host name outside the domain gets 421", async () => {
+  assert.equal((await get(app.router.port, "example.com", "/")).status, 421);
 });
 
-test("while the router is away a bar says so, and it goes by itself", { timeout: 60_000 }, async () => {
-  const page = await world.browser.page();
-  await site.home(page, world.router);
-  const { port } = world.router;
-  await world.router.stop();
+test("a bar is shown while the router is unreachable", { timeout: 60_000 }, async () => {
+  const page = await app.browser.page();
+  await site.openHome(page, app.router);
+  const { port } = app.router;
+  await app.router.stop();
   const bar = page.getByText("The router does not answer");
   await bar.waitFor();
   await inspect(page, "offline");
-  await world.restartRouter({ PORT: String(port) });
+  await app.restartRouter({ PORT: String(port) });
   await bar.waitFor({ state: "hidden" });
-  await picture(page, "online-again");
+  await screenshot(page, "online-again");
   await page.context().close();
 });
 
-test("nothing moves for those who asked for that", async () => {
-  const page = await world.browser.page();
-  await site.home(page, world.router);
+test("nothing is animated if the user prefers reduced motion", async () => {
+  const page = await app.browser.page();
+  await site.openHome(page, app.router);
   const moving = await page.evaluate(() => {
     const styles = [...document.querySelectorAll("*")].map((element) => [element, getComputedStyle(element)]);
     return styles.filter(([, style]) => /[1-9]/.test(style.transitionDuration + style.animationDuration)).map(([element]) => element.outerHTML.slice(0, 80));
@@ -52,19 +52,19 @@ test("nothing moves for those who asked for that", async () => {
   await page.context().close();
 });
 
-test("a German browser gets German", async () => {
-  const page = await world.browser.page({ language: "de-DE" });
-  await page.goto(`${world.router.url}/`);
+test("a German browser gets the German site", async () => {
+  const page = await app.browser.page({ language: "de-DE" });
+  await page.goto(`${app.router.url}/`);
   await page.locator("html[lang=de]").waitFor({ state: "attached" });
   await page.getByText(/Sitzungen/).first().waitFor();
   await inspect(page, "home-german");
-  assertQuiet(page);
+  assertNoErrors(page);
   await page.context().close();
 });
 
-test("the keys are listed by ?, and / leads to the composer", async () => {
-  const page = await world.browser.page();
-  await site.home(page, world.router);
+test("? lists the keyboard shortcuts, and / focuses the repository field", async () => {
+  const page = await app.browser.page();
+  await site.openHome(page, app.router);
   await page.evaluate(() => document.activeElement?.blur());
   await page.keyboard.press("?");
   await page.getByRole("dialog").waitFor();
@@ -72,8 +72,8 @@ test("the keys are listed by ?, and / leads to the composer", async () => {
   await page.keyboard.press("Escape");
   await page.getByRole("dialog").waitFor({ state: "hidden" });
   await page.keyboard.press("/");
-  assert.equal(await site.composer(page).repository.evaluate((it) => it === document.activeElement), true);
+  assert.equal(await site.composer(page).repository.evaluate((element) => element === document.activeElement), true);
   await page.context().close();
 });
 
-test("axe finds nothing on any of these screens, and nothing sticks out", assertNothingFound);
+test("all these pages are accessible and fit the window", assertAccessible);
