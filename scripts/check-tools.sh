@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Says in a sentence each what is missing on this machine to build and run the project; silent if nothing is.
+# Checks the tools that the build needs. Prints a sentence for each missing one, and nothing if all are there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 missing=0
-lacks() {
+report() {
   printf '%s\n' "$1" >&2
   missing=1
 }
@@ -14,26 +14,26 @@ at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
 
-wanted_node=20.19.0
+required_node=20.19.0
 if ! command -v node >/dev/null; then
-  lacks "Node.js is missing: the site is built with it. Install version ${wanted_node} or newer from your system's packages or nodejs.org."
+  report "Node.js is missing; the site's build needs it. Install version ${required_node} or newer from your system's packages or nodejs.org."
 else
   node=$(node --version | sed 's/^v//; s/-.*//')
-  at_least "$node" "$wanted_node" || lacks "Node.js is version ${node}, and the site's build needs ${wanted_node} or newer. Update it from your system's packages or nodejs.org."
-  command -v npm >/dev/null || lacks "npm is missing: it comes with Node.js, in some systems as a package of its own called npm."
+  at_least "$node" "$required_node" || report "Node.js ${node} is too old; the site's build needs ${required_node} or newer. Update it from your system's packages or nodejs.org."
+  command -v npm >/dev/null || report "npm is missing; the site's build needs it. It comes with Node.js, on some systems as a separate package named npm."
 fi
 
-command -v git >/dev/null || lacks "git is missing: sessions clone repositories with it. Install it from your system's packages."
+command -v git >/dev/null || report "git is missing; sessions clone repositories with it. Install it from your system's packages."
 
-wanted_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+required_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if ! command -v cargo >/dev/null; then
-  lacks "cargo is missing: the router is written in Rust. Install Rust ${wanted_rust} or newer with rustup (rustup.rs) or from your system's packages."
+  report "cargo is missing; the router is written in Rust. Install Rust ${required_rust} or newer with rustup (rustup.rs) or from your system's packages."
 elif ! rust=$(rustc --version 2>/dev/null | sed 's/^rustc \([0-9.]*\).*/\1/') || [ -z "$rust" ]; then
-  lacks "rustc does not run here: $(rustc --version 2>&1 | head -n 1)"
+  report "rustc does not run: $(rustc --version 2>&1 | head -n 1)"
 else
-  at_least "$rust" "$wanted_rust" || lacks "Rust is version ${rust}, and ${wanted_rust} or newer is needed. Run: rustup update"
+  at_least "$rust" "$required_rust" || report "Rust ${rust} is too old; ${required_rust} or newer is needed. Run: rustup update"
 fi
 
-command -v cc >/dev/null || lacks "A C compiler (cc) is missing: Rust links programs with it. Install gcc or clang (Debian, Ubuntu: apt install build-essential; macOS: xcode-select --install)."
+command -v cc >/dev/null || report "A C compiler (cc) is missing; Rust links programs with it. Install gcc or clang (Debian, Ubuntu: apt install build-essential; macOS: xcode-select --install)."
 
 exit "$missing"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Finds a Chromium (or Chrome) for the browser tests and prints its path, alone on standard output.
-# CHROMIUM=/path/to/chromium names one; otherwise it is looked for, and on Debian as root installed.
+# Prints the path of a Chromium (or Chrome) for the browser tests: CHROMIUM, or one on the PATH. On Debian,
+# root installs it if it is missing. Messages go to standard error.
 set -euo pipefail
 
-say() { printf '%s\n' "$*" >&2; }
+log() { printf '%s\n' "$*" >&2; }
 
 find_chromium() {
   local name
@@ -19,26 +19,26 @@ if [ -n "${CHROMIUM:-}" ]; then
     printf '%s\n' "$CHROMIUM"
     exit 0
   fi
-  say "CHROMIUM names $CHROMIUM, which is no program. Correct it, or unset it to have a Chromium looked for."
+  log "CHROMIUM is $CHROMIUM, which is not a program. Correct it, or unset it to use a Chromium on the PATH."
   exit 1
 fi
 
 if find_chromium; then exit 0; fi
 
 if [ -f /etc/debian_version ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-  say "Installing Chromium for the browser tests (Debian's package, about 100 MB to download, once)…"
-  log=$(mktemp)
-  trap 'rm -f "$log"' EXIT
+  log "Installing Chromium for the browser tests (Debian's package, about 100 MB to download, once)…"
+  output=$(mktemp)
+  trap 'rm -f "$output"' EXIT
   export DEBIAN_FRONTEND=noninteractive
-  if { apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation; } >"$log" 2>&1; then
+  if { apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation; } >"$output" 2>&1; then
     if find_chromium; then exit 0; fi
-    say "Debian's package chromium was installed, but there is no program chromium on the PATH ($PATH)."
+    log "Debian's package chromium is installed, but no chromium is on the PATH ($PATH)."
     exit 1
   fi
-  tail -n 8 "$log" >&2
-  say "Chromium could not be installed with apt-get (see above). Install it yourself, or set CHROMIUM to its program."
+  tail -n 8 "$output" >&2
+  log "apt-get could not install Chromium (see above). Install it yourself, or set CHROMIUM to its program."
   exit 1
 fi
 
-say "The browser tests need Chromium, and there is none: install it (on Debian and Ubuntu: sudo apt-get install chromium) or set CHROMIUM to its program."
+log "Chromium was not found; the browser tests need it. Install it (on Debian and Ubuntu: sudo apt-get install chromium), or set CHROMIUM to its program."
 exit 1

@@ -1,15 +1,14 @@
 #!/usr/bin/env node
-// Puts the opencode that this project is built and tested against into `.opencode/` and prints the
-// path of its program, alone on standard output; everything said on the way goes to standard error.
+// Installs the pinned version of opencode into `.opencode/` and prints the path of its program. Messages go
+// to standard error.
 //
 //   node scripts/install-opencode.mjs [--dir FOLDER] [--pinned-version]
 //
-// The stable path is `.opencode/bin/opencode`, a link to the version's own folder. That folder gets
-// its name only once the download is whole and its program has said its version, so whatever is
-// found under that name can be used: a cut-off download lies in a folder of another name. That also
-// makes it safe to run this twice at once.
+// The path is `.opencode/bin/opencode`, a link into the version's folder. The download goes to a temporary
+// folder, which is renamed to the version's folder once its program has printed the right version. An
+// interrupted download is therefore never used, and two installations at once do not disturb each other.
 //
-// OPENCODE_BIN=/path/to/opencode is used instead where it is set; nothing is installed then.
+// If OPENCODE_BIN is set, that program is used and nothing is installed.
 
 import { execFile, spawn } from "node:child_process";
 import { accessSync, constants, existsSync, lstatSync, readlinkSync, statSync } from "node:fs";
@@ -18,20 +17,20 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 
-/** The one place that names opencode's version. */
+/** The pinned version; no other file names it, except the session image's Dockerfile. */
 export const OPENCODE_VERSION = "1.18.33";
 
-/** What the program weighs unpacked, for the progress line only. */
+/** The approximate size of the unpacked program, for the progress line. */
 const ABOUT_MEGABYTES = 185;
 const PROJECT = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** A failure that is told in one sentence, without a stack. */
-class Refusal extends Error {}
+/** An error whose message is printed without a stack. */
+class UserError extends Error {}
 
 /**
- * The npm package with opencode's program for a machine.
+ * Returns the npm package with opencode's program for a machine.
  *
- * On x64 it is the `baseline` build, which runs on processors without AVX2 too.
+ * On x64 it is the `baseline` build, which also runs on processors without AVX2.
  */
 export function packageFor(system, processor, musl) {
   const name = {
@@ -41,60 +40,60 @@ export function packageFor(system, processor, musl) {
     "darwin arm64": "opencode-darwin-arm64",
   }[`${system} ${processor}`];
   if (name) return name;
-  throw new Refusal(
-    `opencode is installed here for Linux and macOS on x64 and arm64, and this machine is ${system} on ${processor}. ` +
+  throw new UserError(
+    `opencode can be installed on Linux and macOS with x64 or arm64; this machine is ${system} on ${processor}. ` +
       "Install opencode yourself and set OPENCODE_BIN to its program.",
   );
 }
 
-/** Whether this Linux uses musl (Alpine) rather than glibc: only a glibc process knows a glibc version. */
+/** Whether this Linux uses musl (Alpine) instead of glibc: only with glibc does a process report a glibc version. */
 function usesMusl() {
   if (process.platform !== "linux") return false;
   process.report.excludeNetwork = true;
   return process.report.getReport().header.glibcVersionRuntime === undefined;
 }
 
-/** The program named by OPENCODE_BIN, checked. */
-function overriding(path) {
+/** Checks the program that OPENCODE_BIN names, and returns its path. */
+function checkOverride(path) {
   const program = resolve(path);
   let stat;
   try {
     stat = statSync(program);
   } catch {
-    throw new Refusal(`OPENCODE_BIN names ${program}, which does not exist. Correct it, or unset it to have opencode installed here.`);
+    throw new UserError(`OPENCODE_BIN is ${program}, which does not exist. Correct it, or unset it to install opencode.`);
   }
-  if (!stat.isFile()) throw new Refusal(`OPENCODE_BIN names ${program}, which is not a file. Name opencode's program itself.`);
+  if (!stat.isFile()) throw new UserError(`OPENCODE_BIN is ${program}, which is not a file. Set it to opencode's program.`);
   try {
     accessSync(program, constants.X_OK);
   } catch {
-    throw new Refusal(`OPENCODE_BIN names ${program}, which may not be executed. Run: chmod +x ${program}`);
+    throw new UserError(`OPENCODE_BIN is ${program}, which may not be executed. Run: chmod +x ${program}`);
   }
   return program;
 }
 
-/** Says `text` over and over on one line of a terminal, or now and then on lines of their own in a log. */
-function progress(what) {
+/** Shows progress: on one line of a terminal, or every ten seconds on a new line elsewhere. */
+function progress(title) {
   const started = Date.now();
-  const terminal = process.stderr.isTTY;
-  let said = 0;
+  const isTerminal = process.stderr.isTTY;
+  let lastPrinted = 0;
   return {
-    at(megabytes) {
+    update(megabytes) {
       const seconds = Math.round((Date.now() - started) / 1000);
-      const line = `${what}: ${megabytes} of about ${ABOUT_MEGABYTES} MB unpacked, ${seconds} s`;
-      if (terminal) process.stderr.write(`\r\x1b[K${line}`);
-      else if (seconds - said >= 10) {
-        said = seconds;
+      const line = `${title}: ${megabytes} of about ${ABOUT_MEGABYTES} MB unpacked, ${seconds} s`;
+      if (isTerminal) process.stderr.write(`\r\x1b[K${line}`);
+      else if (seconds - lastPrinted >= 10) {
+        lastPrinted = seconds;
         process.stderr.write(`${line}\n`);
       }
     },
     end() {
-      if (terminal) process.stderr.write("\r\x1b[K");
+      if (isTerminal) process.stderr.write("\r\x1b[K");
       return Math.round((Date.now() - started) / 1000);
     },
   };
 }
 
-/** The bytes in the files of `folder`; what vanishes meanwhile counts nothing. */
+/** Returns the size of the files in `folder`. Files that are removed meanwhile count as empty. */
 async function sizeOf(folder) {
   let bytes = 0;
   for (const entry of await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => [])) {
@@ -103,23 +102,23 @@ async function sizeOf(folder) {
   return bytes;
 }
 
-/** What went wrong with npm, and what to do, from what it printed. */
-function npmRefusal(name, status, output) {
+/** Returns a sentence for npm's failure, by its output. */
+function npmError(name, status, output) {
   const has = (...codes) => codes.some((code) => output.includes(code));
   const last = output.split("\n").filter((line) => /^npm (err|error|ERR!) [^{}]*\w/i.test(line) && !line.includes("error     at ")).slice(0, 6).join("\n");
-  if (has("ENOSPC")) return `There is no space left to unpack opencode (it needs ${ABOUT_MEGABYTES} MB and npm's cache 60 MB).`;
-  if (has("EACCES", "EPERM", "EROFS")) return `npm may not write where it must to install opencode:\n${last}`;
-  if (has("ETARGET", "E404")) return `The npm registry in use has no ${name}@${OPENCODE_VERSION}. Check \`npm config get registry\`.`;
-  if (has("E401", "E403")) return `The npm registry in use refused ${name}@${OPENCODE_VERSION}. Check the sign-in in your .npmrc:\n${last}`;
+  if (has("ENOSPC")) return `There is no space left to install opencode. It needs ${ABOUT_MEGABYTES} MB, and npm's cache 60 MB.`;
+  if (has("EACCES", "EPERM", "EROFS")) return `npm may not write its files to install opencode. Check the permissions:\n${last}`;
+  if (has("ETARGET", "E404")) return `The npm registry has no ${name}@${OPENCODE_VERSION}. Check \`npm config get registry\`.`;
+  if (has("E401", "E403")) return `The npm registry refused ${name}@${OPENCODE_VERSION}. Check the sign-in in your .npmrc:\n${last}`;
   if (has("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "ERR_SOCKET_TIMEOUT", "ENOTCACHED", "EIDLETIMEOUT"))
-    return `The npm registry could not be reached to install opencode. Check the network (and npm's proxy setting), then try again; or set OPENCODE_BIN to an opencode that you have.\n${last}`;
-  return `npm could not install ${name}@${OPENCODE_VERSION} (it ended with ${status}):\n${last || "it said nothing"}`;
+    return `The npm registry could not be reached to install opencode. Check the network and npm's proxy setting, then try again; or set OPENCODE_BIN to an installed opencode.\n${last}`;
+  return `npm could not install ${name}@${OPENCODE_VERSION} (it ended with ${status}):\n${last || "it printed no error"}`;
 }
 
-/** Lets npm unpack the package into `folder`; npm checks the download against the registry's digest. */
+/** Installs the package into `folder` with npm, which checks the download against the registry's digest. */
 async function download(name, folder, live) {
   await writeFile(join(folder, "package.json"), '{ "private": true }\n');
-  const told = progress(`Downloading opencode ${OPENCODE_VERSION}`);
+  const display = progress(`Downloading opencode ${OPENCODE_VERSION}`);
   const npm = spawn(
     "npm",
     ["install", `${name}@${OPENCODE_VERSION}`, "--prefix", folder, "--no-save", "--no-package-lock", "--ignore-scripts",
@@ -129,7 +128,7 @@ async function download(name, folder, live) {
   live.npm = npm;
   let output = "";
   for (const stream of [npm.stdout, npm.stderr]) stream.on("data", (chunk) => (output = (output + chunk).slice(-20_000)));
-  const look = setInterval(async () => told.at(Math.round((await sizeOf(folder)) / 1e6)), 500);
+  const timer = setInterval(async () => display.update(Math.round((await sizeOf(folder)) / 1e6)), 500);
   let status;
   try {
     status = await new Promise((done, failed) => {
@@ -138,35 +137,35 @@ async function download(name, folder, live) {
     });
   } catch (error) {
     if (error.code === "ENOENT")
-      throw new Refusal("npm was not found, and opencode is installed with it. Install Node.js 20 or newer with npm, or set OPENCODE_BIN to an opencode that you have.");
-    throw new Refusal(`npm could not be started: ${error.message}`);
+      throw new UserError("npm was not found; opencode is installed with it. Install Node.js 20 or newer with npm, or set OPENCODE_BIN to an installed opencode.");
+    throw new UserError(`npm could not be started: ${error.message}`);
   } finally {
-    clearInterval(look);
+    clearInterval(timer);
     live.npm = undefined;
-    live.seconds = told.end();
+    live.seconds = display.end();
   }
-  if (status !== 0) throw new Refusal(npmRefusal(name, status, output));
+  if (status !== 0) throw new UserError(npmError(name, status, output));
 }
 
-/** Runs the program once, with folders of its own, and checks that it is the pinned one. */
+/** Runs the program with an empty home folder, and checks that it prints the pinned version. */
 async function verify(program, folder) {
-  if (!existsSync(program)) throw new Refusal(`The npm package has no program at ${basename(dirname(program))}/${basename(program)}: it is not the opencode that is expected.`);
+  if (!existsSync(program)) throw new UserError(`The npm package does not contain opencode's program (${basename(dirname(program))}/${basename(program)}).`);
   const home = join(folder, "home");
   await mkdir(home);
   const env = { PATH: process.env.PATH, HOME: home, OPENCODE_DISABLE_AUTOUPDATE: "1", OPENCODE_DISABLE_MODELS_FETCH: "1" };
-  let said;
+  let version;
   try {
     const { stdout } = await promisify(execFile)(program, ["--version"], { env, cwd: home, timeout: 60_000 });
-    said = stdout.trim();
+    version = stdout.trim();
   } catch (error) {
-    throw new Refusal(`opencode was installed but does not run on this machine: ${(error.stderr || error.message).trim()}`);
+    throw new UserError(`opencode is installed but does not run on this machine: ${(error.stderr || error.message).trim()}`);
   }
-  if (said !== OPENCODE_VERSION) throw new Refusal(`The installed opencode calls itself ${said}, not ${OPENCODE_VERSION}.`);
+  if (version !== OPENCODE_VERSION) throw new UserError(`The installed opencode calls itself ${version}, not ${OPENCODE_VERSION}.`);
   await rm(home, { recursive: true, force: true });
 }
 
-/** Removes what earlier runs left half-way, and versions no longer pinned. */
-async function tidy(root, keep) {
+/** Removes the folders of interrupted installations and of other versions. */
+async function cleanUp(root, keep) {
   const alive = (pid) => {
     try {
       process.kill(pid, 0);
@@ -182,8 +181,8 @@ async function tidy(root, keep) {
   }
 }
 
-/** Points `link` at `target`, so that whoever looks sees the old link or the new one. */
-async function relink(link, target) {
+/** Replaces `link` by a link to `target`, atomically. */
+async function replaceLink(link, target) {
   const fresh = `${link}.${process.pid}`;
   await mkdir(dirname(link), { recursive: true });
   await rm(fresh, { force: true });
@@ -191,7 +190,7 @@ async function relink(link, target) {
   await rename(fresh, link);
 }
 
-/** Installs the pinned opencode under `root` unless it is there; answers with its stable path. */
+/** Installs the pinned opencode under `root` unless it is installed, and returns its path. */
 export async function install(root, live = {}) {
   const name = packageFor(process.platform, process.arch, usesMusl());
   const version = `${name}-${OPENCODE_VERSION}`;
@@ -208,25 +207,25 @@ export async function install(root, live = {}) {
   if (existsSync(program) && linked()) return link;
   try {
     await mkdir(root, { recursive: true });
-    await tidy(root, version);
+    await cleanUp(root, version);
     if (!existsSync(program)) {
       live.partial = await mkdtemp(join(root, `partial-${process.pid}-`));
       process.stderr.write(`Installing opencode ${OPENCODE_VERSION} into ${root} (about 60 MB to download, once).\n`);
       await download(name, live.partial, live);
-      const whole = join(live.partial, "node_modules", name, "bin");
-      await verify(join(whole, "opencode"), live.partial);
-      await rename(whole, join(root, version)).catch((error) => {
-        // Another run was faster: its copy is as whole as this one.
+      const bin = join(live.partial, "node_modules", name, "bin");
+      await verify(join(bin, "opencode"), live.partial);
+      await rename(bin, join(root, version)).catch((error) => {
+        // Another installation was faster; its program has been verified, too.
         if (!["EEXIST", "ENOTEMPTY"].includes(error.code)) throw error;
       });
       process.stderr.write(`Installed opencode ${OPENCODE_VERSION} in ${live.seconds} s.\n`);
     }
-    await relink(link, target);
+    await replaceLink(link, target);
   } catch (error) {
     if (["EACCES", "EPERM", "EROFS"].includes(error.code))
-      throw new Refusal(`opencode cannot be installed into ${root}: writing there is not permitted (${error.message}).`);
-    if (error.code === "ENOSPC") throw new Refusal(`There is no space left in ${root}.`);
-    if (error.syscall) throw new Refusal(`opencode cannot be installed into ${root}: ${error.message}.`);
+      throw new UserError(`opencode cannot be installed into ${root}: writing there is not permitted (${error.message}).`);
+    if (error.code === "ENOSPC") throw new UserError(`There is no space left in ${root}.`);
+    if (error.syscall) throw new UserError(`opencode cannot be installed into ${root}: ${error.message}.`);
     throw error;
   } finally {
     await discard(live);
@@ -240,15 +239,15 @@ async function discard(live) {
 }
 
 async function main(args) {
-  if (Number(process.versions.node.split(".")[0]) < 20) throw new Refusal(`Node.js 20 or newer is needed, and this is ${process.version}.`);
+  if (Number(process.versions.node.split(".")[0]) < 20) throw new UserError(`Node.js 20 or newer is needed; this is ${process.version}.`);
   let root = join(PROJECT, ".opencode");
   while (args.length) {
     const arg = args.shift();
     if (arg === "--pinned-version") return OPENCODE_VERSION;
     if (arg === "--dir" && args.length) root = resolve(args.shift());
-    else throw new Refusal(`I do not know ${arg}. Usage: node scripts/install-opencode.mjs [--dir FOLDER] [--pinned-version]`);
+    else throw new UserError(`Unknown argument ${arg}. Usage: node scripts/install-opencode.mjs [--dir FOLDER] [--pinned-version]`);
   }
-  if (process.env.OPENCODE_BIN) return overriding(process.env.OPENCODE_BIN);
+  if (process.env.OPENCODE_BIN) return checkOverride(process.env.OPENCODE_BIN);
   const live = {};
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]]) {
     process.once(signal, async () => {
@@ -264,7 +263,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   try {
     console.log(await main(process.argv.slice(2)));
   } catch (error) {
-    console.error(error instanceof Refusal ? error.message : error);
+    console.error(error instanceof UserError ? error.message : error);
     process.exit(1);
   }
 }

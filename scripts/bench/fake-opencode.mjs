@@ -1,23 +1,23 @@
 #!/usr/bin/env node
-// Stands in for `opencode serve` in the benchmarks: answers what the router asks of a session, a 12-byte body
-// and an event stream that stays silent. With BENCH_NGINX it becomes nginx, which is fast enough to measure
-// proxies by.
+// A fake `opencode serve` for the benchmarks: answers the router's requests to a session, and to others a
+// 12-byte body or a silent event stream. With BENCH_NGINX it starts nginx to do so, which is fast enough to
+// measure proxies.
 import { spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const flag = (name, otherwise) => {
+const option = (name, fallback) => {
   const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? otherwise : process.argv[at + 1];
+  return at < 0 ? fallback : process.argv[at + 1];
 };
 if (process.argv.includes("--version")) {
   console.log("1.18.0-bench");
   process.exit(0);
 }
-const port = Number(flag("port", "4096"));
-// Who answers everybody is not the session that was started: the router checks.
+const port = Number(option("port", "4096"));
+// The router checks that its session requires the password.
 const password = Buffer.from(`opencode:${process.env.OPENCODE_SERVER_PASSWORD}`).toString("base64");
 const session = { id: "ses_bench", title: "bench", directory: "/bench", time: { created: 1, updated: 1 } };
 const answers = {
