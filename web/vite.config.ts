@@ -5,7 +5,7 @@ import type { Plugin } from "vite";
 import solid from "vite-plugin-solid";
 import { defineConfig } from "vitest/config";
 
-/** Writes `.br` and `.gz` beside each file that is worth it; the router serves them as they are. */
+/** Writes compressed copies (`.br` and `.gz`) of all but small files, for the router to serve. */
 function precompress(): Plugin {
   return {
     name: "precompress",
@@ -31,7 +31,7 @@ export default defineConfig({
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },
-    // The policy of the site allows no data: fonts, and no inline anything.
+    // The site's content security policy allows no inline assets and no data: fonts.
     assetsInlineLimit: 0,
   },
   server: { proxy: { "/api": "http://localhost:3000" } },

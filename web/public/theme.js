@@ -1,4 +1,4 @@
-// Before the first paint: the theme and the language that were chosen here last, if any.
+// Applies the stored theme before the first paint.
 try {
   const theme = localStorage.getItem("theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;

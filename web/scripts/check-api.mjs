@@ -1,4 +1,4 @@
-// The client's types are those of the committed OpenAPI document: fails, and says what to do, where they differ.
+// Checks that the generated types match the committed OpenAPI document.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,15 +6,17 @@ import { join } from "node:path";
 
 const folder = mkdtempSync(join(tmpdir(), "check-api-"));
 try {
-  const fresh = join(folder, "schema.ts");
-  execFileSync("npx", ["openapi-typescript", "../crates/api/openapi.json", "-o", fresh], { stdio: "pipe" });
-  if (readFileSync(fresh, "utf8") !== readFileSync("src/api/schema.ts", "utf8")) {
+  const generated = join(folder, "schema.ts");
+  execFileSync("npx", ["openapi-typescript", "../crates/api/openapi.json", "-o", generated], {
+    stdio: "pipe",
+  });
+  if (readFileSync(generated, "utf8") !== readFileSync("src/api/schema.ts", "utf8")) {
     console.error(
-      "src/api/schema.ts is not what crates/api/openapi.json says: run `npm run gen:api` in web/ and commit.",
+      "src/api/schema.ts does not match crates/api/openapi.json. Run `npm run gen:api` in web/ and commit the result.",
     );
     process.exitCode = 1;
   } else {
-    console.log("src/api/schema.ts is current.");
+    console.log("src/api/schema.ts is up to date.");
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });
