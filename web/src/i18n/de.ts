@@ -8,7 +8,6 @@ export const de: Record<Key, string> = {
   "theme.system": "System",
   "theme.dark": "Dunkel",
   "theme.light": "Hell",
-  "app.language": "Sprache",
   "app.skip": "Zum Inhalt",
 
   "compose.title": "Sitzung starten",
@@ -61,7 +60,6 @@ export const de: Record<Key, string> = {
   "action.copied": "Kopiert",
   "action.copyLink": "Link kopieren",
   "action.logs": "Protokoll",
-  "action.reload": "Neu laden",
 
   "stage.queued": "Eingereiht",
   "stage.scheduled": "Knoten gefunden",

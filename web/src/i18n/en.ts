@@ -6,7 +6,6 @@ export const en = {
   "theme.system": "System",
   "theme.dark": "Dark",
   "theme.light": "Light",
-  "app.language": "Language",
   "app.skip": "Skip to content",
 
   "compose.title": "Start a session",
@@ -58,7 +57,6 @@ export const en = {
   "action.copied": "Copied",
   "action.copyLink": "Copy link",
   "action.logs": "Logs",
-  "action.reload": "Reload",
 
   "stage.queued": "Queued",
   "stage.scheduled": "Node found",
