@@ -1,3 +1,5 @@
+//! Bodies are streamed in both directions, and end as they ended.
+
 use std::{
     sync::{
         Arc,
@@ -12,10 +14,13 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proxy_core::{Body, BodyError, ForwardSettings};
-use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::*;
+use crate::test_proxy::*;
 
 type Chunk = Result<Frame<Bytes>, BodyError>;
 
@@ -31,30 +36,30 @@ fn chunk(text: &'static str) -> Chunk {
 
 #[tokio::test]
 async fn events_arrive_one_by_one() {
-    let (send, chunks) = mpsc::channel(1);
+    let (sender, chunks) = mpsc::channel(1);
     let chunks = Arc::new(parking_lot::Mutex::new(Some(chunks)));
-    let upstream = upstream(move |_| {
+    let session = session(move |_| {
         let body = body_of(chunks.lock().take().unwrap());
         async { Response::new(body) }
     })
     .await;
-    let world = World::before(upstream).await;
-    let mut body = world.get("/event").await.into_body();
+    let proxy = TestProxy::start(session).await;
+    let mut body = proxy.get("/event").await.into_body();
     for event in ["data: 1\n\n", "data: 2\n\n"] {
-        send.send(chunk(event)).await.unwrap();
-        // The next one is sent only after this one has arrived.
+        sender.send(chunk(event)).await.unwrap();
+        // The next event is sent only after this one has arrived.
         let frame = within("the event", body.frame()).await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), event);
     }
-    drop(send);
-    assert!(within("the end", body.frame()).await.is_none());
+    drop(sender);
+    assert!(within("the stream's end", body.frame()).await.is_none());
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_ends_the_sessions_response() {
-    let gone = CancellationToken::new();
-    let token = gone.clone();
-    let upstream = upstream(move |_| {
+async fn a_client_that_disconnects_ends_the_sessions_response() {
+    let response_dropped = CancellationToken::new();
+    let token = response_dropped.clone();
+    let session = session(move |_| {
         let guard = token.clone().drop_guard();
         async move {
             let endless = stream::repeat_with(|| chunk("data: x\n\n")).map(move |chunk| {
@@ -65,28 +70,26 @@ async fn a_client_that_goes_away_ends_the_sessions_response() {
         }
     })
     .await;
-    let world = World::before(upstream).await;
-    let mut body = world.get("/event").await.into_body();
+    let proxy = TestProxy::start(session).await;
+    let mut body = proxy.get("/event").await.into_body();
     within("an event", body.frame()).await.unwrap().unwrap();
     drop(body);
-    within("the upstream's end", gone.cancelled()).await;
+    within("the response's end", response_dropped.cancelled()).await;
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_before_the_answer_ends_the_request() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let world = World::before(listener.local_addr().unwrap()).await;
-    let asking = tokio::spawn(send_to(world.proxy, get("/")));
-    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
-    read_head(&mut stream).await.unwrap();
-    asking.abort();
-    let mut rest = Vec::new();
-    within("the connection's end", stream.read_to_end(&mut rest)).await.unwrap();
+async fn a_client_that_disconnects_before_the_response_ends_the_request() {
+    let (proxy, listener) = TestProxy::with_listener().await;
+    let response = proxy.spawn_send(get("/"));
+    let (mut session, _) = accept_request(&listener).await;
+    response.abort();
+    let mut received = Vec::new();
+    within("the connection's end", session.read_to_end(&mut received)).await.unwrap();
 }
 
 #[tokio::test]
-async fn trailers_pass() {
-    let upstream = upstream(|_| async {
+async fn trailers_are_forwarded() {
+    let session = session(|_| async {
         let mut trailers = http::HeaderMap::new();
         trailers.insert("x-checksum", "1".parse().unwrap());
         let frames: Vec<Chunk> = vec![chunk("x"), Ok(Frame::trailers(trailers))];
@@ -97,28 +100,27 @@ async fn trailers_pass() {
     .await;
     let mut request = get("/");
     request.headers_mut().insert("te", "trailers".parse().unwrap());
-    let response = World::before(upstream).await.send(request).await;
+    let response = TestProxy::start(session).await.send(request).await;
     let collected = within("the body", response.into_body().collect()).await.unwrap();
     assert_eq!(collected.trailers().unwrap()["x-checksum"], "1");
 }
 
 #[tokio::test]
-async fn an_answer_may_begin_before_the_upload_has_ended() {
-    let upstream = upstream(|request| async { Response::new(Body::from(request.into_body())) }).await;
-    let world = World::before(upstream).await;
-    let (send, chunks) = mpsc::channel(1);
-    send.send(chunk("one")).await.unwrap();
-    let mut echo = world.send(request("POST", "/").body(body_of(chunks)).unwrap()).await.into_body();
+async fn a_response_may_begin_before_the_upload_has_ended() {
+    let proxy = TestProxy::start(echo_session().await).await;
+    let (sender, chunks) = mpsc::channel(1);
+    sender.send(chunk("one")).await.unwrap();
+    let mut echo = proxy.send(request("POST", "/").body(body_of(chunks)).unwrap()).await.into_body();
     assert_eq!(within("an echo", echo.frame()).await.unwrap().unwrap().into_data().unwrap(), "one");
-    send.send(chunk("two")).await.unwrap();
+    sender.send(chunk("two")).await.unwrap();
     assert_eq!(within("an echo", echo.frame()).await.unwrap().unwrap().into_data().unwrap(), "two");
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_the_session_back() {
+async fn a_slow_reader_slows_the_session_down() {
     let produced = Arc::new(AtomicUsize::new(0));
     let count = produced.clone();
-    let upstream = upstream(move |_| {
+    let session = session(move |_| {
         let count = count.clone();
         async move {
             let chunks = stream::repeat_with(move || {
@@ -129,172 +131,137 @@ async fn a_slow_reader_holds_the_session_back() {
         }
     })
     .await;
-    let world = World::before(upstream).await;
-    let mut body = world.get("/").await.into_body();
-    within("a first frame", body.frame()).await.unwrap().unwrap();
-    // Nobody reads on: production comes to rest once the sockets are full.
-    within("the rest", async {
+    let proxy = TestProxy::start(session).await;
+    let mut body = proxy.get("/").await.into_body();
+    within("the first frame", body.frame()).await.unwrap().unwrap();
+    // Without a reader, the session stops producing once the sockets are full.
+    within("the end of production", async {
         let mut last = 0;
-        let mut same = 0;
-        while same < 20 {
+        let mut unchanged = 0;
+        while unchanged < 20 {
             tokio::time::sleep(Duration::from_millis(25)).await;
             let now = produced.load(Ordering::Relaxed);
-            same = if now == last { same + 1 } else { 0 };
+            unchanged = if now == last { unchanged + 1 } else { 0 };
             last = now;
         }
     })
     .await;
-    assert!(
-        produced.load(Ordering::Relaxed) < 64 << 20,
-        "{} bytes lie somewhere",
-        produced.load(Ordering::Relaxed)
-    );
+    let produced = produced.load(Ordering::Relaxed);
+    assert!(produced < 64 << 20, "{produced} bytes are buffered");
 }
 
 #[tokio::test]
-async fn a_slow_upload_is_not_a_late_answer() {
-    let upstream = upstream(|request| async {
+async fn a_slow_upload_does_not_time_out() {
+    let session = session(|request| async {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         Response::new(Body::from(body))
     })
     .await;
     let settings = ForwardSettings { header_timeout: Duration::from_millis(500), ..Default::default() };
-    let world = World::with(upstream, settings, Default::default()).await;
+    let proxy = TestProxy::start_with(session, settings, Default::default()).await;
     let body = StreamBody::new(stream::unfold(0, |count| async move {
-        // The pace of a slow line, for longer in all than an answer may take.
+        // Slower in total than a response may be, but never stalled for as long.
         tokio::time::sleep(Duration::from_millis(100)).await;
         (count < 10).then(|| (chunk("x"), count + 1))
     }));
-    let response = world.send(request("PUT", "/").body(body).unwrap()).await;
+    let response = proxy.send(request("PUT", "/").body(body).unwrap()).await;
     assert_eq!(response.status(), 200);
     assert_eq!(text(response).await, "xxxxxxxxxx");
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_while_it_uploads_ends_the_request() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let world = World::before(listener.local_addr().unwrap()).await;
-    let (send, chunks) = mpsc::channel(1);
-    send.send(chunk("a part")).await.unwrap();
-    let body = body_of(chunks);
-    let asking = tokio::spawn(send_to(world.proxy, request("POST", "/").body(body).unwrap()));
-    let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
-    read_head(&mut stream).await.unwrap();
-    asking.abort();
-    let mut rest = Vec::new();
-    let _ = within("the connection's end", stream.read_to_end(&mut rest)).await;
-    assert!(!rest.ends_with(b"0\r\n\r\n"), "an upload cut short was passed off as whole");
+async fn a_client_that_disconnects_during_its_upload_ends_the_request() {
+    let (proxy, listener) = TestProxy::with_listener().await;
+    let (sender, chunks) = mpsc::channel(1);
+    sender.send(chunk("a part")).await.unwrap();
+    let response = proxy.spawn_send(request("POST", "/").body(body_of(chunks)).unwrap());
+    let (mut session, _) = accept_request(&listener).await;
+    response.abort();
+    let mut received = Vec::new();
+    let _ = within("the connection's end", session.read_to_end(&mut received)).await;
+    assert!(!received.ends_with(b"0\r\n\r\n"), "a truncated upload was forwarded as complete");
 }
 
 #[tokio::test]
-async fn a_response_cut_short_is_not_passed_off_as_whole() {
-    for answer in [
+async fn a_truncated_response_is_forwarded_as_truncated() {
+    for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\npart",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\npart\r\n",
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let world = World::before(listener.local_addr().unwrap()).await;
-        let asking = tokio::spawn(send_to(world.proxy, get("/")));
-        let (mut stream, _) = within("a connection", listener.accept()).await.unwrap();
-        read_head(&mut stream).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
-        drop(stream);
-        let body = asking.await.unwrap().into_body();
-        assert!(within("the body's end", body.collect()).await.is_err(), "{answer:?}");
+        let (proxy, listener) = TestProxy::with_listener().await;
+        let received = proxy.spawn_send(get("/"));
+        let (mut session, _) = accept_request(&listener).await;
+        session.write_all(response.as_bytes()).await.unwrap();
+        drop(session);
+        let body = received.await.unwrap().into_body();
+        assert!(within("the body's end", body.collect()).await.is_err(), "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_response_with_two_lengths_has_the_one_of_its_chunks() {
-    let (upstream, _heads) = raw_upstream(
+async fn a_response_with_two_lengths_has_the_length_of_its_chunks() {
+    let proxy = TestProxy::with_response(
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     )
     .await;
-    let response = World::before(upstream).await.get("/").await;
+    let response = proxy.get("/").await;
     assert!(!response.headers().contains_key("content-length"));
     assert_eq!(text(response).await, "hello");
 }
 
 #[tokio::test]
-async fn a_body_waits_for_the_word_to_go_on() {
-    let upstream = upstream(|request| async { Response::new(Body::from(request.into_body())) }).await;
-    let world = World::before(upstream).await;
-    let mut stream = tokio::net::TcpStream::connect(world.proxy).await.unwrap();
-    let head = format!(
-        "POST / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
-    );
-    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
-    let word = within("the word", read_head(&mut stream)).await.unwrap();
-    assert!(word.starts_with("HTTP/1.1 100"), "{word}");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"ok").await.unwrap();
-    let head = within("an answer", read_head(&mut stream)).await.unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+async fn an_upload_that_expects_100_continue_receives_it() {
+    let proxy = TestProxy::start(echo_session().await).await;
+    let mut client = proxy.connect().await;
+    let lines = "Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n";
+    client.write_all(head("POST /", lines).as_bytes()).await.unwrap();
+    let interim = within("the interim response", read_head(&mut client)).await.unwrap();
+    assert!(interim.starts_with("HTTP/1.1 100"), "{interim}");
+    client.write_all(b"ok").await.unwrap();
+    let response = within("the response", read_head(&mut client)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let mut body = String::new();
-    within("the body", stream.read_to_string(&mut body)).await.unwrap();
+    within("the body", client.read_to_string(&mut body)).await.unwrap();
     assert!(body.contains("ok"), "{body}");
 }
 
-/// A client's upload that is no HTTP, or ends before its last chunk.
-const MALFORMED_CHUNKS: [&str; 4] =
-    ["2\r\nok\r\nzz\r\n", "2\r\nokay\r\n", "-1\r\n\r\n", "fffffffffffffffff\r\n"];
-
 #[tokio::test]
-async fn a_malformed_chunked_upload_is_answered_400_and_its_connection_is_not_used_again() {
-    for chunks in MALFORMED_CHUNKS {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let world = World::before(listener.local_addr().unwrap()).await;
-        // The first answer leaves an idle connection in the pool, which the upload takes.
-        let asking = tokio::spawn(send_to(world.proxy, get("/")));
-        let (mut first, _) = within("a connection", listener.accept()).await.unwrap();
-        read_head(&mut first).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut first, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        assert_eq!(text(asking.await.unwrap()).await, "ok");
+async fn a_malformed_chunked_upload_is_answered_400_and_its_connection_is_not_reused() {
+    for chunks in ["2\r\nok\r\nzz\r\n", "2\r\nokay\r\n", "-1\r\n\r\n", "fffffffffffffffff\r\n"] {
+        let (proxy, listener) = TestProxy::with_listener().await;
+        // The first request leaves an idle connection in the pool, which the upload uses.
+        let response = proxy.spawn_send(get("/"));
+        let mut first = accept_and_answer(&listener).await;
+        assert_eq!(text(response.await.unwrap()).await, "ok");
 
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\nTransfer-Encoding: chunked\r\n\r\n"
-        );
-        let answer = world.raw(&format!("{head}{chunks}")).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{chunks:?}: {answer}");
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{chunks:?}: {answer}");
-        let mut rest = Vec::new();
-        within("the upload's end", first.read_to_end(&mut rest)).await.unwrap();
-        assert!(rest.is_empty() || rest.starts_with(b"POST"), "{}", String::from_utf8_lossy(&rest));
-        assert!(!rest.ends_with(b"0\r\n\r\n"), "an upload cut short was passed off as whole");
+        let upload = head("POST /", "Transfer-Encoding: chunked\r\n") + chunks;
+        let response = proxy.send_raw(&upload).await;
+        assert!(response.starts_with("HTTP/1.1 400"), "{chunks:?}: {response}");
+        assert_eq!(response.matches("HTTP/1.1").count(), 1, "{chunks:?}: {response}");
+        let mut received = Vec::new();
+        within("the upload's end", first.read_to_end(&mut received)).await.unwrap();
+        assert!(received.is_empty() || received.starts_with(b"POST"), "{received:?}");
+        assert!(!received.ends_with(b"0\r\n\r\n"), "a truncated upload was forwarded as complete");
 
-        let asking = tokio::spawn(send_to(world.proxy, get("/")));
-        let (mut second, _) = within("another connection", listener.accept()).await.unwrap();
-        read_head(&mut second).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut second, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        assert_eq!(text(asking.await.unwrap()).await, "ok");
+        let response = proxy.spawn_send(get("/"));
+        let _second = accept_and_answer(&listener).await;
+        assert_eq!(text(response.await.unwrap()).await, "ok");
     }
 }
 
 #[tokio::test]
-async fn an_http2_upload_that_is_reset_is_never_passed_on_as_whole() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let world = World::before(listener.local_addr().unwrap()).await;
-    let stream = tokio::net::TcpStream::connect(world.proxy).await.unwrap();
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(executor, hyper_util::rt::TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let (send, chunks) = mpsc::channel(1);
-    send.send(chunk("a part")).await.unwrap();
-    let upload = http::Request::post(format!("https://{HOST}/"))
-        .header("x-auth-request-email", "alice@example.com")
-        .body(body_of(chunks))
-        .unwrap();
-    let asking = tokio::spawn(sender.send_request(upload));
-    let (mut session, _) = within("a connection", listener.accept()).await.unwrap();
-    read_head(&mut session).await.unwrap();
+async fn an_http2_upload_that_is_reset_is_forwarded_as_truncated() {
+    let (proxy, listener) = TestProxy::with_listener().await;
+    let mut sender = proxy.connect_http2().await;
+    let (chunks, body) = mpsc::channel(1);
+    chunks.send(chunk("a part")).await.unwrap();
+    let upload = http2_request("POST", "/").body(body_of(body)).unwrap();
+    let response = tokio::spawn(sender.send_request(upload));
+    let (mut session, _) = accept_request(&listener).await;
     // The client's body fails, so hyper resets the stream.
-    send.send(Err("the client's disk failed".into())).await.unwrap();
-    let mut rest = Vec::new();
-    within("the connection's end", session.read_to_end(&mut rest)).await.unwrap();
-    assert!(!rest.ends_with(b"0\r\n\r\n"), "an upload cut short was passed off as whole");
-    assert!(within("the stream's end", asking).await.unwrap().is_err());
+    chunks.send(Err("reading the file failed".into())).await.unwrap();
+    let mut received = Vec::new();
+    within("the connection's end", session.read_to_end(&mut received)).await.unwrap();
+    assert!(!received.ends_with(b"0\r\n\r\n"), "a truncated upload was forwarded as complete");
+    assert!(within("the stream's end", response).await.unwrap().is_err());
 }

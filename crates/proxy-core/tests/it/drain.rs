@@ -1,55 +1,54 @@
+//! The end of `serve`.
+
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use proxy_core::ServeSettings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
-use crate::world::*;
+use crate::test_proxy::*;
 
 #[tokio::test]
 async fn a_drain_waits_for_requests_and_tunnels() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut world = World::before(listener.local_addr().unwrap()).await;
-    let (mut client, mut server) = world.tunnel(&listener).await;
-    let asking = tokio::spawn(send_to(world.proxy, get("/")));
-    let (mut upstream, _) = within("a connection", listener.accept()).await.unwrap();
-    read_head(&mut upstream).await.unwrap();
+    let (mut proxy, listener) = TestProxy::with_listener().await;
+    let (mut client, mut session) = proxy.tunnel(&listener).await;
+    let response = proxy.spawn_send(get("/"));
+    let (mut stream, _) = accept_request(&listener).await;
 
-    world.stop();
+    proxy.shut_down();
     within("the refusal of new connections", async {
-        while TcpStream::connect(world.proxy).await.is_ok() {
+        while TcpStream::connect(proxy.address).await.is_ok() {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert!(!world.server.is_finished());
-    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
-    assert_eq!(text(asking.await.unwrap()).await, "ok");
+    assert!(!proxy.server.is_finished());
+    stream.write_all(OK.as_bytes()).await.unwrap();
+    assert_eq!(text(response.await.unwrap()).await, "ok");
     client.write_all(b"still").await.unwrap();
-    let mut word = [0; 5];
-    within("a word", server.read_exact(&mut word)).await.unwrap();
-    assert!(!world.server.is_finished());
-    drop((client, server));
-    within("the end", &mut world.server).await.unwrap();
+    let mut bytes = [0; 5];
+    within("five bytes", session.read_exact(&mut bytes)).await.unwrap();
+    assert!(!proxy.server.is_finished());
+    drop((client, session));
+    within("the server's end", &mut proxy.server).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_does_not_end_by_itself_is_cut_off() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn requests_and_tunnels_are_aborted_after_the_drain() {
+    let listener = listen().await;
     let settings = ServeSettings { drain: Duration::from_millis(100), ..Default::default() };
-    let mut world = World::with(listener.local_addr().unwrap(), Default::default(), settings).await;
-    let (mut client, _server) = world.tunnel(&listener).await;
-    let asking = tokio::spawn(send_to(world.proxy, get("/event")));
-    let (mut upstream, _) = within("a connection", listener.accept()).await.unwrap();
-    read_head(&mut upstream).await.unwrap();
-    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").await.unwrap();
-    let mut events = asking.await.unwrap().into_body();
+    let mut proxy = TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
+    let (mut client, _session) = proxy.tunnel(&listener).await;
+    let response = proxy.spawn_send(get("/event"));
+    let (mut stream, _) = accept_request(&listener).await;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").await.unwrap();
+    let mut events = response.await.unwrap().into_body();
 
-    world.stop();
-    within("the end", &mut world.server).await.unwrap();
+    proxy.shut_down();
+    within("the server's end", &mut proxy.server).await.unwrap();
     assert!(within("the tunnel's end", client.read_u8()).await.is_err());
     assert!(!matches!(within("the stream's end", events.frame()).await, Some(Ok(_))));
 }

@@ -1,4 +1,4 @@
-//! The example is what the README shows, and it works.
+//! The example `embed` works, and the README shows it.
 
 use std::{
     io::{BufRead, BufReader, Lines},
@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use crate::world::*;
+use crate::test_proxy::*;
 
 const EXAMPLE: &str = include_str!("../../examples/embed.rs");
 
@@ -15,10 +15,10 @@ fn the_readme_shows_the_example() {
     let code = EXAMPLE.split_once("use std::").unwrap().1;
     assert!(include_str!("../../README.md").contains(code), "README.md and examples/embed.rs differ");
     let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
-    assert!(lines <= 40, "the example has grown to {lines} lines");
+    assert!(lines <= 40, "the example has {lines} lines");
 }
 
-/// The example, before this server; whoever drops it ends it.
+/// The running example, which is killed when dropped.
 struct Example {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -26,9 +26,9 @@ struct Example {
 }
 
 impl Example {
-    /// Starts it, with no more than this many open files.
-    fn before(upstream: SocketAddr, files: u32) -> Self {
-        // cargo builds the examples beside this test's own folder.
+    /// Starts the example for a session at `upstream`, with at most `files` open files.
+    fn start(upstream: SocketAddr, files: u32) -> Self {
+        // cargo builds the examples into a folder next to this test's.
         let program = std::env::current_exe().unwrap().with_file_name("../examples/embed");
         let mut child = Command::new("sh")
             .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
@@ -43,7 +43,7 @@ impl Example {
         Self { child, lines, address }
     }
 
-    async fn ask(&self) -> String {
+    async fn get(&self) -> String {
         let request = http::Request::get("/")
             .header("host", "a48da0606867.localhost:8000")
             .body(http_body_util::Empty::<bytes::Bytes>::new())
@@ -51,7 +51,7 @@ impl Example {
         text(send_to(self.address, request).await).await
     }
 
-    /// How many files it has open; `None` where the system does not say.
+    /// Returns how many files the example has open, if the system shows it.
     fn open_files(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?.count())
     }
@@ -64,30 +64,26 @@ impl Drop for Example {
     }
 }
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
 #[tokio::test]
 async fn the_example_serves_a_session() {
-    let (upstream, _heads) = raw_upstream(OK).await;
-    let mut example = Example::before(upstream, 256);
-    assert_eq!(example.ask().await, "ok");
+    let mut example = Example::start(raw_session(OK).await.0, 256);
+    assert_eq!(example.get().await, "ok");
     assert_eq!(example.lines.next().unwrap().unwrap(), "a48da0606867: Request");
 }
 
 #[tokio::test]
-async fn out_of_open_files_it_waits_and_then_goes_on() {
-    let (upstream, _heads) = raw_upstream(OK).await;
-    let example = Example::before(upstream, 24);
-    let mut guests = Vec::new();
+async fn the_example_recovers_when_it_runs_out_of_file_descriptors() {
+    let example = Example::start(raw_session(OK).await.0, 24);
+    let mut connections = Vec::new();
     for _ in 0..40 {
-        guests.push(tokio::net::TcpStream::connect(example.address).await.unwrap());
+        connections.push(tokio::net::TcpStream::connect(example.address).await.unwrap());
     }
-    within("the last file's use", async {
+    within("the last file descriptor's use", async {
         while example.open_files().is_some_and(|open| open < 24) {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    drop(guests);
-    assert_eq!(example.ask().await, "ok");
+    drop(connections);
+    assert_eq!(example.get().await, "ok");
 }

@@ -1,22 +1,23 @@
+//! Headers that are removed, replaced or kept, in both directions.
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Empty;
 
-use crate::world::*;
+use crate::test_proxy::*;
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-async fn seen(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> String {
-    let (upstream, mut heads) = raw_upstream(OK).await;
-    let world = World::before(upstream).await;
-    let response = world.send(build(request("GET", "/a?b=c")).body(Empty::<Bytes>::new()).unwrap()).await;
+/// Returns the head that the session receives of a request, in lower case.
+async fn forwarded_head(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> String {
+    let (session, mut heads) = raw_session(OK).await;
+    let proxy = TestProxy::start(session).await;
+    let response = proxy.send(build(request("GET", "/a?b=c")).body(Empty::<Bytes>::new()).unwrap()).await;
     assert_eq!(response.status(), 200);
     within("the request", heads.recv()).await.unwrap().to_lowercase()
 }
 
 #[tokio::test]
-async fn nothing_of_the_users_travels_on() {
-    let head = seen(|request| {
+async fn identities_and_tokens_of_the_user_never_reach_a_session() {
+    let head = forwarded_head(|request| {
         request
             .header("X-Auth-Request-User", "alice")
             .header("X-Auth-Request-Access-Token", "gho_secret")
@@ -35,14 +36,14 @@ async fn nothing_of_the_users_travels_on() {
     })
     .await;
     assert!(!head.contains("secret") && !head.contains("alice") && !head.contains("auth-request"), "{head}");
-    // One line: HTTP/2 clients send a line for each, and servers of HTTP/1.1 read only one (RFC 9113 §8.2.3).
+    // One line: HTTP/2 clients may send one for each cookie, and HTTP/1.1 allows only one (RFC 9113 §8.2.3).
     assert!(head.contains("cookie: theme=dark; a=b; _oauth2_proxyish=mine\r\n"), "{head}");
     assert!(head.contains("authorization: basic b3blbmnvzgu6chc="), "{head}");
 }
 
 #[tokio::test]
 async fn secrets_and_identities_of_any_sign_in_proxy_never_reach_a_session() {
-    let head = seen(|mut request| {
+    let head = forwarded_head(|mut request| {
         for name in [
             "X-Admin-Secret",
             "X_Admin_Secret",
@@ -74,8 +75,8 @@ async fn secrets_and_identities_of_any_sign_in_proxy_never_reach_a_session() {
 }
 
 #[tokio::test]
-async fn the_host_stays_and_forwarding_headers_are_made_anew() {
-    let head = seen(|request| {
+async fn the_host_is_kept_and_forwarding_headers_are_replaced() {
+    let head = forwarded_head(|request| {
         request
             .header("X-Forwarded-For", "6.6.6.6")
             .header("X-Forwarded-Host", "evil.com")
@@ -101,8 +102,8 @@ async fn the_host_stays_and_forwarding_headers_are_made_anew() {
 }
 
 #[tokio::test]
-async fn hop_by_hop_headers_end_here() {
-    let head = seen(|request| {
+async fn hop_by_hop_headers_are_not_forwarded() {
+    let head = forwarded_head(|request| {
         request
             .header("Connection", "X-One, keep-alive")
             .header("Connection", "x-two,host")
@@ -115,8 +116,8 @@ async fn hop_by_hop_headers_end_here() {
             .header("TE", "gzip, trailers")
     })
     .await;
-    for gone in ["x-one", "x-two", "keep-alive", "proxy-"] {
-        assert!(!head.contains(gone), "{gone} is in {head}");
+    for removed in ["x-one", "x-two", "keep-alive", "proxy-"] {
+        assert!(!head.contains(removed), "{removed} is in {head}");
     }
     assert!(
         head.contains("x-three: 3")
@@ -128,8 +129,8 @@ async fn hop_by_hop_headers_end_here() {
 }
 
 #[tokio::test]
-async fn nothing_hostile_comes_back() {
-    let (upstream, _heads) = raw_upstream(concat!(
+async fn headers_that_affect_other_hosts_never_reach_the_browser() {
+    let proxy = TestProxy::with_response(concat!(
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
         "Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n",
         "Set-Cookie: own=1; Path=/; HttpOnly\r\n",
@@ -141,13 +142,12 @@ async fn nothing_hostile_comes_back() {
         "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n",
         "X-Accel-Redirect: /internal/\r\nX-Sendfile: /etc/passwd\r\nX-Accel-Buffering: no\r\n",
         "Content-Security-Policy: default-src 'self'\r\n\r\nok",
-    ))
-    .await;
-    let response = World::before(upstream).await.get("/app/worker.js").await;
+    )).await;
+    let response = proxy.get("/app/worker.js").await;
     let headers = response.headers();
     let cookies: Vec<_> = headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
     assert_eq!(cookies, ["own=1; Path=/; HttpOnly"]);
-    for gone in [
+    for removed in [
         "x-hop",
         "keep-alive",
         "clear-site-data",
@@ -162,7 +162,7 @@ async fn nothing_hostile_comes_back() {
         "x-accel-redirect",
         "x-sendfile",
     ] {
-        assert!(!headers.contains_key(gone), "{gone}");
+        assert!(!headers.contains_key(removed), "{removed}");
     }
     assert_eq!(headers["origin-agent-cluster"], "?1");
     assert_eq!(headers["x-accel-buffering"], "no");
@@ -171,14 +171,14 @@ async fn nothing_hostile_comes_back() {
 
 #[tokio::test]
 async fn sign_in_headers_of_a_session_never_reach_the_browser() {
-    let (upstream, _heads) = raw_upstream(concat!(
+    let proxy = TestProxy::with_response(concat!(
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n",
         "WWW-Authenticate: Basic realm=\"sign in again\"\r\nWWW-Authenticate: Bearer\r\n",
         "X-Auth-Request-Email: mallory@example.com\r\nX-Auth-Request-User: mallory\r\n",
         "X_Auth_Request_Groups: admins\r\nX-Auth-Requested: kept\r\n\r\nno",
     ))
     .await;
-    let response = World::before(upstream).await.get("/").await;
+    let response = proxy.get("/").await;
     assert_eq!(response.status(), 401);
     let names: Vec<_> = response.headers().keys().map(http::HeaderName::as_str).collect();
     let removed =
@@ -188,29 +188,27 @@ async fn sign_in_headers_of_a_session_never_reach_the_browser() {
 }
 
 #[tokio::test]
-async fn what_a_session_allows_its_own_origin_stays() {
-    let (upstream, _heads) = raw_upstream(
+async fn permissions_for_the_sessions_own_origin_are_kept() {
+    let proxy = TestProxy::with_response(
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Origin: https://a48da0606867-oc.example.org\r\nService-Worker-Allowed: /app/\r\n\r\nok",
-    )
-    .await;
-    let response = World::before(upstream).await.get("/app/worker.js").await;
+    ).await;
+    let response = proxy.get("/app/worker.js").await;
     assert!(response.headers().contains_key("access-control-allow-origin"));
     assert!(response.headers().contains_key("service-worker-allowed"));
 }
 
 #[tokio::test]
-async fn what_a_session_allows_nobody_in_particular_goes() {
-    let (upstream, _heads) = raw_upstream(
+async fn cors_headers_without_an_origin_are_removed() {
+    let proxy = TestProxy::with_response(
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: *\r\n\r\nok",
-    )
-    .await;
-    let response = World::before(upstream).await.get("/").await;
+    ).await;
+    let response = proxy.get("/").await;
     assert!(!response.headers().keys().any(|name| name.as_str().starts_with("access-control-")));
 }
 
 #[tokio::test]
-async fn a_worker_rules_no_more_than_its_folder() {
-    for (allowed, stays) in [
+async fn a_service_workers_scope_is_at_most_its_folder() {
+    for (scope, is_kept) in [
         ("/app/", true),
         ("/app/v1.2/..x/", true),
         ("/", false),
@@ -222,16 +220,16 @@ async fn a_worker_rules_no_more_than_its_folder() {
         ("/app/..\\", false),
         ("https://a48da0606867-oc.example.org/", false),
     ] {
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nService-Worker-Allowed: {allowed}\r\n\r\nok");
-        let (upstream, _heads) = raw_upstream(answer.leak()).await;
-        let response = World::before(upstream).await.get("/app/worker.js").await;
-        assert_eq!(response.headers().contains_key("service-worker-allowed"), stays, "{allowed}");
+        let response =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nService-Worker-Allowed: {scope}\r\n\r\nok");
+        let proxy = TestProxy::with_response(response.leak()).await;
+        let response = proxy.get("/app/worker.js").await;
+        assert_eq!(response.headers().contains_key("service-worker-allowed"), is_kept, "{scope}");
     }
 }
 
 #[tokio::test]
-async fn an_upstreams_password_is_not_for_debug_output() {
+async fn the_debug_output_of_an_upstream_hides_its_password() {
     let upstream = proxy_core::Upstream {
         address: "127.0.0.1:1".parse().unwrap(),
         authorization: Some(http::HeaderValue::from_static("Basic c2VjcmV0")),
@@ -247,14 +245,14 @@ mod properties {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn no_header_that_connection_lists_ever_passes(
+        fn headers_that_connection_lists_are_never_forwarded(
             names in prop::collection::vec("x-[a-z]{1,8}", 1..6),
             split in 0usize..6,
             spaces in " {0,2}",
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (first, second) = names.split_at(split.min(names.len()));
-            let head = runtime.block_on(seen(|mut request| {
+            let head = runtime.block_on(forwarded_head(|mut request| {
                 for list in [first, second] {
                     if !list.is_empty() {
                         request = request.header("Connection", list.join(&format!("{spaces},{spaces}")));
@@ -272,10 +270,9 @@ mod properties {
 }
 
 #[tokio::test]
-async fn a_request_of_nobodys_is_refused_before_anything_else() {
-    let (upstream, _heads) = raw_upstream(OK).await;
-    let world = World::before(upstream).await;
-    let nobody = Request::get("/").header("host", HOST).body(Empty::<Bytes>::new()).unwrap();
-    assert_eq!(world.send(nobody).await.status(), 401);
-    assert!(world.touches().is_empty());
+async fn a_request_without_an_identity_is_refused_first() {
+    let proxy = TestProxy::with_response(OK).await;
+    let request = Request::get("/").header("host", HOST).body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(proxy.send(request).await.status(), 401);
+    assert!(proxy.activities().is_empty());
 }

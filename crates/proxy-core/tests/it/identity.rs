@@ -1,3 +1,5 @@
+//! `TrustedHeaders`: when its headers are trusted, and what it leaves.
+
 use std::net::SocketAddr;
 
 use http::{HeaderName, Request, request::Parts};
@@ -22,31 +24,32 @@ fn check(
     let mut parts = parts(peer, headers);
     let identity = trusted.identify(&mut parts);
     assert_eq!(
-        identity.as_ref().map(|identity| identity.email()).map_err(|why| *why),
+        identity.as_ref().map(|identity| identity.email()).map_err(|error| *error),
         expected,
         "{peer} {headers:?}"
     );
     let left: Vec<_> = parts.headers.keys().filter(|name| name.as_str() != "accept").collect();
-    assert!(left.is_empty(), "{left:?} would travel on");
+    assert!(left.is_empty(), "{left:?} would be forwarded");
 }
 
 const EMAIL: &str = "X-Auth-Request-Email";
 
 #[test]
-fn a_header_counts_only_from_a_trusted_peer() {
-    let near = TrustedHeaders::from_peers(vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+fn the_email_header_is_trusted_only_from_trusted_peers() {
+    let trusted =
+        TrustedHeaders::from_peers(vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()]);
     let alice = [(EMAIL, " Alice@Example.com"), ("accept", "*/*")];
-    check(&near, "10.1.2.3", &alice, Ok("alice@example.com"));
-    check(&near, "::ffff:10.1.2.3", &alice, Ok("alice@example.com"));
-    check(&near, "fd00::1", &alice, Ok("alice@example.com"));
-    check(&near, "10.2.0.1", &alice, Err(IdentifyError::Missing));
-    check(&near, "10.1.2.3", &[], Err(IdentifyError::Missing));
-    check(&near, "10.1.2.3", &[(EMAIL, "")], Err(IdentifyError::Missing));
+    check(&trusted, "10.1.2.3", &alice, Ok("alice@example.com"));
+    check(&trusted, "::ffff:10.1.2.3", &alice, Ok("alice@example.com"));
+    check(&trusted, "fd00::1", &alice, Ok("alice@example.com"));
+    check(&trusted, "10.2.0.1", &alice, Err(IdentifyError::Missing));
+    check(&trusted, "10.1.2.3", &[], Err(IdentifyError::Missing));
+    check(&trusted, "10.1.2.3", &[(EMAIL, "")], Err(IdentifyError::Missing));
     check(&TrustedHeaders::from_peers(vec![]), "127.0.0.1", &alice, Err(IdentifyError::Missing));
 }
 
 #[test]
-fn a_shared_secret_is_asked_for_as_well() {
+fn a_configured_secret_is_required_as_well() {
     let header = HeaderName::from_static("x-router-secret");
     let both =
         TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse().unwrap()]).with_secret(header.clone(), "s3cret");
@@ -69,7 +72,7 @@ fn a_shared_secret_is_asked_for_as_well() {
 }
 
 #[test]
-fn a_shared_secret_never_travels_on_in_any_spelling() {
+fn the_secrets_header_is_removed_in_any_spelling() {
     let trusted =
         TrustedHeaders::from_peers(vec![]).with_secret(HeaderName::from_static("x-router-secret"), "s3cret");
     let secret = ("x-router-secret", "s3cret");
@@ -78,26 +81,26 @@ fn a_shared_secret_never_travels_on_in_any_spelling() {
 }
 
 #[test]
-fn two_users_in_one_request_are_none() {
-    let near = TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse().unwrap()]);
-    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "c@d")], Err(IdentifyError::Ambiguous));
-    check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "a@b")], Err(IdentifyError::Ambiguous));
-    check(&near, "127.0.0.1", &[(EMAIL, "a@b,c@d")], Err(IdentifyError::Ambiguous));
+fn two_users_in_one_request_are_ambiguous() {
+    let trusted = TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse().unwrap()]);
+    check(&trusted, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "c@d")], Err(IdentifyError::Ambiguous));
+    check(&trusted, "127.0.0.1", &[(EMAIL, "a@b"), (EMAIL, "a@b")], Err(IdentifyError::Ambiguous));
+    check(&trusted, "127.0.0.1", &[(EMAIL, "a@b,c@d")], Err(IdentifyError::Ambiguous));
     for alias in ["X_Auth_Request_Email", "X-Auth_Request-Email", "x_auth-request-email"] {
-        check(&near, "127.0.0.1", &[(EMAIL, "a@b"), (alias, "c@d")], Err(IdentifyError::Ambiguous));
-        check(&near, "127.0.0.1", &[(alias, "c@d")], Err(IdentifyError::Ambiguous));
+        check(&trusted, "127.0.0.1", &[(EMAIL, "a@b"), (alias, "c@d")], Err(IdentifyError::Ambiguous));
+        check(&trusted, "127.0.0.1", &[(alias, "c@d")], Err(IdentifyError::Ambiguous));
     }
 }
 
 #[test]
-fn the_users_token_counts_where_the_user_does() {
-    let near = TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse().unwrap()]);
+fn the_access_token_is_trusted_only_with_the_user() {
+    let trusted = TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse().unwrap()]);
     let check = |peer: &str, headers: &[(&str, &str)], expected: Option<&str>| {
         let mut parts = parts(peer, headers);
-        let _ = near.identify(&mut parts);
+        let _ = trusted.identify(&mut parts);
         let token = parts.extensions.get::<AccessToken>();
         assert_eq!(token.and_then(AccessToken::expose), expected, "{peer} {headers:?}");
-        assert!(parts.headers.is_empty(), "{:?} would travel on", parts.headers.keys());
+        assert!(parts.headers.is_empty(), "{:?} would be forwarded", parts.headers.keys());
         assert!(!format!("{:?}", parts.extensions.get::<AccessToken>()).contains("gho_"));
     };
     let (email, first) = ((EMAIL, "a@b"), ("X-Auth-Request-Access-Token", "gho_1"));

@@ -1,18 +1,18 @@
-//! The layers alone, and the whole stack on real loopback sockets.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+//! The layers one by one, and the whole stack on real loopback sockets.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod activity;
-mod alone;
 mod bodies;
 mod connections;
 mod drain;
 mod embed;
 mod headers;
 mod identity;
-mod layers;
 mod memory;
 mod origin;
 mod pool;
 mod protocol;
+mod single_layers;
+mod stack;
+mod test_proxy;
 mod tunnels;
-mod world;

@@ -1,4 +1,4 @@
-//! A gigabyte either way at flat memory. The peers are in this process too, so what is counted is all of them.
+//! A gigabyte in each direction in constant memory. Client and session run in this process, so their memory counts too.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use proxy_core::{Body, BodyError};
 
-use crate::world::*;
+use crate::test_proxy::*;
 
 const GIGABYTE: usize = 1 << 30;
 const CHUNK: usize = 64 * 1024;
@@ -18,42 +18,42 @@ fn gigabyte() -> StreamBody<impl futures_util::Stream<Item = Result<Frame<Bytes>
     StreamBody::new(stream::repeat(chunk).take(GIGABYTE / CHUNK).map(|chunk| Ok(Frame::data(chunk))))
 }
 
-/// Reads to the end; how many bytes there were, and how much the process grew meanwhile.
+/// Reads the body to its end. Returns its length, and by how many bytes the process grew meanwhile.
 async fn drain(mut body: Incoming) -> (usize, usize) {
-    let before = resident();
-    let (mut bytes, mut most) = (0, before);
+    let before = resident_memory();
+    let (mut bytes, mut peak) = (0, before);
     while let Some(frame) = body.frame().await {
         bytes += frame.unwrap().into_data().unwrap().len();
         if bytes % (64 << 20) < CHUNK {
-            most = most.max(resident());
+            peak = peak.max(resident_memory());
         }
     }
-    (bytes, most - before)
+    (bytes, peak - before)
 }
 
-/// Resident memory in bytes (`man 5 proc`: statm counts pages); 0 where there is no /proc.
-fn resident() -> usize {
+/// Returns the resident memory in bytes (`man 5 proc`: statm counts pages); 0 without /proc.
+fn resident_memory() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gigabyte_down_and_up_at_flat_memory() {
-    let upstream = upstream(|request| async {
+async fn a_gigabyte_takes_constant_memory_in_both_directions() {
+    let session = session(|request| async {
         if request.method() == "GET" {
             return Response::new(Body::new(gigabyte()));
         }
-        let (bytes, grown) = drain(request.into_body()).await;
-        Response::new(Body::from(format!("{bytes} {grown}")))
+        let (bytes, growth) = drain(request.into_body()).await;
+        Response::new(Body::from(format!("{bytes} {growth}")))
     })
     .await;
-    let world = World::before(upstream).await;
-    let (bytes, grown) = drain(world.get("/").await.into_body()).await;
+    let proxy = TestProxy::start(session).await;
+    let (bytes, growth) = drain(proxy.get("/").await.into_body()).await;
     assert_eq!(bytes, GIGABYTE);
-    assert!(grown < 64 << 20, "{grown} bytes more");
+    assert!(growth < 64 << 20, "grew by {growth} bytes");
 
-    let seen = text(world.send(request("POST", "/").body(gigabyte()).unwrap()).await).await;
-    let (bytes, grown) = seen.split_once(' ').unwrap();
+    let received = text(proxy.send(request("POST", "/").body(gigabyte()).unwrap()).await).await;
+    let (bytes, growth) = received.split_once(' ').unwrap();
     assert_eq!(bytes.parse::<usize>().unwrap(), GIGABYTE);
-    assert!(grown.parse::<usize>().unwrap() < 64 << 20, "{grown} bytes more");
+    assert!(growth.parse::<usize>().unwrap() < 64 << 20, "grew by {growth} bytes");
 }

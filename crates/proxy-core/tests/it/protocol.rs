@@ -1,26 +1,23 @@
+//! What is accepted as HTTP, and the limits of connections.
+
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use proxy_core::{Body, ServeSettings};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::*;
+use crate::test_proxy::*;
 
-async fn world() -> World {
-    let (upstream, _heads) = raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-    World::before(upstream).await
+async fn start_with(settings: ServeSettings) -> TestProxy {
+    TestProxy::start_with(raw_session(OK).await.0, Default::default(), settings).await
 }
 
 #[tokio::test]
-async fn a_request_with_two_meanings_is_refused_and_the_connection_closed() {
-    let world = world().await;
-    let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\n");
+async fn an_ambiguous_request_is_refused_and_its_connection_closed() {
+    let proxy = TestProxy::with_response(OK).await;
+    let start = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\n");
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: example.org\r\n\r\n";
-    for framing in [
+    for rest in [
         "Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
         "Transfer-Encoding: gzip\r\n\r\nabcd",
         "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
@@ -32,75 +29,64 @@ async fn a_request_with_two_meanings_is_refused_and_the_connection_closed() {
         " folded: x\r\n\r\n",
         "Bad Name: x\r\n\r\n",
     ] {
-        let answer = world.raw(&format!("{head}{framing}{smuggled}")).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{framing:?}: {answer}");
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{framing:?}: {answer}");
+        let response = proxy.send_raw(&format!("{start}{rest}{smuggled}")).await;
+        assert!(response.starts_with("HTTP/1.1 400"), "{rest:?}: {response}");
+        assert_eq!(response.matches("HTTP/1.1").count(), 1, "{rest:?}: {response}");
     }
 }
 
-/// The proof is the same when it is hidden behind other requests, on one connection.
 #[tokio::test]
-async fn two_framings_are_found_behind_other_requests_too() {
-    let world = world().await;
-    let head = |line: &str| format!("{line}\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\n");
-    let both = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let decoy = head("POST / HTTP/1.1") + "Transfer-Encoding: chunked\r\n\r\n";
-    let get = head("GET / HTTP/1.1") + "\r\n";
-    let bad = head("POST / HTTP/1.1") + both;
-    for (what, bytes) in [
+async fn two_framings_are_detected_after_other_requests_on_the_connection() {
+    let proxy = TestProxy::with_response(OK).await;
+    let both = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n";
+    let decoy = head("POST /", "Transfer-Encoding: chunked\r\n");
+    let get = head("GET /", "");
+    let bad = head("POST /", both);
+    let length = decoy.len();
+    for (case, bytes) in [
         ("pipelined", format!("{get}{bad}0\r\n\r\n")),
         ("pipelined twice", format!("{get}{get}{bad}0\r\n\r\n")),
-        ("with a decoy behind", format!("{bad}{:x}\r\n{decoy}\r\n0\r\n\r\n", decoy.len())),
-        ("pipelined, with a decoy behind", format!("{get}{bad}{:x}\r\n{decoy}\r\n0\r\n\r\n", decoy.len())),
+        ("before a decoy", format!("{bad}{length:x}\r\n{decoy}\r\n0\r\n\r\n")),
+        ("pipelined, before a decoy", format!("{get}{bad}{length:x}\r\n{decoy}\r\n0\r\n\r\n")),
         (
-            "with a decoy before",
-            format!(
-                "{}Content-Length: {}\r\n\r\n{decoy}{bad}0\r\n\r\n",
-                head("POST / HTTP/1.1"),
-                decoy.len()
-            ),
+            "after a decoy",
+            format!("{}{decoy}{bad}0\r\n\r\n", head("POST /", &format!("Content-Length: {length}\r\n"))),
         ),
         ("after empty lines", format!("\r\n\r\n{bad}0\r\n\r\n")),
     ] {
-        let answer = world.raw(&bytes).await;
-        assert!(answer.contains("HTTP/1.1 400"), "{what}: {answer}");
-        assert!(answer.rsplit("HTTP/1.1 ").next().unwrap().starts_with("400"), "{what}: {answer}");
+        let responses = proxy.send_raw(&bytes).await;
+        assert!(responses.contains("HTTP/1.1 400"), "{case}: {responses}");
+        assert!(responses.rsplit("HTTP/1.1 ").next().unwrap().starts_with("400"), "{case}: {responses}");
     }
 }
 
 #[tokio::test]
-async fn chunked_requests_one_after_the_other_are_taken() {
-    let upstream = upstream(|request| async { http::Response::new(Body::from(request.into_body())) }).await;
-    let world = World::before(upstream).await;
-    let mut stream = TcpStream::connect(world.proxy).await.unwrap();
-    let head = |framing: &str| {
-        format!(
-            "POST /echo HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Request-Email: alice@example.com\r\n{framing}\r\n\r\n"
-        )
-    };
-    let chunked = head("Transfer-Encoding: chunked");
-    let long = head("Content-Length: 2");
+async fn consecutive_chunked_requests_are_accepted() {
+    let proxy = TestProxy::start(echo_session().await).await;
+    let mut client = proxy.connect().await;
+    let chunked = head("POST /echo", "Transfer-Encoding: chunked\r\n");
+    let sized = head("POST /echo", "Content-Length: 2\r\n");
     for (pieces, echo) in [
         (vec![chunked.as_str(), "2\r\nok\r\n0\r\n\r\n"], "2\r\nok\r\n0\r\n\r\n"),
-        (vec![long.as_str(), "ok"], "ok"),
+        (vec![sized.as_str(), "ok"], "ok"),
         (vec![&chunked[..30], &chunked[30..], "2\r\nok\r\n", "0\r\n\r\n"], "2\r\nok\r\n0\r\n\r\n"),
         (vec!["\r\n", chunked.as_str(), "2\r\nok\r\n0\r\n\r\n"], "2\r\nok\r\n0\r\n\r\n"),
     ] {
         for piece in pieces {
-            stream.write_all(piece.as_bytes()).await.unwrap();
+            client.write_all(piece.as_bytes()).await.unwrap();
             tokio::task::yield_now().await;
         }
-        let answer = within("an answer", read_head(&mut stream)).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let response = within("a response", read_head(&mut client)).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
         let mut body = vec![0; echo.len()];
-        within("the body", stream.read_exact(&mut body)).await.unwrap();
+        within("the body", client.read_exact(&mut body)).await.unwrap();
         assert_eq!(String::from_utf8(body).unwrap(), echo);
     }
 }
 
 #[tokio::test]
-async fn a_bad_host_is_refused() {
-    let world = world().await;
+async fn a_malformed_host_is_refused() {
+    let proxy = TestProxy::with_response(OK).await;
     for (line, status) in [
         ("", "400"),
         ("Host:\r\n", "400"),
@@ -114,73 +100,59 @@ async fn a_bad_host_is_refused() {
         ("Host: [::1]:80\r\n", "421"),
         ("Host: a_b.evil.com\r\n", "421"),
     ] {
-        // What can't be understood closes the connection by itself.
+        // A malformed request closes its connection even without `Connection: close`.
         let close = if status == "400" { "" } else { "Connection: close\r\n" };
-        let answer = world.raw(&format!("GET / HTTP/1.1\r\n{line}{close}\r\n")).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{line:?}: {answer}");
+        let response = proxy.send_raw(&format!("GET / HTTP/1.1\r\n{line}{close}\r\n")).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{line:?}: {response}");
     }
-    let answer =
-        world.raw("GET http://evil.com/ HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let two_hosts = "GET http://evil.com/ HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n";
+    let response = proxy.send_raw(two_hosts).await;
+    assert!(response.starts_with("HTTP/1.1 400"), "{response}");
 }
 
 #[tokio::test]
 async fn an_overlong_head_is_refused() {
     let long = "x".repeat(200_000);
-    let mut stream = TcpStream::connect(world().await.proxy).await.unwrap();
-    let _ = stream
-        .write_all(format!("GET / HTTP/1.1\r\nHost: example.org\r\nX-Long: {long}\r\n\r\n").as_bytes())
-        .await;
-    // The answer may be overtaken by the reset that what was not read causes; it is never a success.
-    let mut answer = Vec::new();
-    let _ = within("the connection's end", stream.read_to_end(&mut answer)).await;
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+    let proxy = TestProxy::with_response(OK).await;
+    let response =
+        proxy.send_raw(&format!("GET / HTTP/1.1\r\nHost: example.org\r\nX-Long: {long}\r\n\r\n")).await;
+    // Unread bytes reset the connection, so the response may be lost; it is never a success.
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 431"), "{response}");
 }
 
 #[tokio::test]
 async fn http2_by_prior_knowledge_is_served() {
-    let world = world().await;
-    let stream = TcpStream::connect(world.proxy).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let ask = |uri: String| {
-        http::Request::get(uri)
-            .header("x-auth-request-email", "alice@example.com")
-            .body(Body::empty())
-            .unwrap()
-    };
-    let response = within("an answer", sender.send_request(ask(format!("https://{HOST}/")))).await.unwrap();
+    let proxy = TestProxy::with_response(OK).await;
+    let mut sender = proxy.connect_http2().await;
+    let to_session = http2_request("GET", "/").body(Body::empty()).unwrap();
+    let response = within("a response", sender.send_request(to_session)).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
-    let response = within("an answer", sender.send_request(ask("https://evil.com/".into()))).await.unwrap();
+    let elsewhere = http::Request::get("https://evil.com/").body(Body::empty()).unwrap();
+    let response = within("a response", sender.send_request(elsewhere)).await.unwrap();
     assert_eq!(response.status(), 421);
 }
 
 #[tokio::test]
-async fn what_http2_cuts_up_is_whole_for_a_server_of_http1() {
-    let (tell, mut heads) = tokio::sync::mpsc::unbounded_channel();
-    let upstream = upstream(move |request: http::Request<hyper::body::Incoming>| {
-        tell.send(request.headers().clone()).unwrap();
+async fn an_http2_request_in_pieces_is_forwarded_as_one_http1_request() {
+    let (received, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let session = session(move |request: http::Request<hyper::body::Incoming>| {
+        received.send(request.headers().clone()).unwrap();
         async { http::Response::new(Body::from(request.into_body())) }
     })
     .await;
-    let world = World::before(upstream).await;
-    let stream = TcpStream::connect(world.proxy).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let pieces = futures_util::stream::iter(["one ", "two"].map(|piece| {
-        Ok::<_, proxy_core::BodyError>(http_body::Frame::data(bytes::Bytes::from_static(piece.as_bytes())))
+    let proxy = TestProxy::start(session).await;
+    let mut sender = proxy.connect_http2().await;
+    let chunks = futures_util::stream::iter(["one ", "two"].map(|chunk| {
+        Ok::<_, proxy_core::BodyError>(http_body::Frame::data(bytes::Bytes::from_static(chunk.as_bytes())))
     }));
-    let request = http::Request::post(format!("https://{HOST}/"))
-        .header("x-auth-request-email", "alice@example.com")
+    let request = http2_request("POST", "/")
         .header("cookie", "a=1")
         .header("cookie", "_oauth2_proxy=secret")
         .header("cookie", "b=2")
-        .body(Body::new(http_body_util::StreamBody::new(pieces)))
+        .body(Body::new(http_body_util::StreamBody::new(chunks)))
         .unwrap();
-    let response = within("an answer", sender.send_request(request)).await.unwrap();
+    let response = within("a response", sender.send_request(request)).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "one two");
     let head = heads.recv().await.unwrap();
     let cookies: Vec<_> = head.get_all("cookie").iter().collect();
@@ -189,33 +161,28 @@ async fn what_http2_cuts_up_is_whole_for_a_server_of_http1() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_nothing_or_stops_half_way_is_let_go() {
-    let (upstream, _heads) = raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+async fn a_client_that_sends_no_complete_head_is_disconnected() {
     let settings = ServeSettings { header_timeout: Duration::from_millis(100), ..Default::default() };
-    let world = World::with(upstream, Default::default(), settings).await;
+    let proxy = start_with(settings).await;
     for start in ["", "PRI * HT", "GET / HTTP/1.1\r\nHost: exam"] {
-        let answer = world.raw(start).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{start:?}: {answer}");
+        let response = proxy.send_raw(start).await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 408"), "{start:?}: {response}");
     }
 }
 
 #[tokio::test]
-async fn a_head_limit_below_what_http_needs_is_no_panic() {
-    let (upstream, _heads) = raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-    let settings = ServeSettings { max_head: 10, ..Default::default() };
-    let world = World::with(upstream, Default::default(), settings).await;
-    assert_eq!(world.get("/").await.status(), 200);
+async fn a_head_limit_below_the_minimum_does_not_panic() {
+    let proxy = start_with(ServeSettings { max_head: 10, ..Default::default() }).await;
+    assert_eq!(proxy.get("/").await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_connection_too_many_waits_until_there_is_a_place() {
-    let (upstream, _heads) = raw_upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-    let settings = ServeSettings { max_connections: 1, ..Default::default() };
-    let world = World::with(upstream, Default::default(), settings).await;
-    let mut first = TcpStream::connect(world.proxy).await.unwrap();
+async fn a_connection_over_the_limit_waits_until_another_one_ends() {
+    let proxy = start_with(ServeSettings { max_connections: 1, ..Default::default() }).await;
+    let mut first = proxy.connect().await;
     first.write_all(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n").await.unwrap();
     read_head(&mut first).await.unwrap();
-    let waiting = tokio::spawn(send_to(world.proxy, get("/")));
+    let waiting = proxy.spawn_send(get("/"));
     drop(first);
     assert_eq!(waiting.await.unwrap().status(), 200);
 }
