@@ -28,7 +28,7 @@ use super::{
     api::{ApiClient, ApiError, with_timeout},
     desired::{Desired, DesiredState},
     leader,
-    logs::{last_lines, log_source, readable},
+    logs::{last_lines, log_source, tail},
     objects::names::{MANAGED_BY, PORT, pod_name, pvc_name},
     reconcile::{Action, Current, reconcile},
     session,
@@ -229,9 +229,8 @@ impl Admin {
                 _ => String::new(),
             });
         };
-        let (container, is_previous) = log_source(&pod);
-        match self.api.log(hash, container, is_previous, lines).await {
-            Ok(log) => Ok(last_lines(&readable(&log), lines)),
+        match tail(&self.api, hash, log_source(&pod), lines).await {
+            Ok(log) => Ok(log),
             // Its container did not start yet, or it is just gone.
             Err(ApiError::NotFound) => Ok(String::new()),
             Err(error) => Err(told(hash, error)),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures_util::AsyncBufRead;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::{
     Api, Client,
@@ -82,11 +83,11 @@ fn words(error: &dyn std::error::Error) -> String {
 }
 
 /// Bounds a call.
-pub(super) async fn with_timeout<T>(
-    call: impl Future<Output = Result<T, kube::Error>>,
+pub(super) async fn with_timeout<T, E: Into<ApiError>>(
+    call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ApiError> {
     match timeout(LIMIT, call).await {
-        Ok(done) => Ok(done?),
+        Ok(result) => result.map_err(Into::into),
         Err(_) => Err(ApiError::Unreachable("it does not answer".into())),
     }
 }
@@ -198,29 +199,20 @@ impl ApiClient {
         with_timeout(self.secrets.delete(&github_secret_name(hash), &DeleteParams::default())).await.map(drop)
     }
 
-    /// The last lines that a container wrote; `previous`: before it was started again. `NotFound` where it did not start yet.
-    pub(super) async fn log(
+    /// Opens the log of a container; [`ApiError::NotFound`] if the container has not started yet.
+    pub(super) async fn log_stream(
         &self,
         hash: SessionHash,
-        container: &str,
-        previous: bool,
-        lines: usize,
-    ) -> Result<String, ApiError> {
-        let params = LogParams {
-            container: Some(container.into()),
-            previous,
-            tail_lines: i64::try_from(lines).ok(),
-            limit_bytes: Some(512 << 10),
-            ..LogParams::default()
-        };
-        let log = async {
-            match self.pods.logs(&pod_name(hash), &params).await {
-                // The container did not start yet.
-                Err(kube::Error::Api(status)) if status.code == 400 => Ok(None),
-                log => log.map(Some),
+        params: &LogParams,
+    ) -> Result<impl AsyncBufRead + use<>, ApiError> {
+        let open = async {
+            match self.pods.log_stream(&pod_name(hash), params).await {
+                // The container has not started yet.
+                Err(kube::Error::Api(status)) if status.code == 400 => Err(ApiError::NotFound),
+                log => Ok(log?),
             }
         };
-        with_timeout(log).await?.ok_or(ApiError::NotFound)
+        with_timeout(open).await
     }
 }
 

@@ -254,9 +254,8 @@ impl Context {
             _ => String::new(),
         };
         let Some(pod) = self.store.pod(hash).filter(|_| lines > 0) else { return Ok(kept()) };
-        let (name, is_previous) = logs::log_source(&pod);
-        match self.api.log(hash, name, is_previous, lines).await {
-            Ok(log) => Ok(logs::last_lines(&logs::readable(&log), lines)),
+        match logs::tail(&self.api, hash, logs::log_source(&pod), lines).await {
+            Ok(log) => Ok(log),
             // Nothing was written yet, or the Pod or its node is gone.
             Err(ApiError::NotFound | ApiError::Forbidden(_)) => Ok(kept()),
             Err(error) => Err(error.into()),

@@ -120,7 +120,7 @@ async fn apply(ctx: &Context, hash: SessionHash) -> Result<(), ApiError> {
             }
         }
         Action::GiveUp(failure) => {
-            let failure = logs::with_log(ctx, hash, item.pod.as_deref(), failure).await;
+            let failure = logs::with_log(&ctx.api, hash, item.pod.as_deref(), failure).await;
             give_up(ctx, hash, item.pvc.as_deref(), failure).await
         }
     }

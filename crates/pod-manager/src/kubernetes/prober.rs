@@ -6,8 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::{AsyncBufReadExt, StreamExt};
-use kube::api::LogParams;
 use session_key::SessionHash;
 use tokio::{
     task::JoinHandle,
@@ -18,14 +16,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     api::ApiError,
     context::Context,
-    objects::{
-        names::{PORT, pod_name},
-        secret::password_of,
-    },
+    logs::follow_clone,
+    objects::{names::PORT, secret::password_of},
     status::{Ready, Unresponsive, pod::RunningContainer},
 };
 use crate::{
-    git_output::{Progress, parse_progress, strip_control},
     model::{Endpoint, Failure, FailureCode, Password},
     opencode::health::HealthCheck,
 };
@@ -38,8 +33,6 @@ pub(super) const MAX_CONCURRENT: usize = 64;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Between two attempts at a call that was refused.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// Progress is told no more often than this.
-const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// Begins to ask what is to be asked of the session's Pod now, and ends what is not.
 pub(super) fn attend(ctx: &Arc<Context>, hash: SessionHash) {
@@ -171,28 +164,9 @@ async fn password(ctx: &Context, hash: SessionHash) -> Option<Password> {
     }
 }
 
-/// Follows what the init container says, while it runs.
+/// Follows the clone's log while the init container runs.
 async fn read_clone(ctx: &Context, hash: SessionHash, uid: &str) {
-    let params = LogParams { container: Some("git-init".into()), follow: true, ..LogParams::default() };
-    let log = match ctx.api.pods.log_stream(&pod_name(hash), &params).await {
-        Ok(log) => log,
-        Err(error) => {
-            tracing::debug!(session.hash = %hash, %error, "the clone's log can't be read");
-            return;
-        }
-    };
-    let mut lines = log.lines();
-    let mut told: Option<(Instant, Progress)> = None;
-    while let Some(Ok(line)) = lines.next().await {
-        let text = strip_control(&line);
-        for step in text.lines().filter_map(parse_progress) {
-            let is_news = told.as_ref().is_none_or(|(at, last)| {
-                last.message != step.message || at.elapsed() >= TELL_EVERY || step.percent == Some(100)
-            });
-            if is_news {
-                told = Some((Instant::now(), step.clone()));
-                ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.to_owned(), step)));
-            }
-        }
-    }
+    let report =
+        |progress| ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.to_owned(), progress)));
+    follow_clone(&ctx.api, hash, report).await;
 }
