@@ -24,7 +24,7 @@ pub(crate) struct GlobalArgs {
         value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) server: String,
     /// A header to send with each request, for a sign-in proxy in front of the router; may be repeated.
-    /// In the environment variable, one header a line; it keeps a token out of the process list
+    /// The environment variable takes one header a line, and keeps a token out of the process list
     #[arg(
         long = "header",
         global = true,

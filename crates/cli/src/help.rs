@@ -32,8 +32,8 @@ pub(crate) fn command(program: &str) -> Command {
 }
 
 const OVERVIEW: &str = "\
-A session is your own opencode server on one branch of one repository. Its name is its key of 12
-hexadecimal digits; the first few are enough if none of your other sessions starts with them.
+A session is your own opencode server on one branch of one repository. Its key has 12 hexadecimal
+digits. To name a session, type its key, or as many of the first digits as no other session has.
 
 Examples:
   {me} create https://github.com/acme/widgets fix-login --open

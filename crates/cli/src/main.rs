@@ -65,7 +65,7 @@ async fn run(cli: Cli, matches: &ArgMatches, program: String, terminal: Terminal
 fn uses_cluster(global: &GlobalArgs, matches: &ArgMatches, program: &str) -> Result<bool, CliError> {
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     if global.kube && is_given("server") {
-        let message = "--kube (use the cluster) and --server (use a router) exclude each other";
+        let message = "--kube (use the cluster) and --server (use a router) can't be combined";
         return Err(CliError::new(CliError::USAGE, message).hint("Leave out one of them."));
     }
     let is_cluster = global.kube || (help::is_plugin(program) && !is_given("server"));

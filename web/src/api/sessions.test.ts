@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { aSession } from "../test-page";
 import { createSessions, type Sessions } from "./sessions";
 
-/** An event stream that sends what a test tells it to. */
+/** A fake event stream, whose events a test sends. */
 class FakeEvents {
   static last: FakeEvents;
   onerror?: () => void;

@@ -13,8 +13,8 @@ const POLL_CHANGING_MS = 1_000;
 const STREAM_TIMEOUT_MS = 4_000;
 
 /**
- * Keeps the caller's sessions current: by the event stream or, if a proxy lets no streams through, by polling.
- * The whole page shares one instance.
+ * Keeps the caller's sessions current: by the event stream or, if a proxy lets no streams through, by
+ * polling. The whole page shares one instance.
  */
 export function createSessions() {
   const [list, setList] = createStore<{ email: string; sessions: Session[] }>({ email: "", sessions: [] });
@@ -63,7 +63,7 @@ export function createSessions() {
       update(JSON.parse((event as MessageEvent<string>).data) as SessionList);
     });
     stream.onerror = () => {
-      // An EventSource does not say why it failed, and does not always reconnect: a request tells.
+      // An EventSource does not report why it failed and does not always reconnect, so a request finds out.
       stream.close();
       void refresh().then((answered) => {
         // If the API answers but the stream never opened, a proxy lets no streams through.

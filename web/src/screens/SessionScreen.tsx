@@ -32,7 +32,8 @@ export function SessionScreen() {
   const params = useParams<{ hash: string }>();
   const session = createMemo(() => sessions.session(params.hash));
 
-  // A session that was just created may not be in the list yet, so the list is fetched before the page says so.
+  // A session that was just created may not be in the list yet, so the list is fetched before the page says
+  // so.
   const [lookup] = createResource(
     () => sessions.connection() === "live" && !session() && params.hash,
     () => sessions.refresh(),

@@ -82,7 +82,7 @@ async fn a_stop_needs_no_router_and_keeps_the_files() {
     let stop = cluster.run(&["stop", &hash.to_string()]).await;
     assert_eq!(stop.success(), hash.to_string());
     assert!(cluster.pod(hash).await.is_none(), "the Pod is deleted");
-    assert_eq!(cluster.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
+    assert_eq!(cluster.desired_state(hash).await, DesiredState::Stopped(StopReason::Requested));
     let again = cluster.run(&["stop", &hash.to_string(), "-o", "json"]).await;
     let session: Value = serde_json::from_str(again.success()).expect("JSON");
     assert_eq!(session["reason"]["code"], "requested");
@@ -95,12 +95,12 @@ async fn a_resume_is_stored_and_carried_out_by_the_next_router() {
     let resume = cluster.run(&["resume", &hash.to_string()]).await;
     resume.success();
     assert!(resume.err.contains("No router is running"), "{resume:?}");
-    let DesiredState::Running(run) = cluster.wanted(hash).await else {
+    let DesiredState::Running(run) = cluster.desired_state(hash).await else {
         panic!("the desired state is not running")
     };
     // A second resume keeps the run.
     cluster.run(&["resume", &hash.to_string()]).await.success();
-    assert_eq!(cluster.wanted(hash).await, DesiredState::Running(run.clone()));
+    assert_eq!(cluster.desired_state(hash).await, DesiredState::Running(run.clone()));
 
     let router =
         KubernetesBackend::start_up(cluster.client.clone(), cluster.settings.clone(), Arc::new(SystemClock));
@@ -134,7 +134,7 @@ async fn a_failure_that_no_router_has_stored_is_shown_and_can_be_resumed() {
     let resume = cluster.run(&["resume", &hash.to_string(), "--wait"]).await;
     resume.failure(1, "No router is running");
     assert!(
-        matches!(cluster.wanted(hash).await, DesiredState::Running(run) if run != "r1"),
+        matches!(cluster.desired_state(hash).await, DesiredState::Running(run) if run != "r1"),
         "another run is desired"
     );
 }
@@ -210,7 +210,7 @@ async fn a_command_has_only_the_rights_of_its_caller() {
         assert!(refused.err.contains("kubectl auth can-i"), "{refused:?}");
     }
     assert!(
-        cluster.pod(hash).await.is_some() && cluster.wanted(hash).await == running(),
+        cluster.pod(hash).await.is_some() && cluster.desired_state(hash).await == running(),
         "a refused command changes nothing"
     );
     // Without the right to delete Pods, the desired state is stored and a router deletes the Pod.
@@ -218,7 +218,7 @@ async fn a_command_has_only_the_rights_of_its_caller() {
     let stopped = run(&stopper, &["stop", &key]).await;
     assert_eq!(stopped.success(), key);
     assert!(stopped.err.contains("is stopping"), "{stopped:?}");
-    assert_eq!(cluster.wanted(hash).await, DesiredState::Stopped(StopReason::Requested));
+    assert_eq!(cluster.desired_state(hash).await, DesiredState::Stopped(StopReason::Requested));
     let stranger = cluster.user_with_rules("stranger", json!([])).await;
     run(&stranger, &["list"]).await.failure(4, "cannot list");
 }

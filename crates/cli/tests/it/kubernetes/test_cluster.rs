@@ -125,9 +125,9 @@ impl TestCluster {
             initial_message: Some("Fix it.".into()),
             created_at: SystemClock.now(),
         };
-        let wanted = Desired { state: state.clone(), since: Some(SystemClock.now()) };
+        let desired = Desired { state: state.clone(), since: Some(SystemClock.now()) };
         let mut pvc = make_pvc(&session, &self.settings, session.created_at);
-        pvc.metadata.annotations.get_or_insert_default().insert(names::annotation("wanted"), wanted.write());
+        pvc.metadata.annotations.get_or_insert_default().insert(names::annotation("wanted"), desired.write());
         self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &pvc).await.expect("a new object");
         let secret = make_github_secret(&session, &self.settings, "gho_secret");
         self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a new object");
@@ -167,7 +167,8 @@ impl TestCluster {
         self.api::<PersistentVolumeClaim>().get_opt(&names::pvc_name(hash)).await.expect("an answer")
     }
 
-    pub(super) async fn wanted(&self, hash: SessionHash) -> DesiredState {
+    /// Returns the desired state that is stored on the claim.
+    pub(super) async fn desired_state(&self, hash: SessionHash) -> DesiredState {
         Desired::of(&self.pvc(hash).await.expect("a claim"), None).state
     }
 
