@@ -1,4 +1,4 @@
-//! What travels as JSON: camelCase, times in RFC 3339 UTC.
+//! The types that are sent and received as JSON: camelCase, times in RFC 3339 UTC.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,59 +17,60 @@ pub struct Session {
     /// The repository's address; null for a new project.
     #[schema(required)]
     pub repo_url: Option<String>,
-    /// The branch worked on; null for a new project.
+    /// The branch that is worked on; null for a new project.
     #[schema(required)]
     pub branch: Option<String>,
-    /// The branch that `branch` is created from where it does not exist yet; null: the remote's default.
+    /// The branch from which `branch` is created if it does not exist; null for the remote's default.
     #[schema(required)]
     pub source_branch: Option<String>,
-    /// What the session is doing.
+    /// The session's state.
     pub state: State,
-    /// Since when it is in that state.
+    /// When the session entered that state.
     #[schema(value_type = String, format = DateTime)]
     pub state_since: Timestamp,
-    /// Where a browser goes: into the repository's newest opencode session. Null until it runs.
+    /// The address for a browser: the repository's newest opencode session. Null unless the session runs.
     #[schema(required)]
     pub url: Option<String>,
-    /// When a person last did something in it.
+    /// When a person last used the session.
     #[schema(value_type = String, format = DateTime)]
     pub last_activity: Timestamp,
-    /// When it was first asked for.
+    /// When the session was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// Minutes without activity after which it is stopped; its files are kept. 0: it never is.
+    /// Minutes without activity after which the session is stopped; its files are kept. 0: never.
     pub idle_timeout_minutes: u32,
-    /// The first words of the message it was created with.
+    /// The first words of the initial message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The title of its newest opencode session.
+    /// The title of the newest opencode session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Where `opencode attach` connects to.
+    /// The address for `opencode attach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach_url: Option<String>,
-    /// Why it is `stopped` or `failed`, or goes on `running` though nobody uses it, and what to do.
+    /// Why the session is `stopped` or `failed`, or why it is `running` although nobody uses it, and what to
+    /// do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The agent is working on an answer: it is not idle, whatever `lastActivity` says.
+    /// Whether the agent is working on an answer; the session is then not idle, whatever `lastActivity` says.
     pub busy: bool,
-    /// The stages of the present or last start, in order.
+    /// The stages of the current or last start, in order.
     pub stages: Vec<Stage>,
 }
 
-/// What a session is doing.
+/// A session's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// On its way to `running`; `stages` tell how far.
+    /// The session is starting; `stages` report its progress.
     Creating,
-    /// It answers.
+    /// The session can be used.
     Running,
-    /// On its way to `stopped`.
+    /// The session is being stopped.
     Stopping,
-    /// No process; its files are kept.
+    /// The session does not run. Its files are kept.
     Stopped,
-    /// It could not be started or kept running; `reason` tells why. Its files are kept.
+    /// The session could not start or crashed; `reason` says why. Its files are kept.
     Failed,
 }
 
@@ -80,12 +81,12 @@ pub struct Reason {
     /// Stable, for programs and translations.
     #[schema(examples("idle", "repository_not_found"))]
     pub code: String,
-    /// One sentence: what happened.
+    /// A sentence that says what happened.
     pub message: String,
-    /// One sentence: what to do.
+    /// A sentence that says what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
-    /// The last lines of the log of what failed.
+    /// The last lines of the log of the failed step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_tail: Option<String>,
 }
@@ -94,22 +95,22 @@ pub struct Reason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
-    /// Which one.
+    /// The stage's name.
     pub stage: StageName,
-    /// How far it is.
+    /// The stage's status.
     pub status: StageStatus,
-    /// When it began.
+    /// When the stage started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the stage ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// What it is doing now, in words (`Receiving objects`).
+    /// The current step, for example `Receiving objects`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// How much of what it is doing is done, 0 to 100.
+    /// The progress of the current step, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
     /// Bytes received so far.
@@ -117,51 +118,51 @@ pub struct Stage {
     pub bytes: Option<u64>,
 }
 
-/// The stages that a start can have; each backend has some of them, in this order.
+/// The stages of a start, in order. Each backend has some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StageName {
-    /// Waiting for its turn.
+    /// The session waits to start.
     Queued,
-    /// A node was found for the Pod.
+    /// The Pod waits for a node.
     Scheduled,
     /// The volume is being attached.
     Volume,
     /// The image is being pulled.
     Image,
-    /// The repository is being cloned, or brought up to date.
+    /// The repository is being cloned or fetched.
     Cloning,
     /// opencode is starting.
     Starting,
-    /// opencode answers; its first session is being opened.
+    /// opencode answers; the first opencode session is being opened.
     Ready,
 }
 
-/// How far a stage is.
+/// The status of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StageStatus {
-    /// Yet to come.
+    /// The stage has not started.
     Pending,
-    /// Under way.
+    /// The stage is running.
     Active,
-    /// Done.
+    /// The stage is complete.
     Done,
-    /// It failed; the session's `reason` tells why.
+    /// The stage failed; the session's `reason` says why.
     Failed,
 }
 
-/// The caller's sessions, newest activity first.
+/// The caller's sessions; the one with the latest activity comes first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionList {
-    /// The caller.
+    /// The caller's e-mail address.
     pub email: String,
-    /// Their sessions.
+    /// The caller's sessions.
     pub sessions: Vec<Session>,
 }
 
 impl SessionList {
-    /// These sessions in their order.
+    /// Creates the list, with the latest activity first.
     #[must_use]
     pub fn newest_first(email: &str, mut sessions: Vec<Session>) -> Self {
         sessions.sort_by(|a, b| b.last_activity.cmp(&a.last_activity).then(a.hash.cmp(&b.hash)));
@@ -169,7 +170,7 @@ impl SessionList {
     }
 }
 
-/// What to create. Without `repoUrl`: a new project, an empty repository of its own.
+/// The session to create. Without `repoUrl`, a new project with an empty repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateSession {
@@ -177,115 +178,130 @@ pub struct CreateSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(examples("https://github.com/acme/widgets"))]
     pub repo_url: Option<String>,
-    /// The branch to work on; without it, a suggested name.
+    /// The branch to work on; a suggested name by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// Where to create `branch` from if it does not exist; without it, the remote's default branch.
+    /// The branch from which `branch` is created if it does not exist; the remote's default branch by
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_branch: Option<String>,
-    /// The first prompt, sent once opencode runs, exactly once.
+    /// The first prompt. It is sent exactly once, as soon as opencode runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_message: Option<String>,
 }
 
-/// The answer to create, resume and stop.
+/// The answer of the routes that create, resume and stop a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionState {
     /// The session's key.
     #[schema(value_type = String)]
     pub hash: SessionHash,
-    /// Its public URL once it runs.
+    /// The session's public URL; null unless the session runs.
     #[schema(required)]
     pub url: Option<String>,
-    /// What it is doing.
+    /// The session's state.
     pub state: State,
 }
 
-/// A branch name that no session of the caller's has for that repository.
+/// A branch name that none of the caller's sessions of that repository uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SuggestedBranch {
-    /// The name.
+    /// The branch name.
     pub branch: String,
 }
 
-/// What deleting a session would lose.
+/// The work that deleting a session would lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnsavedWork {
-    /// False where it can't be told (nothing was cloned yet, say); the counts are 0 then.
+    /// False if the work is unknown, for example because nothing was cloned yet; the counts are then 0.
     pub known: bool,
-    /// Files changed or new and not committed.
+    /// Changed and new files that are not committed.
     pub uncommitted_files: u32,
-    /// Commits that no remote branch holds.
+    /// Commits that are on no remote branch.
     pub unpushed_commits: u32,
 }
 
-/// What the site needs to know of the router.
+/// The settings of the router that the site shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteConfig {
-    /// Filled in as the repository (`DEFAULT_GIT_REPO`).
+    /// The repository that the form suggests (`DEFAULT_GIT_REPO`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_repo: Option<String>,
-    /// `ssh://`, `git://` and `user@host:path` addresses are taken.
+    /// Whether `ssh://`, `git://` and `user@host:path` addresses are accepted.
     pub ssh_repos: bool,
-    /// `file://` addresses and absolute paths are taken.
+    /// Whether `file://` addresses and absolute paths are accepted.
     pub local_repos: bool,
-    /// Minutes without activity after which a session is stopped; 0: it never is.
+    /// Minutes without activity after which a session is stopped. 0: never.
     pub idle_timeout_minutes: u32,
     /// The router's version.
     pub version: String,
 }
 
-/// Every error answer.
+/// The body of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
-    /// A sentence: what is wrong and what to do.
+    /// A sentence that says what happened and what to do.
     pub error: String,
     /// Stable, for programs and translations.
     #[schema(examples("not_found", "invalid_branch"))]
     pub code: String,
-    /// To find the request in the router's log.
+    /// The id by which the router's log names the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// An event of `GET /api/sessions/{hash}/events`; the SSE `event` name is the variant's, `data` its JSON.
+/// The data of an event of `GET /api/sessions/{hash}/events`. The event's type is the variant's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum SessionEvent {
-    /// `progress`: the stage that is under way, in words, and all stages.
+    /// `progress`: the current stage and all stages.
     Progress {
-        /// The stage under way.
+        /// The current stage.
         stage: StageName,
-        /// What it is doing.
+        /// The current step.
         message: String,
         /// All stages.
         stages: Vec<Stage>,
     },
-    /// `state_change`.
+    /// `state_change`: the session's state changed.
     StateChange {
         /// The new state.
         state: State,
     },
-    /// `complete`: it runs; the stream ends.
+    /// `complete`: the session runs. The stream ends.
     Complete {
-        /// Where to go.
+        /// The session's URL.
         url: String,
     },
-    /// `error`: it failed or was stopped or deleted; the stream ends.
+    /// `error`: the session failed, or was stopped or deleted. The stream ends.
     Error {
-        /// What happened.
+        /// A sentence that says what happened.
         message: String,
-        /// Why, where the session is still there.
+        /// The reason, unless the session was deleted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
 }
 
+impl ErrorBody {
+    /// Returns the JSON text of an error's body. Every error of the router is written here.
+    #[must_use]
+    pub fn json(code: &str, error: &str, request_id: Option<&str>) -> String {
+        let body = Self {
+            error: error.to_owned(),
+            code: code.to_owned(),
+            request_id: request_id.map(ToOwned::to_owned),
+        };
+        // Texts always have a JSON form.
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
 impl SessionEvent {
-    /// The SSE `event` name.
+    /// Returns the type of the server-sent event.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -296,7 +312,7 @@ impl SessionEvent {
         }
     }
 
-    /// The stream ends after it.
+    /// Whether the stream ends after this event.
     #[must_use]
     pub fn is_last(&self) -> bool {
         matches!(self, Self::Complete { .. } | Self::Error { .. })

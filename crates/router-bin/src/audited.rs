@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::server::{AuditRecord, RefusalCode};
+use api::server::{AuditRecord, ErrorCode};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -18,7 +18,7 @@ pub(crate) async fn note(State(audit): State<Arc<Audit>>, request: Request, next
     let id = request.extensions().get::<RequestId>().cloned();
     let response = next.run(request).await;
     if let Some(AuditRecord { action, hash }) = response.extensions().get().copied() {
-        let why = response.extensions().get::<RefusalCode>().map_or("", |code| code.0);
+        let why = response.extensions().get::<ErrorCode>().map_or("", |code| code.0);
         audit.note(action, user.as_ref(), hash, id.as_ref().map_or("", RequestId::as_str), why);
     }
     response

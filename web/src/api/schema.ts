@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the site needs to know */
+        /** Get the site's configuration */
         get: operations["getConfig"];
         put?: never;
         post?: never;
@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This description */
+        /** Get this description */
         get: operations["getOpenapi"];
         put?: never;
         post?: never;
@@ -46,16 +46,16 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The caller's sessions
-         * @description Newest activity first.
+         * List the caller's sessions
+         * @description The session with the latest activity comes first.
          */
         get: operations["listSessions"];
         put?: never;
         /**
-         * Ask for a session
-         * @description The same user, repository and branch give the same session: asked for again, it is started if it
-         *     is stopped, and its first message stays the one it was made with. Nothing waits here: `GET
-         *     /api/sessions/{hash}/events` tells how far it is.
+         * Create a session
+         * @description The same user, repository and branch give the same session: a second request starts that session if it is
+         *     stopped, and does not change its first message. The answer does not wait for the start: `GET
+         *     /api/sessions/{hash}/events` reports its progress.
          */
         post: operations["createSession"];
         delete?: never;
@@ -72,9 +72,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The caller's sessions, on every change
-         * @description Server-sent events of type `sessions`; the data of each is the whole list, the first at once.
-         *     After a reconnect the first event is the present list, so there is nothing to resume from.
+         * Watch the caller's sessions
+         * @description Server-sent events of type `sessions`: one at once, and one after every change. The data of each is the
+         *     whole list, so there is nothing to resume after a reconnect.
          */
         get: operations["streamSessions"];
         put?: never;
@@ -93,8 +93,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * An unused branch name
-         * @description Three words that no session of the caller's has as its branch for that repository.
+         * Suggest an unused branch name
+         * @description Three words, which are not the branch of any of the caller's sessions of that repository.
          */
         get: operations["suggestBranch"];
         put?: never;
@@ -112,13 +112,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One session */
+        /** Get one session */
         get: operations["getSession"];
         put?: never;
         post?: never;
         /**
          * Delete a session and all of its files
-         * @description `GET /api/sessions/{hash}/work` tells beforehand what would be lost.
+         * @description `GET /api/sessions/{hash}/work` returns what would be lost.
          */
         delete: operations["deleteSession"];
         options?: never;
@@ -134,10 +134,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How a session's start goes
-         * @description Server-sent events. `progress`: the stage under way and all stages; `state_change`; then one of
-         *     `complete` (it runs; go to `url`) and `error` (it failed, or was stopped or deleted), after which
-         *     the stream ends. The first events tell the present state. The data of each is a `SessionEvent`.
+         * Watch the start of a session
+         * @description Server-sent events. `progress`: the current stage and all stages. `state_change`: the new state. Then one
+         *     of `complete` (the session runs; go to `url`) and `error` (it failed, or was stopped or deleted), after
+         *     which the stream ends. The first events report the current state. The data of each event is a
+         *     `SessionEvent`.
          */
         get: operations["watchSession"];
         put?: never;
@@ -156,8 +157,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The end of a session's log
-         * @description What opencode wrote, or what failed before it; empty where there is nothing yet.
+         * Get the end of a session's log
+         * @description The output of opencode, or of the step that failed before opencode started. Empty if there is none yet.
          */
         get: operations["getSessionLogs"];
         put?: never;
@@ -179,7 +180,7 @@ export interface paths {
         put?: never;
         /**
          * Start a stopped or failed session
-         * @description Of a session that runs or is on its way, nothing changes.
+         * @description A session that runs or is starting does not change.
          */
         post: operations["resumeSession"];
         delete?: never;
@@ -199,7 +200,7 @@ export interface paths {
         put?: never;
         /**
          * Stop a session
-         * @description Its files are kept. Of a session that is stopped or on its way there, nothing changes.
+         * @description Its files are kept. A session that is stopped or stopping does not change.
          */
         post: operations["stopSession"];
         delete?: never;
@@ -215,7 +216,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What deleting a session would lose */
+        /** Get the work that deleting a session would lose */
         get: operations["getUnsavedWork"];
         put?: never;
         post?: never;
@@ -229,21 +230,24 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description What to create. Without `repoUrl`: a new project, an empty repository of its own. */
+        /** @description The session to create. Without `repoUrl`, a new project with an empty repository. */
         CreateSession: {
-            /** @description The branch to work on; without it, a suggested name. */
+            /** @description The branch to work on; a suggested name by default. */
             branch?: string | null;
-            /** @description The first prompt, sent once opencode runs, exactly once. */
+            /** @description The first prompt. It is sent exactly once, as soon as opencode runs. */
             initialMessage?: string | null;
             /**
              * @description The repository's address.
              * @example https://github.com/acme/widgets
              */
             repoUrl?: string | null;
-            /** @description Where to create `branch` from if it does not exist; without it, the remote's default branch. */
+            /**
+             * @description The branch from which `branch` is created if it does not exist; the remote's default branch by
+             *     default.
+             */
             sourceBranch?: string | null;
         };
-        /** @description Every error answer. */
+        /** @description The body of every error. */
         ErrorBody: {
             /**
              * @description Stable, for programs and translations.
@@ -251,14 +255,14 @@ export interface components {
              * @example invalid_branch
              */
             code: string;
-            /** @description A sentence: what is wrong and what to do. */
+            /** @description A sentence that says what happened and what to do. */
             error: string;
-            /** @description To find the request in the router's log. */
+            /** @description The id by which the router's log names the request. */
             requestId?: string | null;
         };
         /** @description Why a session is in its state. */
         Reason: {
-            /** @description One sentence: what to do. */
+            /** @description A sentence that says what to do. */
             advice?: string | null;
             /**
              * @description Stable, for programs and translations.
@@ -266,25 +270,25 @@ export interface components {
              * @example repository_not_found
              */
             code: string;
-            /** @description The last lines of the log of what failed. */
+            /** @description The last lines of the log of the failed step. */
             logTail?: string | null;
-            /** @description One sentence: what happened. */
+            /** @description A sentence that says what happened. */
             message: string;
         };
         /** @description A session as its owner sees it. */
         Session: {
-            /** @description Where `opencode attach` connects to. */
+            /** @description The address for `opencode attach`. */
             attachUrl?: string | null;
-            /** @description The branch worked on; null for a new project. */
+            /** @description The branch that is worked on; null for a new project. */
             branch: string | null;
-            /** @description The agent is working on an answer: it is not idle, whatever `lastActivity` says. */
+            /** @description Whether the agent is working on an answer; the session is then not idle, whatever `lastActivity` says. */
             busy: boolean;
             /**
              * Format: date-time
-             * @description When it was first asked for.
+             * @description When the session was created.
              */
             createdAt: string;
-            /** @description The first words of the message it was created with. */
+            /** @description The first words of the initial message. */
             description?: string | null;
             /** @description The owner's e-mail address. */
             email: string;
@@ -295,38 +299,38 @@ export interface components {
             hash: string;
             /**
              * Format: int32
-             * @description Minutes without activity after which it is stopped; its files are kept. 0: it never is.
+             * @description Minutes without activity after which the session is stopped; its files are kept. 0: never.
              */
             idleTimeoutMinutes: number;
             /**
              * Format: date-time
-             * @description When a person last did something in it.
+             * @description When a person last used the session.
              */
             lastActivity: string;
             reason?: components["schemas"]["Reason"] | null;
             /** @description The repository's address; null for a new project. */
             repoUrl: string | null;
-            /** @description The branch that `branch` is created from where it does not exist yet; null: the remote's default. */
+            /** @description The branch from which `branch` is created if it does not exist; null for the remote's default. */
             sourceBranch: string | null;
-            /** @description The stages of the present or last start, in order. */
+            /** @description The stages of the current or last start, in order. */
             stages: components["schemas"]["Stage"][];
-            /** @description What the session is doing. */
+            /** @description The session's state. */
             state: components["schemas"]["State"];
             /**
              * Format: date-time
-             * @description Since when it is in that state.
+             * @description When the session entered that state.
              */
             stateSince: string;
-            /** @description The title of its newest opencode session. */
+            /** @description The title of the newest opencode session. */
             title?: string | null;
-            /** @description Where a browser goes: into the repository's newest opencode session. Null until it runs. */
+            /** @description The address for a browser: the repository's newest opencode session. Null unless the session runs. */
             url: string | null;
         };
-        /** @description An event of `GET /api/sessions/{hash}/events`; the SSE `event` name is the variant's, `data` its JSON. */
+        /** @description The data of an event of `GET /api/sessions/{hash}/events`. The event's type is the variant's name. */
         SessionEvent: {
-            /** @description What it is doing. */
+            /** @description The current step. */
             message: string;
-            /** @description The stage under way. */
+            /** @description The current stage. */
             stage: components["schemas"]["StageName"];
             /** @description All stages. */
             stages: components["schemas"]["Stage"][];
@@ -334,41 +338,41 @@ export interface components {
             /** @description The new state. */
             state: components["schemas"]["State"];
         } | {
-            /** @description Where to go. */
+            /** @description The session's URL. */
             url: string;
         } | {
-            /** @description What happened. */
+            /** @description A sentence that says what happened. */
             message: string;
             reason?: components["schemas"]["Reason"] | null;
         };
-        /** @description The caller's sessions, newest activity first. */
+        /** @description The caller's sessions; the one with the latest activity comes first. */
         SessionList: {
-            /** @description The caller. */
+            /** @description The caller's e-mail address. */
             email: string;
-            /** @description Their sessions. */
+            /** @description The caller's sessions. */
             sessions: components["schemas"]["Session"][];
         };
-        /** @description The answer to create, resume and stop. */
+        /** @description The answer of the routes that create, resume and stop a session. */
         SessionState: {
             /** @description The session's key. */
             hash: string;
-            /** @description What it is doing. */
+            /** @description The session's state. */
             state: components["schemas"]["State"];
-            /** @description Its public URL once it runs. */
+            /** @description The session's public URL; null unless the session runs. */
             url: string | null;
         };
-        /** @description What the site needs to know of the router. */
+        /** @description The settings of the router that the site shows. */
         SiteConfig: {
-            /** @description Filled in as the repository (`DEFAULT_GIT_REPO`). */
+            /** @description The repository that the form suggests (`DEFAULT_GIT_REPO`). */
             defaultRepo?: string | null;
             /**
              * Format: int32
-             * @description Minutes without activity after which a session is stopped; 0: it never is.
+             * @description Minutes without activity after which a session is stopped. 0: never.
              */
             idleTimeoutMinutes: number;
-            /** @description `file://` addresses and absolute paths are taken. */
+            /** @description Whether `file://` addresses and absolute paths are accepted. */
             localRepos: boolean;
-            /** @description `ssh://`, `git://` and `user@host:path` addresses are taken. */
+            /** @description Whether `ssh://`, `git://` and `user@host:path` addresses are accepted. */
             sshRepos: boolean;
             /** @description The router's version. */
             version: string;
@@ -382,58 +386,58 @@ export interface components {
             bytes?: number | null;
             /**
              * Format: date-time
-             * @description When it ended.
+             * @description When the stage ended.
              */
             endedAt?: string | null;
-            /** @description What it is doing now, in words (`Receiving objects`). */
+            /** @description The current step, for example `Receiving objects`. */
             message?: string | null;
             /**
              * Format: int32
-             * @description How much of what it is doing is done, 0 to 100.
+             * @description The progress of the current step, 0 to 100.
              */
             percent?: number | null;
-            /** @description Which one. */
+            /** @description The stage's name. */
             stage: components["schemas"]["StageName"];
             /**
              * Format: date-time
-             * @description When it began.
+             * @description When the stage started.
              */
             startedAt?: string | null;
-            /** @description How far it is. */
+            /** @description The stage's status. */
             status: components["schemas"]["StageStatus"];
         };
         /**
-         * @description The stages that a start can have; each backend has some of them, in this order.
+         * @description The stages of a start, in order. Each backend has some of them.
          * @enum {string}
          */
         StageName: "queued" | "scheduled" | "volume" | "image" | "cloning" | "starting" | "ready";
         /**
-         * @description How far a stage is.
+         * @description The status of a stage.
          * @enum {string}
          */
         StageStatus: "pending" | "active" | "done" | "failed";
         /**
-         * @description What a session is doing.
+         * @description A session's state.
          * @enum {string}
          */
         State: "creating" | "running" | "stopping" | "stopped" | "failed";
-        /** @description A branch name that no session of the caller's has for that repository. */
+        /** @description A branch name that none of the caller's sessions of that repository uses. */
         SuggestedBranch: {
-            /** @description The name. */
+            /** @description The branch name. */
             branch: string;
         };
-        /** @description What deleting a session would lose. */
+        /** @description The work that deleting a session would lose. */
         UnsavedWork: {
-            /** @description False where it can't be told (nothing was cloned yet, say); the counts are 0 then. */
+            /** @description False if the work is unknown, for example because nothing was cloned yet; the counts are then 0. */
             known: boolean;
             /**
              * Format: int32
-             * @description Files changed or new and not committed.
+             * @description Changed and new files that are not committed.
              */
             uncommittedFiles: number;
             /**
              * Format: int32
-             * @description Commits that no remote branch holds.
+             * @description Commits that are on no remote branch.
              */
             unpushedCommits: number;
         };
@@ -455,7 +459,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The router's settings that a person notices */
+            /** @description The settings of the router that the site shows */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -464,7 +468,7 @@ export interface operations {
                     "application/json": components["schemas"]["SiteConfig"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -473,7 +477,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -502,7 +506,7 @@ export interface operations {
                     "application/json": unknown;
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -511,7 +515,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -540,7 +544,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionList"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -549,7 +553,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -573,7 +577,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It was there already */
+            /** @description The session existed already */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -582,7 +586,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionState"];
                 };
             };
-            /** @description It is new */
+            /** @description The session is new */
             201: {
                 headers: {
                     location?: string;
@@ -592,7 +596,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionState"];
                 };
             };
-            /** @description The repository, a branch or the message can't be taken */
+            /** @description The repository, a branch or the message is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -601,7 +605,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -637,7 +641,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The caller has as many sessions as allowed */
+            /** @description The caller has reached a limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -646,7 +650,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -655,7 +659,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description No space is left where sessions are kept */
+            /** @description The disk for sessions is full */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -684,7 +688,7 @@ export interface operations {
                     "text/event-stream": components["schemas"]["SessionList"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -693,7 +697,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -707,7 +711,7 @@ export interface operations {
     suggestBranch: {
         parameters: {
             query?: {
-                /** @description The repository; without it, the name is unused in all of the caller's sessions. */
+                /** @description The repository. Without it, the name is unused in all of the caller's sessions. */
                 repoUrl?: string;
             };
             header?: never;
@@ -716,7 +720,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A name */
+            /** @description A branch name */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -725,7 +729,7 @@ export interface operations {
                     "application/json": components["schemas"]["SuggestedBranch"];
                 };
             };
-            /** @description The repository's address can't be taken */
+            /** @description The repository's address is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -734,7 +738,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -743,7 +747,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -775,7 +779,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -793,7 +797,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -816,14 +820,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone, or on its way to be */
+            /** @description The session is deleted or being deleted */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -850,7 +854,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -865,7 +869,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `end` after the last event: answered by 204, which ends an EventSource's reconnects */
+                /** @description `end` after the last event: the answer 204 stops an EventSource's reconnects */
                 "last-event-id"?: string | null;
             };
             path: {
@@ -885,14 +889,14 @@ export interface operations {
                     "text/event-stream": components["schemas"]["SessionEvent"];
                 };
             };
-            /** @description The stream had come to its end */
+            /** @description The stream has ended */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -910,7 +914,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -924,7 +928,7 @@ export interface operations {
     getSessionLogs: {
         parameters: {
             query?: {
-                /** @description How many lines, from the end. */
+                /** @description The number of lines, counted from the end. */
                 lines?: number;
             };
             header?: never;
@@ -945,7 +949,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description `lines` is no number from 1 to 10000 */
+            /** @description `lines` is not a number from 1 to 10000 */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -954,7 +958,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -972,7 +976,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -995,7 +999,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is starting, or runs */
+            /** @description The session is starting or running */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1004,7 +1008,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionState"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1031,7 +1035,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The caller has as many running sessions as allowed */
+            /** @description The caller has reached a limit */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -1040,7 +1044,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1049,7 +1053,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description No space is left where sessions are kept */
+            /** @description The disk for sessions is full */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -1072,7 +1076,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is stopping, or stopped */
+            /** @description The session is stopping or stopped */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1081,7 +1085,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionState"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1108,7 +1112,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1131,7 +1135,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Work that is nowhere else */
+            /** @description Work that exists nowhere else */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1140,7 +1144,7 @@ export interface operations {
                     "application/json": components["schemas"]["UnsavedWork"];
                 };
             };
-            /** @description Not signed in. */
+            /** @description The caller is not signed in. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1158,7 +1162,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description The router can't reach what keeps the sessions; try again. */
+            /** @description The session backend is unavailable; try again. */
             503: {
                 headers: {
                     [name: string]: unknown;

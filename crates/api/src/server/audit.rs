@@ -7,14 +7,14 @@ use axum::{
 };
 use session_key::SessionHash;
 
-use super::{error::Refusal, extract::Named};
+use super::{error::ErrorResponse, extract::SessionPath};
 
-/// What a request did, among the extensions of each response of a route that changes a session.
+/// What a request did: an extension of each response of a route that changes a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditRecord {
     /// What was done.
     pub action: AuditAction,
-    /// The session; none if the request was refused before there was one.
+    /// The session; `None` if the request was refused before there was one.
     pub hash: Option<SessionHash>,
 }
 
@@ -35,15 +35,15 @@ pub enum AuditAction {
     Refused,
 }
 
-/// Attaches an [`AuditRecord`] to the response of a route, unless its handler did: `action` and the session of the
-/// path, or the refusal.
+/// Attaches an [`AuditRecord`] to the response of a route, unless its handler did: `action` or the refusal,
+/// and the session of the path.
 pub(super) async fn attach(
     State(action): State<AuditAction>,
-    path: Result<Named, Refusal>,
+    path: Result<SessionPath, ErrorResponse>,
     request: Request,
     next: Next,
 ) -> Response {
-    let hash = path.ok().map(|Named(hash)| hash);
+    let hash = path.ok().map(|SessionPath(hash)| hash);
     let mut response = next.run(request).await;
     let action = if response.status().is_success() { action } else { AuditAction::Refused };
     response.extensions_mut().get_or_insert(AuditRecord { action, hash });

@@ -1,4 +1,4 @@
-//! Asking for a session.
+//! Creating a session, and suggesting a branch for it.
 
 use axum::{
     Extension, Json,
@@ -12,40 +12,44 @@ use session_key::{GitRef, Identity, RepoPolicy, RepoUrl};
 use utoipa::IntoParams;
 
 use super::{
-    ApiState, MAX_MESSAGE_BYTES,
     audit::{AuditAction, AuditRecord},
-    error::{Always, Refusal},
-    extract::{Asked, Caller, Given, JsonBody},
-    names,
+    branch_names,
+    error::{CommonErrors, ErrorResponse},
+    extract::{Caller, JsonBody, UserCredentials, ValidQuery},
+    state::ApiState,
 };
 use crate::wire::{CreateSession, ErrorBody, SessionState, SuggestedBranch};
 
-/// Ask for a session
+/// Longest initial message, in bytes of UTF-8.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Create a session
 ///
-/// The same user, repository and branch give the same session: asked for again, it is started if it
-/// is stopped, and its first message stays the one it was made with. Nothing waits here: `GET
-/// /api/sessions/{hash}/events` tells how far it is.
+/// The same user, repository and branch give the same session: a second request starts that session if it is
+/// stopped, and does not change its first message. The answer does not wait for the start: `GET
+/// /api/sessions/{hash}/events` reports its progress.
 #[utoipa::path(post, path = "/sessions", operation_id = "createSession", tag = "sessions",
     request_body = CreateSession,
     responses(
-        (status = 201, description = "It is new", body = SessionState, headers(("location" = String))),
-        (status = 200, description = "It was there already", body = SessionState),
-        (status = 400, description = "The repository, a branch or the message can't be taken", body = ErrorBody),
+        (status = 201, description = "The session is new", body = SessionState,
+            headers(("location" = String))),
+        (status = 200, description = "The session existed already", body = SessionState),
+        (status = 400, description = "The repository, a branch or the message is invalid", body = ErrorBody),
         (status = 408, description = "The body did not arrive within 30 seconds", body = ErrorBody),
         (status = 413, description = "The body is longer than 256 KiB", body = ErrorBody),
         (status = 415, description = "The content type is not application/json", body = ErrorBody),
-        (status = 429, description = "The caller has as many sessions as allowed", body = ErrorBody),
-        (status = 507, description = "No space is left where sessions are kept", body = ErrorBody),
-        Always))]
+        (status = 429, description = "The caller has reached a limit", body = ErrorBody),
+        (status = 507, description = "The disk for sessions is full", body = ErrorBody),
+        CommonErrors))]
 pub(super) async fn create(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Given(credentials): Given,
-    JsonBody(asked): JsonBody<CreateSession>,
-) -> Result<Response, Refusal> {
-    let suggest = |repo: &RepoUrl| api.suggest(&who, Some(repo));
-    let new = checked(asked, api.settings.repos, suggest)?;
-    let created = api.manager.create(&who, new, &credentials).await?;
+    Caller(caller): Caller,
+    UserCredentials(credentials): UserCredentials,
+    JsonBody(request): JsonBody<CreateSession>,
+) -> Result<Response, ErrorResponse> {
+    let suggest = |repo: &RepoUrl| api.suggest_branch(&caller, Some(repo));
+    let new = validate(request, api.settings.repos, suggest)?;
+    let created = api.manager.create(&caller, new, &credentials).await?;
     let hash = created.view.status.session.hash;
     let action = if created.new { AuditAction::Created } else { AuditAction::Resumed };
     let record = Extension(AuditRecord { action, hash: Some(hash) });
@@ -53,83 +57,86 @@ pub(super) async fn create(
     if !created.new {
         return Ok((record, body).into_response());
     }
-    let address = format!("/api/sessions/{hash}");
-    Ok((StatusCode::CREATED, record, [(LOCATION, address)], body).into_response())
+    let location = format!("/api/sessions/{hash}");
+    Ok((StatusCode::CREATED, record, [(LOCATION, location)], body).into_response())
 }
 
-/// Turns what was asked for into what the manager takes.
-fn checked(
-    asked: CreateSession,
+/// Checks a request and returns what the manager is to create.
+fn validate(
+    request: CreateSession,
     policy: RepoPolicy,
-    suggest: impl FnOnce(&RepoUrl) -> Result<GitRef, Refusal>,
-) -> Result<NewSession, Refusal> {
-    let CreateSession { repo_url, branch, source_branch, initial_message } = asked;
-    let source = match given(repo_url) {
+    suggest: impl FnOnce(&RepoUrl) -> Result<GitRef, ErrorResponse>,
+) -> Result<NewSession, ErrorResponse> {
+    let CreateSession { repo_url, branch, source_branch, initial_message } = request;
+    let (branch, source_branch) = (not_blank(branch), not_blank(source_branch));
+    let source = match not_blank(repo_url) {
         Some(url) => {
             let url = RepoUrl::parse(&url, policy)?;
-            let branch = match given(branch) {
+            let branch = match branch {
                 Some(name) => GitRef::parse(&name)?,
                 None => suggest(&url)?,
             };
-            let from = given(source_branch).map(|name| GitRef::parse(&name)).transpose()?;
+            let from = source_branch.map(|name| GitRef::parse(&name)).transpose()?;
             Source::Repository { url, branch, from }
         }
-        None if given(branch).is_some() || given(source_branch).is_some() => {
-            return Err(Refusal::invalid(
+        None if branch.is_some() || source_branch.is_some() => {
+            return Err(ErrorResponse::bad_request(
                 "branch_without_repository",
                 "A branch needs a repository: give repoUrl too, or leave the branch out for a new project.",
             ));
         }
         None => Source::Empty,
     };
-    let initial_message = given(initial_message);
+    let initial_message = not_blank(initial_message);
     if initial_message.as_ref().is_some_and(|message| message.len() > MAX_MESSAGE_BYTES) {
-        let sentence = format!("The first message is longer than {} KiB.", MAX_MESSAGE_BYTES / 1024);
-        return Err(Refusal::invalid("message_too_long", sentence));
+        let kib = MAX_MESSAGE_BYTES / 1024;
+        let message = format!("The first message is longer than {kib} KiB. Shorten it.");
+        return Err(ErrorResponse::bad_request("message_too_long", message));
     }
     if initial_message.as_ref().is_some_and(|message| message.contains('\0')) {
-        return Err(Refusal::invalid("invalid_message", "The first message holds a NUL character."));
+        let message = "The first message contains a NUL character. Remove it.";
+        return Err(ErrorResponse::bad_request("invalid_message", message));
     }
     Ok(NewSession { source, initial_message })
 }
 
-/// What a form leaves empty was not given.
-fn given(text: Option<String>) -> Option<String> {
+/// Returns a field that is filled in; forms send the others as empty texts.
+fn not_blank(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.trim().is_empty())
 }
 
-/// What the suggestion is for.
+/// The query of the route that suggests a branch.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct SuggestQuery {
-    /// The repository; without it, the name is unused in all of the caller's sessions.
+    /// The repository. Without it, the name is unused in all of the caller's sessions.
     repo_url: Option<String>,
 }
 
-/// An unused branch name
+/// Suggest an unused branch name
 ///
-/// Three words that no session of the caller's has as its branch for that repository.
+/// Three words, which are not the branch of any of the caller's sessions of that repository.
 #[utoipa::path(get, path = "/sessions/suggest-branch", operation_id = "suggestBranch", tag = "sessions",
     params(SuggestQuery),
     responses(
-        (status = 200, description = "A name", body = SuggestedBranch),
-        (status = 400, description = "The repository's address can't be taken", body = ErrorBody),
-        Always))]
+        (status = 200, description = "A branch name", body = SuggestedBranch),
+        (status = 400, description = "The repository's address is invalid", body = ErrorBody),
+        CommonErrors))]
 pub(super) async fn suggest_branch(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Asked(SuggestQuery { repo_url }): Asked<SuggestQuery>,
-) -> Result<Json<SuggestedBranch>, Refusal> {
-    let repo = given(repo_url).map(|url| RepoUrl::parse(&url, api.settings.repos)).transpose()?;
-    let branch = api.suggest(&who, repo.as_ref())?;
+    Caller(caller): Caller,
+    ValidQuery(SuggestQuery { repo_url }): ValidQuery<SuggestQuery>,
+) -> Result<Json<SuggestedBranch>, ErrorResponse> {
+    let repo = not_blank(repo_url).map(|url| RepoUrl::parse(&url, api.settings.repos)).transpose()?;
+    let branch = api.suggest_branch(&caller, repo.as_ref())?;
     Ok(Json(SuggestedBranch { branch: branch.as_str().to_owned() }))
 }
 
 impl ApiState {
-    fn suggest(&self, who: &Identity, repo: Option<&RepoUrl>) -> Result<GitRef, Refusal> {
-        let sessions = self.manager.list(who);
-        let taken = |name: &str| {
+    fn suggest_branch(&self, caller: &Identity, repo: Option<&RepoUrl>) -> Result<GitRef, ErrorResponse> {
+        let sessions = self.manager.list(caller);
+        let is_taken = |name: &str| {
             sessions.iter().any(|view| match &view.status.session.source {
                 Source::Repository { url, branch, .. } => {
                     branch.as_str() == name && repo.is_none_or(|repo| repo == url)
@@ -137,7 +144,7 @@ impl ApiState {
                 Source::Empty => false,
             })
         };
-        Ok(names::suggest(&mut rand::rng(), taken)?)
+        Ok(branch_names::suggest(&mut rand::rng(), is_taken)?)
     }
 }
 
@@ -145,10 +152,10 @@ impl ApiState {
 mod tests {
     use super::*;
 
-    fn check(asked: serde_json::Value, expected: Result<(&str, Option<&str>), &str>) {
-        let asked: CreateSession = serde_json::from_value(asked).expect("a request");
-        let got = checked(asked, RepoPolicy::default(), |_| Ok(GitRef::parse("calm-snails-dream")?));
-        let shown = got.map(|new| {
+    fn check(request: serde_json::Value, expected: Result<(&str, Option<&str>), &str>) {
+        let request: CreateSession = serde_json::from_value(request).expect("a request");
+        let new = validate(request, RepoPolicy::default(), |_| Ok(GitRef::parse("calm-snails-dream")?));
+        let outcome = new.map(|new| {
             let source = match new.source {
                 Source::Empty => "new project".to_owned(),
                 Source::Repository { url, branch, from } => {
@@ -157,17 +164,17 @@ mod tests {
             };
             (source, new.initial_message)
         });
-        match (shown, expected) {
+        match (outcome, expected) {
             (Ok((source, message)), Ok((want, want_message))) => {
                 assert_eq!((source.as_str(), message.as_deref()), (want, want_message));
             }
-            (Err(refusal), Err(code)) => assert_eq!(refusal.code, code, "{refusal:?}"),
-            (got, expected) => panic!("got {got:?}, expected {expected:?}"),
+            (Err(error), Err(code)) => assert_eq!(error.code, code, "{error:?}"),
+            (outcome, expected) => panic!("got {outcome:?}, expected {expected:?}"),
         }
     }
 
     #[test]
-    fn what_is_asked_for_is_checked_before_anything_is_made() {
+    fn a_request_is_validated_before_anything_is_created() {
         use serde_json::json;
         let repo = "https://h.example/o/n";
         check(json!({}), Ok(("new project", None)));

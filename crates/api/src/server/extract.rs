@@ -1,6 +1,6 @@
-//! What handlers take from a request, each with its refusal.
+//! Extractors: what handlers read from a request, each with its error.
 
-use std::{convert::Infallible, fmt, marker::PhantomData};
+use std::{convert::Infallible, fmt, marker::PhantomData, time::Duration};
 
 use axum::{
     body::{Bytes, HttpBody as _},
@@ -15,18 +15,23 @@ use serde::{
 use session_key::{Identity, SessionHash};
 use tokio::time::timeout;
 
-use super::{BODY_DEADLINE, MAX_BODY_BYTES, error::Refusal};
+use super::error::ErrorResponse;
 
-/// Who asks.
+/// Longest request body, in bytes.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How long a request body may take to arrive.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The user who sent the request.
 pub(super) struct Caller(pub(super) Identity);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Refusal;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let who = parts.extensions.get::<Identity>().cloned();
-        who.map(Self).ok_or_else(|| {
-            Refusal::new(
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
+        let caller = parts.extensions.get::<Identity>().cloned();
+        caller.map(Self).ok_or_else(|| {
+            ErrorResponse::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthenticated",
                 "You are not signed in. Sign in and try again.",
@@ -35,10 +40,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// What the sign-in gave with the request for the caller's sessions to use; often nothing.
-pub(super) struct Given(pub(super) Credentials);
+/// The credentials that the sign-in passed on for the caller's sessions; often none.
+pub(super) struct UserCredentials(pub(super) Credentials);
 
-impl<S: Sync> FromRequestParts<S> for Given {
+impl<S: Sync> FromRequestParts<S> for UserCredentials {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -46,41 +51,41 @@ impl<S: Sync> FromRequestParts<S> for Given {
     }
 }
 
-/// The session that the path names. What is no hash is no session.
-pub(super) struct Named(pub(super) SessionHash);
+/// The session that the path names. A text that is not a hash is answered as a session that does not exist.
+pub(super) struct SessionPath(pub(super) SessionHash);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Refusal;
+impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Path(hash) =
-            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::no_such_session())?;
-        SessionHash::parse(&hash).map(Self).map_err(|_| Refusal::no_such_session())
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let path = Path::<String>::from_request_parts(parts, state).await.ok();
+        let hash = path.and_then(|Path(text)| SessionHash::parse(&text).ok());
+        hash.map(Self).ok_or_else(ErrorResponse::no_such_session)
     }
 }
 
-/// The query, where a parameter that is not of its kind is a 400.
-pub(super) struct Asked<T>(pub(super) T);
+/// The query. An invalid parameter is answered with 400.
+pub(super) struct ValidQuery<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
-    type Rejection = Refusal;
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ValidQuery<T> {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(query)) => Ok(Self(query)),
-            Err(why) => Err(Refusal::invalid("invalid_query", format!("{}.", why.body_text()))),
+            Err(error) => Err(ErrorResponse::bad_request("invalid_query", format!("{}.", error.body_text()))),
         }
     }
 }
 
-/// A body that is ignored. If there is one, it must be JSON as every other: a page of another origin can't send that
-/// without asking first (CORS).
+/// A body that is not read. A page of another origin can't send one that says it is JSON, see
+/// [`crate::server`].
 pub(super) struct IgnoredBody;
 
 impl<S: Sync> FromRequest<S> for IgnoredBody {
-    type Rejection = Refusal;
+    type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {
         if !request.body().is_end_stream() {
             require_json(request.headers())?;
         }
@@ -88,47 +93,56 @@ impl<S: Sync> FromRequest<S> for IgnoredBody {
     }
 }
 
-/// Refuses what does not say that it is JSON.
-fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
+/// A body that is a JSON object. An empty body is read as `{}`.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorResponse> {
+        require_json(request.headers())?;
+        let body = timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await.map_err(|_| {
+            let seconds = BODY_DEADLINE.as_secs();
+            let message = format!(
+                "The request's body did not arrive within {seconds} seconds. Send the request again."
+            );
+            ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+        })?;
+        let bytes = body.map_err(|rejection| match rejection.status() {
+            status @ StatusCode::PAYLOAD_TOO_LARGE => {
+                let kib = MAX_BODY_BYTES / 1024;
+                let message = format!("The request's body is longer than {kib} KiB. Send a shorter one.");
+                ErrorResponse::new(status, "body_too_large", message)
+            }
+            _ => ErrorResponse::bad_request(
+                "invalid_body",
+                "The request's body could not be read. Send the request again.",
+            ),
+        })?;
+        let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // serde_json's errors end in "at line 1 column 17".
+        serde_json::from_slice(json).map(|Object(value)| Self(value)).map_err(|error| {
+            ErrorResponse::bad_request("invalid_json", format!("The request's body is invalid: {error}."))
+        })
+    }
+}
+
+/// Refuses a request that does not say that its body is JSON.
+fn require_json(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let only = types.next().filter(|_| types.next().is_none());
     let essence = only.and_then(|value| value.to_str().ok()?.split(';').next()).map(str::trim);
     if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(ErrorResponse::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
         "The request's body must be JSON. Send it with the header content-type: application/json.",
     ))
 }
 
-/// A JSON body: an object; an empty body is the empty one.
-pub(super) struct JsonBody<T>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        require_json(request.headers())?;
-        let reading = timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
-        let bytes = reading.map_err(|_| Refusal::body_timeout())?.map_err(|why| match why.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                format!("The request's body is longer than {} KiB.", MAX_BODY_BYTES / 1024),
-            ),
-            _ => Refusal::invalid("invalid_body", "The request's body could not be read to its end."),
-        })?;
-        let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        // serde_json's sentences end in "at line 1 column 17".
-        serde_json::from_slice(json).map(|Object(value)| Self(value)).map_err(|why| {
-            Refusal::invalid("invalid_json", format!("The request's body is not as it should be: {why}."))
-        })
-    }
-}
-
-/// A value that is written as a JSON object; derived implementations of `Deserialize` take arrays as well.
+/// A value that is written as a JSON object; derived implementations of `Deserialize` accept arrays as well.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

@@ -1,84 +1,85 @@
-//! What a viewer of one session's start is told, and when that is over: pure.
+//! The events of a session's start, for one viewer. Pure.
 
 use std::collections::VecDeque;
 
 use crate::wire::{Session, SessionEvent, Stage, StageName, StageStatus, State};
 
-/// What one viewer was told.
+/// The events that one viewer has yet to receive.
 #[derive(Debug, Default)]
-pub(super) struct Told {
-    queue: VecDeque<SessionEvent>,
+pub(super) struct EventQueue {
+    events: VecDeque<SessionEvent>,
+    /// The state and stages of the events queued so far.
     state: Option<State>,
     stages: Vec<Stage>,
     ended: bool,
 }
 
-impl Told {
-    /// Takes what is there now; `None`: the session is gone. Queues what the viewer does not know yet.
-    pub(super) fn see(&mut self, now: Option<Session>) {
-        let Some(now) = now else {
-            return self
-                .end(SessionEvent::Error { message: "The session was deleted.".into(), reason: None });
+impl EventQueue {
+    /// Queues events for what changed since the last update. `None` stands for a session that was deleted.
+    pub(super) fn update(&mut self, session: Option<Session>) {
+        let Some(session) = session else {
+            let message = "The session was deleted.".to_owned();
+            return self.end(SessionEvent::Error { message, reason: None });
         };
-        if now.state == State::Creating && now.stages != self.stages {
-            self.queue.extend(progress(&now.stages));
-            self.stages.clone_from(&now.stages);
+        if session.state == State::Creating && session.stages != self.stages {
+            self.events.extend(progress(&session.stages));
+            self.stages.clone_from(&session.stages);
         }
-        if self.state != Some(now.state) {
-            self.state = Some(now.state);
-            self.queue.push_back(SessionEvent::StateChange { state: now.state });
+        if self.state != Some(session.state) {
+            self.state = Some(session.state);
+            self.events.push_back(SessionEvent::StateChange { state: session.state });
         }
-        match (now.state, now.url) {
+        match (session.state, session.url) {
             (State::Running, Some(url)) => self.end(SessionEvent::Complete { url }),
             (State::Failed | State::Stopped, _) => {
-                let fallback = if now.state == State::Failed {
+                let fallback = if session.state == State::Failed {
                     "The session failed."
                 } else {
                     "The session is stopped."
                 };
-                let message = now.reason.as_ref().map_or(fallback, |reason| &reason.message).to_owned();
-                self.end(SessionEvent::Error { message, reason: now.reason });
+                let message = session.reason.as_ref().map_or(fallback, |reason| &reason.message).to_owned();
+                self.end(SessionEvent::Error { message, reason: session.reason });
             }
             (State::Creating | State::Running | State::Stopping, _) => {}
         }
     }
 
-    /// What to tell next.
-    pub(super) fn next(&mut self) -> Option<SessionEvent> {
-        self.queue.pop_front()
+    /// Removes and returns the next event.
+    pub(super) fn pop(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
     }
 
-    /// There is nothing to tell until something changes.
-    pub(super) fn nothing_new(&self) -> bool {
-        self.queue.is_empty() && !self.ended
+    /// Whether there is nothing to send until the session changes.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.events.is_empty() && !self.ended
     }
 
-    /// The last event was queued.
-    pub(super) fn ended(&self) -> bool {
+    /// Whether the last event was queued.
+    pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
     fn end(&mut self, last: SessionEvent) {
-        self.queue.push_back(last);
+        self.events.push_back(last);
         self.ended = true;
     }
 }
 
-/// The stage under way: the one that is active, else the last that is done, else the first to come.
+/// Returns the event of the current stage: the active one, else the last that is done, else the first.
 fn progress(stages: &[Stage]) -> Option<SessionEvent> {
-    let with = |status| move |stage: &&Stage| stage.status == status;
-    let now = stages
+    let has = |status| move |stage: &&Stage| stage.status == status;
+    let current = stages
         .iter()
-        .find(with(StageStatus::Active))
-        .or_else(|| stages.iter().rfind(with(StageStatus::Done)))
+        .find(has(StageStatus::Active))
+        .or_else(|| stages.iter().rfind(has(StageStatus::Done)))
         .or_else(|| stages.first())?;
-    let message = now.message.clone().unwrap_or_else(|| in_words(now.stage).to_owned());
-    Some(SessionEvent::Progress { stage: now.stage, message, stages: stages.to_vec() })
+    let message = current.message.clone().unwrap_or_else(|| description(current.stage).to_owned());
+    Some(SessionEvent::Progress { stage: current.stage, message, stages: stages.to_vec() })
 }
 
-fn in_words(stage: StageName) -> &'static str {
+fn description(stage: StageName) -> &'static str {
     match stage {
-        StageName::Queued => "Waiting for its turn",
+        StageName::Queued => "Waiting to start",
         StageName::Scheduled => "Finding a node",
         StageName::Volume => "Attaching the volume",
         StageName::Image => "Pulling the image",
@@ -125,14 +126,15 @@ mod tests {
         Stage { stage, status, started_at: None, ended_at: None, message: None, percent: None, bytes: None }
     }
 
-    /// What a viewer is told of these moments: `cloning: words`, a state, `-> url`, `! why`.
-    fn told(moments: impl IntoIterator<Item = Option<Session>>) -> (Vec<String>, bool) {
-        let mut told = Told::default();
+    /// Returns the events of these updates, and whether the queue ended: `cloning: message`, a state, `->
+    /// url`, `! message`.
+    fn events(updates: impl IntoIterator<Item = Option<Session>>) -> (Vec<String>, bool) {
+        let mut queue = EventQueue::default();
         let mut lines = Vec::new();
-        for moment in moments {
-            assert!(!told.ended(), "seen after the end");
-            told.see(moment);
-            while let Some(event) = told.next() {
+        for update in updates {
+            assert!(!queue.has_ended(), "an update after the end");
+            queue.update(update);
+            while let Some(event) = queue.pop() {
                 lines.push(match event {
                     SessionEvent::Progress { stage, message, .. } => format!("{stage:?}: {message}"),
                     SessionEvent::StateChange { state } => format!("{state:?}"),
@@ -141,11 +143,11 @@ mod tests {
                 });
             }
         }
-        (lines, told.ended())
+        (lines, queue.has_ended())
     }
 
     #[test]
-    fn a_start_is_told_stage_by_stage_and_ends_with_the_url() {
+    fn a_start_is_reported_stage_by_stage_and_ends_with_the_url() {
         let waiting = session(State::Creating);
         let mut cloning = waiting.clone();
         cloning.stages[0] = stage(StageName::Cloning, StageStatus::Active);
@@ -154,7 +156,7 @@ mod tests {
         starting.stages[0].status = StageStatus::Done;
         starting.stages[1].status = StageStatus::Active;
         let (lines, ended) =
-            told([waiting, cloning.clone(), cloning, starting, session(State::Running)].map(Some));
+            events([waiting, cloning.clone(), cloning, starting, session(State::Running)].map(Some));
         let expected = [
             "Cloning: Cloning the repository",
             "Creating",
@@ -170,13 +172,13 @@ mod tests {
     fn running_without_a_url_is_not_the_end() {
         let mut early = session(State::Running);
         early.url = None;
-        let (lines, ended) = told([Some(early)]);
+        let (lines, ended) = events([Some(early)]);
         assert_eq!((lines, ended), (vec!["Running".to_owned()], false));
     }
 
     #[test]
     fn stopping_is_not_the_end_since_a_start_may_follow() {
-        let (lines, ended) = told([session(State::Stopping), session(State::Creating)].map(Some));
+        let (lines, ended) = events([session(State::Stopping), session(State::Creating)].map(Some));
         assert_eq!((lines.len(), ended), (3, false), "{lines:?}");
     }
 
@@ -186,13 +188,13 @@ mod tests {
         let reason =
             Reason { code: "disk_full".into(), message: "No space.".into(), advice: None, log_tail: None };
         failed.reason = Some(reason);
-        for (moment, last) in [
+        for (update, last) in [
             (Some(failed), "! No space. true"),
             (Some(session(State::Failed)), "! The session failed. false"),
             (Some(session(State::Stopped)), "! The session is stopped. false"),
             (None, "! The session was deleted. false"),
         ] {
-            let (lines, ended) = told([moment]);
+            let (lines, ended) = events([update]);
             assert_eq!((lines.last().map(String::as_str), ended), (Some(last), true));
         }
     }

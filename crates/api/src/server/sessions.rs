@@ -1,4 +1,4 @@
-//! A user's sessions, one at a time or as a list.
+//! The caller's sessions: list, read, resume, stop, delete.
 
 use axum::{
     Json,
@@ -10,92 +10,97 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    ApiState, MAX_LOG_LINES,
-    error::{Always, OfOne, OfOneChanged, Refusal},
-    extract::{Asked, Caller, Given, IgnoredBody, Named},
+    error::{CommonErrors, ErrorResponse, MutationErrors, SessionErrors},
+    extract::{Caller, IgnoredBody, SessionPath, UserCredentials, ValidQuery},
+    state::ApiState,
 };
 use crate::wire::{ErrorBody, Session, SessionList, SessionState, UnsavedWork};
 
-/// The caller's sessions
+/// Most lines that one answer of the log route holds.
+pub const MAX_LOG_LINES: usize = 10_000;
+
+/// List the caller's sessions
 ///
-/// Newest activity first.
+/// The session with the latest activity comes first.
 #[utoipa::path(get, path = "/sessions", operation_id = "listSessions", tag = "sessions",
-    responses((status = 200, description = "The caller's sessions", body = SessionList), Always))]
-pub(super) async fn list(State(api): State<ApiState>, Caller(who): Caller) -> Json<SessionList> {
-    Json(api.session_list(&who))
+    responses((status = 200, description = "The caller's sessions", body = SessionList), CommonErrors))]
+pub(super) async fn list(State(api): State<ApiState>, Caller(caller): Caller) -> Json<SessionList> {
+    Json(api.session_list(&caller))
 }
 
-/// One session
+/// Get one session
 #[utoipa::path(get, path = "/sessions/{hash}", operation_id = "getSession", tag = "sessions",
     params(("hash" = String, Path, description = "The session's key")),
-    responses((status = 200, description = "The session", body = Session), OfOne))]
+    responses((status = 200, description = "The session", body = Session), SessionErrors))]
 pub(super) async fn get(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Named(hash): Named,
-) -> Result<Json<Session>, Refusal> {
-    let view = api.manager.get(&who, hash).ok_or_else(Refusal::no_such_session)?;
+    Caller(caller): Caller,
+    SessionPath(hash): SessionPath,
+) -> Result<Json<Session>, ErrorResponse> {
+    let view = api.manager.get(&caller, hash).ok_or_else(ErrorResponse::no_such_session)?;
     Ok(Json(api.session(&view)))
 }
 
 /// Start a stopped or failed session
 ///
-/// Of a session that runs or is on its way, nothing changes.
+/// A session that runs or is starting does not change.
 #[utoipa::path(post, path = "/sessions/{hash}/resume", operation_id = "resumeSession", tag = "sessions",
     params(("hash" = String, Path, description = "The session's key")),
     responses(
-        (status = 200, description = "It is starting, or runs", body = SessionState),
-        (status = 429, description = "The caller has as many running sessions as allowed", body = ErrorBody),
-        (status = 507, description = "No space is left where sessions are kept", body = ErrorBody),
-        OfOneChanged))]
+        (status = 200, description = "The session is starting or running", body = SessionState),
+        (status = 429, description = "The caller has reached a limit", body = ErrorBody),
+        (status = 507, description = "The disk for sessions is full", body = ErrorBody),
+        MutationErrors))]
 pub(super) async fn resume(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Given(credentials): Given,
-    Named(hash): Named,
+    Caller(caller): Caller,
+    UserCredentials(credentials): UserCredentials,
+    SessionPath(hash): SessionPath,
     _: IgnoredBody,
-) -> Result<Json<SessionState>, Refusal> {
-    let view = api.manager.resume(&who, hash, &credentials).await?;
+) -> Result<Json<SessionState>, ErrorResponse> {
+    let view = api.manager.resume(&caller, hash, &credentials).await?;
     Ok(Json(api.session_state(&view)))
 }
 
 /// Stop a session
 ///
-/// Its files are kept. Of a session that is stopped or on its way there, nothing changes.
+/// Its files are kept. A session that is stopped or stopping does not change.
 #[utoipa::path(post, path = "/sessions/{hash}/stop", operation_id = "stopSession", tag = "sessions",
     params(("hash" = String, Path, description = "The session's key")),
-    responses((status = 200, description = "It is stopping, or stopped", body = SessionState), OfOneChanged))]
+    responses(
+        (status = 200, description = "The session is stopping or stopped", body = SessionState),
+        MutationErrors))]
 pub(super) async fn stop(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Named(hash): Named,
+    Caller(caller): Caller,
+    SessionPath(hash): SessionPath,
     _: IgnoredBody,
-) -> Result<Json<SessionState>, Refusal> {
-    let view = api.manager.stop(&who, hash).await?;
+) -> Result<Json<SessionState>, ErrorResponse> {
+    let view = api.manager.stop(&caller, hash).await?;
     Ok(Json(api.session_state(&view)))
 }
 
 /// Delete a session and all of its files
 ///
-/// `GET /api/sessions/{hash}/work` tells beforehand what would be lost.
+/// `GET /api/sessions/{hash}/work` returns what would be lost.
 #[utoipa::path(delete, path = "/sessions/{hash}", operation_id = "deleteSession", tag = "sessions",
     params(("hash" = String, Path, description = "The session's key")),
-    responses((status = 204, description = "It is gone, or on its way to be"), OfOneChanged))]
+    responses((status = 204, description = "The session is deleted or being deleted"), MutationErrors))]
 pub(super) async fn delete(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Named(hash): Named,
+    Caller(caller): Caller,
+    SessionPath(hash): SessionPath,
     _: IgnoredBody,
-) -> Result<StatusCode, Refusal> {
-    api.manager.delete(&who, hash).await?;
+) -> Result<StatusCode, ErrorResponse> {
+    api.manager.delete(&caller, hash).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What the log route is asked for.
+/// The query of the log route.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
-    /// How many lines, from the end.
+    /// The number of lines, counted from the end.
     #[serde(default = "default_lines")]
     #[param(default = 200, minimum = 1, maximum = 10_000)]
     lines: usize,
@@ -105,38 +110,40 @@ fn default_lines() -> usize {
     200
 }
 
-/// The end of a session's log
+/// Get the end of a session's log
 ///
-/// What opencode wrote, or what failed before it; empty where there is nothing yet.
+/// The output of opencode, or of the step that failed before opencode started. Empty if there is none yet.
 #[utoipa::path(get, path = "/sessions/{hash}/logs", operation_id = "getSessionLogs", tag = "sessions",
     params(("hash" = String, Path, description = "The session's key"), LogQuery),
     responses(
         (status = 200, description = "The last lines", body = String, content_type = "text/plain"),
-        (status = 400, description = "`lines` is no number from 1 to 10000", body = ErrorBody),
-        OfOne))]
+        (status = 400, description = "`lines` is not a number from 1 to 10000", body = ErrorBody),
+        SessionErrors))]
 pub(super) async fn logs(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Named(hash): Named,
-    Asked(LogQuery { lines }): Asked<LogQuery>,
-) -> Result<Response, Refusal> {
+    Caller(caller): Caller,
+    SessionPath(hash): SessionPath,
+    ValidQuery(LogQuery { lines }): ValidQuery<LogQuery>,
+) -> Result<Response, ErrorResponse> {
     if !(1..=MAX_LOG_LINES).contains(&lines) {
-        let sentence = format!("The number of lines must be from 1 to {MAX_LOG_LINES}.");
-        return Err(Refusal::invalid("invalid_query", sentence));
+        let message = format!("The number of lines must be between 1 and {MAX_LOG_LINES}.");
+        return Err(ErrorResponse::bad_request("invalid_query", message));
     }
-    let text = api.manager.logs(&who, hash, lines).await?;
+    let text = api.manager.logs(&caller, hash, lines).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
-/// What deleting a session would lose
+/// Get the work that deleting a session would lose
 #[utoipa::path(get, path = "/sessions/{hash}/work", operation_id = "getUnsavedWork", tag = "sessions",
     params(("hash" = String, Path, description = "The session's key")),
-    responses((status = 200, description = "Work that is nowhere else", body = UnsavedWork), OfOne))]
+    responses(
+        (status = 200, description = "Work that exists nowhere else", body = UnsavedWork),
+        SessionErrors))]
 pub(super) async fn work(
     State(api): State<ApiState>,
-    Caller(who): Caller,
-    Named(hash): Named,
-) -> Result<Json<UnsavedWork>, Refusal> {
-    let work = api.manager.unsaved_work(&who, hash).await?;
+    Caller(caller): Caller,
+    SessionPath(hash): SessionPath,
+) -> Result<Json<UnsavedWork>, ErrorResponse> {
+    let work = api.manager.unsaved_work(&caller, hash).await?;
     Ok(Json(crate::view::unsaved(work)))
 }

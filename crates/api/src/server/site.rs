@@ -1,13 +1,15 @@
-//! What the site and programs need to know of the router itself.
+//! What the site and programs need to know about the router itself.
 
 use axum::{Json, extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 
-use super::{ApiState, error::Always, extract::Caller};
+use super::{error::CommonErrors, extract::Caller, state::ApiState};
 use crate::wire::SiteConfig;
 
-/// What the site needs to know
+/// Get the site's configuration
 #[utoipa::path(get, path = "/config", operation_id = "getConfig", tag = "site",
-    responses((status = 200, description = "The router's settings that a person notices", body = SiteConfig), Always))]
+    responses(
+        (status = 200, description = "The settings of the router that the site shows", body = SiteConfig),
+        CommonErrors))]
 pub(super) async fn config(State(api): State<ApiState>, _: Caller) -> Json<SiteConfig> {
     let settings = &api.settings;
     Json(SiteConfig {
@@ -19,9 +21,9 @@ pub(super) async fn config(State(api): State<ApiState>, _: Caller) -> Json<SiteC
     })
 }
 
-/// This description
+/// Get this description
 #[utoipa::path(get, path = "/openapi.json", operation_id = "getOpenapi", tag = "site",
-    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value), Always))]
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value), CommonErrors))]
 pub(super) async fn openapi(_: Caller) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], include_str!("../../openapi.json"))
 }

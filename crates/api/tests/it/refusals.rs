@@ -252,7 +252,7 @@ async fn a_limit_on_sessions_is_a_429_that_names_it() {
     let refused = soon(alice.create(&on("two"))).await.expect_err("one is all");
     let ClientError::Refused { status, code, message, .. } = refused else { panic!("{refused:?}") };
     assert_eq!((status, code.as_str()), (429, "limit_reached"));
-    assert!(message.contains("The limit is 1."), "{message}");
+    assert!(message.contains("your limit of sessions (1)."), "{message}");
     assert_eq!(create(&alice, "one").await, first, "the one that is there is no new one");
     create(&router.client(BOB), "two").await;
 }

@@ -2,16 +2,23 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use api::{
     client::Client,
+    server::{self, ApiState, Settings},
     testing::USER,
     wire::{SessionEvent, StageName, State},
 };
+use axum::{body::Body, http::Request};
 use futures_util::StreamExt;
-use pod_manager::{Failure, FailureCode, Stage};
-use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+use pod_manager::{
+    AlwaysLeader, Failure, FailureCode, Manager, ManagerSettings, ManualClock, MemoryBackend, Stage,
+};
+use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, SessionHash};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::{ALICE, BOB, REPO, create, next, router, soon, until};
 
@@ -209,4 +216,35 @@ async fn a_stream_that_is_cut_reconnects_and_misses_nothing() {
     line.cut.send_replace(());
     let hash = create(&alice, "fix").await;
     while next(&mut lists).await.sessions.iter().all(|session| session.hash != hash) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_events_sends_a_heartbeat() {
+    let clock = Arc::new(ManualClock::default());
+    let manager = Manager::new(
+        MemoryBackend::new(clock.clone()),
+        Arc::new(AlwaysLeader),
+        clock,
+        ManagerSettings::default(),
+    );
+    let settings = Settings {
+        scheme: HostScheme::new("localhost:3000", "", "attach-").expect("a scheme"),
+        proto: "http".to_owned(),
+        repos: RepoPolicy::default(),
+        default_repo: None,
+        version: String::new(),
+    };
+    let (routes, _) = server::router(ApiState::new(manager, settings, CancellationToken::new()));
+    let caller = Identity::parse(ALICE).expect("an address");
+    let request =
+        Request::get("/api/sessions/stream").extension(caller).body(Body::empty()).expect("a request");
+    let mut body = routes.oneshot(request).await.expect("an answer").into_body().into_data_stream();
+    let first = body.next().await.expect("an event").expect("bytes");
+    assert!(first.starts_with(b"event: sessions"), "{first:?}");
+    for _ in 0..3 {
+        let before = Instant::now();
+        let heartbeat = body.next().await.expect("a heartbeat").expect("bytes");
+        assert_eq!(&heartbeat[..], b":\n\n");
+        assert_eq!(before.elapsed(), Duration::from_secs(15));
+    }
 }

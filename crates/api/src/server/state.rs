@@ -1,0 +1,65 @@
+//! What every handler shares: the manager, the settings, and how a session is written on the wire.
+
+use std::sync::Arc;
+
+use pod_manager::{Manager, View};
+use session_key::{HostScheme, Identity, RepoPolicy};
+use tokio_util::sync::CancellationToken;
+
+use crate::{view, wire};
+
+/// The settings of the routes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The host names of sessions.
+    pub scheme: HostScheme,
+    /// `http` or `https`: how browsers reach those names.
+    pub proto: String,
+    /// Which repository addresses are accepted.
+    pub repos: RepoPolicy,
+    /// The repository that the site suggests.
+    pub default_repo: Option<String>,
+    /// The router's version.
+    pub version: String,
+}
+
+/// The state of every handler.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(super) manager: Arc<Manager>,
+    pub(super) settings: Arc<Settings>,
+    /// Ends the event streams when cancelled.
+    pub(super) shutdown: CancellationToken,
+}
+
+impl ApiState {
+    /// Creates the state of routes over this manager.
+    ///
+    /// Once `shutdown` is cancelled, event streams end, so that a server that drains does not wait for them.
+    /// Other requests are answered as before.
+    #[must_use]
+    pub fn new(manager: Arc<Manager>, settings: Settings, shutdown: CancellationToken) -> Self {
+        Self { manager, settings: Arc::new(settings), shutdown }
+    }
+
+    pub(super) fn session(&self, view: &View) -> wire::Session {
+        view::session(view, self.url(view), Some(self.manager.idle_timeout()))
+    }
+
+    pub(super) fn session_state(&self, view: &View) -> wire::SessionState {
+        wire::SessionState {
+            hash: view.status.session.hash,
+            url: self.url(view),
+            state: view::state(view.state),
+        }
+    }
+
+    pub(super) fn session_list(&self, caller: &Identity) -> wire::SessionList {
+        let sessions = self.manager.list(caller).iter().map(|view| self.session(view)).collect();
+        wire::SessionList::newest_first(caller.email(), sessions)
+    }
+
+    fn url(&self, view: &View) -> Option<String> {
+        view::url(view, &self.settings.scheme, &self.settings.proto)
+    }
+}
