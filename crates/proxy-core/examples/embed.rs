@@ -1,7 +1,7 @@
 //! A proxy in forty lines: `cargo run -p proxy-core --example embed -- 127.0.0.1:8000 127.0.0.1:4096`
-//! serves what listens at the second address as session `a48da0606867`, for one user, at
+//! serves the upstream at the second address as session `a48da0606867`, for one user, at
 //! <http://a48da0606867.localhost:8000>.
-#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+#![expect(clippy::print_stdout, reason = "the example prints what happens")]
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{Request, Response};
@@ -21,14 +21,14 @@ impl Resolver for OneSession {
 }
 
 impl RecordActivity for OneSession {
-    fn touch(&self, hash: SessionHash, what: Activity) {
-        println!("{hash}: {what:?}");
+    fn touch(&self, hash: SessionHash, activity: Activity) {
+        println!("{hash}: {activity:?}");
     }
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let address = |n| std::env::args().nth(n).ok_or_else(|| anyhow::anyhow!("two addresses, please"));
+    let address = |n| std::env::args().nth(n).ok_or_else(|| anyhow::anyhow!("usage: embed LISTEN UPSTREAM"));
     let listener = tokio::net::TcpListener::bind(address(1)?).await?;
     println!("listening on {}", listener.local_addr()?);
     let sessions = Arc::new(OneSession("a48da0606867".parse()?, address(2)?.parse()?));

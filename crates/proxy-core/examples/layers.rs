@@ -1,9 +1,9 @@
-//! Counts what each layer costs a request: `cargo run --profile bench -p proxy-core --example layers`.
+//! Measures what each layer costs per request: `cargo run --profile bench -p proxy-core --example layers`.
 //!
-//! The stack is called directly, with a service behind it that answers at once; so what is counted is the
-//! layers' own work, in processor time, the best of several batches. Each line adds one layer to the one above. Quote
-//! differences, from one run. What `Forward` and the sockets cost is for the example `proxy`.
-#![expect(clippy::print_stdout, reason = "the figures are its output")]
+//! The stack is called directly, around a service that responds at once. Measured is the layers' own work, in
+//! processor time, the best of several batches. Each line adds one layer to the line above. Only differences
+//! within one run are comparable. `Forward` and the sockets are measured by the example `proxy`.
+#![expect(clippy::print_stdout, reason = "the example prints its measurements")]
 
 use std::{convert::Infallible, future::ready, hint::black_box, sync::Arc, time::Instant};
 
@@ -48,33 +48,34 @@ fn request() -> Request<Body> {
         .unwrap_or_default()
 }
 
-async fn measure<S>(what: &str, mut service: S, before: &mut f64)
+async fn measure<S>(layer: &str, mut service: S, previous: &mut f64)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let mut each = f64::INFINITY;
+    let mut best = f64::INFINITY;
     for _ in 0..BATCHES {
-        let start = computed();
+        let start = processor_seconds();
         for _ in 0..BATCH {
             let _ = black_box(service.call(request()).await);
         }
-        each = each.min((computed() - start) * 1e9 / f64::from(BATCH));
+        best = best.min((processor_seconds() - start) * 1e9 / f64::from(BATCH));
     }
-    println!("{what:<20} {each:>8.0} ns a request, {:>+6.0} ns", each - *before);
-    *before = each;
+    println!("{layer:<20} {best:>8.0} ns per request, {:>+6.0} ns", best - *previous);
+    *previous = best;
 }
 
-/// Seconds that this thread has computed (Linux: the first number of schedstat, in nanoseconds), else seconds that went by.
-fn computed() -> f64 {
-    thread_local!(static BEGUN: Instant = Instant::now());
+/// Returns the processor time of this thread in seconds (Linux: the first number of schedstat), else the
+/// elapsed time.
+fn processor_seconds() -> f64 {
+    thread_local!(static START: Instant = Instant::now());
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = stat.split(' ').next().and_then(|number| number.parse::<f64>().ok());
-    nanoseconds.map_or_else(|| BEGUN.with(|begun| begun.elapsed().as_secs_f64()), |ns| ns / 1e9)
+    nanoseconds.map_or_else(|| START.with(|start| start.elapsed().as_secs_f64()), |ns| ns / 1e9)
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let answer = service_fn(|request: Request<Body>| {
+    let respond = service_fn(|request: Request<Body>| {
         black_box(request);
         ready(Ok::<_, Infallible>(Response::new(Body::empty())))
     });
@@ -87,27 +88,27 @@ async fn main() -> anyhow::Result<()> {
     let scheme = Arc::new(HostScheme::new("example.org", "-oc", "attach-")?);
     let site = service_fn(|_: Request<Body>| ready(Ok::<_, Infallible>(Response::new(Body::from("site")))));
 
-    let mut before = 0.0;
-    measure("the request itself", answer, &mut before).await;
-    let stack = HostRouter::new(scheme.clone(), answer, site);
-    measure("+ HostRouter", stack, &mut before).await;
+    let mut previous = 0.0;
+    measure("the request itself", respond, &mut previous).await;
+    let stack = HostRouter::new(scheme.clone(), respond, site);
+    measure("+ HostRouter", stack, &mut previous).await;
     let stack =
-        HostRouter::new(scheme.clone(), ServiceBuilder::new().layer(identify.clone()).service(answer), site);
-    measure("+ Identify", stack, &mut before).await;
-    let inner = ServiceBuilder::new().layer(identify.clone()).layer(SameOriginLayer::new()).service(answer);
-    measure("+ SameOrigin", HostRouter::new(scheme.clone(), inner, site), &mut before).await;
+        HostRouter::new(scheme.clone(), ServiceBuilder::new().layer(identify.clone()).service(respond), site);
+    measure("+ Identify", stack, &mut previous).await;
+    let inner = ServiceBuilder::new().layer(identify.clone()).layer(SameOriginLayer::new()).service(respond);
+    measure("+ SameOrigin", HostRouter::new(scheme.clone(), inner, site), &mut previous).await;
     let inner = ServiceBuilder::new()
         .layer(identify.clone())
         .layer(SameOriginLayer::new())
         .layer(resolve.clone())
-        .service(answer);
-    measure("+ Resolve", HostRouter::new(scheme.clone(), inner, site), &mut before).await;
+        .service(respond);
+    measure("+ Resolve", HostRouter::new(scheme.clone(), inner, site), &mut previous).await;
     let inner = ServiceBuilder::new()
         .layer(identify)
         .layer(SameOriginLayer::new())
         .layer(resolve)
         .layer(track)
-        .service(answer);
-    measure("+ TrackActivity", HostRouter::new(scheme, inner, site), &mut before).await;
+        .service(respond);
+    measure("+ TrackActivity", HostRouter::new(scheme, inner, site), &mut previous).await;
     Ok(())
 }

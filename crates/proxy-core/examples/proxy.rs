@@ -1,14 +1,17 @@
-//! A proxy to measure, as deep as one asks for. Behind it anything that serves HTTP/1.1, before it `wrk`:
+//! A proxy for load tests, with a configurable number of layers. The upstream is any HTTP/1.1 server, the
+//! client `wrk`:
 //!
 //! ```text
 //! cargo run --profile bench -p proxy-core --example proxy -- 127.0.0.1:8000 127.0.0.1:8081 whole
-//! wrk -t1 -c32 -d10s -H 'Host: a48da0606867.localhost:8000' -H 'X-Auth-Request-Email: me@example.com' http://127.0.0.1:8000/
+//! wrk -t1 -c32 -d10s -H 'Host: a48da0606867.localhost:8000' -H 'X-Auth-Request-Email: me@example.com' \
+//!     http://127.0.0.1:8000/
 //! ```
 //!
-//! The third argument is `forward` (no layers), `route` (+ `HostRouter`), `identify` (+ `Identify` by trusted headers),
-//! `origin` (+ `SameOrigin`), `resolve` (+ `Resolve`) or `whole` (+ `TrackActivity`). Each prints its own processor time
-//! at the end (Ctrl-C); over the requests that `wrk` counted, that is what a request costs, also on a busy machine.
-#![expect(clippy::print_stdout, reason = "the figures are its output")]
+//! The third argument is `forward` (no layers), `route` (+ `HostRouter`), `identify` (+ `Identify` by trusted
+//! headers), `origin` (+ `SameOrigin`), `resolve` (+ `Resolve`) or `whole` (+ `TrackActivity`). At the end
+//! (Ctrl-C) the example prints its processor time; divided by the number of requests that `wrk` reports, it
+//! is the cost of a request, on a busy machine as well.
+#![expect(clippy::print_stdout, reason = "the example prints its measurements")]
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -34,7 +37,8 @@ impl RecordActivity for OneSession {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let argument = |n| std::env::args().nth(n).ok_or_else(|| anyhow::anyhow!("two addresses and a depth"));
+    let argument =
+        |n| std::env::args().nth(n).ok_or_else(|| anyhow::anyhow!("usage: proxy LISTEN UPSTREAM DEPTH"));
     let listener = TcpListener::bind(argument(1)?).await?;
     println!("listening on {}", listener.local_addr()?);
     let upstream = argument(2)?.parse()?;
@@ -45,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let resolve = ResolveLayer::new(sessions.clone());
     let settings = ForwardSettings { public_proto: "http", ..Default::default() };
     let forward = Forward::new(settings);
-    // Where nothing resolves, this says where to go.
+    // Sets the upstream where no `Resolve` does.
     let mut inner = forward.clone();
     let fixed = service_fn(move |mut request: Request<Body>| {
         request.extensions_mut().insert(Upstream { address: upstream, authorization: None });
@@ -66,26 +70,26 @@ async fn main() -> anyhow::Result<()> {
             let lower = Stack::new(TrackActivityLayer::new(sessions), resolve);
             run(listener, routed(Stack::new(lower, upper).layer(forward))?).await;
         }
-        other => anyhow::bail!("{other} is no depth"),
+        other => anyhow::bail!("unknown depth {other}"),
     }
     println!("{} ms of processor time", processor_time());
     Ok(())
 }
 
-fn routed<S>(session: S) -> anyhow::Result<impl Entrance>
+fn routed<S>(session: S) -> anyhow::Result<impl HttpService>
 where
-    S: Entrance,
+    S: HttpService,
 {
     let site = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::from("the site\n"))) });
     Ok(HostRouter::new(Arc::new(HostScheme::new("localhost:8000", "", "attach-")?), session, site))
 }
 
-async fn run(listener: TcpListener, stack: impl Entrance) {
+async fn run(listener: TcpListener, stack: impl HttpService) {
     serve(listener, stack, ServeSettings::default(), async { drop(tokio::signal::ctrl_c().await) }).await;
 }
 
-/// What can be served.
-trait Entrance:
+/// A service that `serve` accepts.
+trait HttpService:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
@@ -93,7 +97,7 @@ trait Entrance:
 {
 }
 
-impl<S> Entrance for S where
+impl<S> HttpService for S where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
@@ -101,7 +105,8 @@ impl<S> Entrance for S where
 {
 }
 
-/// Milliseconds that this process has computed (`man 5 proc`: utime and stime, in hundredths); 0 without /proc.
+/// Returns the processor time of this process in milliseconds (`man 5 proc`: utime and stime, in hundredths
+/// of a second); 0 without /proc.
 fn processor_time() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');

@@ -72,11 +72,11 @@ impl<S> Layer<S> for TrackActivityLayer {
 
 /// Records when a person uses a session, as opposed to what its page does by itself.
 ///
-/// Requests are activity, and so are uploads, downloads and tunnels while bytes move. An event stream is not: a
-/// forgotten tab opens it again and again, and the session sends on it by itself. A page that uses `fetch` does not
-/// announce an event stream, so only the response shows that it is one. A refusal is not activity: layers that refuse
-/// requests come before this one, and [`crate::Forward`]'s refusals of reads are ignored. For a body or a tunnel,
-/// [`RecordActivity::touch`] is called at most once a second.
+/// Requests are activity, and so are uploads, downloads and tunnels while bytes move. An event stream is not:
+/// a forgotten tab opens it again and again, and the session sends on it by itself. A page that uses `fetch`
+/// does not announce an event stream, so only the response shows that it is one. A refusal is not activity:
+/// layers that refuse requests come before this one, and [`crate::Forward`]'s refusals of reads are ignored.
+/// For a body or a tunnel, [`RecordActivity::touch`] is called at most once a second.
 #[derive(Debug, Clone)]
 pub struct TrackActivity<S> {
     inner: S,

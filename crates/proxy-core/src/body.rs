@@ -44,8 +44,8 @@ impl Body {
         Self(BodyKind::Boxed(body.map_err(Into::into).boxed_unsync()))
     }
 
-    /// Wraps a body that is read off a connection. `on_end` runs once it was read to its end; if the body fails or is
-    /// dropped before, `on_end` is dropped.
+    /// Wraps a body that is read off a connection. `on_end` runs once it was read to its end; if the body
+    /// fails or is dropped before, `on_end` is dropped.
     pub(crate) fn received(body: Incoming, on_end: impl FnOnce() + Send + 'static) -> Self {
         if body.is_end_stream() {
             on_end();

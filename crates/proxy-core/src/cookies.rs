@@ -4,8 +4,9 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// Names of cookies that no session sees or sets.
 ///
-/// A name also covers all names that begin with it and `_`: `_oauth2_proxy` covers the chunks `_oauth2_proxy_0`,
-/// `_oauth2_proxy_1` and the `_oauth2_proxy_csrf…` cookies. The prefixes `__Host-` and `__Secure-` are ignored.
+/// A name also covers all names that begin with it and `_`: `_oauth2_proxy` covers the chunks
+/// `_oauth2_proxy_0`, `_oauth2_proxy_1` and the `_oauth2_proxy_csrf…` cookies. The prefixes `__Host-` and
+/// `__Secure-` are ignored.
 #[derive(Debug, Clone)]
 pub struct Cookies {
     names: Vec<Box<str>>,
@@ -32,8 +33,8 @@ impl Cookies {
         })
     }
 
-    /// Removes the guarded cookies from `Cookie`, and joins several lines into one: HTTP/2 may send a line for each
-    /// cookie, HTTP/1.1 allows only one (RFC 9113 §8.2.3).
+    /// Removes the guarded cookies from `Cookie`, and joins several lines into one: HTTP/2 may send a line
+    /// for each cookie, HTTP/1.1 allows only one (RFC 9113 §8.2.3).
     pub(crate) fn strip_from_request(&self, headers: &mut HeaderMap) {
         let mut lines = headers.get_all(header::COOKIE).iter();
         let Some(first) = lines.next() else { return };
@@ -49,7 +50,8 @@ impl Cookies {
         }
     }
 
-    /// Removes the cookies that a session may not set: those of guarded names, and those for more than its own host.
+    /// Removes the cookies that a session may not set: those of guarded names, and those for more than its
+    /// own host.
     pub(crate) fn strip_from_response(&self, headers: &mut HeaderMap) {
         let refused = |value: &HeaderValue| {
             let mut parts = value.as_bytes().split(|&byte| byte == b';').map(name);

@@ -20,8 +20,8 @@ use crate::{
 
 /// Routes a request to the session's stack or to the site, by its host name; refuses unknown host names.
 ///
-/// The [`session_key::SessionRoute`] goes into the request's extensions. The request passed on has exactly one `Host`,
-/// whatever the HTTP version.
+/// The [`session_key::SessionRoute`] goes into the request's extensions. The request passed on has exactly
+/// one `Host`, whatever the HTTP version.
 #[derive(Clone)]
 pub struct HostRouter<S, W> {
     scheme: Arc<HostScheme>,
@@ -88,8 +88,8 @@ where
     }
 }
 
-/// Returns the one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2, RFC 9113
-/// §8.3.1). A request with two different hosts is ambiguous.
+/// Returns the one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2,
+/// RFC 9113 §8.3.1). A request with two different hosts is ambiguous.
 fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
@@ -108,7 +108,8 @@ fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static s
     host.filter(|host| is_host(host.as_bytes())).ok_or("the request's host is not a name\n")
 }
 
-/// Whether this is a `host[:port]` (RFC 3986 §3.2.2, restricted to the characters of DNS names and IP addresses).
+/// Whether this is a `host[:port]` (RFC 3986 §3.2.2, restricted to the characters of DNS names and IP
+/// addresses).
 fn is_host(host: &[u8]) -> bool {
     let (name, suffix) = match host.strip_prefix(b"[") {
         Some(address) => {

@@ -53,8 +53,8 @@ impl<S> Layer<S> for IdentifyLayer {
     }
 }
 
-/// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses the request: 401, or 400 if it
-/// names two users.
+/// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses the request: 401, or
+/// 400 if it names two users.
 #[derive(Debug, Clone)]
 pub struct Identify<S> {
     inner: S,

@@ -13,7 +13,8 @@ use crate::{body::Body, identity::extractor::IdentifyError};
 pub enum Refusal {
     /// The host name is not one that this server serves: 421 (RFC 9110 §15.5.20).
     UnknownHost,
-    /// The request is malformed or ambiguous: 400, and the connection is closed. The text is a sentence for the client.
+    /// The request is malformed or ambiguous: 400, and the connection is closed. The text is a sentence for
+    /// the client.
     Malformed(&'static str),
     /// The user cannot be identified: 401, or 400 if the request names two users.
     Unauthenticated(IdentifyError),
@@ -65,10 +66,11 @@ pub struct RefusalContext<'a> {
     pub method: &'a Method,
     /// The request's target.
     pub uri: &'a Uri,
-    /// The request's headers; of a request that was forwarded, only some that say what kind of client sent it.
+    /// The request's headers; of a request that was forwarded, only some that say what kind of client sent
+    /// it.
     pub headers: &'a HeaderMap,
-    /// The request's extensions: the [`session_key::SessionRoute`] and the [`session_key::Identity`], if they are known,
-    /// and those of the embedder's own layers.
+    /// The request's extensions: the [`session_key::SessionRoute`] and the [`session_key::Identity`], if they
+    /// are known, and those of the embedder's own layers.
     pub extensions: &'a Extensions,
 }
 

@@ -63,7 +63,8 @@ impl<S> Layer<S> for ResolveLayer {
     }
 }
 
-/// Puts the [`Upstream`] of a request's [`SessionRoute`] and [`Identity`] into its extensions, or refuses the request.
+/// Puts the [`Upstream`] of a request's [`SessionRoute`] and [`Identity`] into its extensions, or refuses the
+/// request.
 ///
 /// A request without a route or without an identity is answered as if its session did not exist.
 #[derive(Debug, Clone)]

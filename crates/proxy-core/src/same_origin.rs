@@ -59,10 +59,10 @@ impl<S> Layer<S> for SameOriginLayer {
 
 /// Refuses requests to a session's host that pages of another origin sent.
 ///
-/// Sub-domains of one domain are the same site, so browsers send cookies between them, and a page of another session is
-/// hostile. A request is refused if its `Origin` is not the host that it goes to; if the browser marks it as sent by
-/// another origin (`Sec-Fetch-Site`), unless the user followed a link; and if a browser opens a WebSocket without
-/// `Origin`. Programs that are no browsers send neither header and pass.
+/// Sub-domains of one domain are the same site, so browsers send cookies between them, and a page of another
+/// session is hostile. A request is refused if its `Origin` is not the host that it goes to; if the browser
+/// marks it as sent by another origin (`Sec-Fetch-Site`), unless the user followed a link; and if a browser
+/// opens a WebSocket without `Origin`. Programs that are no browsers send neither header and pass.
 #[derive(Debug, Clone)]
 pub struct SameOrigin<S> {
     inner: S,

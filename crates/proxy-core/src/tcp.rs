@@ -5,8 +5,8 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// Sends small writes at once, and detects within minutes that the other end has vanished (a closed laptop, a lost
-/// node) even if there is nothing to send.
+/// Sends small writes at once, and detects within minutes that the other end has vanished (a closed laptop, a
+/// lost node) even if there is nothing to send.
 pub(crate) fn configure(stream: &TcpStream) {
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::headers::remove_headers;
 
-/// Removes the hop-by-hop headers, those that `Connection` lists, and those that are `unwanted`. `Trailer` stays: it
-/// describes the body.
+/// Removes the hop-by-hop headers, those that `Connection` lists, and those that are `unwanted`. `Trailer`
+/// stays: it describes the body.
 pub(super) fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         for name in connection_options(headers) {
@@ -31,7 +31,8 @@ fn is_hop_by_hop(name: &str) -> bool {
         )
 }
 
-/// Returns the header names that `Connection` lists, without `Host` and `Content-Length`: the request needs those.
+/// Returns the header names that `Connection` lists, without `Host` and `Content-Length`: the request needs
+/// those.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     let options = headers.get_all(header::CONNECTION).iter();
     options

@@ -42,8 +42,8 @@ use crate::{
 
 /// Forwards a request to the [`Upstream`] in its extensions, and streams both bodies.
 ///
-/// A request without an `Upstream` is refused with [`Refusal::NotFound`]. The crate's documentation lists which headers
-/// are removed and added.
+/// A request without an `Upstream` is refused with [`Refusal::NotFound`]. The crate's documentation lists
+/// which headers are removed and added.
 #[derive(Clone)]
 pub struct Forward(Arc<Forwarder>);
 
@@ -106,7 +106,8 @@ impl Forwarder {
             return self.refuse(&refusal, &RefusalContext::from(&parts));
         };
         if parts.method == Method::TRACE {
-            // The response would contain the request as the session received it, password included (RFC 9110 §9.3.8).
+            // The response would contain the request as the session received it, password included (RFC 9110
+            // §9.3.8).
             let refusal = Refusal::Malformed("TRACE is not supported\n");
             return self.refuse(&refusal, &RefusalContext::from(&parts));
         }
@@ -150,8 +151,8 @@ impl Forwarder {
         response
     }
 
-    /// Sends the request, on an idle connection if there is one. If that connection turns out to be closed, the request
-    /// is sent again, provided that it was not sent yet or is idempotent.
+    /// Sends the request, on an idle connection if there is one. If that connection turns out to be closed,
+    /// the request is sent again, provided that it was not sent yet or is idempotent.
     async fn send(
         &self,
         upstream: SocketAddr,

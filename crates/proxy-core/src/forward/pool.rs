@@ -18,7 +18,8 @@ use tokio::{
 
 use crate::{body::Body, tcp};
 
-/// A stack of idle connections per upstream. The last one used is the next one used, so that the others expire.
+/// A stack of idle connections per upstream. The last one used is the next one used, so that the others
+/// expire.
 pub(super) struct Pool {
     idle: Mutex<Idle>,
     per_upstream: usize,
@@ -41,8 +42,8 @@ impl Pool {
     pub(super) async fn check_out(self: &Arc<Self>, upstream: SocketAddr) -> Option<PooledConnection> {
         loop {
             let mut sender = self.pop(upstream)?;
-            // A connection that is not ready has just received the end of its last response or was closed; which one is
-            // known within a moment.
+            // A connection that is not ready has just received the end of its last response or was closed;
+            // which one is known within a moment.
             if sender.is_ready() || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(()))) {
                 return Some(PooledConnection { pool: self.clone(), upstream, sender });
             }

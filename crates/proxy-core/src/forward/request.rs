@@ -45,8 +45,8 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: &OwnHeaders
     }
 }
 
-/// Whether only the router may set or read the header: it is about the client or the user, or holds a secret of the
-/// router.
+/// Whether only the router may set or read the header: it is about the client or the user, or holds a secret
+/// of the router.
 fn is_unwanted(name: &str) -> bool {
     // The first letter rules out most names.
     if !name.starts_with(['a', 'c', 'f', 'r', 't', 'x']) {
@@ -77,7 +77,8 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Returns the address as text. IPv4 is formatted by hand: `to_string` would take a tenth of this module's time.
+/// Returns the address as text. IPv4 is formatted by hand: `to_string` would take a tenth of this module's
+/// time.
 fn value_of(address: IpAddr) -> Option<HeaderValue> {
     let IpAddr::V4(address) = address else { return HeaderValue::from_str(&address.to_string()).ok() };
     let mut text = [0; 15];

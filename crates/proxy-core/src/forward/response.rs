@@ -30,8 +30,8 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host
     headers.insert(ORIGIN_AGENT_CLUSTER, HeaderValue::from_static("?1"));
 }
 
-/// Whether the header affects other hosts, other ports or later visits, instructs the proxies in front of the router, or
-/// asks for or asserts a sign-in.
+/// Whether the header affects other hosts, other ports or later visits, instructs the proxies in front of the
+/// router, or asks for or asserts a sign-in.
 fn is_refused(name: &str) -> bool {
     // The first letter rules out most names.
     name.starts_with(['a', 'c', 'e', 'n', 'p', 'r', 's', 'w', 'x'])

@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use crate::{activity::ActivityHandle, websocket::FrameReader};
 
-/// Copies bytes in both directions until both sides have ended; the end of one side is passed on as a half-close.
+/// Copies bytes in both directions until both sides have ended; the end of one side is passed on as a
+/// half-close.
 pub(super) async fn run(client: OnUpgrade, session: OnUpgrade, observer: Option<Observer>) {
     let (client, session) = match futures_util::future::try_join(client, session).await {
         Ok(both) => both,

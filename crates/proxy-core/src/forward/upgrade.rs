@@ -22,8 +22,8 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Takes the client's end of the connection, if the request asks to upgrade it. An extended CONNECT is made the
-    /// request that HTTP/1.1 has for it.
+    /// Takes the client's end of the connection, if the request asks to upgrade it. An extended CONNECT is
+    /// made the request that HTTP/1.1 has for it.
     pub(super) fn take(parts: &mut RequestParts) -> Result<Option<Self>, Refusal> {
         let is_connect = parts.method == Method::CONNECT;
         if is_connect {
@@ -65,7 +65,7 @@ impl Upgrade {
         let tunnel = tunnel::run(self.client, session, self.observer);
         match self.connection {
             Some(connection) => {
-                connection.clone().spawn(async move { connection.until_aborted(tunnel).await })
+                connection.clone().spawn(async move { connection.until_aborted(tunnel).await });
             }
             None => drop(tokio::spawn(tunnel)),
         }

@@ -38,8 +38,8 @@ impl UploadProgress {
     }
 }
 
-/// Runs `sending` for at most `limit` after the last frame of the upload. If the upload itself failed, the client is
-/// at fault and not the session.
+/// Runs `sending` for at most `limit` after the last frame of the upload. If the upload itself failed, the
+/// client is at fault and not the session.
 pub(super) async fn in_time<T>(
     limit: Duration,
     progress: Option<UploadProgress>,

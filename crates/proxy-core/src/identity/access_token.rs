@@ -6,16 +6,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::headers::single_value;
 
-/// The headers in which proxies pass on a user's token, by precedence: oauth2-proxy's in its two modes, and one of
-/// older set-ups.
+/// The headers in which proxies pass on a user's token, by precedence: oauth2-proxy's in its two modes, and
+/// one of older set-ups.
 const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-auth-request-access-token"),
     HeaderName::from_static("x-auth-request-token"),
     HeaderName::from_static("x-forwarded-access-token"),
 ];
 
-/// The user's token at the place where they signed in, as the sign-in proxy passed it on: an extension of requests that
-/// carry one. `Debug` does not show it.
+/// The user's token at the place where they signed in, as the sign-in proxy passed it on: an extension of
+/// requests that carry one. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(HeaderValue);
 

@@ -6,9 +6,9 @@ use thiserror::Error;
 
 /// Identifies the user who sends a request.
 ///
-/// An extractor removes the headers that it read, so that they are not passed on; [`crate::Forward`] removes the other
-/// known identity and token headers. An extractor that trusts a user's token puts it into the request's extensions, as
-/// an [`crate::AccessToken`].
+/// An extractor removes the headers that it read, so that they are not passed on; [`crate::Forward`] removes
+/// the other known identity and token headers. An extractor that trusts a user's token puts it into the
+/// request's extensions, as an [`crate::AccessToken`].
 pub trait IdentityExtractor: Send + Sync + 'static {
     /// Returns the user.
     ///

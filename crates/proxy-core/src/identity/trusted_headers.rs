@@ -18,9 +18,10 @@ use crate::{
 
 /// Reads the user from a header that a sign-in proxy sets (oauth2-proxy's `X-Auth-Request-Email`).
 ///
-/// The header is trusted only from peers in the given networks and, if a secret is set, only together with that secret
-/// in its own header. Without networks and secret nobody is trusted. The user's access token is read from
-/// `X-Auth-Request-Access-Token`, `X-Auth-Request-Token` or `X-Forwarded-Access-Token`, if the user is trusted.
+/// The header is trusted only from peers in the given networks and, if a secret is set, only together with
+/// that secret in its own header. Without networks and secret nobody is trusted. The user's access token is
+/// read from `X-Auth-Request-Access-Token`, `X-Auth-Request-Token` or `X-Forwarded-Access-Token`, if the user
+/// is trusted.
 #[derive(Clone)]
 pub struct TrustedHeaders {
     email: HeaderName,
@@ -35,7 +36,8 @@ impl TrustedHeaders {
         Self { email: HeaderName::from_static("x-auth-request-email"), peers, secret: None }
     }
 
-    /// Requires this secret in this header, in addition to the networks if there are any. An empty secret never matches.
+    /// Requires this secret in this header, in addition to the networks if there are any. An empty secret
+    /// never matches.
     #[must_use]
     pub fn with_secret(mut self, header: HeaderName, secret: &str) -> Self {
         self.secret = Some((header, secret.as_bytes().into()));

@@ -22,7 +22,8 @@ pub(super) struct Shared {
     pub(super) abort: CancellationToken,
 }
 
-/// Keeps a connection open: an extension of requests to upgrade, because tunnels outlive the connection's task.
+/// Keeps a connection open: an extension of requests to upgrade, because tunnels outlive the connection's
+/// task.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionHandle(Arc<ConnectionState>);
 
@@ -30,7 +31,8 @@ pub(crate) struct ConnectionHandle(Arc<ConnectionState>);
 struct ConnectionState {
     shared: Shared,
     request_received: AtomicBool,
-    /// Counts against [`crate::ServeSettings::max_connections`] until the connection and its tunnels have ended.
+    /// Counts against [`crate::ServeSettings::max_connections`] until the connection and its tunnels have
+    /// ended.
     _permit: Option<OwnedSemaphorePermit>,
 }
 

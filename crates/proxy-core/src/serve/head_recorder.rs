@@ -39,10 +39,10 @@ impl HeadRecorder {
         Self(Arc::new(Recording { active: AtomicBool::new(true), head: Mutex::default(), max_head }))
     }
 
-    /// Whether the HTTP/1.1 request whose head was just received has one framing: no `Content-Length` beside its
-    /// `Transfer-Encoding`. hyper removes the former (as RFC 9112 §6.1 allows), so this searches the recorded head. A
-    /// chunked request whose head was not recorded counts as having two: that happens only to a request that was sent
-    /// before the response to the previous one.
+    /// Whether the HTTP/1.1 request whose head was just received has one framing: no `Content-Length` beside
+    /// its `Transfer-Encoding`. hyper removes the former (as RFC 9112 §6.1 allows), so this searches the
+    /// recorded head. A chunked request whose head was not recorded counts as having two: that happens only
+    /// to a request that was sent before the response to the previous one.
     pub(super) fn has_one_framing<B: http_body::Body>(&self, request: &Request<B>) -> bool {
         let mut head = self.0.head.lock();
         let body_follows = !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE);

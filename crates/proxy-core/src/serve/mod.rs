@@ -21,12 +21,12 @@ use self::{
 };
 use crate::body::Body;
 
-/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves. Then it accepts no more
-/// connections, lets requests and tunnels end, aborts those that have not ended after [`ServeSettings::drain`], and
-/// returns.
+/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves. Then it accepts
+/// no more connections, lets requests and tunnels end, aborts those that have not ended after
+/// [`ServeSettings::drain`], and returns.
 ///
-/// A connection that fails, or that cannot be accepted, does not end the loop. What is not HTTP, or has two framings, is
-/// answered with 400 and never reaches `service`.
+/// A connection that fails, or that cannot be accepted, does not end the loop. What is not HTTP, or has two
+/// framings, is answered with 400 and never reaches `service`.
 pub async fn serve<S, F>(listener: TcpListener, service: S, settings: ServeSettings, shutdown: F)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -67,8 +67,8 @@ where
     }
 }
 
-/// Waits a second, unless only this connection failed: if the process is out of file descriptors, the next attempt would
-/// fail as well.
+/// Waits a second, unless only this connection failed: if the process is out of file descriptors, the next
+/// attempt would fail as well.
 async fn back_off(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {

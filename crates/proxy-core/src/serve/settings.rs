@@ -9,9 +9,11 @@ use crate::refusal::{PlainRefusals, Refusals};
 pub struct ServeSettings {
     /// How long a client may take to send a request's head, and to begin its first request (default 30 s).
     pub header_timeout: Duration,
-    /// The longest head accepted, in bytes (default 64 KiB, at least 8 KiB). A longer one is answered with 431.
+    /// The longest head accepted, in bytes (default 64 KiB, at least 8 KiB). A longer one is answered with
+    /// 431.
     pub max_head: usize,
-    /// Maximum of open connections, tunnels included (default 16,384). Further ones wait in the kernel's queue.
+    /// Maximum of open connections, tunnels included (default 16,384). Further ones wait in the kernel's
+    /// queue.
     pub max_connections: usize,
     /// How long event streams, tunnels and requests may continue after the shutdown began (default 10 s).
     pub drain: Duration,

@@ -136,13 +136,15 @@ async fn headers_that_affect_other_hosts_never_reach_the_browser() {
         "Set-Cookie: own=1; Path=/; HttpOnly\r\n",
         "Set-Cookie: wide=1; Domain=example.org\r\n",
         "Set-Cookie: wide2=1; path=/; dOmAiN =.example.org\r\n",
-        "Set-Cookie: _oauth2_proxy=forged\r\nSet-Cookie: __Host-_oauth2_proxy_0=forged; Secure\r\nSet-Cookie: ; x\r\nSet-Cookie: =_oauth2_proxy=forged\r\n",
+        "Set-Cookie: _oauth2_proxy=forged\r\nSet-Cookie: __Host-_oauth2_proxy_0=forged; Secure\r\n",
+        "Set-Cookie: ; x\r\nSet-Cookie: =_oauth2_proxy=forged\r\n",
         "Clear-Site-Data: \"*\"\r\nStrict-Transport-Security: max-age=1\r\nAlt-Svc: h3=\":1\"\r\nNEL: {}\r\n",
         "Report-To: {}\r\nReporting-Endpoints: a=\"https://evil\"\r\nService-Worker-Allowed: /\r\n",
         "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n",
         "X-Accel-Redirect: /internal/\r\nX-Sendfile: /etc/passwd\r\nX-Accel-Buffering: no\r\n",
         "Content-Security-Policy: default-src 'self'\r\n\r\nok",
-    )).await;
+    ))
+    .await;
     let response = proxy.get("/app/worker.js").await;
     let headers = response.headers();
     let cookies: Vec<_> = headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
@@ -189,9 +191,12 @@ async fn sign_in_headers_of_a_session_never_reach_the_browser() {
 
 #[tokio::test]
 async fn permissions_for_the_sessions_own_origin_are_kept() {
-    let proxy = TestProxy::with_response(
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Origin: https://a48da0606867-oc.example.org\r\nService-Worker-Allowed: /app/\r\n\r\nok",
-    ).await;
+    let proxy = TestProxy::with_response(concat!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+        "Access-Control-Allow-Origin: https://a48da0606867-oc.example.org\r\n",
+        "Service-Worker-Allowed: /app/\r\n\r\nok",
+    ))
+    .await;
     let response = proxy.get("/app/worker.js").await;
     assert!(response.headers().contains_key("access-control-allow-origin"));
     assert!(response.headers().contains_key("service-worker-allowed"));
@@ -199,9 +204,11 @@ async fn permissions_for_the_sessions_own_origin_are_kept() {
 
 #[tokio::test]
 async fn cors_headers_without_an_origin_are_removed() {
-    let proxy = TestProxy::with_response(
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: *\r\n\r\nok",
-    ).await;
+    let proxy = TestProxy::with_response(concat!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+        "Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: *\r\n\r\nok",
+    ))
+    .await;
     let response = proxy.get("/").await;
     assert!(!response.headers().keys().any(|name| name.as_str().starts_with("access-control-")));
 }

@@ -1,4 +1,5 @@
-//! A gigabyte in each direction in constant memory. Client and session run in this process, so their memory counts too.
+//! A gigabyte in each direction in constant memory. Client and session run in this process, so their memory
+//! counts too.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};

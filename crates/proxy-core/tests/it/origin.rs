@@ -55,7 +55,8 @@ async fn a_browsers_websocket_needs_the_origin_of_its_host() {
 
 #[tokio::test]
 async fn an_http_page_of_the_same_host_is_another_origin() {
-    // An attacker in the network can serve such a page. Only `Sec-Fetch-Site` shows that it is another origin.
+    // An attacker in the network can serve such a page. Only `Sec-Fetch-Site` shows that it is another
+    // origin.
     let post = |site: &'static str| {
         move |r: Builder| r.method("POST").header("Origin", OWN).header("Sec-Fetch-Site", site)
     };

@@ -45,8 +45,8 @@ async fn a_connection_is_reused() {
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
-/// Starts a session's server that answers each connection's first request, and closes the connection at the second one.
-/// Returns the heads of all requests.
+/// Starts a session's server that answers each connection's first request, and closes the connection at the
+/// second one. Returns the heads of all requests.
 async fn closes_at_second_request() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let (heads, received) = mpsc::unbounded_channel();
     let address = serve_connections(move |mut stream| {
@@ -101,8 +101,8 @@ async fn a_connection_whose_response_was_not_read_to_its_end_is_not_reused() {
     assert_eq!(text(response.await.unwrap()).await, "ok");
 }
 
-/// Starts a session's server that answers each connection's first request, and the second one with these bytes before it
-/// closes the connection. Returns the number of second requests.
+/// Starts a session's server that answers each connection's first request, and the second one with these
+/// bytes before it closes the connection. Returns the number of second requests.
 async fn sends_at_second_request(bytes: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
     let second_requests = Arc::new(AtomicUsize::new(0));
     let count = second_requests.clone();

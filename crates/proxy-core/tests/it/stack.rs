@@ -34,7 +34,8 @@ async fn another_users_session_and_a_missing_one_are_the_same_bytes() {
     let proxy = TestProxy::with_response(OK).await;
     let lines = async |host: &str| {
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: {host}\r\nX-Auth-Request-Email: bob@example.com\r\nConnection: close\r\n\r\n"
+            "GET / HTTP/1.1\r\nHost: {host}\r\nX-Auth-Request-Email: bob@example.com\r\n\
+             Connection: close\r\n\r\n"
         );
         let response = proxy.send_raw(&request).await;
         response.lines().filter(|line| !line.starts_with("date:")).map(str::to_owned).collect::<Vec<_>>()
