@@ -3,12 +3,12 @@ import { createEffect, createResource, createSignal, ErrorBoundary, type JSX, on
 import { api, type State } from "./api/client";
 import { createSessions } from "./api/sessions";
 import css from "./app.module.css";
+import { ConnectionBar } from "./components/ConnectionBar";
+import { Header } from "./components/Header";
+import { KeysDialog } from "./components/KeysDialog";
 import { SiteContext } from "./context";
 import { I18nProvider, useI18n } from "./i18n";
-import { nameOf } from "./lib/names";
-import { ConnectionBar } from "./parts/ConnectionBar";
-import { Header } from "./parts/Header";
-import { KeysDialog } from "./parts/KeysDialog";
+import { nameOf } from "./lib/session";
 import { Home } from "./screens/Home";
 import { Missing } from "./screens/Missing";
 import { SessionScreen } from "./screens/SessionScreen";

@@ -2,7 +2,7 @@ import { createContext, type Resource, useContext } from "solid-js";
 import type { SiteConfig } from "./api/client";
 import type { Sessions } from "./api/sessions";
 
-/** What the parts of the page share. */
+/** What the components share. */
 export type Site = {
   sessions: Sessions;
   config: Resource<SiteConfig | undefined>;

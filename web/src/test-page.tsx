@@ -30,8 +30,13 @@ export function aSession(overrides: Partial<Session> = {}): Session {
 
 const CONFIG: SiteConfig = { sshRepos: true, localRepos: true, idleTimeoutMinutes: 30, version: "0.1.0" };
 
-/** Renders a part of the page with these sessions. Tests mock the API themselves. */
-export function renderPart(part: () => JSX.Element, initial: Session[] = [], path = "/", route = "/") {
+/** Renders a component with these sessions. Tests mock the API themselves. */
+export function renderComponent(
+  component: () => JSX.Element,
+  initial: Session[] = [],
+  path = "/",
+  route = "/",
+) {
   localStorage.setItem("language", "en");
   const [list, setList] = createStore({ email: "alice@example.com", sessions: initial });
   const [connection, setConnection] = createSignal<Connection>("live");
@@ -54,7 +59,7 @@ export function renderPart(part: () => JSX.Element, initial: Session[] = [], pat
           <SiteContext.Provider value={{ sessions, config, announce }}>{props.children}</SiteContext.Provider>
         )}
       >
-        <Route path={route} component={part} />
+        <Route path={route} component={component} />
         <Route path="*" component={() => <p>another page</p>} />
       </MemoryRouter>
     </I18nProvider>

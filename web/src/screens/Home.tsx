@@ -1,7 +1,7 @@
+import { Composer } from "../components/Composer";
+import { SessionList } from "../components/SessionList";
+import { Title } from "../components/Title";
 import { useI18n } from "../i18n";
-import { Composer } from "../parts/Composer";
-import { SessionList } from "../parts/SessionList";
-import { Title } from "../parts/Title";
 import css from "./Home.module.css";
 
 export function Home() {

@@ -1,6 +1,6 @@
 import { A } from "@solidjs/router";
+import { Title } from "../components/Title";
 import { useI18n } from "../i18n";
-import { Title } from "../parts/Title";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";
 

@@ -2,11 +2,11 @@ import { screen, waitFor } from "@solidjs/testing-library";
 import userEvent from "@testing-library/user-event";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { api, type Session, type Stage } from "../api/client";
-import { aSession, renderPart } from "../test-page";
+import { aSession, renderComponent } from "../test-page";
 import { SessionScreen } from "./SessionScreen";
 
 const open = (...sessions: Session[]) =>
-  renderPart(SessionScreen, sessions, "/session/a48da0606867", "/session/:hash");
+  renderComponent(SessionScreen, sessions, "/session/a48da0606867", "/session/:hash");
 const stage = (name: Stage["stage"], status: Stage["status"], overrides: Partial<Stage> = {}): Stage => ({
   stage: name,
   status,

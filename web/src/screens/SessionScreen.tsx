@@ -11,11 +11,11 @@ import {
   Switch,
 } from "solid-js";
 import { api, type Session } from "../api/client";
+import { Title } from "../components/Title";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
 import { createAction } from "../lib/action";
-import { nameOf } from "../lib/names";
-import { Title } from "../parts/Title";
+import { nameOf } from "../lib/session";
 import controls from "../styles/controls.module.css";
 import { Failed } from "./Failed";
 import { Missing } from "./Missing";
@@ -23,7 +23,9 @@ import css from "./Session.module.css";
 import { Starting } from "./Starting";
 import { Stopped } from "./Stopped";
 
-const DeleteDialog = lazy(() => import("../parts/DeleteDialog").then((m) => ({ default: m.DeleteDialog })));
+const DeleteDialog = lazy(() =>
+  import("../components/DeleteDialog").then((m) => ({ default: m.DeleteDialog })),
+);
 
 /** A session's page: its state and actions. Once the session is running, the browser goes to the session itself. */
 export function SessionScreen() {

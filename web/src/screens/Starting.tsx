@@ -1,9 +1,9 @@
 import Square from "lucide-solid/icons/square";
 import { createMemo, Show } from "solid-js";
 import type { Session } from "../api/client";
+import { Stages } from "../components/Stages";
 import { useI18n } from "../i18n";
 import { counting, createNow } from "../lib/time";
-import { Stages } from "../parts/Stages";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";
 
@@ -19,19 +19,19 @@ export function Starting(props: { session: Session; busy: boolean; onStop: () =>
     );
     return times.length > 0 ? Math.min(...times) : Date.parse(props.session.stateSince);
   });
-  const total = () => Math.max(0, now() - startedAt());
+  const elapsed = () => Math.max(0, now() - startedAt());
   return (
     <>
       <section class={`${controls.panel} ${css.card}`} aria-label={i18n.t("state.creating")}>
         <Stages stages={props.session.stages} now={now()} />
         <p class={css.note}>
-          {i18n.t("starting.total", {
-            seconds: counting(i18n.language(), total()),
+          {i18n.t("starting.elapsed", {
+            seconds: counting(i18n.language(), elapsed()),
           })}
           {" · "}
           {i18n.t("starting.opens")}
         </p>
-        <Show when={total() > SLOW_MS}>
+        <Show when={elapsed() > SLOW_MS}>
           <p class={css.note}>{i18n.t("starting.slow")}</p>
         </Show>
       </section>

@@ -3,7 +3,7 @@ import Trash from "lucide-solid/icons/trash";
 import { createEffect, Show } from "solid-js";
 import type { Session } from "../api/client";
 import { useI18n } from "../i18n";
-import { reasonOf } from "../lib/names";
+import { reasonOf } from "../lib/session";
 import { moment } from "../lib/time";
 import controls from "../styles/controls.module.css";
 import css from "./Session.module.css";

@@ -37,13 +37,13 @@ export function Stages(props: { stages: Stage[]; now: number }) {
                 </Match>
               </Switch>
             </span>
-            <span class={css.what}>
+            <span class={css.label}>
               <span class={css.name}>
                 {i18n.t(`stage.${stage.stage}`)}
                 <span class="visually-hidden">: {i18n.t(`stage.${stage.status}`)}</span>
               </span>
               <Show when={stage.status === "active"}>
-                <span class={css.doing}>{activity(i18n, stage)}</span>
+                <span class={css.activity}>{activity(i18n, stage)}</span>
               </Show>
             </span>
             <span class={css.time}>{time(stage)}</span>
@@ -56,7 +56,7 @@ export function Stages(props: { stages: Stage[]; now: number }) {
 
 /** Returns "Cloning… 43 %, 12 of 28 MB". git prints no total size, so it is estimated from the percentage. */
 function activity(i18n: ReturnType<typeof useI18n>, stage: Stage): string {
-  const words = [i18n.t(`stage.doing.${stage.stage}`)];
+  const words = [i18n.t(`stage.activity.${stage.stage}`)];
   const language = i18n.language();
   if (stage.percent != null) {
     const percent = new Intl.NumberFormat(language, { style: "percent" }).format(stage.percent / 100);

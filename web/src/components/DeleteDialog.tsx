@@ -42,11 +42,11 @@ export function DeleteDialog(props: {
       <p>
         <strong>{props.name}</strong> <code>{props.session.branch}</code>
       </p>
-      <p>{i18n.t("delete.what")}</p>
+      <p>{i18n.t("delete.warning")}</p>
       <div role="status">
         <Switch fallback={<p>{i18n.t("delete.unknown")}</p>}>
           <Match when={work.loading}>
-            <p>{i18n.t("delete.asking")}</p>
+            <p>{i18n.t("delete.checking")}</p>
           </Match>
           <Match when={work()?.known && work()}>{(known) => <UnsavedWorkLines work={known()} />}</Match>
         </Switch>

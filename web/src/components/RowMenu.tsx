@@ -4,7 +4,7 @@ import { createSignal, Show } from "solid-js";
 import type { Session } from "../api/client";
 import { useI18n } from "../i18n";
 import { createCopy } from "../lib/copy";
-import { hrefOf } from "../lib/names";
+import { hrefOf } from "../lib/session";
 import controls from "../styles/controls.module.css";
 import { DeleteDialog } from "./DeleteDialog";
 import { LogsDialog } from "./LogsDialog";

@@ -2,7 +2,7 @@ import { fireEvent, screen, waitFor } from "@solidjs/testing-library";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { ApiError, api } from "../api/client";
-import { aSession, renderPart } from "../test-page";
+import { aSession, renderComponent } from "../test-page";
 import { Composer } from "./Composer";
 
 const repo = () => screen.getByLabelText("Repository");
@@ -15,7 +15,7 @@ describe("the composer", () => {
   });
 
   it("starts a session on Enter and goes to its page", async () => {
-    const page = renderPart(Composer);
+    const page = renderComponent(Composer);
     await userEvent.type(repo(), "acme/widgets{Enter}");
     await waitFor(() =>
       expect(api.create).toHaveBeenCalledWith(
@@ -26,7 +26,7 @@ describe("the composer", () => {
   });
 
   it("shows an invalid address before anything is sent", async () => {
-    renderPart(Composer);
+    renderComponent(Composer);
     await userEvent.type(repo(), "https://me:secret@h/r{Enter}");
     expect(screen.getByRole("alert").textContent).toMatch(/Remove the user name and password/);
     expect(repo().getAttribute("aria-invalid")).toBe("true");
@@ -34,7 +34,7 @@ describe("the composer", () => {
   });
 
   it("suggests a free branch name until the user types one", async () => {
-    renderPart(Composer);
+    renderComponent(Composer);
     await userEvent.type(repo(), "acme/widgets");
     await waitFor(() => expect(branch().value).toBe("calm-snails-dream"));
     await userEvent.clear(branch());
@@ -45,7 +45,7 @@ describe("the composer", () => {
   });
 
   it("refuses a branch name that git would refuse", async () => {
-    renderPart(Composer);
+    renderComponent(Composer);
     await userEvent.type(repo(), "acme/widgets");
     await userEvent.type(branch(), "a..b{Enter}");
     expect(screen.getByRole("alert").textContent).toMatch(/not a valid branch name/);
@@ -53,7 +53,7 @@ describe("the composer", () => {
   });
 
   it("sends the message on Enter, and breaks the line on Shift+Enter", async () => {
-    renderPart(Composer);
+    renderComponent(Composer);
     await userEvent.type(repo(), "acme/widgets");
     await userEvent.type(screen.getByLabelText(/First message/), "one{Shift>}{Enter}{/Shift}two{Enter}");
     await waitFor(() =>
@@ -62,21 +62,21 @@ describe("the composer", () => {
   });
 
   it("starts without a repository", async () => {
-    renderPart(Composer);
+    renderComponent(Composer);
     await userEvent.click(screen.getByRole("button", { name: "Start without a repository" }));
     await waitFor(() => expect(api.create).toHaveBeenCalledWith({}));
   });
 
   it("shows the router's refusal and can be sent again", async () => {
     vi.mocked(api.create).mockRejectedValue(new ApiError(429, "limit_reached", "you may keep 3 sessions"));
-    renderPart(Composer);
+    renderComponent(Composer);
     await userEvent.type(repo(), "acme/widgets{Enter}");
     expect((await screen.findByRole("alert")).textContent).toBe("You may keep 3 sessions");
     expect(screen.getByRole<HTMLButtonElement>("button", { name: "Start" }).disabled).toBe(false);
   });
 
   it("offers the repositories of the user's sessions", () => {
-    const page = renderPart(Composer, [aSession(), aSession({ hash: "b48da0606867" })]);
+    const page = renderComponent(Composer, [aSession(), aSession({ hash: "b48da0606867" })]);
     const options = [...page.container.querySelectorAll("datalist option")];
     expect(options.map((option) => option.getAttribute("value"))).toEqual([
       "https://github.com/acme/widgets.git",

@@ -2,7 +2,7 @@ import { fireEvent, screen, waitFor } from "@solidjs/testing-library";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, it, vi } from "vitest";
 import { ApiError, api } from "../api/client";
-import { aSession, renderPart } from "../test-page";
+import { aSession, renderComponent } from "../test-page";
 import { SessionList } from "./SessionList";
 
 const ago = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
@@ -12,17 +12,17 @@ const names = () => screen.getAllByRole("listitem").map((row) => row.querySelect
 
 describe("the list", () => {
   it("explains how to start if there are no sessions", () => {
-    renderPart(SessionList);
+    renderComponent(SessionList);
     expect(screen.getByText(/No sessions yet/)).toBeTruthy();
   });
 
   it("is sorted by the newest activity", () => {
-    renderPart(SessionList, [named("old", 9), named("new", 1), named("mid", 5)]);
+    renderComponent(SessionList, [named("old", 9), named("new", 1), named("mid", 5)]);
     expect(names()).toEqual(["new", "mid", "old"]);
   });
 
   it("keeps its order under the pointer", () => {
-    const page = renderPart(SessionList, [named("a", 5), named("b", 9)]);
+    const page = renderComponent(SessionList, [named("a", 5), named("b", 9)]);
     fireEvent.pointerEnter(screen.getByRole("list"));
     page.setSessions([named("a", 5), named("b", 0)]);
     expect(names()).toEqual(["a", "b"]);
@@ -32,7 +32,7 @@ describe("the list", () => {
 
   it("has a search field from nine sessions on", async () => {
     const nine = Array.from({ length: 9 }, (_, n) => named(`repo${n}`, n));
-    const page = renderPart(SessionList, nine.slice(1));
+    const page = renderComponent(SessionList, nine.slice(1));
     expect(screen.queryByRole("searchbox")).toBeNull();
     page.setSessions(nine);
     await userEvent.type(screen.getByRole("searchbox"), "REPO3");
@@ -42,7 +42,7 @@ describe("the list", () => {
   });
 
   it("links a running session to its host, and any other to its page", () => {
-    renderPart(SessionList, [
+    renderComponent(SessionList, [
       aSession(),
       aSession({ hash: "b48da0606867", state: "stopped", url: null, lastActivity: ago(3) }),
     ]);
@@ -52,7 +52,7 @@ describe("the list", () => {
   });
 
   it("counts down to the idle stop, unless the session is not stopped when idle", () => {
-    const page = renderPart(SessionList, [aSession({ lastActivity: ago(3) })]);
+    const page = renderComponent(SessionList, [aSession({ lastActivity: ago(3) })]);
     expect(screen.getByText(/stops in 2[67] min/)).toBeTruthy();
     page.setSessions([aSession({ busy: true })]);
     expect(screen.getByText(/agent is working/)).toBeTruthy();
@@ -66,7 +66,7 @@ describe("the list", () => {
   it("stops and resumes sessions, and shows why that failed", async () => {
     const stop = vi.spyOn(api, "stop").mockResolvedValue({} as never);
     const resume = vi.spyOn(api, "resume").mockRejectedValue(new ApiError(503, "unavailable", "not now"));
-    const page = renderPart(SessionList, [aSession()]);
+    const page = renderComponent(SessionList, [aSession()]);
     await userEvent.click(screen.getByRole("button", { name: /^Stop/ }));
     expect(stop).toHaveBeenCalledWith("a48da0606867");
     page.setSessions([aSession({ state: "stopped", url: null })]);

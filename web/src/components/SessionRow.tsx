@@ -5,7 +5,7 @@ import { createSignal, lazy, Show, Suspense } from "solid-js";
 import { api, type Session } from "../api/client";
 import { useI18n } from "../i18n";
 import { createAction } from "../lib/action";
-import { hrefOf, nameOf, reasonOf } from "../lib/names";
+import { hrefOf, nameOf, reasonOf } from "../lib/session";
 import { relative } from "../lib/time";
 import controls from "../styles/controls.module.css";
 import css from "./SessionRow.module.css";
