@@ -96,6 +96,9 @@ pub enum BackendError {
     /// The session was used, or asked for anew, after what the caller decided on: what is idle no more is not stopped.
     #[error("the session was used meanwhile")]
     InUse,
+    /// The hash belongs to a session of another owner, repository or branch.
+    #[error("the hash belongs to another session")]
+    Conflict,
     /// The session was asked for that is not there (`logs`, `unsaved_work`, `greeted`).
     #[error("there is no such session")]
     NotFound,

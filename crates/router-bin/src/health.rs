@@ -42,7 +42,8 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     let counts = health.manager.counts().map(|(state, count)| (state.as_str(), count));
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    match health.metrics.render(counts, health.manager.is_leader()) {
+    let manager = &health.manager;
+    match health.metrics.render(counts, manager.is_leader(), manager.conflicts()) {
         Ok(text) => (StatusCode::OK, kind, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, kind, String::new()),
     }

@@ -46,6 +46,7 @@ pub struct Metrics {
     starts: Family<Outcome, Counter>,
     stages: Family<StageLabel, Histogram>,
     reaps: Gauge,
+    conflicts: Counter,
     process: Process,
 }
 
@@ -113,7 +114,7 @@ impl Metrics {
             Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
         });
         let (panics, sessions, starts) = (Counter::default(), Family::default(), Family::default());
-        let reaps = Gauge::default();
+        let (reaps, conflicts) = (Gauge::default(), Counter::default());
         let process = Process::default();
         registry.register("requests", "Requests answered, by what they were for", requests.clone());
         registry.register(
@@ -126,6 +127,11 @@ impl Metrics {
         registry.register("session_starts", "Starts of sessions that came to an end", starts.clone());
         registry.register("start_stage_seconds", "How long each stage of a start took", stages.clone());
         registry.register("reaps", "1 where this router is the one that stops idle sessions", reaps.clone());
+        registry.register(
+            "session_conflicts",
+            "Sessions that were reported under another owner than before; they are served to nobody",
+            conflicts.clone(),
+        );
         registry.register(
             "build",
             "The router's version",
@@ -150,6 +156,7 @@ impl Metrics {
             starts,
             stages,
             reaps,
+            conflicts,
             process,
         }
     }
@@ -177,19 +184,22 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// All of it as OpenMetrics text, with as many sessions of each status as there are now, and whether this router reaps.
+    /// Returns all metrics as OpenMetrics text. What the manager knows is passed in: how many sessions are in each
+    /// state, whether this router is the leader, and how many conflicts there were.
     ///
     /// # Errors
     /// None in practice: writing to a `String` does not fail.
     pub fn render(
         &self,
         sessions: impl IntoIterator<Item = (&'static str, usize)>,
-        reaps: bool,
+        is_leader: bool,
+        conflicts: u64,
     ) -> Result<String, fmt::Error> {
         for (status, count) in sessions {
             self.sessions.get_or_create(&Status { status }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        self.reaps.set(i64::from(reaps));
+        self.reaps.set(i64::from(is_leader));
+        self.conflicts.inc_by(conflicts.saturating_sub(self.conflicts.get()));
         self.process.measure();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -176,7 +176,7 @@ mod tests {
             }
         }
         for metrics in [at_once.metrics, later.metrics] {
-            let text = metrics.render([], true).expect("text");
+            let text = metrics.render([], true, 0).expect("text");
             assert!(text.contains("opencode_router_panics_total 2"), "{text}");
         }
     }

@@ -36,6 +36,7 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
         (status = 200, description = "The session existed already", body = SessionState),
         (status = 400, description = "The repository, a branch or the message is invalid", body = ErrorBody),
         (status = 408, description = "The body did not arrive within 30 seconds", body = ErrorBody),
+        (status = 409, description = "The session's key is taken by another session", body = ErrorBody),
         (status = 413, description = "The body is longer than 256 KiB", body = ErrorBody),
         (status = 415, description = "The content type is not application/json", body = ErrorBody),
         (status = 429, description = "The caller has reached a limit", body = ErrorBody),

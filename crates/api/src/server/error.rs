@@ -71,6 +71,10 @@ impl From<ManagerError> for ErrorResponse {
                 };
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message)
             }
+            ManagerError::Conflict => {
+                let message = format!("{} Choose another branch.", sentence(&error));
+                Self::new(StatusCode::CONFLICT, "conflict", message)
+            }
             ManagerError::DiskFull => {
                 let message =
                     format!("{} Delete a session or free some space, and try again.", sentence(&error));

@@ -256,3 +256,13 @@ async fn a_limit_on_sessions_is_a_429_that_names_it() {
     assert_eq!(create(&alice, "one").await, first, "the one that is there is no new one");
     create(&router.client(BOB), "two").await;
 }
+
+#[tokio::test]
+async fn a_hash_of_another_session_is_answered_409() {
+    let router = router().await;
+    router.backend.refuse(|_| Some(BackendError::Conflict));
+    let answer = ask(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
+    let (status, code, error) = refused(answer).await;
+    assert_eq!((status, code.as_str()), (409, "conflict"));
+    assert!(error.ends_with("Choose another branch."), "{error}");
+}

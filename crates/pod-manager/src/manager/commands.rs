@@ -54,6 +54,9 @@ pub enum ManagerError {
         /// How many are allowed.
         max: usize,
     },
+    /// The session's hash is taken by a session of another user, repository or branch.
+    #[error("the key of this repository and branch is taken by another session")]
+    Conflict,
     /// No space is left where sessions are stored.
     #[error("no space is left where sessions are stored")]
     DiskFull,
@@ -84,6 +87,7 @@ impl From<BackendError> for ManagerError {
         match error {
             BackendError::NotFound => Self::NotFound,
             BackendError::DiskFull(_) => Self::DiskFull,
+            BackendError::Conflict => Self::Conflict,
             other => Self::Unavailable(other),
         }
     }
@@ -109,13 +113,16 @@ impl Manager {
         let before = {
             let _guard = self.command_locks.lock(hash).await;
             let entry = self.index.get(hash);
-            if entry.as_ref().is_some_and(|entry| entry.owner != *user) {
-                return Err(ManagerError::NotFound);
+            if entry.as_ref().is_some_and(|entry| entry.owner != *user || entry.has_conflict()) {
+                return Err(ManagerError::Conflict);
             }
             let before = entry.as_ref().and_then(|entry| entry.view());
             let now = self.clock.now();
             let earliest = entry.as_ref().map_or(now, |entry| entry.earliest_creation(now));
             let existing = before.as_ref().and(entry).and_then(|entry| entry.session());
+            if existing.as_ref().is_some_and(|session| !is_same_branch(&session.source, &new.source)) {
+                return Err(ManagerError::Conflict);
+            }
             let session = existing.unwrap_or_else(|| {
                 let created_at = whole_millis(earliest);
                 let NewSession { source, initial_message } = new;
@@ -291,6 +298,16 @@ impl Manager {
                 return hash;
             }
         }
+    }
+}
+
+fn is_same_branch(one: &Source, other: &Source) -> bool {
+    match (one, other) {
+        (
+            Source::Repository { url, branch, .. },
+            Source::Repository { url: other_url, branch: other_branch, .. },
+        ) => url == other_url && branch == other_branch,
+        _ => false,
     }
 }
 

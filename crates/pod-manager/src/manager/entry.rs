@@ -44,6 +44,8 @@ pub(super) struct Entry {
 
 #[derive(Default)]
 struct EntryState {
+    /// Whether the backend reports the session under another owner than this entry's. Nobody sees it then.
+    conflict: bool,
     status: Option<Arc<SessionStatus>>,
     /// A start that the backend accepted and has not reported.
     pending_create: Option<(Arc<Session>, Instant)>,
@@ -129,6 +131,7 @@ impl Entry {
         subscriptions: &Subscriptions,
     ) -> Option<NewRun> {
         let mut state = self.state.lock();
+        state.conflict = false;
         let failed = |status: &SessionStatus| matches!(status.phase, Phase::Failed(_));
         let failed_now = failed(status) && !state.status.as_deref().is_some_and(failed);
         let deleted = state.pending_delete.is_some_and(|(created, _)| status.session.created_at <= created);
@@ -164,15 +167,32 @@ impl Entry {
     pub(super) fn mark_removed(&self, now: SystemTime, subscriptions: &Subscriptions) {
         let mut state = self.state.lock();
         state.end_run();
-        (state.status, state.pending_delete) = (None, None);
+        (state.status, state.pending_delete, state.conflict) = (None, None, false);
         self.cancel_closing(&mut state);
         self.refresh_view(&mut state, now, subscriptions);
+    }
+
+    /// Records that the backend reports the session under another owner. Until it reports the entry's owner again, or
+    /// the session's removal, nobody sees the session. Returns whether the conflict is new.
+    pub(super) fn set_conflict(&self, now: SystemTime, subscriptions: &Subscriptions) -> bool {
+        let mut state = self.state.lock();
+        state.end_run();
+        (state.status, state.pending_create, state.pending_delete) = (None, None, None);
+        self.cancel_closing(&mut state);
+        let is_new = !std::mem::replace(&mut state.conflict, true);
+        self.refresh_view(&mut state, now, subscriptions);
+        is_new
+    }
+
+    pub(super) fn has_conflict(&self) -> bool {
+        self.state.lock().conflict
     }
 
     /// Returns whether the entry holds no session, so that it may be removed.
     pub(super) fn is_vacant(&self) -> bool {
         let state = self.state.lock();
-        state.status.is_none() && state.pending_create.is_none() && state.pending_delete.is_none()
+        let EntryState { conflict, status, pending_create, pending_delete, .. } = &*state;
+        !conflict && status.is_none() && pending_create.is_none() && pending_delete.is_none()
     }
 
     /// Waits until the pending deletion, if there is one, is reported.
@@ -340,6 +360,9 @@ impl Entry {
 impl EntryState {
     /// Derives the view, with the activity that subscribers know of.
     fn view(&self) -> Option<View> {
+        if self.conflict {
+            return None;
+        }
         if let Some((session, _)) = &self.pending_create {
             let status = SessionStatus {
                 session: session.clone(),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -24,6 +27,8 @@ pub(super) struct Index {
     maps: ArcSwap<Maps>,
     /// Held while `maps` are changed.
     write_lock: Mutex<()>,
+    /// How often a session was reported under another owner than before.
+    conflicts: AtomicU64,
 }
 
 #[derive(Default, Clone)]
@@ -54,6 +59,10 @@ impl Index {
 
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         self.maps.load().by_hash.values().cloned().collect()
+    }
+
+    pub(super) fn conflicts(&self) -> u64 {
+        self.conflicts.load(Ordering::Relaxed)
     }
 
     /// Shows a session whose start the backend accepted, until the backend reports it.
@@ -125,10 +134,18 @@ impl Index {
             let _guard = self.write_lock.lock();
             self.get_or_insert(&status.session)
         };
+        if entry.owner != status.session.owner {
+            if entry.set_conflict(now, subscriptions) {
+                self.conflicts.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(session.hash = %entry.hash, "session reported under another owner; serving it to nobody");
+            }
+            return None;
+        }
         entry.apply(status, now, ran_before, subscriptions)
     }
 
-    /// Returns the session's entry; adds one if there is none. Called under the lock.
+    /// Returns the entry with the session's hash, which may belong to another owner; adds one if there is none.
+    /// Called under the lock.
     fn get_or_insert(&self, session: &Session) -> Arc<Entry> {
         if let Some(entry) = self.get(session.hash) {
             return entry;

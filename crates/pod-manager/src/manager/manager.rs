@@ -162,6 +162,11 @@ impl Manager {
         counts
     }
 
+    /// Returns how often the backend has reported a known session under another owner.
+    pub fn conflicts(&self) -> u64 {
+        self.index.conflicts()
+    }
+
     /// Returns after how long without use a session is stopped.
     pub fn idle_timeout(&self) -> Duration {
         self.settings.idle_timeout

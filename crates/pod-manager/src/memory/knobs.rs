@@ -10,7 +10,7 @@ use session_key::SessionHash;
 use super::{MemoryBackend, State};
 use crate::{
     backend::{BackendError, UnsavedWork},
-    model::{Credentials, Failure, Password, Phase, SessionStatus, Stage, StopReason},
+    model::{Credentials, Failure, Password, Phase, Session, SessionStatus, Stage, StopReason},
 };
 
 /// The verbs, for [`MemoryBackend::refuse`] and [`MemoryBackend::calls`].
@@ -123,6 +123,14 @@ impl MemoryBackend {
             && matches!(record.observed.phase, Phase::Running(_))
         {
             record.fail(failure, self.shared.clock.now());
+            self.shared.change(record, |_| ());
+        }
+    }
+
+    /// Rewrites what is recorded of a session, as somebody with access to the storage could.
+    pub fn edit_session(&self, hash: SessionHash, edit: impl FnOnce(&mut Session)) {
+        if let Some(record) = self.shared.state.lock().records.get_mut(&hash) {
+            edit(Arc::make_mut(&mut Arc::make_mut(&mut record.observed).session));
             self.shared.change(record, |_| ());
         }
     }

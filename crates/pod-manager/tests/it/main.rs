@@ -1,5 +1,6 @@
 //! The crate, from outside.
 
+mod conflicts;
 mod contract;
 mod greeting;
 mod house;

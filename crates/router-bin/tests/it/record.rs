@@ -67,9 +67,10 @@ async fn starts_are_counted_by_how_they_ended_with_the_time_of_each_stage() {
             pod_manager::WatchEvent::Removed(hash) => panic!("{hash} is gone"),
         }
     }
-    let text = metrics.render([("running", 1)], true).expect("text");
+    let text = metrics.render([("running", 1)], true, 2).expect("text");
     assert!(text.contains("opencode_router_reaps 1\n"), "{text}");
     for line in [
+        "opencode_router_session_conflicts_total 2\n",
         "opencode_router_session_starts_total{outcome=\"running\"} 1",
         "opencode_router_session_starts_total{outcome=\"disk_full\"} 1",
         "opencode_router_start_stage_seconds_count{stage=\"cloning\"} 2",
