@@ -96,7 +96,7 @@ impl TestRouter {
         let header = parse_header(&format!("{USER}: {email}")).expect("a header");
         let headers = HeaderMap::from_iter([header]);
         let client = Client::with_headers(&self.address, headers).expect("an address");
-        client.patient_for(Duration::from_secs(10))
+        client.with_reconnect_timeout(Duration::from_secs(10))
     }
 }
 

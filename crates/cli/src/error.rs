@@ -53,7 +53,7 @@ impl From<ClientError> for CliError {
             _ => None,
         };
         let hint = error.hint().map(ToOwned::to_owned).or(request_hint);
-        Self { exit_code, message: error.to_string(), hint, is_transient: error.is_passing() }
+        Self { exit_code, message: error.to_string(), hint, is_transient: error.is_transient() }
     }
 }
 

@@ -1,31 +1,33 @@
+//! The client's errors.
+
 use thiserror::Error;
 
 use crate::wire::ErrorBody;
 
-/// Why there is no answer, or not the one hoped for. `Display` is a sentence for a person.
+/// Why a request failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The router's address is none.
-    #[error("{address:?} is not the address of a router: {why}")]
+    /// The router's address is invalid.
+    #[error("{address:?} is not the address of a router: {reason}")]
     Address {
-        /// As given.
+        /// The address as given.
         address: String,
         /// What is wrong with it.
-        why: String,
+        reason: String,
     },
-    /// A header to send is none.
-    #[error("a header is written 'Name: value': {0}")]
+    /// A header is invalid.
+    #[error("invalid header: {0}; write it as 'Name: value'")]
     Header(&'static str),
-    /// Nothing answers there.
-    #[error("can't reach the router at {server}: {why}")]
+    /// The router could not be reached.
+    #[error("cannot reach the router at {server}: {reason}")]
     Unreachable {
         /// The router's address.
         server: String,
         /// What happened.
-        why: String,
+        reason: String,
     },
-    /// The router answered, and said no.
+    /// The router answered with an error.
     #[error("{message}")]
     Refused {
         /// The HTTP status.
@@ -34,44 +36,45 @@ pub enum ClientError {
         code: String,
         /// The router's sentence.
         message: String,
-        /// To find the request in the router's log.
+        /// The id by which the router's log names the request.
         request_id: Option<String>,
     },
-    /// What stands in front of the router wants a sign-in.
-    #[error("{server} wants a sign-in (it answers {status})")]
+    /// A sign-in in front of the router refused the request.
+    #[error("{server} requires a sign-in (it answered {status})")]
     SignIn {
         /// The router's address.
         server: String,
-        /// The HTTP status: 401, 403, or one that sends elsewhere.
+        /// The HTTP status: 401, 403, or a redirect.
         status: u16,
     },
-    /// What answers does not speak as a router does.
-    #[error("what answers at {server} is not a router: {why}")]
+    /// The answer is not one that a router gives.
+    #[error("the server at {server} is not a router: {reason}")]
     Unexpected {
         /// The router's address.
         server: String,
-        /// What is strange.
-        why: String,
+        /// What is unexpected.
+        reason: String,
     },
 }
 
 impl ClientError {
-    /// What to do, where the error itself does not say.
+    /// Returns what to do, unless the error itself says so.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some(
-                "Is the router running? Start it with `make run`, or say where it is with --server or OPENCODE_ROUTER_URL.",
+                "Is the router running? Start it with `make run`, or set its address with --server or \
+                 OPENCODE_ROUTER_URL.",
             ),
-            Self::SignIn { .. } => {
-                Some("Give what the sign-in in front of the router asks for with --header 'Name: value'.")
-            }
-            Self::Unexpected { .. } => Some("Is that the router's address? Say where it is with --server."),
+            Self::SignIn { .. } => Some(
+                "Send the header that the sign-in in front of the router needs with --header 'Name: value'.",
+            ),
+            Self::Unexpected { .. } => Some("Is that the router's address? Set it with --server."),
             _ => None,
         }
     }
 
-    /// The HTTP status of a refusal.
+    /// Returns the HTTP status, if the router answered with an error.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -80,9 +83,9 @@ impl ClientError {
         }
     }
 
-    /// Another try may go well: nothing answers now, or the router says so.
+    /// Whether the same request may succeed later: the router cannot be reached or is unavailable.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => matches!(status, 502..=504),
@@ -90,34 +93,35 @@ impl ClientError {
         }
     }
 
-    /// The error that an answer other than a success is.
-    pub(super) fn of_answer(server: &str, status: u16, body: &[u8]) -> Self {
+    /// Converts an answer other than a success.
+    pub(super) fn from_answer(server: &str, status: u16, body: &[u8]) -> Self {
         let server = server.to_owned();
         match serde_json::from_slice::<ErrorBody>(body) {
             Ok(ErrorBody { error, code, request_id }) => {
                 Self::Refused { status, code, message: error, request_id }
             }
             Err(_) if matches!(status, 300..=399 | 401 | 403) => Self::SignIn { server, status },
-            // A gateway in front, whose router is away.
+            // A gateway in front of the router answers while the router is down.
             Err(_) if (502..=504).contains(&status) => {
-                Self::Unreachable { server, why: format!("a gateway in front of it answers {status}") }
+                Self::Unreachable { server, reason: format!("a gateway in front of it answered {status}") }
             }
-            Err(_) => Self::Unexpected { server, why: format!("it answers {status} without a reason") },
+            Err(_) => Self::Unexpected { server, reason: format!("it answered {status} without a reason") },
         }
     }
 
-    pub(super) fn of_transport(server: &str, why: reqwest::Error) -> Self {
+    pub(super) fn from_transport(server: &str, error: reqwest::Error) -> Self {
         let server = server.to_owned();
-        if why.is_timeout() {
-            return Self::Unreachable { server, why: "it did not answer in time".to_owned() };
+        if error.is_timeout() {
+            return Self::Unreachable { server, reason: "it did not answer in time".to_owned() };
         }
-        Self::Unreachable { server, why: root(&why.without_url()) }
+        Self::Unreachable { server, reason: innermost(&error.without_url()) }
     }
 }
 
-/// The last of an error's sources: `Connection refused (os error 111)`, not what tried.
-fn root(why: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(why), |why| why.source()).last().map_or_else(String::new, ToString::to_string)
+/// Returns the innermost source of an error (`Connection refused (os error 111)`), which says what happened.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.last().map_or_else(String::new, ToString::to_string)
 }
 
 #[cfg(test)]
@@ -125,33 +129,34 @@ mod tests {
     use super::ClientError;
 
     fn check(status: u16, body: &str, expected: &str) {
-        let error = ClientError::of_answer("http://h/", status, body.as_bytes());
+        let error = ClientError::from_answer("http://h/", status, body.as_bytes());
         assert_eq!(error.to_string(), expected);
     }
 
     #[test]
-    fn an_answer_that_is_no_success_becomes_a_sentence() {
+    fn an_error_answer_becomes_a_sentence() {
         check(
             404,
             r#"{"error":"There is no such session.","code":"not_found"}"#,
             "There is no such session.",
         );
-        check(302, "<a href=/sign-in>", "http://h/ wants a sign-in (it answers 302)");
-        check(403, "<html>", "http://h/ wants a sign-in (it answers 403)");
-        check(404, "<html>", "what answers at http://h/ is not a router: it answers 404 without a reason");
+        check(302, "<a href=/sign-in>", "http://h/ requires a sign-in (it answered 302)");
+        check(403, "<html>", "http://h/ requires a sign-in (it answered 403)");
+        check(404, "<html>", "the server at http://h/ is not a router: it answered 404 without a reason");
         check(
             502,
             "Bad gateway",
-            "can't reach the router at http://h/: a gateway in front of it answers 502",
+            "cannot reach the router at http://h/: a gateway in front of it answered 502",
         );
     }
 
     #[test]
-    fn only_what_passes_is_tried_again() {
-        let passing = |status, body: &str| ClientError::of_answer("h", status, body.as_bytes()).is_passing();
-        assert!(passing(502, ""));
-        assert!(passing(503, r#"{"error":"e","code":"unavailable"}"#));
-        assert!(!passing(404, r#"{"error":"e","code":"not_found"}"#));
-        assert!(!passing(302, ""));
+    fn only_transient_errors_are_retried() {
+        let is_transient =
+            |status, body: &str| ClientError::from_answer("h", status, body.as_bytes()).is_transient();
+        assert!(is_transient(502, ""));
+        assert!(is_transient(503, r#"{"error":"e","code":"unavailable"}"#));
+        assert!(!is_transient(404, r#"{"error":"e","code":"not_found"}"#));
+        assert!(!is_transient(302, ""));
     }
 }

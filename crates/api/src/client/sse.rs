@@ -1,16 +1,18 @@
-//! Reads server-sent events (WHATWG HTML §9.2.6) out of bytes, however they are cut.
+//! Parses server-sent events (WHATWG HTML §9.2.6) from bytes in chunks of any size.
 
-use super::MAX_BYTES;
+use thiserror::Error;
 
-/// One event. Its id and retry time are of no use here: see `server::live`.
+use super::http::MAX_BYTES;
+
+/// One event. Its id and retry time are ignored: see `server::sse`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SseEvent {
-    /// `message` where none was given.
+    /// `message` if the event has no name.
     pub(super) name: String,
     pub(super) data: String,
 }
 
-/// Takes bytes as they come.
+/// The parser's state between two chunks.
 #[derive(Debug, Default)]
 pub(super) struct SseReader {
     line: Vec<u8>,
@@ -20,12 +22,13 @@ pub(super) struct SseReader {
     any_data: bool,
 }
 
-/// An event that is longer than any the router sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An event is longer than [`MAX_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("its event is longer than any of a router")]
 pub(super) struct TooLong;
 
 impl SseReader {
-    /// The events that these bytes complete.
+    /// Parses a chunk and returns the events that it completes.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLong> {
         let mut events = Vec::new();
         for &byte in bytes {
@@ -60,7 +63,7 @@ impl SseReader {
                 }
                 self.data.push_str(value);
             }
-            // A comment (the heartbeat), or a field of no use here.
+            // A comment (the heartbeat), or a field that is ignored.
             _ => {}
         }
         None
@@ -76,13 +79,13 @@ mod tests {
             .iter()
             .map(|(name, data)| SseEvent { name: (*name).into(), data: (*data).into() })
             .collect();
-        // Whole, byte by byte, and cut in two at every place.
-        for cut in 0..=text.len() {
+        // Split in two at every position, then byte by byte.
+        for split in 0..=text.len() {
             let mut reader = SseReader::default();
-            let (left, right) = text.as_bytes().split_at(cut);
+            let (left, right) = text.as_bytes().split_at(split);
             let got: Vec<_> =
                 [left, right].iter().flat_map(|part| reader.feed(part).expect("short")).collect();
-            assert_eq!(got, expected, "{text:?} cut at {cut}");
+            assert_eq!(got, expected, "{text:?} split at {split}");
         }
         let mut reader = SseReader::default();
         let got: Vec<_> = text.bytes().flat_map(|byte| reader.feed(&[byte]).expect("short")).collect();
@@ -90,16 +93,16 @@ mod tests {
     }
 
     #[test]
-    fn events_are_read_however_the_bytes_are_cut() {
+    fn events_are_parsed_however_the_bytes_are_split() {
         check("event: sessions\ndata: {\"ä\":1}\n\n", &[("sessions", "{\"ä\":1}")]);
         check("data: a\ndata: b\n\ndata:c\n\n", &[("message", "a\nb"), ("message", "c")]);
         check("event: x\r\ndata: 1\r\n\r\nevent: y\rdata: 2\r\r", &[("x", "1"), ("y", "2")]);
     }
 
     #[test]
-    fn heartbeats_unknown_fields_and_unfinished_events_are_no_events() {
+    fn heartbeats_unknown_fields_and_unfinished_events_are_not_events() {
         check(":\n\n: beat\n\nid: 7\nretry: 10\n\n", &[]);
-        check("data: cut off\n", &[]);
+        check("data: unfinished\n", &[]);
         check("event: nothing\n\ndata\n\n", &[("message", "")]);
     }
 }

@@ -1,4 +1,4 @@
-//! Streams that reconnect.
+//! Event streams that reconnect.
 
 use std::{collections::VecDeque, marker::PhantomData, time::Duration};
 
@@ -12,136 +12,127 @@ use session_key::SessionHash;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Client, ClientError,
+    error::ClientError,
+    http::{ANSWER_TIMEOUT, Client},
     sse::{SseEvent, SseReader},
 };
 use crate::wire::{SessionEvent, SessionList};
 
-/// How long a router may be away before a stream gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// The router sends a comment every 15 s: after three that are missing, the connection is dead.
-const SILENCE: Duration = Duration::from_secs(50);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The router sends a comment every 15 s: after three missing ones, the connection is dead.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-pub(super) fn lists(client: Client) -> impl Stream<Item = Result<SessionList, ClientError>> + Send + Unpin {
-    let path = vec!["sessions".to_owned(), "stream".to_owned()];
-    Box::pin(watch(Watch::new(client, path), |_| false))
-}
+impl Client {
+    /// Watches the start of a session until it runs or failed. Reconnects by itself. Ends after
+    /// [`Complete`](SessionEvent::Complete), [`Error`](SessionEvent::Error), or an `Err`.
+    pub fn watch(
+        &self,
+        hash: SessionHash,
+    ) -> impl Stream<Item = Result<SessionEvent, ClientError>> + Send + Unpin + use<> {
+        let watch = Watch::new(self.clone(), format!("sessions/{hash}/events"));
+        Box::pin(watch.into_stream(SessionEvent::is_last))
+    }
 
-pub(super) fn events(
-    client: Client,
-    hash: SessionHash,
-) -> impl Stream<Item = Result<SessionEvent, ClientError>> + Send + Unpin {
-    let path = vec!["sessions".to_owned(), hash.to_string(), "events".to_owned()];
-    Box::pin(watch(Watch::new(client, path), SessionEvent::is_last))
-}
-
-fn watch<T: DeserializeOwned + Send + 'static>(
-    watch: Watch<T>,
-    is_last: fn(&T) -> bool,
-) -> impl Stream<Item = Result<T, ClientError>> + Send {
-    stream::unfold(Some(watch), move |watch| async move {
-        let mut watch = watch?;
-        let item = watch.next().await;
-        let over = item.as_ref().map_or(true, is_last);
-        Some((item, (!over).then_some(watch)))
-    })
+    /// Watches the caller's sessions: returns the list at once and after every change. Reconnects by itself.
+    /// Ends only after an `Err`.
+    pub fn watch_list(&self) -> impl Stream<Item = Result<SessionList, ClientError>> + Send + Unpin + use<> {
+        let watch = Watch::new(self.clone(), "sessions/stream".to_owned());
+        Box::pin(watch.into_stream(|_| false))
+    }
 }
 
 struct Watch<T> {
     client: Client,
-    path: Vec<String>,
+    path: String,
     connection: Option<(Response, SseReader)>,
     ready: VecDeque<SseEvent>,
-    /// Since when there is no connection that gives events, and the pause before the next try.
-    away: Option<(Instant, Duration)>,
-    of: PhantomData<fn() -> T>,
+    reconnect: Option<Reconnect>,
+    event_type: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> Watch<T> {
-    fn new(client: Client, path: Vec<String>) -> Self {
-        Self { client, path, connection: None, ready: VecDeque::new(), away: None, of: PhantomData }
+/// The attempts to reconnect since the last event.
+#[derive(Clone, Copy)]
+struct Reconnect {
+    since: Instant,
+    next_delay: Duration,
+}
+
+impl<T: DeserializeOwned + Send + 'static> Watch<T> {
+    fn new(client: Client, path: String) -> Self {
+        let ready = VecDeque::new();
+        Self { client, path, connection: None, ready, reconnect: None, event_type: PhantomData }
+    }
+
+    fn into_stream(self, is_last: fn(&T) -> bool) -> impl Stream<Item = Result<T, ClientError>> + Send {
+        stream::unfold(Some(self), move |watch| async move {
+            let mut watch = watch?;
+            let item = watch.next().await;
+            let has_ended = item.as_ref().map_or(true, is_last);
+            Some((item, (!has_ended).then_some(watch)))
+        })
     }
 
     async fn next(&mut self) -> Result<T, ClientError> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                return serde_json::from_str(&event.data).map_err(|why| {
-                    self.strange(format!(
-                        "its event {:?} is not what this version understands ({why})",
-                        event.name
-                    ))
+            if let Some(SseEvent { name, data }) = self.ready.pop_front() {
+                return serde_json::from_str(&data).map_err(|error| {
+                    let reason = format!("this version does not understand its event {name:?} ({error})");
+                    self.client.unexpected(reason)
                 });
             }
-            match self.advance().await {
-                Ok(()) => {}
-                Err(why) if why.is_passing() => self.pause(why).await?,
-                Err(why) => return Err(why),
+            if let Err(error) = self.advance().await {
+                self.connection = None;
+                if !error.is_transient() {
+                    return Err(error);
+                }
+                self.wait_before_reconnect(error).await?;
             }
         }
     }
 
-    /// Connects, or reads what comes next.
+    /// Connects, or reads the next bytes of the connection.
     async fn advance(&mut self) -> Result<(), ClientError> {
         let Some((response, reader)) = &mut self.connection else {
             self.connection = Some((self.connect().await?, SseReader::default()));
             return Ok(());
         };
-        let chunk = match timeout(SILENCE, response.chunk()).await {
+        let chunk = match timeout(IDLE_TIMEOUT, response.chunk()).await {
             Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => return Err(self.lost("it closed the stream")),
-            Ok(Err(why)) => {
-                self.connection = None;
-                return Err(self.client.failed(why));
-            }
-            Err(_) => return Err(self.lost("the stream fell silent")),
+            Ok(Ok(None)) => return Err(self.client.unreachable("it closed the stream")),
+            Ok(Err(error)) => return Err(self.client.transport_error(error)),
+            Err(_) => return Err(self.client.unreachable("the stream timed out")),
         };
-        match reader.feed(&chunk) {
-            Ok(events) => self.ready.extend(events),
-            Err(_) => return Err(self.strange("its event is longer than any of a router".to_owned())),
-        }
+        let events = reader.feed(&chunk);
+        self.ready.extend(events.map_err(|error| self.client.unexpected(error.to_string()))?);
         if !self.ready.is_empty() {
-            self.away = None;
+            self.reconnect = None;
         }
         Ok(())
     }
 
     async fn connect(&self) -> Result<Response, ClientError> {
-        let path: Vec<_> = self.path.iter().map(String::as_str).collect();
-        let request = self.client.request(Method::GET, &path)?.header(ACCEPT, "text/event-stream");
-        let response = timeout(super::ANSWER_TIMEOUT, self.client.open(request))
+        let request = self.client.request(Method::GET, &self.path).header(ACCEPT, "text/event-stream");
+        let response = timeout(ANSWER_TIMEOUT, self.client.open(request))
             .await
-            .map_err(|_| self.unreachable("it did not answer in time"))??;
-        let kind =
-            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.starts_with("text/event-stream") {
-            return Err(self.strange(format!("it answers {} where events were asked for", response.status())));
+            .map_err(|_| self.client.unreachable("it did not answer in time"))??;
+        let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        if !content_type.starts_with(b"text/event-stream") {
+            let status = response.status();
+            return Err(self.client.unexpected(format!("its answer ({status}) is not an event stream")));
         }
         Ok(response)
     }
 
-    /// Waits before the next try; gives the reason back when it has been away for too long.
-    async fn pause(&mut self, why: ClientError) -> Result<(), ClientError> {
-        let (since, pause) = self.away.unwrap_or((Instant::now(), FIRST_PAUSE));
-        if since.elapsed() + pause > self.client.patience {
-            return Err(why);
+    /// Waits before the next attempt. Returns the error if the client has tried for too long.
+    async fn wait_before_reconnect(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let first = Reconnect { since: Instant::now(), next_delay: FIRST_DELAY };
+        let Reconnect { since, next_delay } = self.reconnect.unwrap_or(first);
+        if since.elapsed() + next_delay > self.client.reconnect_timeout {
+            return Err(error);
         }
-        sleep(pause).await;
-        self.away = Some((since, (pause * 2).min(LONGEST_PAUSE)));
+        sleep(next_delay).await;
+        self.reconnect = Some(Reconnect { since, next_delay: (next_delay * 2).min(MAX_DELAY) });
         Ok(())
-    }
-
-    fn lost(&mut self, why: &str) -> ClientError {
-        self.connection = None;
-        self.unreachable(why)
-    }
-
-    fn unreachable(&self, why: &str) -> ClientError {
-        ClientError::Unreachable { server: self.client.base.to_string(), why: why.to_owned() }
-    }
-
-    fn strange(&self, why: String) -> ClientError {
-        ClientError::Unexpected { server: self.client.base.to_string(), why }
     }
 }

@@ -151,12 +151,12 @@ async fn a_stream_asks_not_to_be_buffered_and_its_last_event_ends_reconnects() {
 #[tokio::test]
 async fn streams_end_when_the_router_drains() {
     let router = router().await;
-    let alice = router.client(ALICE).patient_for(Duration::ZERO);
+    let alice = router.client(ALICE).with_reconnect_timeout(Duration::ZERO);
     let mut lists = alice.watch_list();
     next(&mut lists).await;
     router.ends.cancel();
     let lost = soon(lists.next()).await.expect("a reason").expect_err("the stream is over");
-    assert!(lost.is_passing(), "{lost}");
+    assert!(lost.is_transient(), "{lost}");
     assert!(soon(lists.next()).await.is_none());
     soon(alice.list()).await.expect("other requests are answered");
 }

@@ -1,0 +1,106 @@
+//! One method for each route.
+
+use reqwest::{Method, StatusCode};
+use session_key::SessionHash;
+
+use super::{error::ClientError, http::Client};
+use crate::wire::{
+    CreateSession, Session, SessionList, SessionState, SiteConfig, SuggestedBranch, UnsavedWork,
+};
+
+/// The answer to [`Client::create`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The session.
+    pub session: SessionState,
+    /// Whether this request created the session; otherwise it existed already.
+    pub new: bool,
+}
+
+impl Client {
+    /// Returns the caller's sessions; the one with the latest activity comes first.
+    ///
+    /// # Errors
+    /// [`ClientError`], like all of these methods.
+    pub async fn list(&self) -> Result<SessionList, ClientError> {
+        self.json(self.request(Method::GET, "sessions")).await
+    }
+
+    /// Returns one session.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn get(&self, hash: SessionHash) -> Result<Session, ClientError> {
+        self.json(self.request(Method::GET, format_args!("sessions/{hash}"))).await
+    }
+
+    /// Creates a session. A second request for the same session is not an error.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 400 if the repository, branch or message is invalid.
+    pub async fn create(&self, session: &CreateSession) -> Result<Created, ClientError> {
+        let response = self.send(self.request(Method::POST, "sessions").json(session)).await?;
+        let new = response.status() == StatusCode::CREATED;
+        Ok(Created { session: self.read_json(response).await?, new })
+    }
+
+    /// Starts a stopped or failed session. A running session does not change.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn resume(&self, hash: SessionHash) -> Result<SessionState, ClientError> {
+        self.json(self.request(Method::POST, format_args!("sessions/{hash}/resume"))).await
+    }
+
+    /// Stops a session; its files are kept. A stopped session does not change.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn stop(&self, hash: SessionHash) -> Result<SessionState, ClientError> {
+        self.json(self.request(Method::POST, format_args!("sessions/{hash}/stop"))).await
+    }
+
+    /// Deletes a session and all of its files.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn delete(&self, hash: SessionHash) -> Result<(), ClientError> {
+        self.send(self.request(Method::DELETE, format_args!("sessions/{hash}"))).await.map(drop)
+    }
+
+    /// Returns the last lines of a session's log.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session, with 400 for more than 10,000
+    /// lines.
+    pub async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, ClientError> {
+        let request = self.request(Method::GET, format_args!("sessions/{hash}/logs"));
+        let response = self.send(request.query(&[("lines", lines)])).await?;
+        self.body(response).await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Returns the work that deleting a session would lose.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn work(&self, hash: SessionHash) -> Result<UnsavedWork, ClientError> {
+        self.json(self.request(Method::GET, format_args!("sessions/{hash}/work"))).await
+    }
+
+    /// Returns a branch name that none of the caller's sessions of that repository uses.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 400 if the repository is invalid.
+    pub async fn suggest_branch(&self, repo_url: &str) -> Result<SuggestedBranch, ClientError> {
+        let request = self.request(Method::GET, "sessions/suggest-branch");
+        self.json(request.query(&[("repoUrl", repo_url)])).await
+    }
+
+    /// Returns the settings of the router that the site shows.
+    ///
+    /// # Errors
+    /// [`ClientError`], like all of these methods.
+    pub async fn config(&self) -> Result<SiteConfig, ClientError> {
+        self.json(self.request(Method::GET, "config")).await
+    }
+}
