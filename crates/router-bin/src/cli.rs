@@ -1,63 +1,63 @@
-//! The command line: it names the configuration file; everything else is a variable.
+//! The command line. Everything but the path of the configuration file is set by variables.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::settings::{SETTINGS, Scope, Setting};
+use crate::config::variables::{Scope, VARIABLES, Variable};
 
-/// One isolated opencode server for every user, repository and branch.
+/// Runs one isolated opencode server for every user, repository and branch.
 #[derive(Debug, Parser)]
-#[command(name = "opencode-router", version, after_help = "--help lists the variables.", after_long_help = variables())]
+#[command(name = "opencode-router", version, after_help = "--help lists all variables.", after_long_help = variables())]
 pub struct Arguments {
-    /// A file with variables: .toml, .yaml or .yml. The environment wins over it.
+    /// A file that sets variables: .toml, .yaml or .yml. The environment overrides it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print the configuration as it would be, and where each value comes from; run nothing.
+    /// Print the effective configuration and where each value comes from, then exit.
     ///
-    /// Secrets are not shown. The exit code is 0 if the router would take the configuration, else 2.
+    /// Secrets are not shown. The exit code is 0 if the configuration is valid, else 2.
     #[arg(long)]
     pub check_config: bool,
 }
 
-/// The part of `--help` that teaches the variables.
+/// Returns the part of `--help` that documents the variables.
 fn variables() -> String {
     let mut text = String::from(
-        "Everything is set by variables, in the environment or in the file given with --config (there in\n\
-         either case: `port = 3000`). The environment wins over the file.\n",
+        "The router is configured by variables, in the environment or in the file given with --config\n\
+         (where a name may be in lower case: `port = 3000`). The environment overrides the file.\n",
     );
     for (scope, heading) in [
         (Scope::Router, "Variables"),
-        (Scope::Local, "For BACKEND=local, sessions as processes of this machine"),
+        (Scope::Local, "With BACKEND=local (sessions are child processes)"),
         (
             Scope::Kubernetes,
-            "For BACKEND=kubernetes, sessions as Pods (the cluster: KUBECONFIG, else the Pod's own)",
+            "With BACKEND=kubernetes (sessions are Pods; KUBECONFIG names the cluster, else the Pod's own)",
         ),
-        (Scope::Later, "For what comes later; without effect now"),
+        (Scope::Future, "Reserved for later releases, without effect in this one"),
     ] {
         text.push_str(&format!("\n{heading}:\n"));
-        SETTINGS
+        VARIABLES
             .iter()
-            .filter(|setting| setting.scope == scope)
-            .for_each(|setting| text.push_str(&entry(setting)));
+            .filter(|variable| variable.scope == scope)
+            .for_each(|variable| text.push_str(&entry(variable)));
     }
-    text.push_str("\nExit codes: 0 ended when asked to; 1 could not run; 2 the configuration is wrong.");
+    text.push_str("\nExit codes: 0 stopped by a signal; 1 could not run; 2 the configuration is wrong.");
     text
 }
 
-fn entry(setting: &Setting) -> String {
+fn entry(variable: &Variable) -> String {
     let plain = |text: &str| text.replace('`', "");
     format!(
         "  {}\n      {}\n      {}; default: {}\n",
-        setting.name,
-        fold(&plain(setting.about), 92).join("\n      "),
-        plain(setting.unit),
-        plain(&setting.default_text()),
+        variable.name,
+        wrap(&plain(variable.about), 92).join("\n      "),
+        plain(variable.unit),
+        plain(&variable.default_text()),
     )
 }
 
-/// Breaks a text into lines of at most `width` characters, between words.
-fn fold(text: &str, width: usize) -> Vec<String> {
+/// Breaks a text between words into lines of at most `width` characters.
+fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

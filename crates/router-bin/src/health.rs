@@ -1,4 +1,4 @@
-//! What the machinery around the router asks: does it live, may it be sent requests, what does it count.
+//! The routes of the health listener: liveness, readiness and metrics.
 
 use std::sync::Arc;
 
@@ -9,42 +9,42 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// What the answers are made from.
+/// The state of the routes.
 #[derive(Clone)]
-pub struct Health {
-    /// Knows whether sessions are known yet, and how many there are.
+pub struct HealthState {
+    /// Knows whether the sessions are loaded, and counts them.
     pub manager: Arc<Manager>,
-    /// What `/metrics` shows.
+    /// The metrics that `/metrics` shows.
     pub metrics: Arc<Metrics>,
-    /// Cancelled once the router is ending: it wants no more requests then.
-    pub ending: CancellationToken,
+    /// Cancelled when the router shuts down and should get no more requests.
+    pub shutdown: CancellationToken,
 }
 
-/// `/livez`, `/readyz` and `/metrics`.
-pub fn router(health: Health) -> Router {
+/// Returns the routes `/livez`, `/readyz` and `/metrics`.
+pub fn router(state: HealthState) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(health)
+        .with_state(state)
 }
 
-async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.ending.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the router is ending\n")
-    } else if health.manager.is_ready() {
+async fn ready(State(state): State<HealthState>) -> (StatusCode, &'static str) {
+    if state.shutdown.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+    } else if state.manager.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the sessions are not known yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the sessions are not loaded yet\n")
     }
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let counts = health.manager.counts().map(|(state, count)| (state.as_str(), count));
-    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    let manager = &health.manager;
-    match health.metrics.render(counts, manager.is_leader(), manager.conflicts()) {
-        Ok(text) => (StatusCode::OK, kind, text),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, kind, String::new()),
+async fn metrics(State(state): State<HealthState>) -> impl IntoResponse {
+    let counts = state.manager.counts().map(|(state, count)| (state.as_str(), count));
+    let content_type = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    let manager = &state.manager;
+    match state.metrics.render(counts, manager.is_leader(), manager.conflicts()) {
+        Ok(text) => (StatusCode::OK, content_type, text),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, String::new()),
     }
 }

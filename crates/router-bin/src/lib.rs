@@ -1,23 +1,25 @@
-//! The composition root of opencode-router: configuration, the whole stack on one page, the embedded
-//! site, health and metrics. The binary is `main.rs`; everything it does is here, so that tests can
-//! do it too.
+//! The router's program: configuration, the service stack, the embedded site, health and metrics. `main.rs` is a thin
+//! shell around this library, so that tests can run the whole router in their process.
 
-mod audited;
-mod backends;
+pub mod app;
+pub mod audit;
+mod backend;
+mod banner;
+mod catch_panic;
 pub mod cli;
-pub mod compose;
 pub mod config;
 pub mod health;
+mod io_error;
 pub mod logging;
 pub mod metrics;
 mod observe;
-mod opencode;
+mod opencode_version;
 mod refusals;
+mod request_id;
+mod resolver;
 pub mod run;
-mod sessions;
-mod shield;
 pub mod site;
 pub mod stack;
-mod start;
+mod startup;
 
-pub use sessions::Ports;
+pub use resolver::PortAccess;

@@ -1,4 +1,4 @@
-//! `opencode-router`: parse the configuration, build, spawn, wait for a signal, drain.
+//! The program `opencode-router`: reads the command line and the configuration, then runs the router.
 
 use std::{
     fmt::Display,
@@ -10,41 +10,41 @@ use std::{
 use clap::Parser as _;
 use router_bin::{cli::Arguments, config::Config, logging, run::run};
 
-/// The configuration is wrong.
-const MISCONFIGURED: u8 = 2;
-/// It could not run.
-const FAILED: u8 = 1;
+/// The exit code for a wrong configuration.
+const EXIT_CONFIG: u8 = 2;
+/// The exit code for any other failure.
+const EXIT_FAILURE: u8 = 1;
 
-/// Threads that carry requests: as many as there are processors, which a proxy of sessions has no use for beyond these.
-const MOST_WORKERS: usize = 8;
+/// The most worker threads; more do not make a proxy of this kind faster.
+const MAX_WORKERS: usize = 8;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let config = match Config::from_process(arguments.config.as_deref()) {
         Ok(config) => config,
-        Err(problems) => return refuse(MISCONFIGURED, problems),
+        Err(problems) => return fail(EXIT_CONFIG, problems),
     };
     if arguments.check_config {
         return match write!(io::stdout(), "{}", config.listing()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(FAILED),
+            Err(_) => ExitCode::from(EXIT_FAILURE),
         };
     }
-    if let Err(error) = logging::begin(&config) {
-        return refuse(FAILED, error);
+    if let Err(error) = logging::init(&config) {
+        return fail(EXIT_FAILURE, error);
     }
-    let workers = available_parallelism().map_or(2, usize::from).clamp(1, MOST_WORKERS);
+    let workers = available_parallelism().map_or(2, usize::from).clamp(1, MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(FAILED, format_args!("{error:#}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("{error:#}")),
     }
 }
 
-/// Says on standard error what is wrong, for a person.
-fn refuse(code: u8, what: impl Display) -> ExitCode {
-    // If nobody hears it, the code still tells.
-    let _unheard = writeln!(io::stderr(), "{what}");
+/// Writes the error to standard error and returns the exit code.
+fn fail(code: u8, error: impl Display) -> ExitCode {
+    // If standard error is closed, the exit code still reports the failure.
+    let _best_effort = writeln!(io::stderr(), "{error}");
     ExitCode::from(code)
 }

@@ -1,6 +1,6 @@
-//! What the router counts, in OpenMetrics text.
+//! The metrics, as OpenMetrics text.
 //!
-//! A request costs two additions to atomics here: the counters of all kinds and outcomes are made beforehand.
+//! A request costs two atomic additions: the counters of all routes and statuses are created in advance.
 
 use std::{
     collections::HashSet,
@@ -18,9 +18,9 @@ use prometheus_client::{
 };
 use session_key::SessionHash;
 
-/// What a request was for.
+/// What a request is for: the label `route`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RouteKind {
     /// The site's pages.
     Site,
     /// The API.
@@ -31,21 +31,21 @@ pub enum Kind {
     Port,
     /// `opencode attach`.
     Attach,
-    /// A name that is not ours.
+    /// A host name that the router does not serve.
     Foreign,
 }
 
-/// What the router counts.
+/// The router's metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [[Counter; CLASSES.len()]; Kind::ALL.len()],
-    in_flight: [Gauge; Kind::ALL.len()],
+    requests: [[Counter; CLASSES.len()]; RouteKind::ALL.len()],
+    in_flight: [Gauge; RouteKind::ALL.len()],
     panics: Counter,
     sessions: Family<Status, Gauge>,
     starts: Family<Outcome, Counter>,
     stages: Family<StageLabel, Histogram>,
-    reaps: Gauge,
+    leader: Gauge,
     conflicts: Counter,
     process: Process,
 }
@@ -85,10 +85,10 @@ struct Process {
     files: Gauge,
 }
 
-impl Kind {
+impl RouteKind {
     const ALL: [Self; 6] = [Self::Site, Self::Api, Self::Session, Self::Port, Self::Attach, Self::Foreign];
 
-    /// The label's value.
+    /// Returns the label's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,7 +103,7 @@ impl Kind {
 }
 
 impl Metrics {
-    /// All at nought; the process counts as started `now`.
+    /// Returns metrics that are all zero. The process counts as started `now`.
     #[must_use]
     pub fn new(now: SystemTime) -> Self {
         let mut root = Registry::default();
@@ -114,19 +114,23 @@ impl Metrics {
             Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
         });
         let (panics, sessions, starts) = (Counter::default(), Family::default(), Family::default());
-        let (reaps, conflicts) = (Gauge::default(), Counter::default());
+        let (leader, conflicts) = (Gauge::default(), Counter::default());
         let process = Process::default();
-        registry.register("requests", "Requests answered, by what they were for", requests.clone());
+        registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
             "requests_in_flight",
-            "Requests whose answer is not yet sent to its end; tunnels count until their handshake",
+            "Requests whose response is not sent completely; tunnels count until their handshake",
             in_flight.clone(),
         );
         registry.register("panics", "Requests whose handler panicked", panics.clone());
-        registry.register("sessions", "Sessions there are, of all users", sessions.clone());
-        registry.register("session_starts", "Starts of sessions that came to an end", starts.clone());
-        registry.register("start_stage_seconds", "How long each stage of a start took", stages.clone());
-        registry.register("reaps", "1 where this router is the one that stops idle sessions", reaps.clone());
+        registry.register("sessions", "Sessions of all users, by status", sessions.clone());
+        registry.register("session_starts", "Session starts that finished, by outcome", starts.clone());
+        registry.register("start_stage_seconds", "Duration of each stage of a session start", stages.clone());
+        registry.register(
+            "reaps",
+            "1 if this router is the leader, which stops idle sessions",
+            leader.clone(),
+        );
         registry.register(
             "session_conflicts",
             "Sessions that were reported under another owner than before; they are served to nobody",
@@ -137,55 +141,60 @@ impl Metrics {
             "The router's version",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        // These have the names that they have everywhere.
-        let plain = root.sub_registry_with_prefix("process");
-        plain.register("resident_memory_bytes", "Memory in use", process.memory.clone());
-        plain.register("cpu_seconds", "Processor time used", process.cpu.clone());
-        plain.register("open_fds", "Open files and sockets", process.files.clone());
+        // The conventional names of process metrics.
+        let process_registry = root.sub_registry_with_prefix("process");
+        process_registry.register("resident_memory_bytes", "Resident memory", process.memory.clone());
+        process_registry.register("cpu_seconds", "CPU time used", process.cpu.clone());
+        process_registry.register("open_fds", "Open file descriptors", process.files.clone());
         let started: Gauge<f64, AtomicU64> = Gauge::default();
         started.set(now.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
-        plain.register("start_time_seconds", "When the process started, since 1970", started);
+        process_registry.register(
+            "start_time_seconds",
+            "Start time of the process, in seconds since 1970",
+            started,
+        );
         Self {
-            requests: Kind::ALL.map(|kind| {
+            requests: RouteKind::ALL.map(|kind| {
                 CLASSES.map(|status| requests.get_or_create_owned(&Request { route: kind.as_str(), status }))
             }),
-            in_flight: Kind::ALL.map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
+            in_flight: RouteKind::ALL
+                .map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
             registry: root,
             panics,
             sessions,
             starts,
             stages,
-            reaps,
+            leader,
             conflicts,
             process,
         }
     }
 
-    /// A request has come. It is over when what this gives is dropped.
-    pub fn begin(&self, kind: Kind) -> InFlight {
+    /// Counts a request as in flight until the returned guard is dropped.
+    pub fn start_request(&self, kind: RouteKind) -> InFlight {
         let gauge = self.in_flight[kind as usize].clone();
         gauge.inc();
         InFlight(gauge)
     }
 
-    /// A request was answered.
-    pub fn answered(&self, kind: Kind, status: StatusCode) {
+    /// Counts a response.
+    pub fn record_response(&self, kind: RouteKind, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.requests[kind as usize][class].inc();
     }
 
-    /// A stage of a start took so long.
-    pub fn stage_took(&self, stage: Stage, time: Duration) {
-        self.stages.get_or_create(&StageLabel { stage: stage_name(stage) }).observe(time.as_secs_f64());
+    /// Adds the duration of a start's stage to the histogram.
+    pub fn observe_stage(&self, stage: Stage, duration: Duration) {
+        self.stages.get_or_create(&StageLabel { stage: stage_name(stage) }).observe(duration.as_secs_f64());
     }
 
-    /// A handler panicked.
-    pub fn panicked(&self) {
+    /// Counts a panic of a request handler.
+    pub fn record_panic(&self) {
         self.panics.inc();
     }
 
-    /// Returns all metrics as OpenMetrics text. What the manager knows is passed in: how many sessions are in each
-    /// state, whether this router is the leader, and how many conflicts there were.
+    /// Renders the metrics as OpenMetrics text. The manager knows the arguments: the number of sessions of each status,
+    /// whether this router is the leader, and how many conflicts there were.
     ///
     /// # Errors
     /// None in practice: writing to a `String` does not fail.
@@ -198,7 +207,7 @@ impl Metrics {
         for (status, count) in sessions {
             self.sessions.get_or_create(&Status { status }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        self.reaps.set(i64::from(is_leader));
+        self.leader.set(i64::from(is_leader));
         self.conflicts.inc_by(conflicts.saturating_sub(self.conflicts.get()));
         self.process.measure();
         let mut text = String::new();
@@ -207,7 +216,7 @@ impl Metrics {
     }
 }
 
-/// A request under way.
+/// A request in flight; dropping it ends the request.
 #[derive(Debug)]
 pub struct InFlight(Gauge);
 
@@ -217,54 +226,58 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts how starts end and how long their stages take, from what a backend tells.
+/// Counts the outcomes of session starts and the durations of their stages, from a backend's events.
 #[derive(Debug, Default)]
-pub struct Starts {
-    under_way: HashSet<SessionHash>,
+pub struct StartTracker {
+    starting: HashSet<SessionHash>,
 }
 
-impl Starts {
-    /// Takes in one observation; without `metrics` it is followed, and not counted.
-    pub fn observe(&mut self, seen: &WatchEvent, metrics: Option<&Metrics>) {
-        match seen {
-            // What came about before is not known to have come about now.
+impl StartTracker {
+    /// Takes in an event. Without `metrics`, starts are tracked but not counted.
+    pub fn observe(&mut self, event: &WatchEvent, metrics: Option<&Metrics>) {
+        match event {
+            // Starts that finished before the snapshot are not counted: when they finished is unknown.
             WatchEvent::Snapshot(all) => {
-                self.under_way = all.iter().filter(|one| starts(one)).map(|one| one.session.hash).collect();
+                self.starting = all
+                    .iter()
+                    .filter(|status| is_starting(status))
+                    .map(|status| status.session.hash)
+                    .collect();
             }
-            WatchEvent::Applied(one) => self.applied(one, metrics),
+            WatchEvent::Applied(status) => self.applied(status, metrics),
             WatchEvent::Removed(hash) => {
-                self.under_way.remove(hash);
+                self.starting.remove(hash);
             }
         }
     }
 
-    fn applied(&mut self, one: &SessionStatus, metrics: Option<&Metrics>) {
-        let hash = one.session.hash;
-        if starts(one) {
-            self.under_way.insert(hash);
+    fn applied(&mut self, status: &SessionStatus, metrics: Option<&Metrics>) {
+        let hash = status.session.hash;
+        if is_starting(status) {
+            self.starting.insert(hash);
             return;
         }
-        if !self.under_way.remove(&hash) {
+        if !self.starting.remove(&hash) {
             return;
         }
         let Some(metrics) = metrics else { return };
-        let outcome = match &one.phase {
+        let outcome = match &status.phase {
             Phase::Running(_) => "running",
             Phase::Failed(failure) => failure.code.as_str(),
             _ => "stopped",
         };
         metrics.starts.get_or_create(&Outcome { outcome }).inc();
-        for record in &one.stages {
-            let took = record.started.zip(record.ended).and_then(|(from, to)| to.duration_since(from).ok());
-            if let Some(took) = took {
-                metrics.stage_took(record.stage, took);
+        for stage in &status.stages {
+            let duration = stage.started.zip(stage.ended).and_then(|(from, to)| to.duration_since(from).ok());
+            if let Some(duration) = duration {
+                metrics.observe_stage(stage.stage, duration);
             }
         }
     }
 }
 
-fn starts(one: &SessionStatus) -> bool {
-    matches!(one.phase, Phase::Starting)
+fn is_starting(status: &SessionStatus) -> bool {
+    matches!(status.phase, Phase::Starting)
 }
 
 fn stage_name(stage: Stage) -> &'static str {
@@ -280,14 +293,14 @@ fn stage_name(stage: Stage) -> &'static str {
 }
 
 impl Process {
-    /// Reads what the kernel says of this process; where it says nothing (not Linux), the figures stay at nought.
+    /// Reads the process's figures from /proc. On systems other than Linux they stay zero.
     fn measure(&self) {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         let kilobytes = read("status").lines().find_map(|line| {
             line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()
         });
         self.memory.set(kilobytes.unwrap_or_default() * 1024);
-        // After the name in parentheses; user and system time are fields 14 and 15, in hundredths of a second.
+        // User and system time are fields 14 and 15, in hundredths of a second; field 2 is the name in parentheses.
         let stat = read("stat");
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();

@@ -1,4 +1,4 @@
-//! What is known of each request afterwards: counters, a span around what is logged on its way, a line at `debug`.
+//! Observes each request: metrics, a tracing span, and a log line at `debug`.
 
 use std::{
     convert::Infallible,
@@ -19,24 +19,24 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
-    metrics::{InFlight, Kind, Metrics},
-    shield::RequestId,
+    metrics::{InFlight, Metrics, RouteKind},
+    request_id,
 };
 
 /// Makes [`Observe`] services.
 #[derive(Debug, Clone)]
 pub(crate) struct ObserveLayer {
     metrics: Arc<Metrics>,
-    ending: CancellationToken,
+    shutdown: CancellationToken,
     debug_headers: bool,
 }
 
 impl ObserveLayer {
-    /// Counts into `metrics`; event streams end when `ending` is cancelled; `debug_headers` logs the names of each
-    /// request's headers.
+    /// Returns a layer that counts in `metrics` and ends event streams when `shutdown` is cancelled. With `debug_headers`,
+    /// it logs the names of each request's headers.
     #[must_use]
-    pub(crate) fn new(metrics: Arc<Metrics>, ending: CancellationToken, debug_headers: bool) -> Self {
-        Self { metrics, ending, debug_headers }
+    pub(crate) fn new(metrics: Arc<Metrics>, shutdown: CancellationToken, debug_headers: bool) -> Self {
+        Self { metrics, shutdown, debug_headers }
     }
 }
 
@@ -48,10 +48,10 @@ impl<S> Layer<S> for ObserveLayer {
     }
 }
 
-/// Counts requests, by what they are for and how they were answered.
+/// Counts and logs requests, by route and status.
 ///
-/// When the router ends, so do event streams: they would go on for as long as a tab is open, and open anew
-/// by themselves. Other answers are sent to their end.
+/// Event streams end at shutdown: they would otherwise last as long as a tab is open, and browsers reconnect them.
+/// Other responses are sent completely.
 #[derive(Debug, Clone)]
 pub(crate) struct Observe<S> {
     layer: ObserveLayer,
@@ -73,67 +73,69 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let route = request.extensions().get::<SessionRoute>();
-        let kind = kind(route, request.uri().path());
+        let kind = route_kind(route, request.uri().path());
         let span = tracing::debug_span!(
             "request",
-            request.id = request.extensions().get::<RequestId>().map(RequestId::as_str),
+            request.id = request_id::of(request.extensions()),
             session.hash = route.map(|route| tracing::field::display(route.hash)),
         );
         if self.layer.debug_headers {
-            let names = names(request.headers());
-            span.in_scope(|| tracing::info!(route = kind.as_str(), headers = names, "a request's headers"));
+            let names = header_names(request.headers());
+            span.in_scope(|| tracing::info!(route = kind.as_str(), headers = names, "request headers"));
         }
-        let ObserveLayer { metrics, ending, .. } = self.layer.clone();
-        let in_flight = metrics.begin(kind);
+        let ObserveLayer { metrics, shutdown, .. } = self.layer.clone();
+        let in_flight = metrics.start_request(kind);
         let method = request.method().clone();
-        let begun = Instant::now();
-        let answering = self.inner.call(request);
+        let started = Instant::now();
+        let future = self.inner.call(request);
         let observed = async move {
-            let Ok(response) = answering.await;
-            metrics.answered(kind, response.status());
-            tracing::debug!(route = kind.as_str(), %method, status = response.status().as_u16(), after = ?begun.elapsed(), "a request was answered");
-            Ok(hold(response, in_flight, ending))
+            let Ok(response) = future.await;
+            metrics.record_response(kind, response.status());
+            let status = response.status().as_u16();
+            tracing::debug!(route = kind.as_str(), %method, status, latency = ?started.elapsed(), "request answered");
+            Ok(track_body(response, in_flight, shutdown))
         };
         Box::pin(observed.instrument(span))
     }
 }
 
-fn kind(route: Option<&SessionRoute>, path: &str) -> Kind {
+fn route_kind(route: Option<&SessionRoute>, path: &str) -> RouteKind {
     match route.map(|route| route.target) {
-        Some(Target::Opencode) => Kind::Session,
-        Some(Target::Port(_)) => Kind::Port,
-        Some(Target::Attach) => Kind::Attach,
-        None if path == "/api" || path.starts_with("/api/") => Kind::Api,
-        None => Kind::Site,
+        Some(Target::Opencode) => RouteKind::Session,
+        Some(Target::Port(_)) => RouteKind::Port,
+        Some(Target::Attach) => RouteKind::Attach,
+        None if path == "/api" || path.starts_with("/api/") => RouteKind::Api,
+        None => RouteKind::Site,
     }
 }
 
-/// The names of a request's headers, never their values.
-fn names(headers: &HeaderMap) -> String {
+/// Returns the names of a request's headers, without their values.
+fn header_names(headers: &HeaderMap) -> String {
     let names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     names.join(" ")
 }
 
-/// A response is over when its body is. What comes whole with its head is over with its head, and is not wrapped.
-fn hold(response: Response<Body>, in_flight: InFlight, ending: CancellationToken) -> Response<Body> {
+/// Keeps a request in flight until its response's body ends. Small bodies are sent with the head and are not wrapped.
+fn track_body(response: Response<Body>, in_flight: InFlight, shutdown: CancellationToken) -> Response<Body> {
     const SMALL: u64 = 64 * 1024;
     if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL) {
         return response;
     }
-    let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let events = kind.starts_with(b"text/event-stream");
-    let end = events.then(|| Box::pin(ending.cancelled_owned()));
-    response.map(|body| Body::new(Held { body, end, _in_flight: in_flight }))
+    let content_type = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_event_stream = content_type.starts_with(b"text/event-stream");
+    let end = is_event_stream.then(|| Box::pin(shutdown.cancelled_owned()));
+    response.map(|body| Body::new(TrackedBody { body, end, _in_flight: in_flight }))
 }
 
-struct Held {
+/// A response's body that keeps its request in flight.
+struct TrackedBody {
     body: Body,
-    /// The stream ends with it.
+    /// When it resolves, the body ends.
     end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _in_flight: InFlight,
 }
 
-impl HttpBody for Held {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -1,4 +1,4 @@
-//! Build, spawn, wait for a signal, drain.
+//! The life of the process: build, spawn, wait for a signal, drain.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -12,9 +12,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{backends, compose::Composition, config::Config, health, start};
+use crate::{app::App, backend, banner, config::Config, health, startup};
 
-/// Runs the router until it is told to end (SIGTERM, SIGINT, SIGHUP) and has ended everything that it started.
+/// Runs the router until a signal (SIGTERM, SIGINT, SIGHUP) ends it and everything that it started has ended.
 ///
 /// # Errors
 /// A sentence that says why it can't run, and what to do.
@@ -25,90 +25,86 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let addresses @ [address, health_address] = [public[0].local_addr()?, health.local_addr()?];
     let scheme = Arc::new(config.names.scheme(address.port())?);
 
-    let (backend, leadership, about) = backends::open(&config).await?;
-    let router = Composition::new(&config, backend, leadership, Arc::new(SystemClock), scheme.clone())
-        .context("The key of the audit can't be kept in STATE_DIR")?;
-    let service = router.service(&config, vec![address.port(), health_address.port()]);
+    let backend = backend::open(&config).await?;
+    let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())
+        .context("The audit key in STATE_DIR can't be read or written")?;
+    let service = app.service(&config, vec![address.port(), health_address.port()]);
     let stop = CancellationToken::new();
-    let manager = router.run(stop.clone());
-    let healthy = axum::serve(health, health::router(router.health())).into_future();
-    let serving = public.into_iter().map(|listener| {
+    let running = app.run(stop.clone());
+    let serving_health = axum::serve(health, health::router(app.health())).into_future();
+    let serving = join_all(public.into_iter().map(|listener| {
         let settings = ServeSettings {
             drain: config.drain_timeout,
-            refusals: router.refusals.clone(),
+            refusals: app.refusals.clone(),
             ..ServeSettings::default()
         };
-        let (manager, ending) = (router.manager.clone(), router.ending.clone());
-        let serving = serve(listener, service.clone(), settings, ending.clone().cancelled_owned());
+        let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
+        let serving = serve(listener, service.clone(), settings, shutdown.clone().cancelled_owned());
         tokio::spawn(async move {
-            // A router that does not know its sessions yet would deny them. Who connects meanwhile waits.
-            if ending.run_until_cancelled(manager.ready()).await.is_some() {
+            // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
+            if shutdown.run_until_cancelled(manager.ready()).await.is_some() {
                 serving.await;
             }
         })
-    });
-    let serving = join_all(serving);
+    }));
 
-    let life = async {
+    let until_drained = async {
         tokio::select! {
-            () = router.manager.ready() => {
-                start::announce(&config, &scheme, addresses, &about);
+            () = app.manager.ready() => {
+                banner::announce(&config, &scheme, addresses, &backend.info);
                 signals.next().await;
             }
             () = signals.next() => {}
         }
-        tracing::info!("the router is ending: no more requests are taken");
-        router.ending.cancel();
+        tracing::info!("shutting down; draining requests");
+        app.shutdown.cancel();
         tokio::select! {
             _ = serving => {}
-            () = signals.next() => tracing::info!("asked again: what is under way is cut off"),
+            () = signals.next() => tracing::info!("second signal; aborting requests"),
         }
         stop.cancel();
     };
     tokio::select! {
-        // The manager ends when `life` has told it to, with the last activity written down.
-        ((), ()) = async { tokio::join!(life, manager) } => {}
-        ended = healthy => ended.context("The health listener failed")?,
+        // The manager ends after `stop`, once the last activity is written.
+        ((), ()) = async { tokio::join!(until_drained, running) } => {}
+        result = serving_health => result.context("The health listener failed")?,
     }
-    router.backend.shutdown().await;
-    tracing::info!("the router has ended");
+    app.backend.shutdown().await;
+    tracing::info!("router stopped");
     Ok(())
 }
 
-/// The listeners of the public port, and the one of health.
+/// Opens the public listeners and the one of health.
 async fn listeners(config: &Config) -> anyhow::Result<(Vec<TcpListener>, TcpListener)> {
-    let first = start::listen(config.addresses()[0], "PORT").await?;
-    // Where the kernel chose the port, all addresses get the same one.
+    let first = startup::listen(config.addresses()[0], "PORT").await?;
+    // If the kernel chose the port, all addresses get the same one.
     let port = first.local_addr()?.port();
-    let others = config.listen[1..].iter().map(|&ip| start::listen(SocketAddr::new(ip, port), "PORT"));
+    let others = config.listen[1..].iter().map(|&ip| startup::listen(SocketAddr::new(ip, port), "PORT"));
     let mut public = vec![first];
     public.extend(try_join_all(others).await?);
-    if let Some(ip) = config.listen_if_there {
-        public.extend(start::listen_if_there(SocketAddr::new(ip, port), config.port == 0).await?);
+    if let Some(ip) = config.optional_listen {
+        let address = SocketAddr::new(ip, port);
+        public.extend(startup::listen_if_available(address, config.port == 0).await?);
     }
-    Ok((public, start::listen(config.health_address(), "HEALTH_PORT").await?))
+    Ok((public, startup::listen(config.health_address(), "HEALTH_PORT").await?))
 }
 
-/// What asks the router to end. A closed terminal does, too: its sessions would be left running.
-struct Signals {
-    all: [Signal; 3],
-}
+/// The signals that end the router. SIGHUP, from a closed terminal, is one of them: otherwise the router would die
+/// at once and leave its local sessions running.
+struct Signals([Signal; 3]);
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let listen = |kind| signal(kind);
-        Ok(Self {
-            all: [
-                listen(SignalKind::terminate())?,
-                listen(SignalKind::interrupt())?,
-                listen(SignalKind::hangup())?,
-            ],
-        })
+        Ok(Self([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]))
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.all;
+        let [terminate, interrupt, hangup] = &mut self.0;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

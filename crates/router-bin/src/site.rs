@@ -1,9 +1,8 @@
-//! The pages of the site: the SPA that the build embedded.
+//! The site: the single-page application that the build embedded.
 //!
-//! Files under `assets/` have names that change with their content and are kept by browsers for good;
-//! all others are asked for anew each time and answered 304 where nothing changed. What is no file is
-//! the SPA's own route and gets its page, but never under `/assets/` or `/api/`: a script that is
-//! missing must not come as a page.
+//! Files under `assets/` have names that change with their content, so browsers cache them forever. All other files are
+//! revalidated with each use. A path that is not a file is a route of the application and gets its page, except below
+//! `/assets/` and `/api/`: a missing script must not be answered with a page.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +14,12 @@ use sha2::{Digest, Sha256};
 
 static EMBEDDED: Dir<'static> = include_dir!("$OPENCODE_ROUTER_SITE");
 
-/// What the pages may do: load their own files and talk to their own origin, nothing else.
+/// The policy of the pages: they may load their own files and connect to their own origin only.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     font-src 'self'; img-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";
 
-/// Puts on an answer of the site, page or API, what keeps other pages from using it.
+/// Adds the headers that keep other origins' pages from using a response of the site or the API.
 pub fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
@@ -39,7 +38,7 @@ pub fn harden(headers: &mut HeaderMap) {
     }
 }
 
-/// The files of a site, ready to be sent.
+/// The files of a site, with their encodings and tags.
 #[derive(Debug)]
 pub struct Site {
     files: BTreeMap<String, File>,
@@ -48,16 +47,16 @@ pub struct Site {
 #[derive(Debug)]
 struct File {
     content_type: &'static str,
-    /// Of the plain bytes; another encoding's tag has the encoding's name behind it.
+    /// The entity tag of the plain bytes; the tags of other encodings append the encoding's name.
     tag: String,
     plain: Bytes,
-    /// In the order of preference.
+    /// Encoded bytes with the name of their encoding, the preferred one first.
     encoded: Vec<(&'static str, Bytes)>,
     immutable: bool,
 }
 
 impl Site {
-    /// The site that was embedded when this program was built.
+    /// Returns the site that was embedded at build time.
     #[must_use]
     pub fn embedded() -> Self {
         let mut files = Vec::new();
@@ -71,8 +70,7 @@ impl Site {
         Self::new(files)
     }
 
-    /// A site of these files, by path without a leading `/`. `x.br` and `x.gz` beside an `x` are other
-    /// encodings of it.
+    /// Returns a site of these files, by path without a leading slash. `x.br` and `x.gz` are encodings of `x`.
     #[must_use]
     pub fn new(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
         let mut all: BTreeMap<String, Bytes> = files.into_iter().collect();
@@ -94,16 +92,16 @@ impl Site {
     #[must_use]
     pub fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         let mut response = match self.find(path) {
             Some(file) => file.respond(headers),
-            None => text(StatusCode::NOT_FOUND, "There is nothing here.\n"),
+            None => text(StatusCode::NOT_FOUND, "Not found.\n"),
         };
         if *method == Method::HEAD {
-            // hyper keeps the length that is stated and sends no body.
+            // hyper sends the stated length and no body.
             *response.body_mut() = Full::default();
         }
         response
@@ -115,8 +113,8 @@ impl Site {
             return Some(file);
         }
         let last = path.rsplit('/').next().unwrap_or_default();
-        let file_like = last.contains('.') || path.starts_with('.');
-        if file_like || ["assets", "api"].iter().any(|folder| is_under(path, folder)) {
+        let looks_like_file = last.contains('.') || path.starts_with('.');
+        if looks_like_file || ["assets", "api"].iter().any(|folder| is_under(path, folder)) {
             return None;
         }
         self.files.get("index.html")
@@ -164,7 +162,7 @@ impl File {
     }
 }
 
-/// A short answer for a person who sees it as it is.
+/// Returns a plain-text response.
 fn text(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(sentence));
     *response.status_mut() = status;
@@ -183,27 +181,28 @@ fn is_under(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Which content codings the client takes (RFC 9110 §12.5.3); `identity` always is taken here.
+/// Returns whether the client accepts a content coding (RFC 9110 §12.5.3). `identity` always counts as accepted.
 fn accepted_encodings(headers: &HeaderMap) -> impl Fn(&str) -> bool {
-    let mut taken: Vec<(String, bool)> = Vec::new();
+    let mut codings: Vec<(String, bool)> = Vec::new();
     for value in headers.get_all(header::ACCEPT_ENCODING) {
         for part in value.to_str().unwrap_or_default().split(',') {
             let (name, weight) = part.split_once(';').unwrap_or((part, ""));
             let weight = weight.trim().strip_prefix("q=").map_or(Some(1.0), |q| q.trim().parse::<f32>().ok());
-            taken.push((name.trim().to_ascii_lowercase(), weight.is_some_and(|weight| weight > 0.0)));
+            codings.push((name.trim().to_ascii_lowercase(), weight.is_some_and(|weight| weight > 0.0)));
         }
     }
     move |name| {
-        let stated = |name: &str| taken.iter().find(|(it, _)| it == name).map(|(_, taken)| *taken);
+        let stated =
+            |name: &str| codings.iter().find(|(coding, _)| coding == name).map(|(_, accepted)| *accepted);
         stated(name).or_else(|| stated("*")).unwrap_or(false)
     }
 }
 
-/// The client has this very representation (RFC 9110 §13.1.2, weak comparison).
+/// Whether the client has the representation with this tag (RFC 9110 §13.1.2, weak comparison).
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let known = value.to_str().unwrap_or_default();
-        known.split(',').map(str::trim).any(|it| it == "*" || it.trim_start_matches("W/") == tag)
+        known.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
     })
 }
 

@@ -1,11 +1,13 @@
-//! The whole way of a request, on one page. The order matters: a refusal is not activity, so everything that
-//! refuses stands outside of `TrackActivity`; and nothing is asked of who has not said who they are.
+//! The way of a request through the layers.
+//!
+//! The order matters. A refusal is not activity, so every layer that refuses stands outside `TrackActivity`. A request
+//! whose user is unknown gets no answer about sessions, so `Identify` stands outside `Resolve`.
 
 use std::{convert::Infallible, sync::Arc};
 
-use api::{server::AuditAction, wire::ErrorBody};
+use api::server::{AuditAction, error_response};
 use axum::{Router, middleware};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use pod_manager::{Credentials, Token, manager::Manager};
 use proxy_core::{
     AccessToken, Body, Cookies, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor,
@@ -17,48 +19,48 @@ use tower::{Service, ServiceBuilder};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
-    audited,
-    logging::Audit,
+    audit::{self, Audit},
+    catch_panic::CatchPanicLayer,
     metrics::Metrics,
     observe::ObserveLayer,
     refusals::is_navigation,
-    sessions::{Ports, Sessions},
-    shield::{RequestId, ShieldLayer},
+    request_id::{self, RequestIds, identified},
+    resolver::{PortAccess, SessionResolver},
     site::{self, Site},
 };
 
-/// What the stack is made of.
-pub struct Ingredients {
-    /// What is asked about sessions.
+/// The parts that [`stack`] is built from.
+pub struct StackParts {
+    /// Knows the sessions.
     pub manager: Arc<Manager>,
     /// The routes under `/api`.
     pub api: Router,
     /// The pages.
     pub site: Arc<Site>,
-    /// Tells who asks.
+    /// Identifies the user of a request.
     pub identity: Arc<dyn IdentityExtractor>,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
     /// The host names.
     pub scheme: Arc<HostScheme>,
-    /// `http` or `https`: how browsers reach them.
+    /// `http` or `https`, as browsers see it.
     pub proto: &'static str,
     /// Which ports of sessions may be reached.
-    pub ports: Ports,
-    /// Where requests are counted.
+    pub ports: PortAccess,
+    /// Counts requests.
     pub metrics: Arc<Metrics>,
-    /// Who did what.
+    /// Writes audit lines.
     pub audit: Arc<Audit>,
-    /// Cookies of the sign-in, which no session sees or sets.
+    /// The sign-in's cookies, which sessions neither see nor set.
     pub cookies: Cookies,
-    /// Log the names of each request's headers.
+    /// Whether the names of each request's headers are logged.
     pub debug_headers: bool,
     /// Ends event streams when cancelled.
-    pub ending: CancellationToken,
+    pub shutdown: CancellationToken,
 }
 
-/// A service that a listener can serve; what [`stack`] is to the outside.
-pub trait Entrance:
+/// A service that a listener can serve.
+pub trait HttpService:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
@@ -66,7 +68,7 @@ pub trait Entrance:
 {
 }
 
-impl<S> Entrance for S where
+impl<S> HttpService for S where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
@@ -74,49 +76,50 @@ impl<S> Entrance for S where
 {
 }
 
-/// A service for all host names.
-pub fn stack(it: Ingredients) -> impl Entrance {
-    let refusals = it.refusals;
-    let sessions = Arc::new(Sessions::new(it.manager, it.ports));
-    let identify = IdentifyLayer::new(it.identity).with_refusals(refusals.clone());
-    let observe = ObserveLayer::new(it.metrics.clone(), it.ending, it.debug_headers);
+/// Returns the service of the public listeners, for all host names.
+pub fn stack(parts: StackParts) -> impl HttpService {
+    let refusals = parts.refusals;
+    let resolver = Arc::new(SessionResolver::new(parts.manager, parts.ports));
+    let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
+    let observe = ObserveLayer::new(parts.metrics.clone(), parts.shutdown, parts.debug_headers);
     let forward =
-        ForwardSettings { public_proto: it.proto, cookies: it.cookies, ..ForwardSettings::default() };
+        ForwardSettings { public_proto: parts.proto, cookies: parts.cookies, ..ForwardSettings::default() };
 
     let site = ServiceBuilder::new()
         .layer(observe.clone())
-        .map_response(hardened)
+        .map_response(harden)
         .layer(CsrfLayer::new().with_rejection_response(cross_origin))
         .layer(identify.clone())
-        .map_request(with_credentials)
-        .service(pages_and_api(it.api, it.site, it.audit.clone()));
+        .map_request(insert_credentials)
+        .service(api_and_site(parts.api, parts.site, parts.audit.clone()));
     let session = ServiceBuilder::new()
         .layer(observe)
         .layer(identify)
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
-        .layer(ResolveLayer::new(sessions.clone()).with_refusals(refusals.clone()))
-        .map_request(move |request| opened(&it.audit, request))
-        .layer(TrackActivityLayer::new(sessions))
+        .layer(ResolveLayer::new(resolver.clone()).with_refusals(refusals.clone()))
+        .map_request(move |request| audit_navigation(&parts.audit, request))
+        .layer(TrackActivityLayer::new(resolver))
         .service(Forward::with_refusals(forward, refusals.clone()));
-    ServiceBuilder::new()
-        .layer(ShieldLayer::new(it.metrics))
-        .service(HostRouter::new(it.scheme, session, site).with_refusals(refusals))
+    let all = ServiceBuilder::new()
+        .layer(CatchPanicLayer::new(parts.metrics))
+        .service(HostRouter::new(parts.scheme, session, site).with_refusals(refusals));
+    identified(all, RequestIds::new())
 }
 
-/// `/api`, else the SPA.
-fn pages_and_api(api: Router, site: Arc<Site>, audit: Arc<Audit>) -> impl Entrance {
+/// Returns the service of the site's host: `/api`, else the pages.
+fn api_and_site(api: Router, site: Arc<Site>, audit: Arc<Audit>) -> impl HttpService {
     let pages = move |request: axum::extract::Request| {
         let response = site.respond(request.method(), request.uri().path(), request.headers());
         async move { response }
     };
-    let routes = api.layer(middleware::from_fn_with_state(audit, audited::note)).fallback(pages);
+    let routes = api.layer(middleware::from_fn_with_state(audit, audit::middleware)).fallback(pages);
     ServiceBuilder::new()
         .map_response(|response: axum::response::Response| response.map(Body::new))
         .service(routes)
 }
 
-/// The user's token as the sessions' side knows it. A text that can be no token is none.
-fn with_credentials(mut request: Request<Body>) -> Request<Body> {
+/// Converts the user's access token to the type that the API reads. A text that can't be a token is dropped.
+fn insert_credentials(mut request: Request<Body>) -> Request<Body> {
     if let Some(token) = request.extensions_mut().remove::<AccessToken>() {
         let github_token = token.expose().and_then(Token::parse);
         request.extensions_mut().insert(Credentials { github_token });
@@ -124,36 +127,24 @@ fn with_credentials(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-fn hardened(mut response: Response<Body>) -> Response<Body> {
+fn harden(mut response: Response<Body>) -> Response<Body> {
     site::harden(response.headers_mut());
     response
 }
 
-/// A page of another origin, a session's among them, asked for a change.
+/// Refuses a change that a page of another origin asked for; sessions' pages are other origins, too.
 fn cross_origin(_: ProtectionError) -> Response<Body> {
-    let body = ErrorBody {
-        error: "Requests from another site's page are refused.".to_owned(),
-        code: "cross_origin".to_owned(),
-        request_id: None,
-    };
-    let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default().into());
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    let text = "Requests from another site's page are refused.";
+    error_response(StatusCode::FORBIDDEN, "cross_origin", text, None)
 }
 
-/// Notes that a person's browser opened a session that is theirs and runs.
-fn opened(audit: &Audit, request: Request<Body>) -> Request<Body> {
+/// Writes an audit line if a browser opens a page of a running session.
+fn audit_navigation(audit: &Audit, request: Request<Body>) -> Request<Body> {
     if is_navigation(request.method(), request.headers()) {
-        let it = request.extensions();
-        let hash = it.get::<SessionRoute>().map(|route| route.hash);
-        audit.note(
-            AuditAction::Opened,
-            it.get::<Identity>(),
-            hash,
-            it.get::<RequestId>().map_or("", RequestId::as_str),
-            "",
-        );
+        let extensions = request.extensions();
+        let hash = extensions.get::<SessionRoute>().map(|route| route.hash);
+        let (user, id) = (extensions.get::<Identity>(), request_id::of(extensions));
+        audit.write(AuditAction::Opened, user, hash, id, None);
     }
     request
 }

@@ -1,5 +1,5 @@
-//! From texts to values. What is wrong becomes a sentence that names the variable, says what is wrong
-//! and gives an example; the reading goes on, so that a person sees all of it at once.
+//! From texts to checked values. A wrong value becomes a sentence that names the variable, says what is wrong and
+//! gives an example. Reading continues, so that the operator sees all problems at once.
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use session_key::{HostScheme, Identity, RepoPolicy, RepoUrl};
 
 use super::{
-    IdentitySource, Names, Secret,
     layers::{KUBERNETES, Layers, Origin},
+    model::{IdentitySource, Names, Secret},
 };
 
 pub(super) struct Reader<'a> {
@@ -31,54 +31,56 @@ impl<'a> Reader<'a> {
         self.problems
     }
 
-    /// Notes that a variable `is …`, with an example of what it may be.
-    pub(super) fn wrong(&mut self, name: &str, what: &str, example: &str) {
-        let place = match self.layers.origin(name) {
+    /// Adds the sentence "`name` `problem`.", with an example of a value.
+    pub(super) fn problem(&mut self, name: &str, problem: &str, example: &str) {
+        let file = match self.layers.origin(name) {
             Origin::File(path) => format!(" (in {path})"),
             Origin::Default | Origin::Environment => String::new(),
         };
         let example = if example.is_empty() { String::new() } else { format!(" Example: {name}={example}") };
-        self.problems.push(format!("{name}{place} {what}.{example}"));
+        self.problems.push(format!("{name}{file} {problem}.{example}"));
     }
 
     pub(super) fn text(&self, name: &'static str) -> &'a str {
         self.layers.text(name).unwrap_or_default()
     }
 
-    /// Whether sessions are Pods.
     pub(super) fn on_kubernetes(&mut self) -> bool {
         self.choice("BACKEND", &[("local", false), (KUBERNETES, true)])
     }
 
-    /// Where it listens; `open`: others may reach it.
-    pub(super) fn addresses(&mut self, name: &'static str, open: bool) -> Vec<IpAddr> {
+    /// Reads the addresses to listen on; unless `allow_any`, only loopback addresses.
+    pub(super) fn addresses(&mut self, name: &'static str, allow_any: bool) -> Vec<IpAddr> {
         let mut addresses = Vec::new();
         for text in list(self.text(name)) {
             match text.trim_matches(['[', ']']).parse::<IpAddr>() {
                 Ok(address) if addresses.contains(&address) => {}
                 Ok(address) => addresses.push(address),
                 Err(_) => {
-                    self.wrong(name, &format!("holds {text:?}, which is not an IP address"), "127.0.0.1,::1");
+                    self.problem(
+                        name,
+                        &format!("contains {text:?}, which is not an IP address"),
+                        "127.0.0.1,::1",
+                    );
                 }
             }
         }
         if addresses.is_empty() && self.problems.is_empty() {
-            self.wrong(name, "names no address", "127.0.0.1");
+            self.problem(name, "contains no address", "127.0.0.1");
         }
-        if let Some(open) = addresses.iter().find(|address| !open && !address.is_loopback()) {
-            self.wrong(
-                name,
-                &format!("holds {open}, which other machines reach, and with BACKEND=local sessions run as your own user: \
-                    only loopback addresses are taken"),
-                "127.0.0.1",
+        if let Some(open) = addresses.iter().find(|address| !allow_any && !address.is_loopback()) {
+            let problem = format!(
+                "contains {open}, which other machines can reach. With BACKEND=local, sessions run as your own user, \
+                 so only loopback addresses are accepted"
             );
+            self.problem(name, &problem, "127.0.0.1");
         }
         addresses
     }
 
     pub(super) fn port(&mut self, name: &'static str) -> u16 {
         self.text(name).parse().unwrap_or_else(|_| {
-            self.wrong(name, "must be a port: a number from 1 to 65535, or 0 for any free one", "3000");
+            self.problem(name, "must be a port: a number from 1 to 65535, or 0 for any free port", "3000");
             0
         })
     }
@@ -87,7 +89,7 @@ impl<'a> Reader<'a> {
         match self.text(name).parse::<f64>() {
             Ok(minutes) if (0.01..=525_600.0).contains(&minutes) => Duration::from_secs_f64(minutes * 60.0),
             _ => {
-                self.wrong(name, "must be a number of minutes from 0.01 to 525600 (a year)", "30");
+                self.problem(name, "must be a number of minutes from 0.01 to 525600 (a year)", "30");
                 Duration::ZERO
             }
         }
@@ -97,30 +99,34 @@ impl<'a> Reader<'a> {
         match self.text(name).parse::<u64>() {
             Ok(seconds) if seconds <= 3600 => Duration::from_secs(seconds),
             _ => {
-                self.wrong(name, "must be a whole number of seconds from 0 to 3600", "10");
+                self.problem(name, "must be a whole number of seconds from 0 to 3600", "10");
                 Duration::ZERO
             }
         }
     }
 
-    /// Names of cookies (RFC 6265 §4.1.1: tokens).
+    /// Reads names of cookies (RFC 6265 §4.1.1: tokens).
     pub(super) fn cookie_names(&mut self, name: &'static str) -> Vec<String> {
-        let is_token = |one: &&str| {
-            one.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        let is_token = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
         };
         let names: Vec<&str> = list(self.text(name)).collect();
-        if let Some(odd) = names.iter().find(|one| !is_token(one)) {
-            self.wrong(name, &format!("holds {odd:?}, which can't be a cookie's name"), "_oauth2_proxy");
+        if let Some(invalid) = names.iter().find(|text| !is_token(text)) {
+            self.problem(
+                name,
+                &format!("contains {invalid:?}, which is not a cookie's name"),
+                "_oauth2_proxy",
+            );
         }
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// A limit; `None`, written `0`, is no limit.
+    /// Reads a limit; 0 is no limit.
     pub(super) fn limit<T: FromStr + Default + PartialEq>(&mut self, name: &'static str) -> Option<T> {
         match self.text(name).parse() {
             Ok(limit) => Some(limit).filter(|limit| *limit != T::default()),
             Err(_) => {
-                self.wrong(name, "must be a whole number, or 0 for no limit", "10");
+                self.problem(name, "must be a whole number, or 0 for no limit", "10");
                 None
             }
         }
@@ -130,21 +136,21 @@ impl<'a> Reader<'a> {
         self.choice(name, &[("false", false), ("true", true)])
     }
 
-    /// One of some words; the first where it is none of them.
+    /// Reads one of some words; the first one if the text is none of them.
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> T {
         let text = self.text(name);
         if let Some((_, value)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
             return *value;
         }
-        let all: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        self.wrong(name, &format!("is {text:?} and must be {}", all.join(" or ")), words[0].0);
+        let words_text: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.problem(name, &format!("is {text:?} and must be {}", words_text.join(" or ")), words[0].0);
         words[0].1
     }
 
     pub(super) fn directives(&mut self, name: &'static str) -> String {
         let text = self.text(name);
         if tracing_subscriber::EnvFilter::try_new(text).is_err() {
-            self.wrong(
+            self.problem(
                 name,
                 "is neither a level (error, warn, info, debug, trace) nor tracing directives",
                 "info,proxy_core=debug",
@@ -156,30 +162,30 @@ impl<'a> Reader<'a> {
     pub(super) fn names(&mut self, port: u16, on_kubernetes: bool) -> Names {
         let domain = self.layers.text("ROUTER_DOMAIN").map(str::to_ascii_lowercase);
         if on_kubernetes && domain.is_none() {
-            self.wrong(
+            self.problem(
                 "ROUTER_DOMAIN",
-                "is not set, and on Kubernetes nothing else tells under which name browsers reach the router",
+                "is not set; on Kubernetes it must be the host name at which browsers reach the router",
                 "opencode.example.org",
             );
         }
-        let name = domain.as_deref().map_or("localhost", |domain| domain.split(':').next().unwrap_or(domain));
-        let local = name == "localhost" || name.ends_with(".localhost");
+        let host = domain.as_deref().map_or("localhost", |domain| domain.split(':').next().unwrap_or(domain));
+        let is_local = host == "localhost" || host.ends_with(".localhost");
         let proto = match self.layers.text("ROUTER_PROTO") {
-            None if local => "http",
+            None if is_local => "http",
             None => "https",
             Some(_) => self.choice("ROUTER_PROTO", &[("https", "https"), ("http", "http")]),
         };
         let suffix = self.text("ROUTE_SUFFIX").to_owned();
         let attach_prefix = self.text("ATTACH_ROUTE_PREFIX").to_owned();
         let names = Names { proto, domain, suffix, attach_prefix };
-        // The parts are tried one by one, so that the sentence names the one at fault.
-        let whole = names.domain.clone().unwrap_or_else(|| "localhost".to_owned());
-        if let Err(error) = HostScheme::new(&whole, "", "attach-") {
-            self.wrong("ROUTER_DOMAIN", &format!("is refused ({error})"), "opencode-router.example.org");
-        } else if let Err(error) = HostScheme::new(&whole, &names.suffix, "attach-") {
-            self.wrong("ROUTE_SUFFIX", &format!("is refused ({error})"), "-oc");
+        // The parts are checked one after the other, so that the problem names the one at fault.
+        let domain = names.domain.clone().unwrap_or_else(|| "localhost".to_owned());
+        if let Err(error) = HostScheme::new(&domain, "", "attach-") {
+            self.problem("ROUTER_DOMAIN", &format!("is invalid ({error})"), "opencode-router.example.org");
+        } else if let Err(error) = HostScheme::new(&domain, &names.suffix, "attach-") {
+            self.problem("ROUTE_SUFFIX", &format!("is invalid ({error})"), "-oc");
         } else if let Err(error) = names.scheme(port.max(1)) {
-            self.wrong("ATTACH_ROUTE_PREFIX", &format!("is refused ({error})"), "attach-");
+            self.problem("ATTACH_ROUTE_PREFIX", &format!("is invalid ({error})"), "attach-");
         }
         names
     }
@@ -187,21 +193,22 @@ impl<'a> Reader<'a> {
     pub(super) fn identity(&mut self, listen: &[IpAddr]) -> Option<IdentitySource> {
         let proxies = self.networks("TRUSTED_PROXIES");
         let secret = self.secret("TRUSTED_PROXY_SECRET");
-        // DEV_EMAIL alone was how the TypeScript router was told.
-        let told = self.layers.chosen("IDENTITY").is_none() && self.layers.chosen("DEV_EMAIL").is_some();
-        match if told { "dev" } else { self.text("IDENTITY") } {
+        // The TypeScript router knew DEV_EMAIL only.
+        let is_dev = self.layers.chosen("IDENTITY").is_none() && self.layers.chosen("DEV_EMAIL").is_some();
+        match if is_dev { "dev" } else { self.text("IDENTITY") } {
             "headers" => {
                 if proxies.is_empty() && secret.is_none() {
-                    self.wrong(
+                    self.problem(
                         "TRUSTED_PROXIES",
-                        "is not set, nor is TRUSTED_PROXY_SECRET, and with IDENTITY=headers one of them must say whose headers count",
+                        "is not set, and neither is TRUSTED_PROXY_SECRET. With IDENTITY=headers, set at least one of them \
+                         to say whose identity headers are accepted",
                         "127.0.0.1/32",
                     );
                 }
                 if self.layers.chosen("DEV_EMAIL").is_some() {
-                    self.wrong(
+                    self.problem(
                         "DEV_EMAIL",
-                        "is the one user of IDENTITY=dev and contradicts IDENTITY=headers: unset one of them",
+                        "is the only user of IDENTITY=dev and contradicts IDENTITY=headers. Unset one of them",
                         "",
                     );
                 }
@@ -210,27 +217,24 @@ impl<'a> Reader<'a> {
             other => {
                 match other {
                     "dev" => {}
-                    "jwt" => self.wrong(
+                    "jwt" => self.problem(
                         "IDENTITY",
-                        "is `jwt`, which comes later; this release has `dev` and `headers`",
+                        "is `jwt`, which is reserved for a later release; this one has `dev` and `headers`",
                         "headers",
                     ),
-                    _ => self.wrong("IDENTITY", "must be `dev` or `headers`", "dev"),
+                    _ => self.problem("IDENTITY", "must be `dev` or `headers`", "dev"),
                 }
                 for name in ["TRUSTED_PROXIES", "TRUSTED_PROXY_SECRET"] {
                     if other == "dev" && self.layers.chosen(name).is_some() {
-                        self.wrong(
-                            name,
-                            "has no effect with IDENTITY=dev: unset it, or set IDENTITY=headers",
-                            "",
-                        );
+                        let problem = "has no effect with IDENTITY=dev. Unset it, or set IDENTITY=headers";
+                        self.problem(name, problem, "");
                     }
                 }
                 if listen.iter().any(|address| !address.is_loopback()) {
-                    self.wrong(
+                    self.problem(
                         "DEV_EMAIL",
-                        "makes everyone who reaches the router one and the same user, so it is refused unless every listener is on \
-                         loopback; set LISTEN_ADDRESS to one, or IDENTITY=headers",
+                        "makes everyone who reaches the router the same user, so every listener must be on loopback. \
+                         Set LISTEN_ADDRESS to a loopback address, or IDENTITY=headers",
                         "me@example.org",
                     );
                 }
@@ -242,35 +246,33 @@ impl<'a> Reader<'a> {
     fn dev(&mut self) -> Option<IdentitySource> {
         Identity::parse(self.text("DEV_EMAIL"))
             .map(IdentitySource::Dev)
-            .map_err(|error| self.wrong("DEV_EMAIL", &format!("is refused: {error}"), "me@example.org"))
+            .map_err(|error| self.problem("DEV_EMAIL", &format!("is invalid: {error}"), "me@example.org"))
             .ok()
     }
 
     fn networks(&mut self, name: &'static str) -> Vec<IpNet> {
+        const EXAMPLE: &str = "10.42.0.0/16,::1";
         let mut networks = Vec::new();
         for text in list(self.text(name)) {
             match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
                 Ok(network) if network.prefix_len() == 0 => {
-                    self.wrong(name, &format!("holds {text}, which is everybody"), "10.42.0.0/16,::1");
+                    self.problem(name, &format!("contains {text}, which is everybody"), EXAMPLE);
                 }
                 Ok(network) => networks.push(network),
                 Err(_) => {
-                    self.wrong(
-                        name,
-                        &format!("holds {text:?}, which is neither an IP address nor a CIDR"),
-                        "10.42.0.0/16,::1",
-                    );
+                    let problem = format!("contains {text:?}, which is neither an IP address nor a CIDR");
+                    self.problem(name, &problem, EXAMPLE);
                 }
             }
         }
         networks
     }
 
-    /// A text that is hard to guess; nothing where none is given.
+    /// Reads a secret, long enough to be hard to guess.
     pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
         let text = self.layers.chosen(name)?;
         if text.len() < 16 {
-            self.wrong(name, "is shorter than 16 characters", "$(openssl rand -hex 32)");
+            self.problem(name, "is shorter than 16 characters", "$(openssl rand -hex 32)");
         }
         Some(Secret(text.to_owned()))
     }
@@ -279,7 +281,7 @@ impl<'a> Reader<'a> {
         let text = self.layers.chosen(name)?;
         RepoUrl::parse(text, policy)
             .map_err(|error| {
-                self.wrong(name, &format!("is refused: {error}"), "https://github.com/acme/widgets");
+                self.problem(name, &format!("is invalid: {error}"), "https://github.com/acme/widgets");
             })
             .ok()
     }
@@ -289,27 +291,23 @@ impl<'a> Reader<'a> {
         if let Some(text) = self.layers.chosen("STATE_DIR") {
             let path = PathBuf::from(text);
             if !path.is_absolute() {
-                self.wrong("STATE_DIR", "must be an absolute path", example);
+                self.problem("STATE_DIR", "must be an absolute path", example);
             }
             return path;
         }
-        // The base-directory specification: a relative path there counts as not set.
+        // By the base directory specification, a relative path there counts as not set.
         let absolute =
             |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         match absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share"))) {
             Some(data) => data.join("opencode-router"),
             None => {
-                self.wrong(
-                    "STATE_DIR",
-                    "is not set, and neither XDG_DATA_HOME nor HOME tells where data belongs",
-                    example,
-                );
+                self.problem("STATE_DIR", "is not set, and neither is XDG_DATA_HOME or HOME", example);
                 PathBuf::new()
             }
         }
     }
 
-    /// A program by its path, or by its name on the PATH. That it can be run is for the start to find out.
+    /// Reads a program's path, or its name on the PATH. Startup checks that it can be run.
     pub(super) fn program(
         &mut self,
         name: &'static str,
@@ -318,7 +316,7 @@ impl<'a> Reader<'a> {
     ) -> PathBuf {
         let text = self.layers.chosen(name).unwrap_or(default);
         if text.contains('/') {
-            // Sessions run in folders of their own, where a relative path would mean something else.
+            // Sessions run in folders of their own, so a relative path would change its meaning.
             return std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
         }
         let folders = environment.get("PATH").map(String::as_str).unwrap_or_default();
@@ -329,12 +327,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The parts of a list with commas between.
+/// Returns the parts of a comma-separated list.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

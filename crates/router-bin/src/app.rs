@@ -1,4 +1,4 @@
-//! From a configuration and a backend to everything that the router runs, whichever backend it is.
+//! Builds everything that the router runs, for either backend.
 
 use std::sync::Arc;
 
@@ -14,40 +14,40 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit::Audit,
     config::{Backend, Config, IdentitySource},
-    health::Health,
-    logging::Audit,
-    metrics::{Metrics, Starts},
-    refusals::SitePages,
-    sessions::Ports,
+    health::HealthState,
+    metrics::{Metrics, StartTracker},
+    refusals::RouterRefusals,
+    resolver::PortAccess,
     site::Site,
-    stack::{Entrance, Ingredients, stack},
+    stack::{HttpService, StackParts, stack},
 };
 
-/// The header in which a sign-in proxy proves itself by TRUSTED_PROXY_SECRET.
+/// The header in which a sign-in proxy sends TRUSTED_PROXY_SECRET.
 pub const PROXY_SECRET_HEADER: HeaderName = HeaderName::from_static("x-router-proxy-secret");
 
-/// What the router is made of, ready to run.
-pub struct Composition {
-    /// Brings sessions about.
+/// The parts of a router, ready to run.
+pub struct App {
+    /// Runs the sessions.
     pub backend: Arc<dyn SessionBackend>,
-    /// Knows them.
+    /// Knows the sessions.
     pub manager: Arc<Manager>,
-    /// Counts.
+    /// Counts requests and sessions.
     pub metrics: Arc<Metrics>,
-    /// Cancelled once the router is ending: it wants no more requests then, and event streams end.
-    pub ending: CancellationToken,
+    /// Cancelled when the router shuts down: it is no longer ready, and event streams end.
+    pub shutdown: CancellationToken,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
     scheme: Arc<HostScheme>,
     audit: Arc<Audit>,
 }
 
-impl Composition {
-    /// Puts it together; nothing runs yet.
+impl App {
+    /// Builds the parts; nothing runs yet.
     ///
     /// # Errors
-    /// The audit's key can't be read or written.
+    /// The audit key can't be read or written.
     pub fn new(
         config: &Config,
         backend: Arc<dyn SessionBackend>,
@@ -57,26 +57,26 @@ impl Composition {
     ) -> std::io::Result<Self> {
         let audit = Arc::new(audit(config)?);
         let metrics = Arc::new(Metrics::new(clock.now()));
-        let refusals = Arc::new(SitePages {
-            site: format!("{}://{}", config.names.proto, scheme.domain()),
+        let refusals = Arc::new(RouterRefusals {
+            site_origin: format!("{}://{}", config.names.proto, scheme.domain()),
             audit: audit.clone(),
             metrics: metrics.clone(),
         });
         let defaults = ManagerSettings::default();
         let settings = ManagerSettings {
             idle_timeout: config.idle_timeout,
-            // What another router can't see for so long must not be much beside the timeout that it reckons with.
+            // Other replicas see activity this late, so it must be short compared with the timeout.
             activity_write_interval: defaults.activity_write_interval.min(config.idle_timeout / 10),
             max_sessions: config.max_sessions,
             max_running: config.max_running,
             ..defaults
         };
         let manager = Manager::new(backend.clone(), leadership, clock, settings);
-        Ok(Self { backend, manager, metrics, ending: CancellationToken::new(), refusals, scheme, audit })
+        Ok(Self { backend, manager, metrics, shutdown: CancellationToken::new(), refusals, scheme, audit })
     }
 
-    /// The service of the public listeners; `ports` are those that the router itself listens on.
-    pub fn service(&self, config: &Config, ports: Vec<u16>) -> impl Entrance + use<> {
+    /// Returns the service of the public listeners. `own_ports` are those that the router listens on.
+    pub fn service(&self, config: &Config, own_ports: Vec<u16>) -> impl HttpService + use<> {
         let settings = api::server::Settings {
             scheme: HostScheme::clone(&self.scheme),
             proto: config.names.proto.to_owned(),
@@ -84,59 +84,64 @@ impl Composition {
             default_repo: config.default_repo.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let state = api::server::ApiState::new(self.manager.clone(), settings, self.ending.clone());
+        let state = api::server::ApiState::new(self.manager.clone(), settings, self.shutdown.clone());
         let (api, _) = api::server::router(state);
-        stack(Ingredients {
+        stack(StackParts {
             manager: self.manager.clone(),
             api,
             site: Arc::new(Site::embedded()),
-            identity: extractor(&config.identity),
+            identity: identity_extractor(&config.identity),
             refusals: self.refusals.clone(),
             scheme: self.scheme.clone(),
             proto: config.names.proto,
-            ports: self::ports(config, ports),
+            ports: port_access(config, own_ports),
             metrics: self.metrics.clone(),
             audit: self.audit.clone(),
             cookies: Cookies::new(config.auth_cookies.iter().map(String::as_str)),
             debug_headers: config.debug_headers,
-            ending: self.ending.clone(),
+            shutdown: self.shutdown.clone(),
         })
     }
 
-    /// What the health listener answers from.
+    /// Returns the state of the health listener's routes.
     #[must_use]
-    pub fn health(&self) -> Health {
-        Health { manager: self.manager.clone(), metrics: self.metrics.clone(), ending: self.ending.clone() }
+    pub fn health(&self) -> HealthState {
+        HealthState {
+            manager: self.manager.clone(),
+            metrics: self.metrics.clone(),
+            shutdown: self.shutdown.clone(),
+        }
     }
 
-    /// Runs the manager, and counts what the backend tells, until `stop` is cancelled.
+    /// Runs the manager and counts starts of sessions, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
-        let counting = async {
-            let (mut seen, mut starts) = (self.backend.watch(), Starts::default());
-            while let Some(seen) = seen.next().await {
-                // Of several routers that all see it, one counts.
-                starts.observe(&seen, self.manager.is_leader().then_some(&self.metrics));
+        // All replicas see every start; only one counts it.
+        let count_starts = async {
+            let (mut events, mut starts) = (self.backend.watch(), StartTracker::default());
+            while let Some(event) = events.next().await {
+                starts.observe(&event, self.manager.is_leader().then_some(&self.metrics));
             }
         };
         let mut ready_durations = self.manager.ready_durations();
-        let observe_ready = async {
+        let count_ready_stages = async {
             loop {
                 match ready_durations.recv().await {
-                    Ok(took) if self.manager.is_leader() => self.metrics.stage_took(Stage::Ready, took),
-                    Ok(_) => {}
-                    // Some went by uncounted.
-                    Err(RecvError::Lagged(_)) => {}
+                    Ok(duration) if self.manager.is_leader() => {
+                        self.metrics.observe_stage(Stage::Ready, duration);
+                    }
+                    // Durations that overflowed the channel stay uncounted.
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
             }
         };
-        let counting = async { tokio::join!(counting, observe_ready) };
+        let counting = async { tokio::join!(count_starts, count_ready_stages) };
         tokio::join!(self.manager.clone().run(stop.clone()), stop.run_until_cancelled(counting));
     }
 }
 
-/// With the key that was given; else with the one of the state folder; else with one that all replicas can make of
-/// what they share.
+/// Opens the audit with AUDIT_KEY, else with the key in the state folder, else with a key that all replicas derive from
+/// TRUSTED_PROXY_SECRET.
 fn audit(config: &Config) -> std::io::Result<Audit> {
     match (&config.audit_key, &config.backend, &config.identity) {
         (Some(key), _, _) => Ok(Audit::keyed(key.expose())),
@@ -146,27 +151,27 @@ fn audit(config: &Config) -> std::io::Result<Audit> {
         }
         (None, Backend::Kubernetes(_), _) => {
             tracing::info!(
-                "neither AUDIT_KEY nor TRUSTED_PROXY_SECRET is set: a user's digest in audit lines is another one \
-                 in each router and after each start"
+                "AUDIT_KEY and TRUSTED_PROXY_SECRET are not set; user digests in audit lines differ between replicas and \
+                 change at each start"
             );
-            Ok(Audit::of_this_process())
+            Ok(Audit::with_random_key())
         }
     }
 }
 
-fn ports(config: &Config, ours: Vec<u16>) -> Ports {
+fn port_access(config: &Config, own_ports: Vec<u16>) -> PortAccess {
     if config.on_kubernetes() {
-        Ports::OfEachSession
-    } else if config.own_machine() {
-        Ports::OfTheMachine { ours }
+        PortAccess::PerSession
+    } else if config.is_single_user() {
+        PortAccess::SharedLoopback { own_ports }
     } else {
-        Ports::Nobodys
+        PortAccess::Denied
     }
 }
 
-fn extractor(source: &IdentitySource) -> Arc<dyn IdentityExtractor> {
+fn identity_extractor(source: &IdentitySource) -> Arc<dyn IdentityExtractor> {
     match source {
-        IdentitySource::Dev(who) => Arc::new(FixedIdentity(who.clone())),
+        IdentitySource::Dev(user) => Arc::new(FixedIdentity(user.clone())),
         IdentitySource::Headers { proxies, secret } => {
             let headers = TrustedHeaders::from_peers(proxies.clone());
             Arc::new(match secret {

@@ -1,0 +1,128 @@
+//! Answers a request whose handler panics with 500.
+//!
+//! tower-http's `CatchPanic` is not used: it boxes every response's body, and its handler does not see the request,
+//! whose id the log line and the answer need.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use api::server::error_response;
+use futures_util::FutureExt as _;
+use http::{Request, Response, StatusCode};
+use proxy_core::Body;
+use tower::{Layer, Service};
+
+use crate::{metrics::Metrics, request_id};
+
+/// Makes [`CatchPanic`] services.
+#[derive(Debug, Clone)]
+pub(crate) struct CatchPanicLayer {
+    metrics: Arc<Metrics>,
+}
+
+impl CatchPanicLayer {
+    /// Returns a layer that counts panics in `metrics`.
+    #[must_use]
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+impl<S> Layer<S> for CatchPanicLayer {
+    type Service = CatchPanic<S>;
+
+    fn layer(&self, inner: S) -> CatchPanic<S> {
+        CatchPanic { metrics: self.metrics.clone(), inner }
+    }
+}
+
+/// Answers a panic with 500, counts it and logs it.
+#[derive(Debug, Clone)]
+pub(crate) struct CatchPanic<S> {
+    metrics: Arc<Metrics>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for CatchPanic<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let id = request_id::of(request.extensions()).to_owned();
+        // Unwind safe: requests share only state behind locks, and each connection has its own clone of the service.
+        let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let metrics = self.metrics.clone();
+        Box::pin(async move {
+            let outcome = match called {
+                Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            outcome.unwrap_or_else(|panic| Ok(internal_error(&*panic, &id, &metrics)))
+        })
+    }
+}
+
+fn internal_error(panic: &(dyn Any + Send), id: &str, metrics: &Metrics) -> Response<Body> {
+    metrics.record_panic();
+    let message =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(request.id = id, panic = message, "request handler panicked");
+    let text = "The router failed. Its log tells more.";
+    error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal", text, Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Ready, time::UNIX_EPOCH};
+
+    use api::wire::ErrorBody;
+    use http_body_util::BodyExt as _;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::request_id::{RequestIds, X_REQUEST_ID, identified};
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted_and_the_next_request_is_served() {
+        fn in_call(_: Request<Body>) -> Ready<Result<Response<Body>, Infallible>> {
+            panic!("in call")
+        }
+        async fn in_future(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+            panic!("in the future")
+        }
+        let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
+        let layer = CatchPanicLayer::new(metrics.clone());
+        let in_call = identified(layer.layer(service_fn(in_call)), RequestIds::new());
+        let in_future = identified(layer.layer(service_fn(in_future)), RequestIds::new());
+        for _ in 0..2 {
+            let request = || Request::new(Body::empty());
+            let Ok(first) = in_call.clone().oneshot(request()).await;
+            let Ok(second) = in_future.clone().oneshot(request()).await;
+            for response in [first, second] {
+                assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+                let id = response.headers()[X_REQUEST_ID].to_str().expect("text").to_owned();
+                let body = response.into_body().collect().await.expect("a body").to_bytes();
+                let body: ErrorBody = serde_json::from_slice(&body).expect("JSON");
+                assert_eq!(body.request_id, Some(id));
+            }
+        }
+        let text = metrics.render([], true, 0).expect("text");
+        assert!(text.contains("opencode_router_panics_total 4"), "{text}");
+    }
+}

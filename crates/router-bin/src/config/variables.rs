@@ -1,0 +1,355 @@
+//! The table of all variables. `--help`, `--check-config`, the refusal of unknown names and docs/configuration.md
+//! are made from it.
+
+/// One variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name in the environment. A file may write it in either case.
+    pub name: &'static str,
+    /// Its value if it is not set.
+    pub default: DefaultValue,
+    /// The form of its value: a unit, a kind, or the words to choose from.
+    pub unit: &'static str,
+    /// What it does, in one or two sentences.
+    pub about: &'static str,
+    /// What it applies to.
+    pub scope: Scope,
+    /// Whether its value is never shown.
+    pub secret: bool,
+}
+
+/// The value of a variable that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// This text.
+    Text(&'static str),
+    /// A value that depends on the machine or on another variable, described in words.
+    Derived(&'static str),
+    /// One text for each backend.
+    ByBackend {
+        /// With `BACKEND=local`.
+        local: &'static str,
+        /// With `BACKEND=kubernetes`.
+        kubernetes: &'static str,
+    },
+    /// None.
+    Unset,
+}
+
+/// What a variable applies to. A variable that is set but has no effect is reported at startup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Both backends.
+    Router,
+    /// `BACKEND=local` only.
+    Local,
+    /// `BACKEND=kubernetes` only.
+    Kubernetes,
+    /// Reserved for a later release.
+    Future,
+}
+
+impl Variable {
+    /// Returns the default in words.
+    #[must_use]
+    pub fn default_text(&self) -> String {
+        match self.default {
+            DefaultValue::Text("") => "empty".to_owned(),
+            DefaultValue::Text(text) => format!("`{text}`"),
+            DefaultValue::Derived(words) => words.to_owned(),
+            DefaultValue::ByBackend { local, kubernetes } => {
+                format!("`{local}`; on Kubernetes `{kubernetes}`")
+            }
+            DefaultValue::Unset => "not set".to_owned(),
+        }
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+impl Scope {
+    const fn variable(
+        self,
+        name: &'static str,
+        default: DefaultValue,
+        unit: &'static str,
+        about: &'static str,
+    ) -> Variable {
+        Variable { name, default, unit, about, scope: self, secret: false }
+    }
+}
+
+const fn by_backend(local: &'static str, kubernetes: &'static str) -> DefaultValue {
+    DefaultValue::ByBackend { local, kubernetes }
+}
+
+use DefaultValue::{Derived, Text, Unset};
+use Scope::{Future, Kubernetes, Local, Router};
+
+/// All variables, grouped by what they do.
+pub const VARIABLES: &[Variable] = &[
+    Router.variable(
+        "BACKEND",
+        Text("local"),
+        "`local` or `kubernetes`",
+        "How sessions run: as child processes of the router, or as Pods of a cluster.",
+    ),
+    Router.variable(
+        "CONFIG_FILE",
+        Unset,
+        "path of a `.toml`, `.yaml` or `.yml` file",
+        "A file that sets any of these variables except this one. The environment overrides it; \
+         `--config` overrides CONFIG_FILE.",
+    ),
+    Router.variable(
+        "LISTEN_ADDRESS",
+        by_backend("127.0.0.1", "0.0.0.0"),
+        "IP addresses, comma-separated",
+        "The addresses to listen on. With `BACKEND=local` they must be loopback addresses. If the variable is not set, \
+         the local router also listens on `::1`, which browsers try first.",
+    ),
+    Router.variable("PORT", Text("3000"), "port; 0 for any free port", "The port of the site and all sessions."),
+    Router.variable(
+        "HEALTH_PORT",
+        by_backend("3001", "8080"),
+        "port; 0 for any free port",
+        "The port of `/livez`, `/readyz` and `/metrics`, on the first address of LISTEN_ADDRESS. It must differ from PORT.",
+    ),
+    Router.variable(
+        "ROUTER_DOMAIN",
+        Derived("`localhost:` and PORT; required on Kubernetes"),
+        "host name, with `:port` if browsers need one",
+        "The host name of the site. Sessions have names below it. Browsers resolve all names below `localhost` themselves.",
+    ),
+    Router.variable(
+        "ROUTE_SUFFIX",
+        Text(""),
+        "text",
+        "Text between a session's hash and the domain: with `-oc`, sessions are at `<hash>-oc.<ROUTER_DOMAIN>`.",
+    ),
+    Router.variable(
+        "ROUTER_PROTO",
+        Derived("`http` if the domain is `localhost` or below it, else `https`"),
+        "`http` or `https`",
+        "The scheme of the site's and the sessions' addresses, as browsers see it.",
+    ),
+    Router.variable(
+        "ATTACH_ROUTE_PREFIX",
+        Text("attach-"),
+        "text",
+        "The prefix of a session's host name for `opencode attach`. The name is reserved: this release answers it with 404.",
+    ),
+    Router.variable(
+        "IDENTITY",
+        by_backend("dev", "headers"),
+        "`dev` or `headers`",
+        "How users are identified. `dev`: every request comes from DEV_EMAIL. `headers`: the sign-in proxy names the user \
+         in `X-Auth-Request-Email`. `jwt` is reserved for a later release.",
+    ),
+    Router.variable(
+        "DEV_EMAIL",
+        Text("dev@localhost"),
+        "email address",
+        "The only user with `IDENTITY=dev`. Setting it selects `IDENTITY=dev` if IDENTITY is not set. \
+         Refused unless every listener is on loopback.",
+    ),
+    Router.variable(
+        "TRUSTED_PROXIES",
+        Unset,
+        "IP addresses and CIDRs, comma-separated",
+        "The addresses from which identity headers are accepted (`IDENTITY=headers`). \
+         The address of the connection counts, not `X-Forwarded-For`.",
+    ),
+    Router.variable(
+        "TRUSTED_PROXY_SECRET",
+        Unset,
+        "text, at least 16 characters",
+        "The secret that the sign-in proxy must send in `X-Router-Proxy-Secret` (`IDENTITY=headers`). \
+         If TRUSTED_PROXIES is set as well, both must match.",
+    )
+    .secret(),
+    Router.variable(
+        "AUTH_COOKIE_NAMES",
+        Text("_oauth2_proxy,CF_Authorization,CF_AppSession"),
+        "names, comma-separated",
+        "The sign-in's cookies, which sessions neither see nor set. A name includes its chunks (`name_0`, `name_csrf…`).",
+    ),
+    Router.variable(
+        "IDLE_TIMEOUT_MINUTES",
+        Text("30"),
+        "minutes, decimals allowed",
+        "How long a session may be unused before it is stopped. Its files are kept. A session whose agent is working is in use.",
+    ),
+    Router.variable(
+        "MAX_SESSIONS_PER_USER",
+        by_backend("0", "20"),
+        "sessions; 0 for no limit",
+        "How many sessions one user may keep, running or not. Creating one more is answered with 429.",
+    ),
+    Router.variable(
+        "MAX_RUNNING_SESSIONS_PER_USER",
+        by_backend("0", "5"),
+        "sessions; 0 for no limit",
+        "How many sessions of one user may run at once. Starting one more is answered with 429.",
+    ),
+    Router.variable(
+        "MAX_STARTS_PER_MINUTE",
+        by_backend("0", "10"),
+        "starts per minute; 0 for no limit",
+        "How many sessions one user may create or resume per minute; bursts up to this number are allowed. \
+         One more is answered with 429 and `Retry-After`.",
+    ),
+    Router.variable(
+        "DEFAULT_GIT_REPO",
+        Unset,
+        "address of a git repository",
+        "The repository that the site suggests for a new session.",
+    ),
+    Router.variable(
+        "DRAIN_TIMEOUT_SECONDS",
+        Text("10"),
+        "seconds",
+        "How long requests and tunnels in flight may take to finish when the router shuts down.",
+    ),
+    Router.variable("LOG_FORMAT", Text("text"), "`text` or `json`", "The format of log lines on standard error."),
+    Router.variable(
+        "LOG_LEVEL",
+        Text("info"),
+        "`error`, `warn`, `info`, `debug`, `trace`, or tracing directives",
+        "What is logged. Directives set the level of each part: `info,proxy_core=debug`.",
+    ),
+    Router.variable(
+        "DEBUG_HEADERS",
+        Text("false"),
+        "`true` or `false`",
+        "Logs the names of each request's headers, never their values.",
+    ),
+    Router.variable(
+        "AUDIT_KEY",
+        Derived("a file in STATE_DIR; on Kubernetes derived from TRUSTED_PROXY_SECRET, else random at each start"),
+        "text, at least 16 characters",
+        "The key of the digests that identify users in audit lines. Replicas with the same key write the same digests.",
+    )
+    .secret(),
+    Local.variable(
+        "STATE_DIR",
+        Derived("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),
+        "absolute path of a folder",
+        "The folder of the sessions: repositories, opencode's data, logs. Only one router at a time may use it.",
+    ),
+    Local.variable(
+        "OPENCODE_BIN",
+        Derived("`opencode` on the PATH"),
+        "path of a program",
+        "The opencode program. `make run` installs one and sets this.",
+    ),
+    Kubernetes.variable(
+        "OPENCODE_IMAGE",
+        Derived("none; required"),
+        "image reference",
+        "The image of a session's Pod: opencode, git and a POSIX shell. `deploy/session/Dockerfile` builds one.",
+    ),
+    Kubernetes.variable(
+        "OPENCODE_NAMESPACE",
+        Text("opencode"),
+        "namespace",
+        "The namespace of the sessions' objects.",
+    ),
+    Kubernetes.variable(
+        "API_KEY_SECRET_NAME",
+        Text("opencode-api-keys"),
+        "Secret",
+        "A Secret whose keys are environment variables of every session. It may be missing.",
+    ),
+    Kubernetes.variable(
+        "CONFIG_MAP_NAME",
+        Text("opencode-config-dir"),
+        "ConfigMap",
+        "opencode configuration for every session, mounted read-only at `/home/opencode/.opencode`. \
+         The variables in its file `.env` are set as well. It may be missing.",
+    ),
+    Kubernetes.variable(
+        "IMAGE_PULL_SECRET_NAME",
+        Unset,
+        "Secret",
+        "The Secret that the session image is pulled with.",
+    ),
+    Kubernetes.variable(
+        "STORAGE_CLASS",
+        Derived("the cluster's default"),
+        "StorageClass",
+        "The class of the sessions' volumes.",
+    ),
+    Kubernetes.variable(
+        "STORAGE_SIZE",
+        Text("10Gi"),
+        "quantity",
+        "The size of a session's volume. Existing volumes keep their size.",
+    ),
+    Kubernetes.variable(
+        "SESSION_REQUESTS",
+        Text("cpu=100m,memory=512Mi"),
+        "`resource=quantity`, comma-separated, or `none`",
+        "The resource requests of a session's container.",
+    ),
+    Kubernetes.variable(
+        "SESSION_LIMITS",
+        Text("memory=4Gi"),
+        "`resource=quantity`, comma-separated, or `none`",
+        "The resource limits of a session's container. A `cpu` limit throttles a session even if its node is idle.",
+    ),
+    Kubernetes.variable(
+        "USER_NAMESPACES",
+        Text("false"),
+        "`true` or `false`",
+        "Gives each session's Pod a user namespace of its own (`hostUsers: false`).",
+    ),
+    Kubernetes.variable(
+        "POD_PATCH_FILE",
+        Unset,
+        "path of a YAML or JSON file",
+        "A strategic-merge patch for every session's Pod: node selectors, tolerations, sidecars, a runtime class. \
+         It is checked at startup.",
+    ),
+    Kubernetes.variable(
+        "POD_NAME",
+        Derived("HOSTNAME of the environment"),
+        "text",
+        "The name of the router's own Pod, from the downward API. The leader election's Lease shows it as the holder.",
+    ),
+    Future.variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.").secret(),
+    Future.variable("CHROMIUM_IMAGE", Unset, "image reference", "The image of a browser beside each session."),
+    Future.variable("OPENCODE_ROUTER_URL", Unset, "URL", "The address at which a session's Pod reaches the router."),
+    Future.variable(
+        "OPENCODE_ROUTER_EXTERNAL_DOMAIN",
+        Unset,
+        "host name",
+        "The router's host name outside the cluster, if it is not ROUTER_DOMAIN.",
+    ),
+    Future.variable("ATTACH_PORT", Text("4096"), "port", "The port of the listener for `opencode attach`."),
+];
+
+/// Returns the variable of that name, in either case.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name.eq_ignore_ascii_case(name))
+}
+
+/// Returns the known name that is closest to `name`, if one is close.
+#[must_use]
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_uppercase();
+    VARIABLES
+        .iter()
+        .map(|variable| {
+            // `IDLE_TIMEOUT` differs from `IDLE_TIMEOUT_MINUTES` in many characters, but is clearly meant for it.
+            let is_prefix = name.len() >= 4 && variable.name.starts_with(&name);
+            (if is_prefix { 1 } else { strsim::osa_distance(&name, variable.name) }, variable.name)
+        })
+        .min()
+        .filter(|&(distance, known)| distance <= 1 + known.len() / 4)
+        .map(|(_, known)| known)
+}

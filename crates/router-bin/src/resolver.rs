@@ -1,0 +1,102 @@
+//! Connects the proxy to the manager: resolves requests to sessions and records activity.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::HeaderValue;
+use pod_manager::{
+    Endpoint,
+    manager::{Manager, RouteError, ViewState},
+};
+use proxy_core::{Activity, RecordActivity, ResolveError, Resolver, Upstream};
+use session_key::{Identity, SessionHash, SessionRoute, Target};
+
+/// The manager behind the proxy's traits.
+pub(crate) struct SessionResolver {
+    manager: Arc<Manager>,
+    ports: PortAccess,
+}
+
+/// Which ports of a session's host lead to its dev servers.
+#[derive(Debug, Clone)]
+pub enum PortAccess {
+    /// None: the sessions of several users share the machine's loopback, so a port's owner is unknown.
+    Denied,
+    /// Ports of the machine's loopback, which belongs to the only user, except those that are not dev servers.
+    SharedLoopback {
+        /// The ports that the router itself listens on.
+        own_ports: Vec<u16>,
+    },
+    /// All ports except opencode's: each session has an address of its own.
+    PerSession,
+}
+
+impl SessionResolver {
+    /// Returns a resolver for the manager's sessions.
+    #[must_use]
+    pub(crate) fn new(manager: Arc<Manager>, ports: PortAccess) -> Self {
+        Self { manager, ports }
+    }
+
+    /// Returns the address of a dev server. It never gets opencode's password, and no session's opencode is reachable as
+    /// a dev server, since that would bypass its own host name.
+    fn dev_server(&self, endpoint: &Endpoint, port: u16, user: &Identity) -> Result<Upstream, ResolveError> {
+        let is_opencode = |port| {
+            let sessions = self.manager.list(user);
+            sessions.iter().filter_map(|view| view.endpoint()).any(|other| other.address.port() == port)
+        };
+        let is_allowed = match &self.ports {
+            PortAccess::Denied => false,
+            PortAccess::SharedLoopback { own_ports } => !own_ports.contains(&port) && !is_opencode(port),
+            PortAccess::PerSession => port != endpoint.address.port(),
+        };
+        if !is_allowed {
+            return Err(ResolveError::NotFound);
+        }
+        Ok(Upstream { address: SocketAddr::new(endpoint.address.ip(), port), authorization: None })
+    }
+}
+
+impl Resolver for SessionResolver {
+    fn resolve(&self, route: &SessionRoute, user: &Identity) -> Result<Upstream, ResolveError> {
+        let endpoint = self.manager.route(user, route.hash).map_err(resolve_error)?;
+        match route.target {
+            Target::Opencode => {
+                Ok(Upstream { address: endpoint.address, authorization: authorization(&endpoint) })
+            }
+            Target::Port(port) => self.dev_server(&endpoint, port, user),
+            // The name is reserved for attaching with a token, which does not exist yet.
+            Target::Attach => Err(ResolveError::NotFound),
+        }
+    }
+}
+
+impl RecordActivity for SessionResolver {
+    fn touch(&self, hash: SessionHash, _: Activity) {
+        self.manager.touch(hash);
+    }
+}
+
+/// Converts the manager's error. A program may retry: soon if the session is starting, later if somebody must start it.
+fn resolve_error(error: RouteError) -> ResolveError {
+    match error {
+        RouteError::NotFound => ResolveError::NotFound,
+        RouteError::NotRunning(state) => {
+            let seconds = match state {
+                ViewState::Creating | ViewState::Running => 2,
+                ViewState::Stopping => 5,
+                ViewState::Stopped | ViewState::Failed => 30,
+            };
+            ResolveError::NotRunning { retry_after: Some(seconds) }
+        }
+    }
+}
+
+/// Returns the credentials for the session's opencode (Basic, RFC 7617).
+fn authorization(endpoint: &Endpoint) -> Option<HeaderValue> {
+    let password = endpoint.password.as_ref()?;
+    let encoded = STANDARD.encode(format!("opencode:{}", password.expose()));
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
