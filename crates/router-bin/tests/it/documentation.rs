@@ -1,4 +1,4 @@
-//! docs/configuration.md and `--help` hold every variable, as it is.
+//! The documentation agrees with the code: variables, examples, names of tests, the chart.
 
 use std::{fs, path::PathBuf};
 
@@ -7,7 +7,7 @@ use router_bin::{
     cli::Arguments,
     config::{
         Config,
-        settings::{SETTINGS, Scope},
+        variables::{Scope, VARIABLES},
     },
 };
 
@@ -16,53 +16,53 @@ fn root() -> PathBuf {
 }
 
 fn table(scope: Scope) -> String {
-    let rows = SETTINGS.iter().filter(|setting| setting.scope == scope).map(|setting| {
+    let rows = VARIABLES.iter().filter(|variable| variable.scope == scope).map(|variable| {
         format!(
             "| `{}` | {} | {} | {} |\n",
-            setting.name,
-            setting.default_text(),
-            setting.unit,
-            setting.about
+            variable.name,
+            variable.default_text(),
+            variable.unit,
+            variable.about
         )
     });
     format!("| variable | default | unit | what it does |\n|---|---|---|---|\n{}", rows.collect::<String>())
 }
 
 #[test]
-fn the_configuration_page_holds_every_variable_with_default_and_unit() {
+fn the_configuration_page_has_every_variable_with_default_and_unit() {
     let page = fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
-    for scope in [Scope::Router, Scope::Local, Scope::Kubernetes, Scope::Later] {
+    for scope in [Scope::Router, Scope::Local, Scope::Kubernetes, Scope::Future] {
         let table = table(scope);
         assert!(
             page.contains(&table),
-            "docs/configuration.md should hold this table for {scope:?}:\n\n{table}"
+            "docs/configuration.md should contain this table for {scope:?}:\n\n{table}"
         );
     }
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, SETTINGS.len(), "docs/configuration.md has rows of variables that are none");
+    assert_eq!(rows, VARIABLES.len(), "docs/configuration.md has rows of unknown variables");
 }
 
 #[test]
-fn the_help_teaches_every_variable() {
+fn the_help_has_every_variable() {
     let help = Arguments::command().render_long_help().to_string();
-    for setting in SETTINGS {
-        assert!(help.contains(&format!("\n  {}\n", setting.name)), "{} is not in\n{help}", setting.name);
-        assert!(help.contains(&setting.unit.replace('`', "")), "{} is not in\n{help}", setting.unit);
+    for variable in VARIABLES {
+        assert!(help.contains(&format!("\n  {}\n", variable.name)), "{} is not in\n{help}", variable.name);
+        assert!(help.contains(&variable.unit.replace('`', "")), "{} is not in\n{help}", variable.unit);
     }
     assert!(!Arguments::command().render_help().to_string().contains("IDLE_TIMEOUT"), "-h stays short");
 }
 
 #[test]
-fn the_readme_shows_the_embedding_example_as_it_is() {
+fn the_readme_shows_the_embedding_example() {
     let example =
         fs::read_to_string(root().join("crates/proxy-core/examples/embed.rs")).expect("the example");
-    let (_, code) = example.split_once("\nuse ").expect("it uses something");
+    let (_, code) = example.split_once("\nuse ").expect("an import");
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");
-    assert!(readme.contains(code), "README.md should show crates/proxy-core/examples/embed.rs as it is");
+    assert!(readme.contains(code), "README.md should show crates/proxy-core/examples/embed.rs unchanged");
 }
 
 #[test]
-fn every_test_that_the_architecture_page_names_is_there() {
+fn every_test_that_the_architecture_page_names_exists() {
     let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the page");
     let sources = sources(&root().join("crates"));
     let names = page.split('`').skip(1).step_by(2).filter(|name| {
@@ -74,13 +74,13 @@ fn every_test_that_the_architecture_page_names_is_there() {
         count += 1;
         assert!(
             sources.contains(&format!("fn {name}(")),
-            "docs/ARCHITECTURE.md names {name}, which is no function"
+            "docs/ARCHITECTURE.md names {name}, which is not a function"
         );
     }
     assert!(count > 20, "only {count} names were found");
 }
 
-/// All Rust sources below a folder, as one text.
+/// Returns all Rust sources below a folder as one text.
 fn sources(folder: &std::path::Path) -> String {
     let mut all = String::new();
     for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
@@ -94,7 +94,7 @@ fn sources(folder: &std::path::Path) -> String {
 }
 
 #[test]
-fn what_the_chart_installs_is_a_configuration() {
+fn the_charts_environment_is_a_valid_configuration() {
     let manifests = fs::read_to_string(root().join("deploy/install.yaml")).expect("the manifests");
     let mut variables = Vec::new();
     let mut lines = manifests.lines().peekable();
@@ -103,15 +103,21 @@ fn what_the_chart_installs_is_a_configuration() {
         if !name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_') {
             continue;
         }
-        assert!(SETTINGS.iter().any(|setting| setting.name == name), "{name} is no variable of the router");
-        // What is no text comes from the Pod itself: its name, its namespace.
-        let text = lines.peek().and_then(|line| line.trim().strip_prefix("value: ")).unwrap_or("of-the-pod");
+        assert!(
+            VARIABLES.iter().any(|variable| variable.name == name),
+            "{name} is not a variable of the router"
+        );
+        // Values without text come from the downward API: the Pod's name and namespace.
+        let text = lines
+            .peek()
+            .and_then(|line| line.trim().strip_prefix("value: "))
+            .unwrap_or("from-the-downward-api");
         variables.push((name.into(), text.trim_matches('"').into()));
     }
     assert!(variables.len() > 10, "{variables:?}");
-    let refusal = Config::load(None, variables.clone()).expect_err("nobody is believed yet").to_string();
+    let refusal = Config::load(None, variables.clone()).expect_err("no trusted proxy").to_string();
     assert!(refusal.contains("TRUSTED_PROXY_SECRET") && refusal.lines().count() < 5, "{refusal}");
     variables.push(("TRUSTED_PROXY_SECRET".into(), "0123456789abcdef".into()));
     let config = Config::load(None, variables).expect("a configuration");
-    assert_eq!(config.notices, Vec::<String>::new(), "nothing is set that has no effect");
+    assert_eq!(config.notices, Vec::<String>::new(), "the chart sets no variable without effect");
 }

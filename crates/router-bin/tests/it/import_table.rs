@@ -1,4 +1,4 @@
-//! Who may import whom (docs/ARCHITECTURE.md), read from the manifests.
+//! The dependencies that each crate may have (docs/ARCHITECTURE.md), read from the manifests.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -15,14 +15,14 @@ struct Manifest {
 
 fn manifests() -> Vec<Manifest> {
     let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut found = Vec::new();
+    let mut manifests = Vec::new();
     for entry in fs::read_dir(crates).expect("the crates") {
         let path = entry.expect("an entry").path().join("Cargo.toml");
         if let Ok(text) = fs::read_to_string(&path) {
-            found.push(read(&text));
+            manifests.push(read(&text));
         }
     }
-    found
+    manifests
 }
 
 fn read(text: &str) -> Manifest {
@@ -35,7 +35,7 @@ fn read(text: &str) -> Manifest {
         features: table.get_table("features").unwrap_or_default(),
     };
     for (name, value) in table.get_table("dependencies").unwrap_or_default() {
-        let optional = value.into_table().ok().and_then(|mut it| it.remove("optional")).is_some();
+        let optional = value.into_table().ok().and_then(|mut table| table.remove("optional")).is_some();
         if optional { &mut manifest.optional } else { &mut manifest.required }.insert(name);
     }
     manifest
@@ -47,11 +47,15 @@ impl Manifest {
     }
 
     fn of_feature(&self, name: &str) -> BTreeSet<String> {
-        let parts =
-            self.features.get(name).cloned().map(|it| it.into_array().expect("a list")).unwrap_or_default();
+        let parts = self
+            .features
+            .get(name)
+            .cloned()
+            .map(|value| value.into_array().expect("a list"))
+            .unwrap_or_default();
         parts
             .into_iter()
-            .filter_map(|it| it.into_string().expect("text").strip_prefix("dep:").map(str::to_owned))
+            .filter_map(|value| value.into_string().expect("text").strip_prefix("dep:").map(str::to_owned))
             .collect()
     }
 }
@@ -59,8 +63,9 @@ impl Manifest {
 #[test]
 fn the_import_table_holds() {
     let manifests = manifests();
-    let of =
-        |name: &str| manifests.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("no crate {name}"));
+    let of = |name: &str| {
+        manifests.iter().find(|manifest| manifest.name == name).unwrap_or_else(|| panic!("no crate {name}"))
+    };
     let servers = ["axum", "hyper", "hyper-util", "tower-http", "utoipa-axum"];
     for (name, never) in [
         ("session-key", [&OURS[..], &["tokio", "http", "hyper", "tower"]].concat()),
@@ -83,8 +88,9 @@ fn the_import_table_holds() {
         ("cli", vec!["axum", "proxy-core"]),
     ] {
         let all = of(name).all();
-        let seen: Vec<&str> = never.into_iter().filter(|it| *it != name && all.contains(it)).collect();
-        assert!(seen.is_empty(), "{name} must never see {seen:?}");
+        let forbidden: Vec<&str> =
+            never.into_iter().filter(|dependency| *dependency != name && all.contains(dependency)).collect();
+        assert!(forbidden.is_empty(), "{name} must not depend on {forbidden:?}");
     }
 }
 
@@ -98,7 +104,7 @@ fn nothing_depends_on_the_composition_root() {
 #[test]
 fn the_api_is_wire_types_alone_without_its_features() {
     let manifests = manifests();
-    let api = manifests.iter().find(|it| it.name == "api").expect("api");
+    let api = manifests.iter().find(|manifest| manifest.name == "api").expect("api");
     for (dependency, feature) in [("axum", "server"), ("pod-manager", "view"), ("reqwest", "client")] {
         assert!(!api.required.contains(dependency), "{dependency} belongs to the feature {feature}");
         assert!(
@@ -106,25 +112,25 @@ fn the_api_is_wire_types_alone_without_its_features() {
             "{dependency} belongs to the feature {feature}"
         );
     }
-    assert!(!api.of_feature("client").contains("pod-manager"), "a client knows the wire only");
+    assert!(!api.of_feature("client").contains("pod-manager"), "a client needs the wire types only");
 }
 
 #[test]
 fn kubernetes_and_local_processes_are_features_of_the_pod_manager() {
     let manifests = manifests();
-    let manager = manifests.iter().find(|it| it.name == "pod-manager").expect("pod-manager");
+    let manager = manifests.iter().find(|manifest| manifest.name == "pod-manager").expect("pod-manager");
     for dependency in ["kube", "k8s-openapi", "nix", "sysinfo"] {
         assert!(!manager.required.contains(dependency), "{dependency} must be optional");
     }
 }
 
 #[test]
-fn there_is_no_room_for_odds_and_ends() {
+fn no_crate_is_named_for_odds_and_ends() {
     for manifest in manifests() {
         assert!(
             !["common", "utils", "util", "types", "helpers", "test-support", "shared"]
                 .contains(&manifest.name.as_str()),
-            "{} is no name for a room",
+            "{} does not say what the crate is for",
             manifest.name
         );
     }

@@ -1,12 +1,14 @@
-//! The composition root's tests: configuration, site, import table, and the whole router.
+//! Integration tests of the router's program.
 
+#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+
+mod app;
+mod audit;
 mod config;
-mod config_kubernetes;
 mod documentation;
 mod import_table;
 mod kubernetes;
-mod policies;
-mod real;
-mod record;
+mod metrics;
+mod network_policies;
+mod program;
 mod site;
-mod whole;

@@ -1,4 +1,4 @@
-//! How pages and files are answered.
+//! The responses for pages and files of the site.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -16,7 +16,7 @@ fn site() -> Site {
     ])
 }
 
-fn ask(method: &Method, path: &str, headers: &[(HeaderName, &str)]) -> Response<Full<Bytes>> {
+fn request(method: &Method, path: &str, headers: &[(HeaderName, &str)]) -> Response<Full<Bytes>> {
     let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).expect("a value")))
@@ -25,7 +25,7 @@ fn ask(method: &Method, path: &str, headers: &[(HeaderName, &str)]) -> Response<
 }
 
 fn get(path: &str, headers: &[(HeaderName, &str)]) -> Response<Full<Bytes>> {
-    ask(&Method::GET, path, headers)
+    request(&Method::GET, path, headers)
 }
 
 async fn body(response: Response<Full<Bytes>>) -> Bytes {
@@ -33,7 +33,7 @@ async fn body(response: Response<Full<Bytes>>) -> Bytes {
 }
 
 #[tokio::test]
-async fn a_route_of_the_spa_gets_its_page_and_a_missing_file_does_not() {
+async fn routes_of_the_application_get_its_page_and_missing_files_do_not() {
     for path in ["/", "/session/a48da0606867", "/anything/else", "/assetsx", "/apiary"] {
         let response = get(path, &[]);
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -55,12 +55,12 @@ async fn a_route_of_the_spa_gets_its_page_and_a_missing_file_does_not() {
     ] {
         let response = get(path, &[]);
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(body(response).await, "There is nothing here.\n", "{path}");
+        assert_eq!(body(response).await, "Not found.\n", "{path}");
     }
 }
 
 #[test]
-fn hashed_assets_are_kept_for_good_and_the_page_is_asked_for_anew() {
+fn hashed_assets_are_cached_forever_and_pages_are_revalidated() {
     let cached = |path: &str| get(path, &[]).headers()[header::CACHE_CONTROL].clone();
     assert_eq!(cached("/assets/app-1a2b.js"), "public, max-age=31536000, immutable");
     for path in ["/", "/index.html", "/favicon.svg", "/session/a48da0606867"] {
@@ -70,7 +70,7 @@ fn hashed_assets_are_kept_for_good_and_the_page_is_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn the_best_encoding_that_the_client_takes_is_sent() {
+async fn the_best_encoding_that_the_client_accepts_is_sent() {
     for (accept, encoding, content) in [
         ("gzip, deflate, br", Some("br"), "br script"),
         ("gzip", Some("gzip"), "gz script"),
@@ -83,8 +83,10 @@ async fn the_best_encoding_that_the_client_takes_is_sent() {
         ("", None, "script"),
     ] {
         let response = get("/assets/app-1a2b.js", &[(header::ACCEPT_ENCODING, accept)]);
-        let sent =
-            response.headers().get(header::CONTENT_ENCODING).map(|it| it.to_str().expect("text").to_owned());
+        let sent = response
+            .headers()
+            .get(header::CONTENT_ENCODING)
+            .map(|value| value.to_str().expect("text").to_owned());
         assert_eq!(sent.as_deref(), encoding, "{accept}");
         assert_eq!(response.headers()[header::VARY], "accept-encoding");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
@@ -98,7 +100,7 @@ async fn the_best_encoding_that_the_client_takes_is_sent() {
 }
 
 #[tokio::test]
-async fn who_has_it_already_is_told_so() {
+async fn a_representation_that_the_client_has_is_answered_with_304() {
     let first = get("/", &[(header::ACCEPT_ENCODING, "br")]);
     let tag = first.headers()[header::ETAG].to_str().expect("text").to_owned();
     for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
@@ -113,27 +115,27 @@ async fn who_has_it_already_is_told_so() {
 }
 
 #[tokio::test]
-async fn head_is_get_without_a_body_and_other_methods_are_refused() {
-    let response = ask(&Method::HEAD, "/favicon.svg", &[]);
+async fn head_is_answered_like_get_without_a_body_and_other_methods_are_refused() {
+    let response = request(&Method::HEAD, "/favicon.svg", &[]);
     assert_eq!(
         (response.status(), response.headers()[header::CONTENT_LENGTH].as_bytes()),
         (StatusCode::OK, &b"5"[..])
     );
     assert_eq!(body(response).await, "");
-    let response = ask(&Method::POST, "/", &[]);
+    let response = request(&Method::POST, "/", &[]);
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(response.headers()[header::ALLOW], "GET, HEAD");
 }
 
 #[test]
-fn what_was_built_is_embedded_whole() {
+fn the_embedded_site_has_a_page() {
     let site = Site::embedded();
     let response = site.respond(&Method::GET, "/", &HeaderMap::new());
     assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[test]
-fn the_policy_lets_nothing_in_that_is_not_the_sites_own() {
+fn the_content_security_policy_allows_the_sites_own_files_only() {
     let mut headers = HeaderMap::new();
     harden(&mut headers);
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text");

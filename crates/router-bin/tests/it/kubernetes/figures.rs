@@ -1,8 +1,6 @@
-//! Figures, not promises: the router's program over 2,000 sessions of a bare API server.
+//! A benchmark, not a test: the router's program with 2,000 sessions on an API server without nodes.
 //!
 //! `tests/cluster/with control-plane cargo test --profile bench -p router-bin --all-features --test it kubernetes::figures -- --ignored --nocapture`
-
-#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
 use std::{
     process::Stdio,
@@ -31,13 +29,13 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::house::Cluster;
+use super::test_cluster::TestCluster;
 
 const SESSIONS: usize = 2000;
 const USERS: usize = 100;
 
-/// Sessions as a router leaves them, their Pods running; the stand-in for the node says the latter.
-async fn fill(cluster: &Cluster) {
+/// Creates the objects of running sessions as a router does. The simulated node reports their Pods as running.
+async fn fill(cluster: &TestCluster) {
     let settings = KubernetesSettings {
         namespace: cluster.namespace.clone(),
         ..KubernetesSettings::new("registry.example/session:1")
@@ -78,8 +76,8 @@ async fn fill(cluster: &Cluster) {
         .await;
 }
 
-/// Starts the program; its log's line on where it listens.
-async fn start(cluster: &Cluster) -> (Child, Value) {
+/// Starts the program and returns its log line about the addresses.
+async fn start(cluster: &TestCluster) -> (Child, Value) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_opencode-router"))
         .env_clear()
         .envs([
@@ -100,19 +98,19 @@ async fn start(cluster: &Cluster) -> (Child, Value) {
         .spawn()
         .expect("the router starts");
     let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
-    let up = loop {
-        let line = lines.next_line().await.expect("its log").expect("it goes on");
+    let ready = loop {
+        let line = lines.next_line().await.expect("a log").expect("a line");
         let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-        if entry["message"] == "the router is up" {
+        if entry["message"] == "router ready" {
             break entry;
         }
     };
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, up)
+    (child, ready)
 }
 
 fn resident_mib(child: &Child) -> f64 {
-    let id = child.id().expect("it runs");
+    let id = child.id().expect("a running router");
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
@@ -120,9 +118,9 @@ fn resident_mib(child: &Child) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it measures, for minutes"]
+#[ignore = "a benchmark that takes minutes"]
 async fn two_thousand_sessions_of_a_hundred_users() {
-    let Some(cluster) = Cluster::find().await else { return };
+    let Some(cluster) = TestCluster::find().await else { return };
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let ready = async |up: &Value| {
         let url = format!("http://{}/readyz", up["health"].as_str().expect("an address"));

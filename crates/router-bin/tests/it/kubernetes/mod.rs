@@ -1,7 +1,7 @@
-//! Whole routers over the API server of a cluster to throw away, which `TEST_KUBECONFIG` names. It has no node: a
-//! stand-in says of Pods what a kubelet would, and one server stands for every session's opencode.
+//! Whole routers over the API server of a disposable cluster, which `TEST_KUBECONFIG` names. The cluster has no node: a
+//! simulated one reports what a kubelet would, and one server stands for the opencode of every session.
 
 mod figures;
-mod house;
 mod node;
 mod replicas;
+mod test_cluster;

@@ -1,4 +1,4 @@
-//! Several routers behind one address give the same answers: nothing that matters lives in one of them.
+//! Several replicas give the same answers: all state is in the cluster.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -10,24 +10,24 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::house::{ADA, BOB, Cluster, Router, TOKEN};
+use super::test_cluster::{ALICE, BOB, TOKEN, TestCluster, TestRouter};
 
-/// Waits until one of them acts on its own; never two do.
-async fn reaper<'a>(routers: &[&'a Router]) -> &'a Router {
-    let begun = Instant::now();
+/// Waits until one of the routers is the leader; there are never two.
+async fn leader<'a>(routers: &[&'a TestRouter]) -> &'a TestRouter {
+    let started = Instant::now();
     loop {
-        let acting: Vec<_> = routers.iter().filter(|router| router.backend.is_leader()).collect();
-        assert!(acting.len() <= 1, "{} act at once", acting.len());
-        if let Some(one) = acting.first() {
-            return one;
+        let leaders: Vec<_> = routers.iter().filter(|router| router.backend.is_leader()).collect();
+        assert!(leaders.len() <= 1, "{} leaders", leaders.len());
+        if let Some(leader) = leaders.first() {
+            return leader;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "nobody acts");
+        assert!(started.elapsed() < Duration::from_secs(30), "no leader");
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// A list without when its router saw opencode answer: each asks for itself.
-fn same(mut list: Value) -> Value {
+/// Returns a list without the times at which its router saw opencode respond: each router probes for itself.
+fn without_probe_times(mut list: Value) -> Value {
     let sessions = list.as_array_mut().expect("a list").iter_mut();
     for stage in sessions.flat_map(|session| session["stages"].as_array_mut().expect("stages")) {
         if stage["stage"] == "starting" || stage["stage"] == "ready" {
@@ -41,36 +41,37 @@ fn same(mut list: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_done_by_one_router_is_seen_by_the_other() {
-    let Some(cluster) = Cluster::find().await else { return };
+async fn changes_by_one_router_are_seen_by_the_other() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let (one, two) = (cluster.router(&[]).await, cluster.router(&[]).await);
-    let hash = one.create(ADA, "main", None).await;
-    two.until_state(ADA, &hash, "running").await;
-    one.until_state(ADA, &hash, "running").await;
-    assert_eq!(same(one.list(ADA).await), same(two.list(ADA).await));
-    let url = two.list(ADA).await[0]["url"].as_str().expect("a url").to_owned();
+    let hash = one.create(ALICE, "main", None).await;
+    two.wait_for_state(ALICE, &hash, "running").await;
+    one.wait_for_state(ALICE, &hash, "running").await;
+    assert_eq!(without_probe_times(one.list(ALICE).await), without_probe_times(two.list(ALICE).await));
+    let url = two.list(ALICE).await[0]["url"].as_str().expect("a url").to_owned();
     assert_eq!(url, format!("https://{hash}-oc.oc.example.org/L2hvbWUvb3BlbmNvZGUvcmVwbw/session/ses_1"));
 
-    // Both lead into the same Pod, with its password and nothing of hers.
-    let (status, said) = one.get(ADA, &hash, "/anything").await;
-    assert_eq!((status, &said["path"]), (StatusCode::OK, &json!("/anything")));
-    assert!(said["authorization"].as_str().expect("a password").starts_with("Basic "));
-    assert_eq!((&said["email"], &said["token"]), (&Value::Null, &Value::Null));
-    assert_eq!(two.get(ADA, &hash, "/anything").await, (status, said));
+    // Both routers forward to the same Pod, with its password and without the user's identity.
+    let (status, echoed) = one.get(ALICE, &hash, "/anything").await;
+    assert_eq!((status, &echoed["path"]), (StatusCode::OK, &json!("/anything")));
+    assert!(echoed["authorization"].as_str().expect("a password").starts_with("Basic "));
+    assert_eq!((&echoed["email"], &echoed["token"]), (&Value::Null, &Value::Null));
+    assert_eq!(two.get(ALICE, &hash, "/anything").await, (status, echoed));
     assert_eq!(two.get(BOB, &hash, "/anything").await.0, StatusCode::NOT_FOUND);
-    // Any port of the Pod is hers, but opencode's is not reached without its password.
-    assert_eq!(two.get(ADA, &format!("4096-{hash}"), "/anything").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(two.get(ADA, &format!("5173-{hash}"), "/anything").await.0, StatusCode::BAD_GATEWAY);
+    // Any port of the Pod is reachable except opencode's, which would be reached without its password.
+    assert_eq!(two.get(ALICE, &format!("4096-{hash}"), "/anything").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(two.get(ALICE, &format!("5173-{hash}"), "/anything").await.0, StatusCode::BAD_GATEWAY);
 
-    two.post(ADA, &format!("/api/sessions/{hash}/stop"), json!({})).await;
-    one.until_state(ADA, &hash, "stopped").await;
-    assert_eq!(one.get(ADA, &hash, "/anything").await.0, StatusCode::SERVICE_UNAVAILABLE);
-    one.post(ADA, &format!("/api/sessions/{hash}/resume"), json!({})).await;
-    two.until_state(ADA, &hash, "running").await;
+    two.post(ALICE, &format!("/api/sessions/{hash}/stop"), json!({})).await;
+    one.wait_for_state(ALICE, &hash, "stopped").await;
+    assert_eq!(one.get(ALICE, &hash, "/anything").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    one.post(ALICE, &format!("/api/sessions/{hash}/resume"), json!({})).await;
+    two.wait_for_state(ALICE, &hash, "running").await;
 
-    let deleted = two.by(ADA, Method::DELETE, "", &format!("/api/sessions/{hash}")).json(&json!({})).send();
-    assert_eq!(deleted.await.expect("an answer").status(), StatusCode::NO_CONTENT);
-    one.until(ADA, "it is gone", |list| list == &json!([])).await;
+    let deleted =
+        two.request_as(ALICE, Method::DELETE, "", &format!("/api/sessions/{hash}")).json(&json!({})).send();
+    assert_eq!(deleted.await.expect("a response").status(), StatusCode::NO_CONTENT);
+    one.wait_for(ALICE, "the session should be gone", |list| list == &json!([])).await;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     assert_eq!(pods.list(&Default::default()).await.expect("a list").items.len(), 0);
@@ -80,39 +81,39 @@ async fn what_is_done_by_one_router_is_seen_by_the_other() {
 }
 
 #[tokio::test]
-async fn when_one_is_killed_the_other_goes_on() {
-    let Some(cluster) = Cluster::find().await else { return };
+async fn a_killed_router_is_replaced_by_the_other() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let (one, two) = (cluster.router(&[]).await, cluster.router(&[]).await);
-    let hash = one.create(ADA, "main", None).await;
-    one.until_state(ADA, &hash, "running").await;
-    two.until_state(ADA, &hash, "running").await;
-    let acts = std::ptr::eq(reaper(&[&one, &two]).await, &one);
-    let (killed, left) = if acts { (one, two) } else { (two, one) };
+    let hash = one.create(ALICE, "main", None).await;
+    one.wait_for_state(ALICE, &hash, "running").await;
+    two.wait_for_state(ALICE, &hash, "running").await;
+    let one_leads = std::ptr::eq(leader(&[&one, &two]).await, &one);
+    let (killed, survivor) = if one_leads { (one, two) } else { (two, one) };
     killed.kill().await;
-    assert_eq!(left.get(ADA, &hash, "/anything").await.0, StatusCode::OK);
-    let other = left.create(ADA, "other", None).await;
-    left.until_state(ADA, &other, "running").await;
-    reaper(&[&left]).await;
+    assert_eq!(survivor.get(ALICE, &hash, "/anything").await.0, StatusCode::OK);
+    let other = survivor.create(ALICE, "other", None).await;
+    survivor.wait_for_state(ALICE, &other, "running").await;
+    leader(&[&survivor]).await;
 
-    // A third one knows all of it.
+    // A new router knows all sessions.
     let third = cluster.router(&[]).await;
-    third.until_state(ADA, &other, "running").await;
-    assert_eq!(same(third.list(ADA).await), same(left.list(ADA).await));
-    left.end().await;
-    assert_eq!(third.get(ADA, &hash, "/anything").await.0, StatusCode::OK, "Pods outlive routers");
-    reaper(&[&third]).await;
+    third.wait_for_state(ALICE, &other, "running").await;
+    assert_eq!(without_probe_times(third.list(ALICE).await), without_probe_times(survivor.list(ALICE).await));
+    survivor.end().await;
+    assert_eq!(third.get(ALICE, &hash, "/anything").await.0, StatusCode::OK, "Pods outlive routers");
+    leader(&[&third]).await;
     third.end().await;
 }
 
 #[tokio::test]
-async fn the_first_message_is_sent_once_by_one_of_them() {
-    let Some(cluster) = Cluster::find().await else { return };
+async fn the_first_prompt_is_sent_once_by_one_router() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let (one, two) = (cluster.router(&[]).await, cluster.router(&[]).await);
     let hashes =
-        [one.create(ADA, "main", Some("Fix it")).await, two.create(BOB, "main", Some("Fix it")).await];
-    for (who, hash) in [ADA, BOB].into_iter().zip(&hashes) {
-        one.until_state(who, hash, "running").await;
-        two.until_state(who, hash, "running").await;
+        [one.create(ALICE, "main", Some("Fix it")).await, two.create(BOB, "main", Some("Fix it")).await];
+    for (user, hash) in [ALICE, BOB].into_iter().zip(&hashes) {
+        one.wait_for_state(user, hash, "running").await;
+        two.wait_for_state(user, hash, "running").await;
     }
     assert_eq!(cluster.node.prompts.load(Ordering::SeqCst), 2);
     one.end().await;
@@ -120,27 +121,27 @@ async fn the_first_message_is_sent_once_by_one_of_them() {
 }
 
 #[tokio::test]
-async fn what_nobody_uses_is_stopped_and_both_say_why() {
-    let Some(cluster) = Cluster::find().await else { return };
+async fn an_idle_session_is_stopped_and_both_routers_show_the_reason() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let idle = [("IDLE_TIMEOUT_MINUTES", "0.05")];
     let (one, two) = (cluster.router(&idle).await, cluster.router(&idle).await);
-    one.create(ADA, "main", None).await;
+    one.create(ALICE, "main", None).await;
     for router in [&one, &two] {
-        let is_so = |list: &Value| list[0]["state"] == "stopped" && list[0]["reason"]["code"] == "idle";
-        router.until(ADA, "it is stopped, since it is idle", is_so).await;
+        let is_idle = |list: &Value| list[0]["state"] == "stopped" && list[0]["reason"]["code"] == "idle";
+        router.wait_for(ALICE, "the session should be stopped as idle", is_idle).await;
     }
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    assert_eq!(claims.list(&Default::default()).await.expect("a list").items.len(), 1, "its files are kept");
+    assert_eq!(claims.list(&Default::default()).await.expect("a list").items.len(), 1, "the claim is kept");
     one.end().await;
     two.end().await;
 }
 
 #[tokio::test]
-async fn her_token_is_in_the_sessions_secret_and_nowhere_else() {
-    let Some(cluster) = Cluster::find().await else { return };
+async fn a_users_token_is_in_the_sessions_secret_and_nowhere_else() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let router = cluster.router(&[]).await;
-    let hash = router.create(ADA, "main", None).await;
-    router.until_state(ADA, &hash, "running").await;
+    let hash = router.create(ALICE, "main", None).await;
+    router.wait_for_state(ALICE, &hash, "running").await;
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let secret = secrets.get(&format!("opencode-github-{hash}")).await.expect("a Secret");
     assert_eq!(secret.data.as_ref().expect("data")["GITHUB_TOKEN"].0, TOKEN.as_bytes());
@@ -157,23 +158,28 @@ async fn her_token_is_in_the_sessions_secret_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn who_is_used_through_the_other_router_is_not_idle() {
-    let Some(cluster) = Cluster::find().await else { return };
+async fn a_session_in_use_through_the_other_router_is_not_idle() {
+    let Some(cluster) = TestCluster::find().await else { return };
     let idle = [("IDLE_TIMEOUT_MINUTES", "0.1")];
     let (one, two) = (cluster.router(&idle).await, cluster.router(&idle).await);
-    let hash = one.create(ADA, "main", None).await;
-    one.until_state(ADA, &hash, "running").await;
-    two.until_state(ADA, &hash, "running").await;
-    let acts = std::ptr::eq(reaper(&[&one, &two]).await, &one);
-    let used = if acts { &two } else { &one };
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
-        assert_eq!(used.get(ADA, &hash, "/anything").await.0, StatusCode::OK, "after {:?}", begun.elapsed());
+    let hash = one.create(ALICE, "main", None).await;
+    one.wait_for_state(ALICE, &hash, "running").await;
+    two.wait_for_state(ALICE, &hash, "running").await;
+    let one_leads = std::ptr::eq(leader(&[&one, &two]).await, &one);
+    let used = if one_leads { &two } else { &one };
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        assert_eq!(
+            used.get(ALICE, &hash, "/anything").await.0,
+            StatusCode::OK,
+            "after {:?}",
+            started.elapsed()
+        );
         sleep(Duration::from_millis(300)).await;
     }
     let last = Instant::now();
-    used.until_state(ADA, &hash, "stopped").await;
-    assert!(last.elapsed() > Duration::from_secs(2), "{:?} after it was used last", last.elapsed());
+    used.wait_for_state(ALICE, &hash, "stopped").await;
+    assert!(last.elapsed() > Duration::from_secs(2), "stopped {:?} after its last use", last.elapsed());
     one.end().await;
     two.end().await;
 }

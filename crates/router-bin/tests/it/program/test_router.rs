@@ -1,6 +1,4 @@
-//! A place for routers to run in: a home, a state folder, and ports that the kernel chooses.
-
-#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+//! Runs the router's program in a home of its own, with ports that the kernel chooses.
 
 use std::{
     fs,
@@ -19,38 +17,38 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// Generous: these tests share the machine with others, and opencode takes a second by itself.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// A generous timeout: the machine is shared, and opencode takes a second to start.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Asks until there is an answer.
+/// Calls `poll` until it returns a value.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
+    goal: &str,
+    mut poll: impl FnMut() -> F,
 ) -> T {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(value) = poll().await {
+            return value;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(started.elapsed() < TIMEOUT, "timed out waiting until {goal}");
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// The pinned opencode.
+/// Returns the path of the pinned opencode.
 pub(crate) fn opencode() -> PathBuf {
     let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.opencode/bin/opencode");
-    assert!(program.exists(), "the real opencode is missing: run `make opencode` (`make test` does)");
+    assert!(program.exists(), "opencode is missing: run `make opencode` (`make test` does)");
     program
 }
 
-/// Folders that outlive the routers started in them.
-pub(crate) struct House {
+/// A home and a state folder, shared by the routers that are started in it one after the other.
+pub(crate) struct TestHome {
     folder: tempfile::TempDir,
 }
 
-impl House {
-    /// A home as that of someone who used opencode before: without it, opencode downloads 94 MB at its first start.
+impl TestHome {
+    /// Creates the home of a user who has used opencode before. In an empty one, opencode downloads 94 MB.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().join("home");
@@ -64,7 +62,7 @@ impl House {
             "name": "opencode", "lockfileVersion": 3, "requires": true,
             "packages": { "": { "dependencies": &dependencies } },
         });
-        let write = |path: PathBuf, text: String| fs::write(path, text).expect("written");
+        let write = |path: PathBuf, text: String| fs::write(path, text).expect("a written file");
         write(config.join("package.json"), json!({ "dependencies": dependencies }).to_string());
         write(config.join("package-lock.json"), lock.to_string());
         write(home.join("models.json"), "{}".to_owned());
@@ -80,7 +78,7 @@ impl House {
         self.path().join("state")
     }
 
-    /// The router's program with an environment of its own; nothing of ours but the PATH goes in.
+    /// Returns the command of the router, with an environment that inherits nothing.
     pub(crate) fn command(&self, variables: &[(&str, &str)]) -> Command {
         let home = self.path().join("home");
         let mut command = Command::new(env!("CARGO_BIN_EXE_opencode-router"));
@@ -108,27 +106,27 @@ impl House {
         command
     }
 
-    /// Starts a router and waits until it says that it is up.
-    pub(crate) async fn start(&self, variables: &[(&str, &str)]) -> Router {
+    /// Starts a router and waits until it logs that it is ready.
+    pub(crate) async fn start(&self, variables: &[(&str, &str)]) -> TestRouter {
         let mut child = self.command(variables).spawn().expect("the router starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
-        let keep = log.clone();
+        let log_copy = log.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                keep.lock().push(line);
+                log_copy.lock().push(line);
             }
         });
-        let up = eventually("the router is up", || {
-            assert!(child.try_wait().expect("a status").is_none(), "it ended: {:#?}", log.lock());
-            let found = entries(&log.lock()).into_iter().find(|entry| entry["message"] == "the router is up");
-            async move { found }
+        let ready = eventually("the router is ready", || {
+            assert!(child.try_wait().expect("a status").is_none(), "the router ended: {:#?}", log.lock());
+            let entry = entries(&log.lock()).into_iter().find(|entry| entry["message"] == "router ready");
+            async move { entry }
         })
         .await;
-        let url = up["url"].as_str().expect("an address").to_owned();
+        let url = ready["url"].as_str().expect("an address").to_owned();
         let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        let health = format!("http://{}", up["health"].as_str().expect("an address"));
-        Router {
+        let health = format!("http://{}", ready["health"].as_str().expect("an address"));
+        TestRouter {
             child,
             log,
             port,
@@ -137,17 +135,17 @@ impl House {
         }
     }
 
-    /// Runs it to its end; gives the exit code and all it wrote.
+    /// Runs the program to its end; returns the exit code and everything that it wrote.
     pub(crate) async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
-        let output = timeout(PATIENCE, self.command(variables).args(arguments).output()).await;
-        let output = output.expect("it ends by itself").expect("it runs");
+        let output = timeout(TIMEOUT, self.command(variables).args(arguments).output()).await;
+        let output = output.expect("an end").expect("an output");
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).expect("text"))
     }
 }
 
-/// A router that is up. Dropped, it is asked to end and waited for: killed, it would leave its sessions running.
-pub(crate) struct Router {
+/// A running router. Dropping it sends SIGTERM and waits: a killed router would leave its sessions running.
+pub(crate) struct TestRouter {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     pub(crate) port: u16,
@@ -155,38 +153,38 @@ pub(crate) struct Router {
     pub(crate) http: reqwest::Client,
 }
 
-impl Router {
-    /// All that it logged so far.
+impl TestRouter {
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         entries(&self.log.lock())
     }
 
-    /// A request to the site or, by `host`, to a session; names under `localhost` are not resolved by every system.
+    /// Returns a request to the host, by its address: not every system resolves names below `localhost`.
     pub(crate) fn request(&self, method: reqwest::Method, host: &str, path: &str) -> reqwest::RequestBuilder {
         self.http
             .request(method, format!("http://127.0.0.1:{}{path}", self.port))
             .header("host", format!("{host}:{}", self.port))
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
     }
 
     pub(crate) fn get(&self, host: &str, path: &str) -> reqwest::RequestBuilder {
         self.request(reqwest::Method::GET, host, path)
     }
 
-    /// A change of something by the API.
-    pub(crate) async fn change(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
-        let answer = self.request(method, "localhost", path).json(&body).send().await.expect("an answer");
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or_default())
+    /// Sends a body to the API; returns the status and the JSON of the response.
+    pub(crate) async fn send(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
+        let response = self.request(method, "localhost", path).json(&body).send().await.expect("a response");
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or_default())
     }
 
     pub(crate) async fn session(&self, hash: &str) -> Value {
-        let answer = self.get("localhost", &format!("/api/sessions/{hash}")).send().await.expect("an answer");
-        answer.json().await.expect("JSON")
+        let response = self.get("localhost", &format!("/api/sessions/{hash}")).send().await;
+        response.expect("a response").json().await.expect("JSON")
     }
 
     /// Waits until the session is in that state.
-    pub(crate) async fn until(&self, hash: &str, state: &str) -> Value {
+    pub(crate) async fn wait_for_state(&self, hash: &str, state: &str) -> Value {
         eventually(&format!("{hash} is {state}"), async || {
             let session = self.session(hash).await;
             assert!(session["state"] != "failed" || state == "failed", "{session:#}");
@@ -195,37 +193,37 @@ impl Router {
         .await
     }
 
-    /// A new project, running.
+    /// Creates a session without a repository, and waits until it runs.
     pub(crate) async fn new_session(&self) -> String {
-        let (status, created) = self.change(reqwest::Method::POST, "/api/sessions", json!({})).await;
+        let (status, created) = self.send(reqwest::Method::POST, "/api/sessions", json!({})).await;
         assert_eq!(status, 201, "{created:#}");
         let hash = created["hash"].as_str().expect("a hash").to_owned();
-        self.until(&hash, "running").await;
+        self.wait_for_state(&hash, "running").await;
         hash
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
+        self.child.id().expect("a running router")
     }
 
-    /// Sends a signal by its name.
+    /// Sends the signal of that name.
     pub(crate) async fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().await;
-        assert!(sent.expect("kill runs").success());
+        assert!(sent.expect("kill").success());
     }
 
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a status")
+    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
+        timeout(TIMEOUT, self.child.wait()).await.expect("an end").expect("a status")
     }
 }
 
-impl Drop for Router {
+impl Drop for TestRouter {
     fn drop(&mut self) {
         let Some(pid) = self.child.id() else { return };
-        // What can't be sent or waited for is killed by `kill_on_drop`.
-        let _unsent = std::process::Command::new("kill").arg(pid.to_string()).status();
-        let begun = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < PATIENCE {
+        // If this fails, `kill_on_drop` kills the router.
+        let _best_effort = std::process::Command::new("kill").arg(pid.to_string()).status();
+        let started = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && started.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -235,9 +233,9 @@ fn entries(lines: &[String]) -> Vec<Value> {
     lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// The processes whose parent is `pid`.
+/// Returns the child processes of `pid`.
 pub(crate) async fn children(pid: u32) -> Vec<u32> {
-    let output = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().await.expect("ps runs");
+    let output = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().await.expect("ps");
     let text = String::from_utf8(output.stdout).expect("text");
     let pairs = text.lines().filter_map(|line| {
         let mut numbers = line.split_whitespace().map(|number| number.parse::<u32>().ok());
@@ -247,9 +245,8 @@ pub(crate) async fn children(pid: u32) -> Vec<u32> {
 }
 
 pub(crate) async fn is_alive(pid: u32) -> bool {
-    // A zombie is not alive.
-    let output =
-        Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().await.expect("ps runs");
+    // A zombie does not count.
+    let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().await.expect("ps");
     let state = String::from_utf8(output.stdout).expect("text");
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }

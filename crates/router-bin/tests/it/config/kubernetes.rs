@@ -1,12 +1,12 @@
-//! What the configuration says of sessions on Kubernetes, and what is refused there.
+//! The configuration with `BACKEND=kubernetes`.
 
 use std::ffi::OsString;
 
 use pod_manager::kubernetes::KubernetesSettings;
 use router_bin::config::{Backend, Config, IdentitySource, Problems};
 
-/// What a router on Kubernetes has to be told at least.
-const LEAST: [(&str, &str); 4] = [
+/// The variables that a router on Kubernetes requires.
+const REQUIRED: [(&str, &str); 4] = [
     ("BACKEND", "kubernetes"),
     ("OPENCODE_IMAGE", "registry.example/session:1"),
     ("ROUTER_DOMAIN", "opencode.example.org"),
@@ -18,12 +18,12 @@ fn load(environment: &[(&str, &str)]) -> Result<Config, Problems> {
 }
 
 fn with(more: &[(&str, &str)]) -> Result<Config, Problems> {
-    load(&[&LEAST, more].concat())
+    load(&[&REQUIRED, more].concat())
 }
 
 #[track_caller]
 fn settings(more: &[(&str, &str)]) -> KubernetesSettings {
-    match with(more).expect("taken").backend {
+    match with(more).expect("a configuration").backend {
         Backend::Kubernetes(settings) => *settings,
         Backend::Local { .. } => panic!("BACKEND=kubernetes"),
     }
@@ -31,7 +31,7 @@ fn settings(more: &[(&str, &str)]) -> KubernetesSettings {
 
 #[track_caller]
 fn refused(more: &[(&str, &str)], expected: &[&str]) {
-    let problems = with(more).expect_err("refused");
+    let problems = with(more).expect_err("a refusal");
     assert!(
         problems.0.iter().any(|sentence| expected.iter().all(|part| sentence.contains(part))),
         "{expected:?} not in one of {problems:#?}"
@@ -39,14 +39,14 @@ fn refused(more: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
-fn with_the_least_set_it_is_the_contracts_defaults() {
-    let config = with(&[("POD_NAME", "router-0")]).expect("taken");
+fn the_required_variables_are_enough() {
+    let config = with(&[("POD_NAME", "router-0")]).expect("a configuration");
     assert_eq!(config.addresses(), ["0.0.0.0:3000".parse().expect("an address")]);
-    assert_eq!(config.listen_if_there, None);
+    assert_eq!(config.optional_listen, None);
     assert_eq!((config.health_port, config.names.proto), (8080, "https"));
     assert_eq!(config.idle_timeout.as_secs(), 1800);
     assert!(matches!(&config.identity, IdentitySource::Headers { proxies, .. } if proxies.len() == 1));
-    assert!(!config.own_machine() && !config.repos().local_paths && config.on_kubernetes());
+    assert!(!config.is_single_user() && !config.repos().local_paths && config.on_kubernetes());
     assert!(config.notices.is_empty(), "{:?}", config.notices);
     let Backend::Kubernetes(settings) = config.backend else { panic!("BACKEND=kubernetes") };
     assert!(settings.identity.starts_with("router-0-"), "{}", settings.identity);
@@ -60,7 +60,7 @@ fn with_the_least_set_it_is_the_contracts_defaults() {
 #[test]
 fn limits_apply_by_default_and_zero_lifts_each() {
     let limits = |more: &[(&str, &str)]| {
-        let config = with(more).expect("taken");
+        let config = with(more).expect("a configuration");
         (config.max_sessions, config.max_running, config.max_starts_per_minute)
     };
     let ten = Some(10);
@@ -96,24 +96,24 @@ fn every_variable_reaches_the_settings() {
 }
 
 #[test]
-fn each_process_is_another_holder() {
+fn every_process_has_an_identity_of_its_own() {
     assert_ne!(settings(&[("HOSTNAME", "node")]).identity, settings(&[("HOSTNAME", "node")]).identity);
 }
 
 #[test]
 fn a_wrong_value_is_refused_with_its_name_and_an_example() {
     for (name, value, expected) in [
-        ("OPENCODE_NAMESPACE", "Agents", "no namespace's name"),
-        ("OPENCODE_NAMESPACE", "a.b", "no namespace's name"),
-        ("API_KEY_SECRET_NAME", "keys_1", "no object's name"),
-        ("CONFIG_MAP_NAME", "-x", "no object's name"),
-        ("STORAGE_CLASS", "a..b", "no object's name"),
-        ("OPENCODE_IMAGE", "a b", "holds a space"),
-        ("STORAGE_SIZE", "10GB", "no quantity"),
-        ("STORAGE_SIZE", "-1Gi", "no quantity"),
-        ("STORAGE_SIZE", "0", "no quantity"),
-        ("SESSION_REQUESTS", "cpu", "no resource with a quantity"),
-        ("SESSION_LIMITS", "memory=much", "no resource with a quantity"),
+        ("OPENCODE_NAMESPACE", "Agents", "not a namespace's name"),
+        ("OPENCODE_NAMESPACE", "a.b", "not a namespace's name"),
+        ("API_KEY_SECRET_NAME", "keys_1", "not an object's name"),
+        ("CONFIG_MAP_NAME", "-x", "not an object's name"),
+        ("STORAGE_CLASS", "a..b", "not an object's name"),
+        ("OPENCODE_IMAGE", "a b", "contains a space"),
+        ("STORAGE_SIZE", "10GB", "not a Kubernetes quantity"),
+        ("STORAGE_SIZE", "-1Gi", "not a Kubernetes quantity"),
+        ("STORAGE_SIZE", "0", "not a Kubernetes quantity"),
+        ("SESSION_REQUESTS", "cpu", "not a resource with a quantity"),
+        ("SESSION_LIMITS", "memory=much", "not a resource with a quantity"),
         ("USER_NAMESPACES", "yes", "`false` or `true`"),
     ] {
         refused(&[(name, value)], &[name, expected, "Example: "]);
@@ -121,8 +121,8 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
 }
 
 #[test]
-fn all_that_is_missing_is_told_at_once() {
-    let problems = load(&[("BACKEND", "kubernetes")]).expect_err("refused");
+fn all_missing_variables_are_reported_at_once() {
+    let problems = load(&[("BACKEND", "kubernetes")]).expect_err("a refusal");
     for name in ["OPENCODE_IMAGE is not set", "ROUTER_DOMAIN is not set", "TRUSTED_PROXIES is not set"] {
         assert!(problems.0.iter().any(|sentence| sentence.starts_with(name)), "{name} not in {problems:#?}");
     }
@@ -130,39 +130,41 @@ fn all_that_is_missing_is_told_at_once() {
 }
 
 #[test]
-fn nobody_is_believed_until_it_is_said_who_may_name_a_user() {
-    let least = &LEAST[..3];
+fn a_trusted_proxy_or_secret_is_required() {
+    let required = &REQUIRED[..3];
     let secret = ("TRUSTED_PROXY_SECRET", "0123456789abcdef");
-    assert!(load(&[least, &[secret]].concat()).is_ok());
-    let problems = load(least).expect_err("refused").to_string();
+    assert!(load(&[required, &[secret]].concat()).is_ok());
+    let problems = load(required).expect_err("a refusal").to_string();
     assert!(problems.contains("TRUSTED_PROXIES") && problems.contains("TRUSTED_PROXY_SECRET"), "{problems}");
 }
 
 #[test]
-fn the_one_user_is_refused_unless_only_this_machine_reaches_the_router() {
-    let dev = |more: &[(&str, &str)]| load(&[&LEAST[..3], &[("DEV_EMAIL", "me@example.org")], more].concat());
-    let problems = dev(&[]).expect_err("everybody reaches 0.0.0.0").to_string();
+fn the_single_user_is_refused_unless_the_router_listens_on_loopback() {
+    let dev =
+        |more: &[(&str, &str)]| load(&[&REQUIRED[..3], &[("DEV_EMAIL", "me@example.org")], more].concat());
+    let problems = dev(&[]).expect_err("a refusal").to_string();
     assert!(problems.contains("DEV_EMAIL") && problems.contains("loopback"), "{problems}");
-    let config = dev(&[("LISTEN_ADDRESS", "127.0.0.1")]).expect("taken");
-    assert!(matches!(config.identity, IdentitySource::Dev(_)) && !config.own_machine());
+    let config = dev(&[("LISTEN_ADDRESS", "127.0.0.1")]).expect("a configuration");
+    assert!(matches!(config.identity, IdentitySource::Dev(_)) && !config.is_single_user());
     assert!(config.listing().contains("IDENTITY=dev"), "{}", config.listing());
     refused(&[("IDENTITY", "headers"), ("DEV_EMAIL", "me@example.org")], &["DEV_EMAIL", "contradicts"]);
 }
 
 #[test]
-fn what_has_no_effect_is_said() {
-    let notices = with(&[("STATE_DIR", "/var/lib/x"), ("CHROMIUM_IMAGE", "x:1")]).expect("taken").notices;
+fn variables_without_effect_are_reported() {
+    let notices =
+        with(&[("STATE_DIR", "/var/lib/x"), ("CHROMIUM_IMAGE", "x:1")]).expect("a configuration").notices;
     assert_eq!(notices.len(), 2, "{notices:?}");
     assert!(notices[0].starts_with("STATE_DIR has no effect with BACKEND=kubernetes"));
     assert!(notices[1].starts_with("CHROMIUM_IMAGE has no effect yet"));
 }
 
 #[test]
-fn a_patch_is_read_and_tried_before_anything_starts() {
+fn a_pod_patch_is_checked_at_startup() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
+        std::fs::write(&path, text).expect("a written file");
         path.to_str().expect("text").to_owned()
     };
     let good = file("good.yaml", "spec: { runtimeClassName: gvisor }");

@@ -1,5 +1,5 @@
-//! What the NetworkPolicies of deploy/install.yaml mean, read as Kubernetes documents them: the network of the tests' own cluster
-//! enforces none.
+//! Evaluates the NetworkPolicies of deploy/install.yaml as Kubernetes documents them. The network of the test cluster
+//! does not enforce them.
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf};
 
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 type Labels = BTreeMap<String, String>;
 
-/// All objects of one kind in deploy/install.yaml.
+/// Returns all objects of one kind in deploy/install.yaml.
 fn installed<K: DeserializeOwned>(kind: &str) -> Vec<K> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/install.yaml");
     let text = fs::read_to_string(path).expect("the manifests");
@@ -30,9 +30,9 @@ fn installed<K: DeserializeOwned>(kind: &str) -> Vec<K> {
 }
 
 /// One end of a connection.
-struct End {
+struct Endpoint {
     address: IpAddr,
-    /// `None`: outside of the cluster, or a node.
+    /// `None` outside the cluster, and for a node.
     pod: Option<Pod>,
 }
 
@@ -42,103 +42,112 @@ struct Pod {
     ports: Vec<ContainerPort>,
 }
 
-fn outside(address: &str) -> End {
-    End { address: address.parse().expect("an address"), pod: None }
+fn outside(address: &str) -> Endpoint {
+    Endpoint { address: address.parse().expect("an address"), pod: None }
 }
 
-fn pod(address: &str, namespace: &'static str, label: (&str, &str)) -> End {
+fn pod(address: &str, namespace: &'static str, label: (&str, &str)) -> Endpoint {
     let labels = Labels::from([(label.0.to_owned(), label.1.to_owned())]);
-    End { pod: Some(Pod { namespace, labels, ports: Vec::new() }), ..outside(address) }
+    Endpoint { pod: Some(Pod { namespace, labels, ports: Vec::new() }), ..outside(address) }
 }
 
-/// A Pod of the Deployment, in a namespace.
-fn router(address: &str, namespace: &'static str) -> End {
+/// Returns a Pod of the router's Deployment in a namespace.
+fn router(address: &str, namespace: &'static str) -> Endpoint {
     let deployment = installed::<Deployment>("Deployment").pop().expect("a Deployment");
     let template = deployment.spec.template;
     let labels = template.metadata.and_then(|metadata| metadata.labels).expect("labels");
     let containers = template.spec.expect("a Pod's spec").containers;
     let ports = containers.into_iter().flat_map(|container| container.ports.unwrap_or_default()).collect();
-    End { pod: Some(Pod { namespace, labels, ports }), ..outside(address) }
+    Endpoint { pod: Some(Pod { namespace, labels, ports }), ..outside(address) }
 }
 
-/// No selector selects everything, as an empty one does.
+/// Whether a selector matches labels. A missing selector matches everything, like an empty one.
 fn selects(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     let Some(selector) = selector else { return true };
     let has_all = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     has_all
-        && selector.match_expressions.iter().flatten().all(|wanted| {
-            let value = labels.get(&wanted.key);
-            let is_one = value.is_some_and(|value| wanted.values.iter().flatten().any(|one| one == value));
-            match wanted.operator.as_str() {
+        && selector.match_expressions.iter().flatten().all(|requirement| {
+            let value = labels.get(&requirement.key);
+            let is_one =
+                value.is_some_and(|value| requirement.values.iter().flatten().any(|one| one == value));
+            match requirement.operator.as_str() {
                 "In" => is_one,
                 "NotIn" => !is_one,
                 "Exists" => value.is_some(),
                 "DoesNotExist" => value.is_none(),
-                other => panic!("{other} is no operator"),
+                other => panic!("{other} is not an operator"),
             }
         })
 }
 
-/// A block counts for Pods as well: some networks see it so.
+/// Whether a block contains an address. It counts for Pods as well: some network plugins apply it to them.
 fn is_in(block: &IPBlock, address: IpAddr) -> bool {
     let covers = |text: &String| text.parse::<IpNet>().expect("a network").contains(&address);
     covers(&block.cidr) && !block.except.iter().flatten().any(covers)
 }
 
-/// Whether a rule of a policy in `namespace` names the other end. A rule that names nobody means everybody.
-fn names(peers: Option<&Vec<NetworkPolicyPeer>>, namespace: &str, other: &End) -> bool {
-    let is_named = |peer: &NetworkPolicyPeer| {
+/// Whether a rule of a policy in `namespace` allows the other end. A rule without peers allows everybody.
+fn allows_peer(peers: Option<&Vec<NetworkPolicyPeer>>, namespace: &str, other: &Endpoint) -> bool {
+    let matches = |peer: &NetworkPolicyPeer| {
         if let Some(block) = &peer.ip_block {
             return is_in(block, other.address);
         }
         let Some(pod) = &other.pod else { return false };
-        let its = Labels::from([("kubernetes.io/metadata.name".to_owned(), pod.namespace.to_owned())]);
-        let is_there = match &peer.namespace_selector {
+        let namespace_labels =
+            Labels::from([("kubernetes.io/metadata.name".to_owned(), pod.namespace.to_owned())]);
+        let in_namespace = match &peer.namespace_selector {
             None => pod.namespace == namespace,
-            some => selects(some.as_ref(), &its),
+            some => selects(some.as_ref(), &namespace_labels),
         };
-        is_there && selects(peer.pod_selector.as_ref(), &pod.labels)
+        in_namespace && selects(peer.pod_selector.as_ref(), &pod.labels)
     };
-    peers.is_none_or(|peers| peers.is_empty() || peers.iter().any(is_named))
+    peers.is_none_or(|peers| peers.is_empty() || peers.iter().any(matches))
 }
 
-/// Whether a rule is about this port of the end that is reached. A name is one of its Pod's. A rule without ports is about all.
-fn covers(ports: Option<&Vec<NetworkPolicyPort>>, to: &End, port: u16, protocol: &str) -> bool {
+/// Whether a rule allows a port of the endpoint `to`. A named port is one of its Pod's. A rule without ports allows all.
+fn allows_port(ports: Option<&Vec<NetworkPolicyPort>>, to: &Endpoint, port: u16, protocol: &str) -> bool {
     let number = i32::from(port);
-    let is_meant = |rule: &NetworkPolicyPort| {
+    let matches = |rule: &NetworkPolicyPort| {
         rule.protocol.as_deref().unwrap_or("TCP") == protocol
             && match &rule.port {
                 None => true,
                 Some(IntOrString::Int(first)) => (*first..=rule.end_port.unwrap_or(*first)).contains(&number),
-                Some(IntOrString::String(name)) => to.pod.iter().flat_map(|pod| &pod.ports).any(|of| {
-                    let its_protocol = of.protocol.as_deref().unwrap_or("TCP");
-                    of.name.as_ref() == Some(name) && of.container_port == number && its_protocol == protocol
+                Some(IntOrString::String(name)) => to.pod.iter().flat_map(|pod| &pod.ports).any(|declared| {
+                    let declared_protocol = declared.protocol.as_deref().unwrap_or("TCP");
+                    declared.name.as_ref() == Some(name)
+                        && declared.container_port == number
+                        && declared_protocol == protocol
                 }),
             }
     };
-    ports.is_none_or(|ports| ports.is_empty() || ports.iter().any(is_meant))
+    ports.is_none_or(|ports| ports.is_empty() || ports.iter().any(matches))
 }
 
-/// The way out of one end, and the way into the other, must both be free.
-fn is_allowed(policies: &[NetworkPolicy], from: &End, to: &End, port: u16, protocol: &str) -> bool {
+/// Whether the policies allow a connection: the egress of one end and the ingress of the other.
+fn is_allowed(policies: &[NetworkPolicy], from: &Endpoint, to: &Endpoint, port: u16, protocol: &str) -> bool {
     ["Egress", "Ingress"].into_iter().all(|direction| {
         let (own, other) = if direction == "Egress" { (from, to) } else { (to, from) };
         let Some(pod) = &own.pod else { return true };
-        let about_it: Vec<_> = policies
+        let applicable: Vec<_> = policies
             .iter()
             .filter(|policy| policy.metadata.namespace.as_deref() == Some(pod.namespace))
             .filter_map(|policy| policy.spec.as_ref())
             .filter(|spec| selects(spec.pod_selector.as_ref(), &pod.labels))
             .filter(|spec| match &spec.policy_types {
-                Some(types) => types.iter().any(|it| it == direction),
+                Some(types) => types.iter().any(|kind| kind == direction),
                 None => direction == "Ingress" || spec.egress.is_some(),
             })
             .collect();
-        let passes = |peers, ports| names(peers, pod.namespace, other) && covers(ports, to, port, protocol);
-        about_it.is_empty()
-            || about_it.iter().any(|spec| match direction {
-                "Egress" => spec.egress.iter().flatten().any(|it| passes(it.to.as_ref(), it.ports.as_ref())),
-                _ => spec.ingress.iter().flatten().any(|it| passes(it.from.as_ref(), it.ports.as_ref())),
+        let allows =
+            |peers, ports| allows_peer(peers, pod.namespace, other) && allows_port(ports, to, port, protocol);
+        applicable.is_empty()
+            || applicable.iter().any(|spec| match direction {
+                "Egress" => {
+                    spec.egress.iter().flatten().any(|rule| allows(rule.to.as_ref(), rule.ports.as_ref()))
+                }
+                _ => {
+                    spec.ingress.iter().flatten().any(|rule| allows(rule.from.as_ref(), rule.ports.as_ref()))
+                }
             })
     })
 }
@@ -147,20 +156,20 @@ fn policies() -> Vec<NetworkPolicy> {
     installed("NetworkPolicy")
 }
 
-fn session(address: &str) -> End {
+fn session(address: &str) -> Endpoint {
     pod(address, "opencode", (HASH_LABEL, "a48da0606867"))
 }
 
 #[test]
-fn a_session_reaches_names_and_the_internet_and_nothing_inside() {
+fn a_session_reaches_dns_and_the_internet_and_nothing_inside_the_cluster() {
     let policies = policies();
     let session = session("10.244.0.5");
-    let check = |name: &str, to: &End, port: u16, protocol: &str, expected: bool| {
+    let check = |name: &str, to: &Endpoint, port: u16, protocol: &str, expected: bool| {
         let is = is_allowed(&policies, &session, to, port, protocol);
         assert_eq!(is, expected, "a session to {name}, port {port} {protocol}");
-        assert!(is_allowed(&[], &session, to, port, protocol), "{name}: it is the policies that deny");
+        assert!(is_allowed(&[], &session, to, port, protocol), "{name}: without policies it is allowed");
     };
-    // Pods may have addresses of the internet's, too: what they are labelled is what counts.
+    // Pods may have public addresses, too: only their labels count.
     for (routers, siblings) in [("10.244.0.7", "10.244.0.6"), ("140.82.121.5", "2606:50c0:8000::1")] {
         let sibling = pod(siblings, "opencode", (HASH_LABEL, "0123456789ab"));
         for port in [3000, 8080, PORT] {
@@ -168,29 +177,29 @@ fn a_session_reaches_names_and_the_internet_and_nothing_inside() {
             check("another session", &sibling, port, "TCP", false);
         }
     }
-    let names = pod("10.244.0.2", "kube-system", ("k8s-app", "kube-dns"));
-    let no_names = pod("10.244.0.9", "elsewhere", ("k8s-app", "kube-dns"));
-    check("names", &names, 53, "UDP", true);
-    check("names", &names, 53, "TCP", true);
-    check("what else is in kube-system", &names, 443, "TCP", false);
-    check("names elsewhere", &no_names, 53, "UDP", false);
+    let dns = pod("10.244.0.2", "kube-system", ("k8s-app", "kube-dns"));
+    let other_dns = pod("10.244.0.9", "elsewhere", ("k8s-app", "kube-dns"));
+    check("DNS", &dns, 53, "UDP", true);
+    check("DNS", &dns, 53, "TCP", true);
+    check("another port in kube-system", &dns, 443, "TCP", false);
+    check("DNS of another namespace", &other_dns, 53, "UDP", false);
     for (address, expected) in [
         ("140.82.121.4", true),
         ("2606:50c0:8000::154", true),
-        // The clouds' metadata.
+        // Metadata services of clouds.
         ("169.254.169.254", false),
         ("fd00:ec2::254", false),
         ("168.63.129.16", false),
         ("192.0.0.192", false),
         ("100.100.100.200", false),
-        // The API server's Service, nodes, and what is reserved.
+        // The API server's Service, nodes, reserved networks.
         ("10.96.0.1", false),
         ("172.31.255.254", false),
         ("192.168.1.1", false),
         ("198.19.0.1", false),
         ("240.0.0.1", false),
         ("fe80::1", false),
-        // Their neighbours.
+        // Addresses next to denied ones.
         ("168.63.129.17", true),
         ("192.0.1.1", true),
     ] {
@@ -199,17 +208,17 @@ fn a_session_reaches_names_and_the_internet_and_nothing_inside() {
 }
 
 #[test]
-fn a_session_is_reached_by_the_router_alone_and_the_router_by_all_but_sessions() {
+fn only_the_router_reaches_a_session_and_all_but_sessions_reach_the_router() {
     let policies = policies();
-    let check = |name: &str, from: &End, to: &End, port: u16, expected: bool| {
+    let check = |name: &str, from: &Endpoint, to: &Endpoint, port: u16, expected: bool| {
         let is = is_allowed(&policies, from, to, port, "TCP");
         assert_eq!(is, expected, "{name}, port {port}");
-        assert!(is_allowed(&[], from, to, port, "TCP"), "{name}: it is the policies that deny");
+        assert!(is_allowed(&[], from, to, port, "TCP"), "{name}: without policies it is allowed");
     };
     let (session, router) = (session("10.244.0.5"), router("10.244.0.7", "opencode"));
     let controller = pod("10.244.0.8", "ingress-nginx", ("app.kubernetes.io/name", "ingress-nginx"));
     let neighbour = pod("10.244.0.9", "opencode", ("app.kubernetes.io/name", "oauth2-proxy"));
-    // The Deployment's labels mean the router in its own namespace alone, and so does a session's.
+    // The labels of routers and sessions count in their own namespace only.
     let impostor = self::router("10.244.0.10", "elsewhere");
     let session_elsewhere = pod("10.244.0.11", "elsewhere", (HASH_LABEL, "a48da0606867"));
     let node = outside("10.0.0.4");
@@ -223,7 +232,7 @@ fn a_session_is_reached_by_the_router_alone_and_the_router_by_all_but_sessions()
     check("an ingress controller to the router", &controller, &router, 3000, true);
     check("a Pod of the namespace to the router", &neighbour, &router, 3000, true);
     check("a session of another namespace to the router", &session_elsewhere, &router, 3000, false);
-    // With the host's network, a controller has no labels here: `networkPolicy.from` is to name its addresses.
+    // A controller in the host network has no labels; `networkPolicy.from` must list its addresses.
     check("a node's address to the router", &node, &router, 3000, false);
     for (name, from) in [("an ingress controller", &controller), ("a Pod of the namespace", &neighbour)] {
         check(name, from, &router, 8080, false);

@@ -1,6 +1,4 @@
-//! A router with two users, whose sessions are all one server that tells what it was sent.
-
-#![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
+//! A router for two users, whose sessions are all one server that echoes requests.
 
 use std::{ffi::OsString, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -14,29 +12,29 @@ use http::{HeaderMap, StatusCode};
 use pod_manager::{ManualClock, MemoryBackend, Password};
 use proxy_core::{ServeSettings, serve};
 use reqwest::{Method, RequestBuilder, Response};
-use router_bin::{compose::Composition, config::Config};
+use router_bin::{app::App, config::Config};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(super) const ADA: &str = "ada@example.org";
+pub(super) const ALICE: &str = "alice@example.org";
 pub(super) const BOB: &str = "bob@example.org";
 pub(super) const PASSWORD: &str = "session-password";
 pub(super) const PROXY_SECRET: &str = "known to the sign-in proxy";
 
-/// Ends when dropped.
-pub(super) struct Whole {
+/// A running router; dropping it ends it.
+pub(crate) struct TestApp {
     pub(super) backend: Arc<MemoryBackend>,
     pub(super) port: u16,
     pub(super) health: String,
-    pub(super) ending: CancellationToken,
+    pub(super) shutdown: CancellationToken,
     pub(super) http: reqwest::Client,
     _tasks: JoinSet<()>,
-    _folder: tempfile::TempDir,
+    _state_dir: tempfile::TempDir,
 }
 
-impl Whole {
-    /// Users by header, from loopback with the secret.
+impl TestApp {
+    /// Starts a router that identifies users by headers of a trusted proxy.
     pub(super) async fn start() -> Self {
         Self::with(&[
             ("IDENTITY", "headers"),
@@ -46,120 +44,125 @@ impl Whole {
         .await
     }
 
-    /// The one user `ADA`.
-    pub(super) async fn of_one_user() -> Self {
-        Self::with(&[("DEV_EMAIL", ADA)]).await
+    /// Starts a router whose only user is `ALICE`.
+    pub(super) async fn single_user() -> Self {
+        Self::with(&[("DEV_EMAIL", ALICE)]).await
     }
 
     pub(super) async fn with(variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let place = ("STATE_DIR", folder.path().to_str().expect("text"));
-        let all = variables
+        let state_dir = tempfile::tempdir().expect("a folder");
+        let state_dir_variable = ("STATE_DIR", state_dir.path().to_str().expect("text"));
+        let environment = variables
             .iter()
-            .chain([&place])
+            .chain([&state_dir_variable])
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let config = Config::load(None, all).expect("a configuration");
+        let config = Config::load(None, environment).expect("a configuration");
 
         let mut tasks = JoinSet::new();
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let clock = Arc::new(ManualClock::default());
         let backend = MemoryBackend::new(clock.clone());
         backend.set_endpoint(upstream.local_addr().expect("an address"), Some(Password::new(PASSWORD)));
-        tasks.spawn(async move { drop(axum::serve(upstream, tells_all()).await) });
+        tasks.spawn(async move { drop(axum::serve(upstream, echo_server()).await) });
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let health = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let health_port = health.local_addr().expect("an address").port();
         let scheme = Arc::new(config.names.scheme(port).expect("names"));
-        let whole =
-            Composition::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("composed");
-        let service = whole.service(&config, vec![port, health_port]);
-        let (ending, manager) = (whole.ending.clone(), whole.manager.clone());
-        tasks.spawn(serve(listener, service, ServeSettings::default(), std::future::pending()));
-        let routes = router_bin::health::router(whole.health());
+        let app = App::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("an app");
+        let service = app.service(&config, vec![port, health_port]);
+        let settings = ServeSettings { refusals: app.refusals.clone(), ..ServeSettings::default() };
+        let (shutdown, manager) = (app.shutdown.clone(), app.manager.clone());
+        tasks.spawn(serve(listener, service, settings, std::future::pending()));
+        let routes = router_bin::health::router(app.health());
         tasks.spawn(async move { drop(axum::serve(health, routes).await) });
-        tasks.spawn(async move { whole.run(CancellationToken::new()).await });
+        tasks.spawn(async move { app.run(CancellationToken::new()).await });
         manager.ready().await;
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         Self {
             backend,
             port,
             health: format!("http://127.0.0.1:{health_port}"),
-            ending,
+            shutdown,
             http: http.build().expect("a client"),
             _tasks: tasks,
-            _folder: folder,
+            _state_dir: state_dir,
         }
     }
 
-    /// The public name with its port: `localhost`, or one under it.
-    pub(super) fn name(&self, host: &str) -> String {
+    /// Returns the public name of a host with its port.
+    pub(super) fn public_name(&self, host: &str) -> String {
         format!("{host}:{}", self.port)
     }
 
-    /// Nobody's request, under that name.
+    /// Returns a request without identity to a host.
     pub(super) fn request(&self, method: Method, host: &str, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("http://127.0.0.1:{}{path}", self.port))
-            .header("host", self.name(host))
+            .header("host", self.public_name(host))
             .timeout(Duration::from_secs(30))
     }
 
-    /// A request that the sign-in proxy lets through for this user.
-    pub(super) fn by(&self, who: &str, method: Method, host: &str, path: &str) -> RequestBuilder {
+    /// Returns a request as the sign-in proxy sends it for a user.
+    pub(super) fn request_as(&self, user: &str, method: Method, host: &str, path: &str) -> RequestBuilder {
         self.request(method, host, path)
-            .header("x-auth-request-email", who)
+            .header("x-auth-request-email", user)
             .header("x-router-proxy-secret", PROXY_SECRET)
     }
 
-    pub(super) async fn get(&self, who: &str, host: &str, path: &str) -> Response {
-        self.by(who, Method::GET, host, path).send().await.expect("an answer")
+    pub(super) async fn get(&self, user: &str, host: &str, path: &str) -> Response {
+        self.request_as(user, Method::GET, host, path).send().await.expect("a response")
     }
 
-    /// A running session of this user's, of a repository that both users have.
-    pub(super) async fn session_of(&self, who: &str) -> String {
+    pub(super) async fn metrics(&self) -> String {
+        let response = self.http.get(format!("{}/metrics", self.health)).send().await.expect("a response");
+        response.text().await.expect("text")
+    }
+
+    /// Creates a session of a repository that both users have, and waits until it runs.
+    pub(super) async fn running_session(&self, user: &str) -> String {
         let body = json!({ "repoUrl": "https://git.example.org/acme/widgets", "branch": "main" });
-        let answer = self
-            .by(who, Method::POST, "localhost", "/api/sessions")
+        let response = self
+            .request_as(user, Method::POST, "localhost", "/api/sessions")
             .json(&body)
             .send()
             .await
-            .expect("an answer");
-        assert!(answer.status().is_success(), "{answer:?}");
-        let created: Value = answer.json().await.expect("JSON");
+            .expect("a response");
+        assert!(response.status().is_success(), "{response:?}");
+        let created: Value = response.json().await.expect("JSON");
         let hash = created["hash"].as_str().expect("a hash").to_owned();
-        self.until(who, &hash, "running").await;
+        self.wait_for_state(user, &hash, "running").await;
         hash
     }
 
-    /// Waits until the user's stream of sessions shows it so.
-    pub(super) async fn until(&self, who: &str, hash: &str, state: &str) {
-        let mut stream = self.get(who, "localhost", "/api/sessions/stream").await;
-        let shown = async {
+    /// Waits until the user's event stream shows the session in that state.
+    pub(super) async fn wait_for_state(&self, user: &str, hash: &str, state: &str) {
+        let mut stream = self.get(user, "localhost", "/api/sessions/stream").await;
+        let reached = async {
             let mut text = String::new();
-            while let Some(piece) = stream.chunk().await.expect("the stream goes on") {
-                text.push_str(&String::from_utf8_lossy(&piece));
-                // What is whole ends with an empty line; the rest is still to come.
-                let Some((whole, rest)) = text.rsplit_once("\n\n") else { continue };
-                let mut lists = whole
+            while let Some(chunk) = stream.chunk().await.expect("an open stream") {
+                text.push_str(&String::from_utf8_lossy(&chunk));
+                // A complete event ends with an empty line.
+                let Some((complete, rest)) = text.rsplit_once("\n\n") else { continue };
+                let mut lists = complete
                     .lines()
                     .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
                 let sessions = lists.next_back().map(|list| list["sessions"].clone()).unwrap_or_default();
-                let is_so = |session: &Value| session["hash"] == hash && session["state"] == state;
-                if sessions.as_array().is_some_and(|sessions| sessions.iter().any(is_so)) {
+                let matches = |session: &Value| session["hash"] == hash && session["state"] == state;
+                if sessions.as_array().is_some_and(|sessions| sessions.iter().any(matches)) {
                     return;
                 }
                 text = rest.to_owned();
             }
             panic!("the stream ended");
         };
-        timeout(Duration::from_secs(10), shown).await.unwrap_or_else(|_| panic!("{hash} is not {state}"));
+        timeout(Duration::from_secs(10), reached).await.unwrap_or_else(|_| panic!("{hash} is not {state}"));
     }
 }
 
-/// As much of opencode as the manager asks, and for all else: what was sent.
-fn tells_all() -> Router {
+/// Returns a server with the routes of opencode that the manager uses, which echoes all other requests.
+fn echo_server() -> Router {
     let conversation = json!({ "id": "ses_1", "title": "A title", "directory": "/work" });
     let list = Json(json!([conversation]));
     Router::new()
@@ -168,10 +171,10 @@ fn tells_all() -> Router {
         .route("/session/{id}/message", get(|| async { Json(json!([])) }))
         .route("/session/{id}/prompt_async", post(|| async { StatusCode::NO_CONTENT }))
         .route("/hostile", get(hostile))
-        .fallback(any(tell))
+        .fallback(any(echo))
 }
 
-async fn tell(request: Request) -> Json<Value> {
+async fn echo(request: Request) -> Json<Value> {
     let headers: Vec<(String, String)> = request
         .headers()
         .iter()

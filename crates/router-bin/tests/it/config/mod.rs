@@ -1,8 +1,10 @@
-//! Defaults < file < environment, and what is refused.
+//! Loading the configuration from defaults, file and environment, and its refusals.
+
+mod kubernetes;
 
 use std::{ffi::OsString, io::Write as _, path::Path};
 
-use router_bin::config::{Backend, Config, IdentitySource, LogFormat, Problems, settings};
+use router_bin::config::{Backend, Config, IdentitySource, LogFormat, Problems, variables};
 
 const HOME: (&str, &str) = ("HOME", "/home/ada");
 
@@ -11,10 +13,10 @@ fn load(file: Option<&Path>, environment: &[(&str, &str)]) -> Result<Config, Pro
     Config::load(file, all.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
 }
 
-/// The configuration is refused, with one sentence that holds all of these.
+/// Asserts that the configuration is refused with one sentence that contains all of `expected`.
 #[track_caller]
 fn refused(environment: &[(&str, &str)], expected: &[&str]) {
-    let problems = load(None, environment).expect_err("refused");
+    let problems = load(None, environment).expect_err("a refusal");
     assert!(
         problems.0.iter().any(|sentence| expected.iter().all(|part| sentence.contains(part))),
         "{expected:?} not in one of {problems:#?}"
@@ -23,13 +25,13 @@ fn refused(environment: &[(&str, &str)], expected: &[&str]) {
 
 fn file(ending: &str, text: &str) -> tempfile::TempPath {
     let mut file = tempfile::Builder::new().suffix(ending).tempfile().expect("a file");
-    file.write_all(text.as_bytes()).expect("written");
+    file.write_all(text.as_bytes()).expect("a written file");
     file.into_temp_path()
 }
 
 #[test]
-fn with_nothing_set_it_is_one_user_on_loopback() {
-    let config = load(None, &[]).expect("taken");
+fn the_defaults_are_one_user_on_loopback() {
+    let config = load(None, &[]).expect("a configuration");
     assert_eq!(config.addresses(), ["127.0.0.1:3000".parse().expect("an address")]);
     assert_eq!(config.health_address().port(), 3001);
     assert_eq!(config.names.proto, "http");
@@ -38,14 +40,14 @@ fn with_nothing_set_it_is_one_user_on_loopback() {
     assert_eq!(state_dir, Path::new("/home/ada/.local/share/opencode-router"));
     assert_eq!(config.idle_timeout.as_secs(), 1800);
     assert_eq!(config.log_format, LogFormat::Text);
-    assert!(config.own_machine());
+    assert!(config.is_single_user());
     assert!(config.notices.is_empty());
 }
 
 #[test]
 fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
     let path = file(".toml", "port = 4000\nidle_timeout_minutes = 0.5\nROUTE_SUFFIX = '-oc'\n");
-    let config = load(Some(&path), &[("PORT", "5000"), ("ROUTE_SUFFIX", "")]).expect("taken");
+    let config = load(Some(&path), &[("PORT", "5000"), ("ROUTE_SUFFIX", "")]).expect("a configuration");
     assert_eq!(config.port, 5000);
     assert_eq!(config.idle_timeout.as_secs(), 30);
     assert_eq!(config.health_port, 3001);
@@ -65,11 +67,11 @@ fn a_file_may_be_yaml_and_may_hold_lists() {
         "identity: headers\ntrusted_proxies:\n  - 10.42.0.0/16\n  - ::1\nlog_format: json\ndebug_headers: true\n",
     );
     let environment = [("CONFIG_FILE", path.to_str().expect("text"))];
-    let config = load(None, &environment).expect("taken");
+    let config = load(None, &environment).expect("a configuration");
     let IdentitySource::Headers { proxies, secret: None } = &config.identity else { panic!("{config:?}") };
     assert_eq!(proxies.len(), 2);
     assert_eq!(config.log_format, LogFormat::Json);
-    assert!(config.debug_headers && !config.own_machine());
+    assert!(config.debug_headers && !config.is_single_user());
 }
 
 #[test]
@@ -80,28 +82,28 @@ fn an_unknown_name_in_a_file_is_refused_with_the_nearest_known_one() {
         ("prot = 1", "PORT"),
     ] {
         let path = file(".toml", text);
-        let problems = load(Some(&path), &[]).expect_err("refused");
+        let problems = load(Some(&path), &[]).expect_err("a refusal");
         assert!(problems.to_string().contains(&format!("Did you mean {meant}?")), "{problems}");
     }
     let path = file(".toml", "colour = 'red'");
-    let problems = load(Some(&path), &[]).expect_err("refused").to_string();
+    let problems = load(Some(&path), &[]).expect_err("a refusal").to_string();
     assert!(problems.contains("\"colour\"") && !problems.contains("Did you mean"), "{problems}");
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named() {
+fn the_refusal_of_a_file_names_it() {
     for (ending, text, expected) in [
-        (".toml", "port = ", "can't be understood"),
-        (".yaml", "port: [1", "can't be understood"),
+        (".toml", "port = ", "can't be parsed"),
+        (".yaml", "port: [1", "can't be parsed"),
         (".ini", "port=1", "must end in .toml, .yaml or .yml"),
-        (".toml", "[port]\nx = 1", "takes one value"),
-        (".toml", "config_file = 'x'", "has no meaning"),
+        (".toml", "[port]\nx = 1", "must be one value"),
+        (".toml", "config_file = 'x'", "has no effect in a file"),
     ] {
         let path = file(ending, text);
-        let problems = load(Some(&path), &[]).expect_err("refused").to_string();
+        let problems = load(Some(&path), &[]).expect_err("a refusal").to_string();
         assert!(problems.contains(expected) && problems.contains(path.to_str().expect("text")), "{problems}");
     }
-    let problems = load(Some(Path::new("/nowhere/x.toml")), &[]).expect_err("refused").to_string();
+    let problems = load(Some(Path::new("/nowhere/x.toml")), &[]).expect_err("a refusal").to_string();
     assert!(problems.contains("/nowhere/x.toml can't be read"), "{problems}");
 }
 
@@ -113,9 +115,9 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("HEALTH_PORT", "3000", "same as PORT"),
         ("LISTEN_ADDRESS", "localhost", "not an IP address"),
         ("LISTEN_ADDRESS", "127.0.0.1,0.0.0.0", "only loopback"),
-        ("ROUTER_DOMAIN", "http://x.org", "is refused"),
-        ("ROUTE_SUFFIX", "-oc-", "is refused"),
-        ("ATTACH_ROUTE_PREFIX", "1024-", "is refused"),
+        ("ROUTER_DOMAIN", "http://x.org", "is invalid"),
+        ("ROUTE_SUFFIX", "-oc-", "is invalid"),
+        ("ATTACH_ROUTE_PREFIX", "1024-", "is invalid"),
         ("ROUTER_PROTO", "ftp", "`https` or `http`"),
         ("IDLE_TIMEOUT_MINUTES", "0", "minutes from 0.01"),
         ("IDLE_TIMEOUT_MINUTES", "NaN", "minutes from 0.01"),
@@ -124,14 +126,14 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("MAX_RUNNING_SESSIONS_PER_USER", "many", "0 for no limit"),
         ("MAX_STARTS_PER_MINUTE", "0.5", "0 for no limit"),
         ("DEV_EMAIL", "nobody", "needs a name"),
-        ("DEFAULT_GIT_REPO", "https://me:pw@x.org/a", "is refused"),
+        ("DEFAULT_GIT_REPO", "https://me:pw@x.org/a", "is invalid"),
         ("STATE_DIR", "state", "absolute path"),
         ("LOG_FORMAT", "xml", "`text` or `json`"),
         ("LOG_LEVEL", "loud=very", "tracing directives"),
         ("DEBUG_HEADERS", "yes", "`false` or `true`"),
         ("BACKEND", "docker", "`local` or `kubernetes`"),
         ("AUDIT_KEY", "short", "shorter than 16"),
-        ("IDENTITY", "jwt", "comes later"),
+        ("IDENTITY", "jwt", "reserved for a later release"),
         ("IDENTITY", "none", "`dev` or `headers`"),
     ] {
         refused(&[(name, value)], &[name, expected, "Example: "]);
@@ -139,14 +141,14 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let problems =
-        load(None, &[("PORT", "x"), ("LOG_FORMAT", "x"), ("STATE_DIR", "x")]).expect_err("refused");
+        load(None, &[("PORT", "x"), ("LOG_FORMAT", "x"), ("STATE_DIR", "x")]).expect_err("a refusal");
     assert_eq!(problems.0.len(), 3, "{problems}");
 }
 
 #[test]
-fn the_one_user_is_refused_where_others_can_reach_the_router() {
+fn the_single_user_is_refused_if_others_can_reach_the_router() {
     refused(&[("LISTEN_ADDRESS", "0.0.0.0"), ("DEV_EMAIL", "me@example.org")], &["DEV_EMAIL", "loopback"]);
     refused(&[("LISTEN_ADDRESS", "127.0.0.1,192.0.2.1")], &["DEV_EMAIL", "loopback"]);
     assert!(load(None, &[("LISTEN_ADDRESS", "127.0.0.1,::1")]).is_ok());
@@ -155,24 +157,24 @@ fn the_one_user_is_refused_where_others_can_reach_the_router() {
 #[test]
 fn the_local_backend_limits_nobody_by_default() {
     let limits = |config: &Config| (config.max_sessions, config.max_running, config.max_starts_per_minute);
-    assert_eq!(limits(&load(None, &[]).expect("taken")), (None, None, None));
+    assert_eq!(limits(&load(None, &[]).expect("a configuration")), (None, None, None));
     let chosen = [
         ("MAX_SESSIONS_PER_USER", "3"),
         ("MAX_RUNNING_SESSIONS_PER_USER", "2"),
         ("MAX_STARTS_PER_MINUTE", "1"),
     ];
-    assert_eq!(limits(&load(None, &chosen).expect("taken")), (Some(3), Some(2), Some(1)));
+    assert_eq!(limits(&load(None, &chosen).expect("a configuration")), (Some(3), Some(2), Some(1)));
 }
 
 #[test]
-fn cookies_of_the_sign_in_are_named_by_names() {
+fn auth_cookie_names_must_be_names_of_cookies() {
     refused(&[("AUTH_COOKIE_NAMES", "corp sso")], &["AUTH_COOKIE_NAMES", "cookie's name"]);
     let config = load(None, &[("AUTH_COOKIE_NAMES", "corp_sso, other")]).expect("a configuration");
     assert_eq!(config.auth_cookies, ["corp_sso", "other"]);
 }
 
 #[test]
-fn headers_count_only_from_someone_named() {
+fn identity_headers_need_a_trusted_proxy_or_secret() {
     refused(&[("IDENTITY", "headers")], &["TRUSTED_PROXIES", "TRUSTED_PROXY_SECRET"]);
     refused(&[("IDENTITY", "headers"), ("TRUSTED_PROXIES", "0.0.0.0/0")], &["TRUSTED_PROXIES", "everybody"]);
     refused(
@@ -190,50 +192,55 @@ fn headers_count_only_from_someone_named() {
 }
 
 #[test]
-fn a_secret_is_shown_nowhere() {
+fn secrets_are_never_shown() {
     let secret = "correct horse battery";
     let environment = [("IDENTITY", "headers"), ("TRUSTED_PROXY_SECRET", secret), ("ADMIN_SECRET", secret)];
-    let config = load(None, &environment).expect("taken");
+    let config = load(None, &environment).expect("a configuration");
     assert!(!format!("{config:?}").contains("horse"), "{config:?}");
     assert!(!config.listing().contains("horse"), "{}", config.listing());
     assert!(config.listing().contains("TRUSTED_PROXY_SECRET=(set, not shown)"));
     assert!(
-        !load(None, &[("TRUSTED_PROXY_SECRET", secret)]).expect_err("refused").to_string().contains("horse")
+        !load(None, &[("TRUSTED_PROXY_SECRET", secret)])
+            .expect_err("a refusal")
+            .to_string()
+            .contains("horse")
     );
 }
 
 #[test]
-fn the_routers_own_variables_do_not_travel_to_sessions() {
-    let config = load(None, &[("ADMIN_SECRET", "x"), ("PORT", "4000"), ("EDITOR", "ed")]).expect("taken");
+fn the_routers_own_variables_do_not_reach_sessions() {
+    let config =
+        load(None, &[("ADMIN_SECRET", "x"), ("PORT", "4000"), ("EDITOR", "ed")]).expect("a configuration");
     let names: Vec<_> = config.environment.0.iter().map(|(name, _)| name.to_str().expect("text")).collect();
     assert_eq!(names, ["HOME", "EDITOR"]);
-    assert!(!format!("{:?}", config.environment).contains("/home/ada"), "their values may be keys");
+    assert!(!format!("{:?}", config.environment).contains("/home/ada"), "their values may be API keys");
 }
 
 #[test]
-fn what_has_no_effect_is_said() {
-    let config =
-        load(None, &[("OPENCODE_IMAGE", "x:1"), ("ADMIN_SECRET", "x"), ("COLOUR", "red")]).expect("taken");
+fn variables_without_effect_are_reported() {
+    let config = load(None, &[("OPENCODE_IMAGE", "x:1"), ("ADMIN_SECRET", "x"), ("COLOUR", "red")])
+        .expect("a configuration");
     assert_eq!(config.notices.len(), 2, "{:?}", config.notices);
     assert!(config.notices[0].starts_with("OPENCODE_IMAGE has no effect with BACKEND=local"));
     assert!(config.notices[1].starts_with("ADMIN_SECRET has no effect yet"));
 }
 
 #[test]
-fn https_is_assumed_for_a_real_domain() {
-    let config = load(None, &[("ROUTER_DOMAIN", "oc.example.org"), ("ROUTE_SUFFIX", "-oc")]).expect("taken");
+fn https_is_the_default_for_a_domain_outside_localhost() {
+    let config =
+        load(None, &[("ROUTER_DOMAIN", "oc.example.org"), ("ROUTE_SUFFIX", "-oc")]).expect("a configuration");
     assert_eq!(config.names.proto, "https");
-    let config = load(None, &[("ROUTER_DOMAIN", "oc.localhost:8080")]).expect("taken");
+    let config = load(None, &[("ROUTER_DOMAIN", "oc.localhost:8080")]).expect("a configuration");
     assert_eq!(config.names.proto, "http");
 }
 
 #[test]
-fn every_name_is_listed_once_and_every_default_is_taken() {
-    let mut names: Vec<&str> = settings::SETTINGS.iter().map(|setting| setting.name).collect();
+fn every_variable_is_listed_once_and_every_default_is_valid() {
+    let mut names: Vec<&str> = variables::VARIABLES.iter().map(|variable| variable.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), settings::SETTINGS.len());
-    let listing = load(None, &[]).expect("taken").listing();
+    assert_eq!(names.len(), variables::VARIABLES.len());
+    let listing = load(None, &[]).expect("a configuration").listing();
     for name in names {
         assert!(
             listing.lines().any(|line| line.starts_with(&format!("{name}="))),

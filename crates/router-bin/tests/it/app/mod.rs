@@ -1,0 +1,9 @@
+//! The app router in the test's process, with sessions in memory and an upstream on loopback.
+
+mod audit;
+mod isolation;
+mod not_running;
+mod site;
+mod test_app;
+
+pub(crate) use test_app::TestApp;
