@@ -139,7 +139,7 @@ impl Forwarder {
         *request.uri_mut() = parts.uri;
         *request.headers_mut() = parts.headers;
         let sending = self.send(upstream.address, request, &head, upgrade.is_some());
-        match upload::in_time(self.settings.header_timeout, progress, sending).await {
+        match upload::with_timeout(self.settings.header_timeout, progress, sending).await {
             Ok((response, connection)) => self.answer(response, connection, upgrade, head, &host),
             Err(refusal) => self.refuse(&refusal, &head.refusal_context()),
         }

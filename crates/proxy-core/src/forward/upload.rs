@@ -40,7 +40,7 @@ impl UploadProgress {
 
 /// Runs `sending` for at most `limit` after the last frame of the upload. If the upload itself failed, the
 /// client is at fault and not the session.
-pub(super) async fn in_time<T>(
+pub(super) async fn with_timeout<T>(
     limit: Duration,
     progress: Option<UploadProgress>,
     sending: impl Future<Output = Result<T, Refusal>>,
