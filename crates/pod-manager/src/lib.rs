@@ -12,6 +12,7 @@ pub mod clock;
 pub mod contract;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod git_output;
+mod innermost;
 mod keyed_mutex;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     backend::BackendError,
+    innermost::innermost_message,
     model::{Credentials, Session},
 };
 
@@ -57,7 +58,7 @@ impl From<kube::Error> for ApiError {
                 Self::Forbidden(status.message)
             }
             kube::Error::Api(status) => Self::Unreachable(format!("{} {}", status.code, status.message)),
-            other => Self::Unreachable(words(&other)),
+            other => Self::Unreachable(innermost_message(&other)),
         }
     }
 }
@@ -71,15 +72,6 @@ impl From<ApiError> for BackendError {
             other => Self::Unavailable(other.to_string()),
         }
     }
-}
-
-/// The innermost reason.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut reason = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
 }
 
 /// Bounds a call.

@@ -18,7 +18,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header::CONT
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::model::Password;
+use crate::{innermost::innermost_message, model::Password};
 
 /// The user name that opencode expects.
 const USER: &str = "opencode";
@@ -136,11 +136,5 @@ fn transport_error(error: reqwest::Error) -> OpencodeError {
     if error.is_timeout() {
         return OpencodeError::Timeout;
     }
-    // The messages of the outer errors say only that sending failed.
-    let error = error.without_url();
-    let mut innermost: &dyn std::error::Error = &error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    OpencodeError::Unreachable(innermost.to_string())
+    OpencodeError::Unreachable(innermost_message(&error.without_url()))
 }
