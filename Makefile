@@ -10,6 +10,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROUTER := $(TARGET)/release/opencode-router
 DENY := .tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
+MACHETE := .tools/bin/cargo-machete
+MACHETE_VERSION := 0.9.2
 
 # Without an API server its tests are skipped with a message; `make test CLUSTER_OR_WITHOUT=` fails instead.
 CLUSTER_OR_WITHOUT ?= --or-without
@@ -50,7 +52,7 @@ check: tools web-deps ## formatting, lints, types, docs, dependencies: everythin
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo test --locked -p router-bin --test it -- import_table documentation
-	$(MAKE) deny
+	$(MAKE) deny unused
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	$(MAKE) web
 	cd web && npm run check:size
@@ -60,6 +62,10 @@ check: tools web-deps ## formatting, lints, types, docs, dependencies: everythin
 deny: $(DENY) ## licences, sources and double versions of dependencies
 	@cargo fetch --locked --quiet
 	$(DENY) --offline --locked --workspace check --hide-inclusion-graph bans licenses sources
+
+.PHONY: unused
+unused: $(MACHETE) ## dependencies that no code uses
+	$(MACHETE) --skip-target-dir
 
 .PHONY: bench
 bench: tools web ## the figures of docs/benchmarks.md, on this machine
@@ -100,10 +106,14 @@ journey-deps: tests/journey/node_modules/.package-lock.json
 tests/journey/node_modules/.package-lock.json: tests/journey/package-lock.json
 	@cd tests/journey && $(NPM_CI) && touch node_modules/.package-lock.json
 
-# One version, built once; it needs the network only for that.
-$(DENY): Makefile
-	@if ! "$(DENY)" --version 2>/dev/null | grep -qx "cargo-deny $(DENY_VERSION)"; then \
-	  echo "Installing cargo-deny $(DENY_VERSION) into .tools (once)"; \
-	  cargo install --locked --quiet --root .tools "cargo-deny@$(DENY_VERSION)"; \
+# One version of each, built once; it needs the network only for that.
+$(DENY): TOOL = cargo-deny
+$(DENY): VERSION = $(DENY_VERSION)
+$(MACHETE): TOOL = cargo-machete
+$(MACHETE): VERSION = $(MACHETE_VERSION)
+$(DENY) $(MACHETE): Makefile
+	@if ! "$@" --version 2>/dev/null | grep -q "\b$(VERSION)$$"; then \
+	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
+	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
 	fi
-	@touch "$(DENY)"
+	@touch "$@"
