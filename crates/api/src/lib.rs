@@ -1,9 +1,10 @@
-//! The JSON surface of opencode-router.
+//! The JSON interface of opencode-router, as described in the committed `openapi.json`.
 //!
-//! [`wire`] holds every type that travels as JSON: no other crate's types do. With the feature
-//! `server`, `server` has the axum handlers over a `pod_manager::Manager`; with `client`, `client`
-//! has the typed client that the CLI and the tests use; with `view` alone, `view` turns what is seen of a session into
-//! what travels. All of it is one contract, written down in the committed `openapi.json`.
+//! - [`wire`]: every type that is sent or received as JSON. No other crate has such types.
+//! - `server` (feature `server`): the axum handlers over a `pod_manager::Manager`.
+//! - `client` (feature `client`): the typed client that the CLI and the tests use.
+//! - `view` (feature `view`): the conversion from the manager's view of a session to wire types.
+//! - `testing` (feature `test-util`): the routes on a loopback socket, over a backend in memory.
 
 #[cfg(feature = "client")]
 pub mod client;

@@ -1,4 +1,4 @@
-//! The routes on a loopback socket, over a backend in memory: for tests that act as users do, over HTTP.
+//! The routes on a loopback socket, over a backend in memory, for tests that send requests like users.
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -21,40 +21,40 @@ use crate::{
     server::{self, ApiState, Settings},
 };
 
-/// The header by which a test says who asks; it stands for the sign-in.
+/// The header with the caller's e-mail address; it replaces the sign-in.
 pub const USER: &str = "x-test-user";
-/// The header by which it gives their GitHub token.
+/// The header with the caller's GitHub token.
 pub const TOKEN: &str = "x-test-token";
 
-/// A router's API with all that is behind it. Ends when dropped.
+/// A router's API with its manager and backend. Stops when dropped.
 pub struct TestRouter {
-    /// Its sessions; the knobs of [`MemoryBackend`] are turned here.
+    /// The backend, whose methods provoke failures and delays.
     pub backend: Arc<MemoryBackend>,
-    /// Its clock.
+    /// The manager's clock.
     pub clock: Arc<ManualClock>,
-    /// Ends its event streams.
-    pub ends: CancellationToken,
+    /// Ends the event streams when cancelled.
+    pub shutdown: CancellationToken,
     address: String,
     _tasks: JoinSet<()>,
 }
 
 impl TestRouter {
-    /// Starts one with the usual settings: `http://<hash>.localhost:3000`, every kind of repository.
+    /// Starts a router with the default settings: `http://<hash>.localhost:3000`, every kind of repository.
     ///
     /// # Errors
-    /// Where no port of this machine can be listened on.
+    /// No port of this machine can be bound.
     pub async fn start() -> io::Result<Self> {
         Self::with(pod_manager::ManagerSettings::default()).await
     }
 
-    /// Starts one whose manager has these settings.
+    /// Starts a router whose manager has these settings.
     ///
     /// # Errors
-    /// Where no port of this machine can be listened on.
+    /// No port of this machine can be bound.
     pub async fn with(manager: pod_manager::ManagerSettings) -> io::Result<Self> {
         let clock = Arc::new(ManualClock::default());
         let backend = MemoryBackend::new(clock.clone());
-        let (ends, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (shutdown, mut tasks) = (CancellationToken::new(), JoinSet::new());
 
         let opencode = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         backend.set_endpoint(opencode.local_addr()?, None);
@@ -72,25 +72,25 @@ impl TestRouter {
             default_repo: Some("https://github.com/acme/widgets".to_owned()),
             version: "0.1.0-test".to_owned(),
         };
-        let (routes, _) = server::router(ApiState::new(manager, settings, ends.clone()));
+        let (routes, _) = server::router(ApiState::new(manager, settings, shutdown.clone()));
         let site =
             routes.fallback(|| async { (StatusCode::OK, "the site") }).layer(middleware::from_fn(sign_in));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}", listener.local_addr()?);
         serve(&mut tasks, listener, site);
-        Ok(Self { backend, clock, ends, address, _tasks: tasks })
+        Ok(Self { backend, clock, shutdown, address, _tasks: tasks })
     }
 
-    /// Where it is reached.
+    /// Returns the router's address.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// A client that is signed in as this user.
+    /// Returns a client that is signed in as this user.
     ///
     /// # Panics
-    /// Where the address is one that no header can hold.
+    /// If the e-mail address cannot be the value of a header.
     #[must_use]
     pub fn client(&self, email: &str) -> Client {
         let header = parse_header(&format!("{USER}: {email}")).expect("a header");
@@ -102,15 +102,15 @@ impl TestRouter {
 
 fn serve(tasks: &mut JoinSet<()>, listener: TcpListener, routes: Router) {
     tasks.spawn(async move {
-        // It ends with the test; what it says then is of no use.
+        // Ends with the test.
         let _ = axum::serve(listener, routes).await;
     });
 }
 
 async fn sign_in(mut request: Request, next: Next) -> Response {
     let email = request.headers_mut().remove(USER);
-    if let Some(who) = email.and_then(|email| Identity::parse(email.to_str().ok()?).ok()) {
-        request.extensions_mut().insert(who);
+    if let Some(caller) = email.and_then(|email| Identity::parse(email.to_str().ok()?).ok()) {
+        request.extensions_mut().insert(caller);
     }
     let token = request.headers_mut().remove(TOKEN);
     if let Some(token) = token.and_then(|token| Token::parse(token.to_str().ok()?)) {
@@ -119,7 +119,7 @@ async fn sign_in(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// As much of opencode as the manager asks: one conversation, in `/work`, never busy.
+/// The routes of opencode that the manager calls: one conversation, in `/work`, never busy.
 fn fake_opencode() -> Router {
     let conversation = || json!({ "id": "ses_1", "title": "A title", "directory": "/work" });
     Router::new()

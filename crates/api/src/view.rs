@@ -1,4 +1,4 @@
-//! From what is seen of a session to what travels: pure functions.
+//! Converts the manager's view of a session to wire types. Pure functions.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,23 +8,23 @@ use session_key::{HostScheme, SessionRoute, Target};
 
 use crate::wire;
 
-/// Characters of the first message that describe a session.
+/// The length of a session's description, in characters.
 const DESCRIPTION_CHARS: usize = 120;
 
-/// A session as it travels. `url`: where a browser goes, once it runs. `idle_timeout`: `None` where it is not known, as to who
-/// asks the cluster itself; it travels as 0 then.
+/// Converts a session. `url` is its address for a browser, if it runs. `idle_timeout` is `None` for a caller
+/// that reads the cluster itself and does not know it; the wire type then holds 0.
 #[must_use]
 pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>) -> wire::Session {
-    let asked = &view.status.session;
-    let (repo_url, branch, source_branch) = match &asked.source {
+    let session = &view.status.session;
+    let (repo_url, branch, source_branch) = match &session.source {
         Source::Repository { url, branch, from } => {
             (Some(url.to_string()), Some(branch.to_string()), from.as_ref().map(ToString::to_string))
         }
         Source::Empty => (None, None, None),
     };
     wire::Session {
-        hash: asked.hash,
-        email: asked.owner.email().to_owned(),
+        hash: session.hash,
+        email: session.owner.email().to_owned(),
         repo_url,
         branch,
         source_branch,
@@ -32,9 +32,9 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         state_since: timestamp(view.status.since),
         url,
         last_activity: timestamp(view.last_activity),
-        created_at: timestamp(asked.created_at),
+        created_at: timestamp(session.created_at),
         idle_timeout_minutes: idle_timeout.map_or(0, minutes),
-        description: asked.initial_message.as_deref().and_then(description),
+        description: session.initial_message.as_deref().and_then(description),
         title: view.title.clone(),
         attach_url: None,
         reason: reason(view, idle_timeout),
@@ -43,7 +43,7 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
     }
 }
 
-/// What deleting a session would lose, as it travels.
+/// Converts the work that deleting a session would lose.
 #[must_use]
 pub fn unsaved(work: Option<UnsavedWork>) -> wire::UnsavedWork {
     let known = work.is_some();
@@ -52,13 +52,13 @@ pub fn unsaved(work: Option<UnsavedWork>) -> wire::UnsavedWork {
     wire::UnsavedWork { known, uncommitted_files, unpushed_commits }
 }
 
-/// Whole minutes, rounded up, since 0 means never: so does what no `u32` can hold.
+/// Returns whole minutes, rounded up, because 0 means never; so does a duration that no `u32` can hold.
 #[must_use]
 pub fn minutes(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs().div_ceil(60)).unwrap_or(0)
 }
 
-/// A status as it travels.
+/// Converts a state.
 #[must_use]
 pub fn state(state: ViewState) -> wire::State {
     match state {
@@ -70,7 +70,7 @@ pub fn state(state: ViewState) -> wire::State {
     }
 }
 
-/// `<proto>://<session's host><landing path>`, once it runs.
+/// Returns `<proto>://<session's host><landing path>`, if the session runs.
 #[must_use]
 pub fn url(view: &View, scheme: &HostScheme, proto: &str) -> Option<String> {
     let path = (view.state == ViewState::Running).then(|| view.landing_path.as_deref().unwrap_or("/"))?;
@@ -86,49 +86,54 @@ fn reason(view: &View, idle_timeout: Option<Duration>) -> Option<wire::Reason> {
             advice: Some(failure.advice.clone()).filter(|advice| !advice.is_empty()),
             log_tail: failure.log_tail.clone(),
         }),
-        (Phase::Stopped(why), ViewState::Stopped) => {
-            let (message, advice) = stopped(*why, idle_timeout);
-            let code = why.as_str().to_owned();
+        (Phase::Stopped(reason), ViewState::Stopped) => {
+            let (message, advice) = stopped(*reason, idle_timeout);
+            let code = reason.as_str().to_owned();
             Some(wire::Reason { code, message, advice: Some(advice.to_owned()), log_tail: None })
         }
-        (Phase::Running(_), ViewState::Running) => view.probe_error.as_deref().map(|why| wire::Reason {
+        (Phase::Running(_), ViewState::Running) => view.probe_error.as_deref().map(|error| wire::Reason {
             code: "not_answering".to_owned(),
             message: format!(
-                "It is not stopped for being idle, since opencode can't be asked whether its agent is at work: {why}."
+                "The session is not stopped as idle, because its opencode does not report whether the \
+                 agent is working: {error}."
             ),
-            advice: Some("Stop it if nobody needs it, and resume it to start opencode anew.".to_owned()),
+            advice: Some("Stop the session, and resume it to restart opencode.".to_owned()),
             log_tail: None,
         }),
         _ => None,
     }
 }
 
-fn stopped(why: StopReason, idle_timeout: Option<Duration>) -> (String, &'static str) {
-    let resume = "Resume it to go on where you were.";
-    match why {
+/// Returns why the session is stopped, and what to do.
+fn stopped(reason: StopReason, idle_timeout: Option<Duration>) -> (String, &'static str) {
+    let resume = "Resume the session to continue where you left off.";
+    match reason {
         StopReason::Idle => match idle_timeout.map(minutes) {
-            None => ("Nobody used it for the idle timeout.".to_owned(), resume),
-            Some(1) => ("Nobody used it for 1 minute.".to_owned(), resume),
-            Some(minutes) => (format!("Nobody used it for {minutes} minutes."), resume),
+            None => ("The session was not used for the idle timeout.".to_owned(), resume),
+            Some(1) => ("The session was not used for 1 minute.".to_owned(), resume),
+            Some(minutes) => (format!("The session was not used for {minutes} minutes."), resume),
         },
-        StopReason::Requested => ("It was stopped on request.".to_owned(), resume),
-        StopReason::RouterStopped => ("It was stopped together with the router.".to_owned(), resume),
+        StopReason::Requested => ("The session was stopped on request.".to_owned(), resume),
+        StopReason::RouterStopped => ("The session was stopped together with the router.".to_owned(), resume),
         StopReason::RouterCrashed => (
-            "The router ended without stopping it, so it was ended at the router's next start.".to_owned(),
+            "The router ended without stopping the session, so the next start of the router stopped it."
+                .to_owned(),
             resume,
         ),
-        StopReason::NeverStarted => ("It was made, but never started.".to_owned(), "Resume it to start it."),
+        StopReason::NeverStarted => {
+            ("The session was created but never started.".to_owned(), "Resume the session to start it.")
+        }
     }
 }
 
 fn stages(view: &View) -> Vec<wire::Stage> {
     let failed = view.state == ViewState::Failed;
-    let last_begun = view.stages.iter().rposition(|record| record.started.is_some());
-    let stage = |(at, record): (usize, &StageRecord)| wire::Stage {
+    let last_started = view.stages.iter().rposition(|record| record.started.is_some());
+    let stage = |(index, record): (usize, &StageRecord)| wire::Stage {
         stage: stage_name(record.stage),
         status: match (record.started, record.ended) {
             (None, _) => wire::StageStatus::Pending,
-            (Some(_), _) if failed && Some(at) == last_begun => wire::StageStatus::Failed,
+            (Some(_), _) if failed && Some(index) == last_started => wire::StageStatus::Failed,
             (Some(_), None) => wire::StageStatus::Active,
             (Some(_), Some(_)) => wire::StageStatus::Done,
         },
@@ -153,7 +158,7 @@ fn stage_name(stage: Stage) -> wire::StageName {
     }
 }
 
-/// The first words of a message: its first line that is not empty, cut at a word.
+/// Returns the first words of a message: its first line that is not empty, cut at a word.
 fn description(message: &str) -> Option<String> {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty())?;
     let Some((end, _)) = line.char_indices().nth(DESCRIPTION_CHARS) else { return Some(line.to_owned()) };
@@ -161,12 +166,239 @@ fn description(message: &str) -> Option<String> {
     Some(format!("{}…", line[..cut].trim_end()))
 }
 
-/// A time as it travels. One that no calendar holds (the year 10000) becomes the nearest that does.
+/// Converts a time. A time out of range (the year 10000) becomes the nearest one in range.
 fn timestamp(time: SystemTime) -> Timestamp {
     let before = time < SystemTime::UNIX_EPOCH;
     Timestamp::try_from(time).unwrap_or(if before { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 #[cfg(test)]
-#[path = "view_tests.rs"]
-mod tests;
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use pod_manager::{Endpoint, Failure, FailureCode, Session, SessionStatus, StageRecord};
+    use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, SessionHash};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn record(stage: Stage, started: Option<u64>, ended: Option<u64>) -> StageRecord {
+        let (started, ended) = (started.map(at), ended.map(at));
+        StageRecord { stage, started, ended, message: None, percent: None, bytes: None }
+    }
+
+    fn running() -> Phase {
+        let address = (Ipv4Addr::LOCALHOST, 4096).into();
+        Phase::Running(Endpoint { address, password: None, run_id: "1".into() })
+    }
+
+    fn failed() -> Phase {
+        Phase::Failed(Failure {
+            code: FailureCode::BranchNotFound,
+            message: "There is no such branch.".into(),
+            advice: "Choose another.".into(),
+            log_tail: Some("fatal".into()),
+        })
+    }
+
+    fn view(phase: Phase, state: ViewState) -> View {
+        let session = Session {
+            hash: SessionHash::parse("a48da0606867").expect("a hash"),
+            owner: Identity::parse("Alice@Example.com").expect("an address"),
+            source: Source::Repository {
+                url: RepoUrl::parse("https://h.example/o/n", RepoPolicy::default()).expect("a repository"),
+                branch: GitRef::parse("fix").expect("a branch"),
+                from: Some(GitRef::parse("main").expect("a branch")),
+            },
+            initial_message: Some("\n Fix it.\nThen test.".into()),
+            created_at: at(1),
+        };
+        let status = SessionStatus {
+            session: Arc::new(session),
+            phase,
+            since: at(2),
+            stages: Vec::new(),
+            last_activity: at(3),
+            first_prompt_sent: true,
+        };
+        View {
+            status: Arc::new(status),
+            state,
+            stages: Vec::new(),
+            last_activity: at(4),
+            busy: true,
+            probe_error: None,
+            title: Some("Title".into()),
+            landing_path: Some("/L3dvcms/session/ses_1".into()),
+        }
+    }
+
+    fn on_wire(view: &View) -> wire::Session {
+        let scheme = HostScheme::new("example.org", "-oc", "attach-").expect("a scheme");
+        session(view, url(view, &scheme, "https"), Some(TIMEOUT))
+    }
+
+    #[test]
+    fn a_running_session_is_converted_with_all_its_fields() {
+        let json = serde_json::to_value(on_wire(&view(running(), ViewState::Running))).expect("JSON");
+        let expected = serde_json::json!({
+            "hash": "a48da0606867",
+            "email": "alice@example.com",
+            "repoUrl": "https://h.example/o/n",
+            "branch": "fix",
+            "sourceBranch": "main",
+            "state": "running",
+            "stateSince": "1970-01-01T00:00:02Z",
+            "url": "https://a48da0606867-oc.example.org/L3dvcms/session/ses_1",
+            "lastActivity": "1970-01-01T00:00:04Z",
+            "createdAt": "1970-01-01T00:00:01Z",
+            "idleTimeoutMinutes": 30,
+            "description": "Fix it.",
+            "title": "Title",
+            "busy": true,
+            "stages": [],
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn only_a_running_session_has_a_url() {
+        for (phase, status, expected) in [
+            (Phase::Starting, ViewState::Creating, None),
+            // The backend reports that opencode answers; the manager has not sent the first prompt yet.
+            (running(), ViewState::Creating, None),
+            (running(), ViewState::Stopping, None),
+            (Phase::Stopping, ViewState::Stopping, None),
+            (Phase::Stopped(StopReason::Idle), ViewState::Stopped, None),
+            (failed(), ViewState::Failed, None),
+            (
+                running(),
+                ViewState::Running,
+                Some("https://a48da0606867-oc.example.org/L3dvcms/session/ses_1"),
+            ),
+        ] {
+            let view = view(phase, status);
+            assert_eq!(on_wire(&view).url.as_deref(), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_whose_landing_path_is_unknown_has_its_root_as_url() {
+        let mut view = view(running(), ViewState::Running);
+        view.landing_path = None;
+        assert_eq!(on_wire(&view).url.as_deref(), Some("https://a48da0606867-oc.example.org/"));
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_probed_says_so() {
+        let mut view = view(running(), ViewState::Running);
+        view.probe_error = Some("it answered 401 Unauthorized".into());
+        let reason = on_wire(&view).reason.expect("a reason");
+        assert_eq!(reason.code, "not_answering");
+        assert!(
+            reason.message.ends_with("whether the agent is working: it answered 401 Unauthorized."),
+            "{reason:?}"
+        );
+        view.state = ViewState::Stopping;
+        assert_eq!(on_wire(&view).reason, None, "the session is being stopped");
+    }
+
+    #[test]
+    fn a_session_that_does_not_run_has_a_reason() {
+        let reason = |phase, status| on_wire(&view(phase, status)).reason;
+        let failure = reason(failed(), ViewState::Failed).expect("a reason");
+        assert_eq!(
+            (failure.code.as_str(), failure.message.as_str()),
+            ("branch_not_found", "There is no such branch.")
+        );
+        assert_eq!(
+            (failure.advice.as_deref(), failure.log_tail.as_deref()),
+            (Some("Choose another."), Some("fatal"))
+        );
+        for (stop_reason, code, message) in [
+            (StopReason::Idle, "idle", "The session was not used for 30 minutes."),
+            (StopReason::Requested, "requested", "The session was stopped on request."),
+            (
+                StopReason::RouterStopped,
+                "router_stopped",
+                "The session was stopped together with the router.",
+            ),
+            (StopReason::NeverStarted, "never_started", "The session was created but never started."),
+        ] {
+            let stopped = reason(Phase::Stopped(stop_reason), ViewState::Stopped).expect("a reason");
+            assert_eq!((stopped.code.as_str(), stopped.message.as_str()), (code, message));
+        }
+        assert!(
+            reason(Phase::Stopped(StopReason::RouterCrashed), ViewState::Stopped)
+                .expect("a reason")
+                .advice
+                .is_some()
+        );
+        // A caller that reads the cluster itself does not know the router's settings.
+        let idle = session(&view(Phase::Stopped(StopReason::Idle), ViewState::Stopped), None, None);
+        assert_eq!((idle.idle_timeout_minutes, idle.url), (0, None));
+        assert_eq!(idle.reason.expect("a reason").message, "The session was not used for the idle timeout.");
+        for (phase, status) in [
+            (running(), ViewState::Running),
+            (Phase::Starting, ViewState::Creating),
+            (Phase::Stopping, ViewState::Stopping),
+        ] {
+            assert_eq!(reason(phase, status), None);
+        }
+    }
+
+    #[test]
+    fn stages_report_the_progress_of_a_start() {
+        use wire::StageStatus::{Active, Done, Failed, Pending};
+        let check = |phase, status, records: [StageRecord; 3], expected: [wire::StageStatus; 3]| {
+            let mut view = view(phase, status);
+            view.stages = records.to_vec();
+            let got: Vec<_> = on_wire(&view).stages.iter().map(|stage| stage.status).collect();
+            assert_eq!(got, expected);
+        };
+        let started = |ended| {
+            [
+                record(Stage::Cloning, Some(1), Some(2)),
+                record(Stage::Starting, Some(2), ended),
+                record(Stage::Ready, None, None),
+            ]
+        };
+        check(Phase::Starting, ViewState::Creating, started(None), [Done, Active, Pending]);
+        check(Phase::Starting, ViewState::Creating, started(Some(3)), [Done, Done, Pending]);
+        check(failed(), ViewState::Failed, started(None), [Done, Failed, Pending]);
+        check(failed(), ViewState::Failed, started(Some(3)), [Done, Failed, Pending]);
+        let ready = [1, 2, 3].map(|second| record(Stage::Ready, Some(second), Some(second)));
+        check(running(), ViewState::Running, ready, [Done, Done, Done]);
+    }
+
+    #[test]
+    fn a_description_is_one_line_of_the_first_message() {
+        assert_eq!(description("\n\n  Do this. \nThen that."), Some("Do this.".into()));
+        assert_eq!(description(" \n\t"), None);
+        let long = "word ".repeat(40);
+        let short = description(&long).expect("words");
+        assert!(short.ends_with("word…") && short.chars().count() <= DESCRIPTION_CHARS + 1, "{short}");
+        let unbroken = "é".repeat(200);
+        assert_eq!(description(&unbroken), Some("é".repeat(DESCRIPTION_CHARS) + "…"));
+    }
+
+    #[test]
+    fn minutes_are_rounded_up_and_0_means_never() {
+        for (seconds, expected) in [(1, 1), (60, 1), (61, 2), (1800, 30), (0, 0), (u64::MAX, 0)] {
+            assert_eq!(minutes(Duration::from_secs(seconds)), expected, "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn unknown_work_is_not_reported_as_no_work() {
+        let work = UnsavedWork { uncommitted_files: 2, unpushed_commits: 1 };
+        let known = unsaved(Some(work));
+        assert_eq!((known.known, known.uncommitted_files, known.unpushed_commits), (true, 2, 1));
+        assert!(!unsaved(None).known);
+    }
+}

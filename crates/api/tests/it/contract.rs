@@ -1,4 +1,4 @@
-//! The committed openapi.json, and what it promises of every route.
+//! The committed openapi.json, and its promises about every route.
 
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
@@ -16,7 +16,7 @@ fn committed() -> &'static str {
     include_str!("../../openapi.json")
 }
 
-/// Path, method and description of every operation.
+/// Returns the path, method and description of every operation.
 fn operations() -> Vec<(String, String, Value)> {
     let document: Value = serde_json::from_str(committed()).expect("JSON");
     let paths = document["paths"].as_object().expect("paths").clone();
@@ -28,11 +28,11 @@ fn operations() -> Vec<(String, String, Value)> {
 }
 
 #[test]
-fn the_committed_description_is_that_of_the_routes() {
+fn the_committed_description_is_up_to_date() {
     assert_eq!(
         committed(),
         api::server::openapi_json().expect("a description"),
-        "openapi.json is not that of the routes: run `cargo run -p api --example openapi`"
+        "openapi.json is out of date: run `cargo run -p api --example openapi`"
     );
 }
 
@@ -42,7 +42,7 @@ fn the_description_is_openapi_3_1_and_names_every_operation_once() {
     assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"));
     let operations = operations();
     let names: BTreeSet<_> =
-        operations.iter().map(|(.., one)| one["operationId"].as_str().expect("a name")).collect();
+        operations.iter().map(|(.., operation)| operation["operationId"].as_str().expect("a name")).collect();
     assert_eq!(names.len(), operations.len(), "{names:?}");
     assert!(names.contains("createSession"), "{names:?}");
 }
@@ -57,7 +57,7 @@ async fn the_router_serves_its_description() {
 }
 
 #[tokio::test]
-async fn every_operation_answers_401_to_nobody_and_never_lets_itself_be_stored() {
+async fn every_operation_answers_401_without_a_caller_and_is_never_cached() {
     let router = router().await;
     for (path, method, _) in operations() {
         let url = format!("{}{}", router.address(), path.replace("{hash}", "a48da0606867"));
@@ -72,7 +72,7 @@ async fn every_operation_answers_401_to_nobody_and_never_lets_itself_be_stored()
     }
 }
 
-/// A mutation, answered with status and code.
+/// Sends a mutation; returns the status and the code of the answer.
 async fn mutate(
     router: &TestRouter,
     method: &str,
@@ -121,14 +121,14 @@ async fn a_mutation_without_a_body_needs_no_content_type_where_none_is_described
     for (path, method, operation) in mutations() {
         let needs_body = operation["requestBody"]["required"] == true;
         assert_eq!(needs_body, operation["operationId"] == "createSession", "{method} {path}");
-        // No session of hers has that hash.
+        // The caller has no session with that hash.
         let expected = if needs_body { (415, "unsupported_media_type") } else { (404, "not_found") };
-        for any in [None, Some("text/plain"), Some("application/json")] {
-            if needs_body && any == Some("application/json") {
+        for content_type in [None, Some("text/plain"), Some("application/json")] {
+            if needs_body && content_type == Some("application/json") {
                 continue;
             }
-            let (status, code) = mutate(&router, &method, &path, any, "").await;
-            assert_eq!((status, code.as_str()), expected, "{method} {path} {any:?}");
+            let (status, code) = mutate(&router, &method, &path, content_type, "").await;
+            assert_eq!((status, code.as_str()), expected, "{method} {path} {content_type:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is refused, and how: always a sentence and a code as JSON.
+//! Refused requests: the answer is always a sentence and a code as JSON.
 
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
@@ -18,27 +18,27 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{ALICE, BOB, create, on, router, soon};
+use crate::{ALICE, BOB, create, router, session_on, soon};
 
-async fn ask(router: &TestRouter, who: &str, method: Method, path: &str, body: &str) -> Response {
+async fn send(router: &TestRouter, caller: &str, method: Method, path: &str, body: &str) -> Response {
     let request = reqwest::Client::new()
         .request(method, format!("{}{path}", router.address()))
-        .header(USER, who)
+        .header(USER, caller)
         .header("content-type", "application/json; charset=utf-8")
         .body(body.to_owned());
     soon(request.send()).await.expect("an answer")
 }
 
-/// Status, code and sentence of a refusal.
+/// Returns the status, code and sentence of a refusal.
 async fn refused(answer: Response) -> (u16, String, String) {
     assert_eq!(answer.headers()["content-type"], "application/json");
     let status = answer.status().as_u16();
     let ErrorBody { error, code, .. } = soon(answer.json()).await.expect("an error body");
-    assert!(error.ends_with('.') && error.starts_with(char::is_uppercase), "no sentence: {error}");
+    assert!(error.ends_with('.') && error.starts_with(char::is_uppercase), "not a sentence: {error}");
     (status, code, error)
 }
 
-/// All of an answer but its date.
+/// Returns the whole answer except its date.
 async fn whole(answer: Response) -> (u16, Vec<(String, String)>, String) {
     let mut headers: Vec<_> = answer
         .headers()
@@ -51,11 +51,11 @@ async fn whole(answer: Response) -> (u16, Vec<(String, String)>, String) {
 }
 
 #[tokio::test]
-async fn anothers_session_is_as_one_that_does_not_exist() {
+async fn another_users_session_is_answered_like_one_that_does_not_exist() {
     let router = router().await;
-    let hers = create(&router.client(ALICE), "fix").await;
-    let nobodys = SessionHash::from_bytes([7; 6]);
-    for (method, what) in [
+    let alices = create(&router.client(ALICE), "fix").await;
+    let unknown = SessionHash::from_bytes([7; 6]);
+    for (method, route) in [
         (Method::GET, ""),
         (Method::GET, "/events"),
         (Method::GET, "/logs"),
@@ -66,53 +66,53 @@ async fn anothers_session_is_as_one_that_does_not_exist() {
         (Method::DELETE, ""),
     ] {
         let mut answers = Vec::new();
-        for name in [hers.to_string(), nobodys.to_string(), "nonsense".to_owned()] {
-            let path = format!("/api/sessions/{name}{what}");
-            answers.push(whole(ask(&router, BOB, method.clone(), &path, "").await).await);
+        for name in [alices.to_string(), unknown.to_string(), "nonsense".to_owned()] {
+            let path = format!("/api/sessions/{name}{route}");
+            answers.push(whole(send(&router, BOB, method.clone(), &path, "").await).await);
         }
-        assert_eq!(answers[0].0, 404, "{method} {what}");
-        assert_eq!(answers[0], answers[1], "{method} {what}");
-        assert_eq!(answers[0], answers[2], "{method} {what}");
+        assert_eq!(answers[0].0, 404, "{method} {route}");
+        assert_eq!(answers[0], answers[1], "{method} {route}");
+        assert_eq!(answers[0], answers[2], "{method} {route}");
     }
-    let still = soon(router.client(ALICE).get(hers)).await.expect("her session");
-    assert_eq!(still.hash, hers);
-    assert_eq!(router.backend.calls(Verb::Stop, hers) + router.backend.calls(Verb::Delete, hers), 0);
+    let session = soon(router.client(ALICE).get(alices)).await.expect("the session");
+    assert_eq!(session.hash, alices);
+    assert_eq!(router.backend.calls(Verb::Stop, alices) + router.backend.calls(Verb::Delete, alices), 0);
 }
 
 #[tokio::test]
 async fn a_user_sees_only_their_own_sessions() {
     let router = router().await;
     let (alice, bob) = (router.client(ALICE), router.client(BOB));
-    let hers = create(&alice, "fix").await;
-    let his = create(&bob, "fix").await;
-    assert_ne!(hers, his, "the same repository and branch, two users");
-    for (client, email, hash) in [(alice, ALICE, hers), (bob, BOB, his)] {
+    let alices = create(&alice, "fix").await;
+    let bobs = create(&bob, "fix").await;
+    assert_ne!(alices, bobs, "the same repository and branch, two users");
+    for (client, email, hash) in [(alice, ALICE, alices), (bob, BOB, bobs)] {
         let list = soon(client.list()).await.expect("a list");
         assert_eq!(list.email, email);
-        assert_eq!(list.sessions.iter().map(|one| one.hash).collect::<Vec<_>>(), [hash]);
+        assert_eq!(list.sessions.iter().map(|session| session.hash).collect::<Vec<_>>(), [hash]);
     }
 }
 
 #[tokio::test]
-async fn an_unknown_path_is_a_json_404_and_the_site_is_left_alone() {
+async fn an_unknown_path_is_a_json_404_and_the_site_keeps_its_paths() {
     let router = router().await;
     for path in ["/api", "/api/", "/api/nothing", "/api/sessions/a48da0606867/nothing", "/api/sessions/"] {
-        let (status, code, _) = refused(ask(&router, ALICE, Method::GET, path, "").await).await;
+        let (status, code, _) = refused(send(&router, ALICE, Method::GET, path, "").await).await;
         assert_eq!((status, code.as_str()), (404, "no_such_route"), "{path}");
     }
-    let site = ask(&router, ALICE, Method::GET, "/apis", "").await;
+    let site = send(&router, ALICE, Method::GET, "/apis", "").await;
     assert_eq!(soon(site.text()).await.expect("a body"), "the site");
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_take_is_405_and_those_it_takes_are_named() {
+async fn an_unsupported_method_is_405_and_the_supported_ones_are_listed() {
     let router = router().await;
     for (method, path) in [
         (Method::PUT, "/api/sessions"),
         (Method::DELETE, "/api/config"),
         (Method::PATCH, "/api/sessions/stream"),
     ] {
-        let answer = ask(&router, ALICE, method, path, "").await;
+        let answer = send(&router, ALICE, method, path, "").await;
         let allowed = answer.headers()["allow"].to_str().expect("text").to_owned();
         let (status, code, _) = refused(answer).await;
         assert_eq!((status, code.as_str()), (405, "method_not_allowed"), "{path}");
@@ -121,7 +121,7 @@ async fn a_method_that_a_path_does_not_take_is_405_and_those_it_takes_are_named(
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_as_it_should_be_is_told_where() {
+async fn an_invalid_body_is_refused_with_the_position_of_the_error() {
     let router = router().await;
     for (body, part) in [
         (r#"{"repoUrl": "#, "line 1 column 12"),
@@ -130,7 +130,7 @@ async fn a_body_that_is_not_as_it_should_be_is_told_where() {
         ("\u{1}", "line 1 column 1"),
     ] {
         let (status, code, error) =
-            refused(ask(&router, ALICE, Method::POST, "/api/sessions", body).await).await;
+            refused(send(&router, ALICE, Method::POST, "/api/sessions", body).await).await;
         assert_eq!((status, code.as_str()), (400, "invalid_json"), "{body}");
         assert!(error.contains(part), "{error}");
     }
@@ -142,7 +142,7 @@ async fn a_body_that_is_not_an_object_creates_nothing() {
     let router = router().await;
     for body in ["[]", r#"["https://h.example/o/n"]"#, " [null]", "null", "5", r#""text""#] {
         let (status, code, error) =
-            refused(ask(&router, ALICE, Method::POST, "/api/sessions", body).await).await;
+            refused(send(&router, ALICE, Method::POST, "/api/sessions", body).await).await;
         assert_eq!((status, code.as_str()), (400, "invalid_json"), "{body}");
         assert!(error.contains("expected a JSON object"), "{error}");
     }
@@ -154,7 +154,7 @@ async fn a_body_that_does_not_arrive_is_answered_408_and_the_connection_closed()
     let router = router().await;
     let address = router.address().trim_start_matches("http://");
     let mut connection = soon(TcpStream::connect(address)).await.expect("a connection");
-    // From here on, time passes as soon as everything waits.
+    // From here on, the clock jumps to the next timer whenever all tasks wait.
     tokio::time::pause();
     let head = format!(
         "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\n{USER}: {ALICE}\r\n\
@@ -163,7 +163,7 @@ async fn a_body_that_does_not_arrive_is_answered_408_and_the_connection_closed()
     connection.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     let end = timeout(Duration::from_secs(3600), connection.read_to_string(&mut answer)).await;
-    assert!(end.is_ok(), "no answer and no end: {answer:?}");
+    assert!(end.is_ok(), "the connection stays open: {answer:?}");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(answer.contains(r#""code":"body_timeout""#) && answer.contains("30 seconds"), "{answer}");
@@ -171,7 +171,7 @@ async fn a_body_that_does_not_arrive_is_answered_408_and_the_connection_closed()
 }
 
 #[tokio::test]
-async fn limits_are_named() {
+async fn size_limits_are_named() {
     let router = router().await;
     let message = |length: usize| format!(r#"{{"initialMessage":"{}"}}"#, "x".repeat(length));
     for (body, expected, part) in [
@@ -179,34 +179,34 @@ async fn limits_are_named() {
         (message(300 * 1024), (413, "body_too_large"), "256 KiB"),
     ] {
         let (status, code, error) =
-            refused(ask(&router, ALICE, Method::POST, "/api/sessions", &body).await).await;
+            refused(send(&router, ALICE, Method::POST, "/api/sessions", &body).await).await;
         assert_eq!((status, code.as_str()), expected);
         assert!(error.contains(part), "{error}");
     }
     for lines in ["0", "10001", "many", "-1", ""] {
         let path = format!("/api/sessions/a48da0606867/logs?lines={lines}");
-        let (status, code, _) = refused(ask(&router, ALICE, Method::GET, &path, "").await).await;
+        let (status, code, _) = refused(send(&router, ALICE, Method::GET, &path, "").await).await;
         assert_eq!((status, code.as_str()), (400, "invalid_query"), "{lines:?}");
     }
 }
 
 #[tokio::test]
-async fn names_that_can_not_be_taken_are_refused_with_their_own_code() {
-    let alice = router().await;
-    let alice = (alice.client(ALICE), alice);
-    let asked = |repo: Option<&str>, branch: Option<&str>| CreateSession {
+async fn invalid_names_are_refused_with_a_code_of_their_own() {
+    let router = router().await;
+    let alice = router.client(ALICE);
+    let request = |repo: Option<&str>, branch: Option<&str>| CreateSession {
         repo_url: repo.map(Into::into),
         branch: branch.map(Into::into),
         ..CreateSession::default()
     };
-    for (asked, expected) in [
-        (asked(Some("https://me:secret@h.example/o/n"), None), "invalid_repository"),
-        (asked(Some("--upload-pack=touch x"), None), "invalid_repository"),
-        (asked(Some("ext::sh -c id"), None), "invalid_repository"),
-        (asked(Some("https://h.example/o/n"), Some("-x")), "invalid_branch"),
-        (asked(None, Some("fix")), "branch_without_repository"),
+    for (session, expected) in [
+        (request(Some("https://me:secret@h.example/o/n"), None), "invalid_repository"),
+        (request(Some("--upload-pack=touch x"), None), "invalid_repository"),
+        (request(Some("ext::sh -c id"), None), "invalid_repository"),
+        (request(Some("https://h.example/o/n"), Some("-x")), "invalid_branch"),
+        (request(None, Some("fix")), "branch_without_repository"),
     ] {
-        let refused = soon(alice.0.create(&asked)).await.expect_err("it is refused");
+        let refused = soon(alice.create(&session)).await.expect_err("a refusal");
         let ClientError::Refused { status, code, message, .. } = refused else { panic!("{refused:?}") };
         assert_eq!((status, code.as_str()), (400, expected));
         assert!(!message.contains("secret"), "{message}");
@@ -214,7 +214,7 @@ async fn names_that_can_not_be_taken_are_refused_with_their_own_code() {
 }
 
 #[tokio::test]
-async fn the_request_id_of_the_layers_in_front_is_given_back() {
+async fn the_request_id_of_the_layers_in_front_is_returned() {
     let router = router().await;
     let request = reqwest::Client::new()
         .get(format!("{}/api/sessions/a48da0606867", router.address()))
@@ -226,21 +226,22 @@ async fn the_request_id_of_the_layers_in_front_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_away_or_full_is_told_without_its_secrets() {
+async fn an_error_of_the_backend_is_reported_without_its_details() {
     let router = router().await;
     let alice = router.client(ALICE);
-    router.backend.refuse(|_| Some(BackendError::Unavailable("10.0.0.7 is away".into())));
-    let answer = ask(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
+    router.backend.refuse(|_| Some(BackendError::Unavailable("10.0.0.7 is down".into())));
+    let answer = send(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
     assert!(answer.headers().contains_key("retry-after"));
     let (status, code, error) = refused(answer).await;
     assert_eq!((status, code.as_str()), (503, "unavailable"));
     assert!(!error.contains("10.0.0.7"), "{error}");
     router.backend.refuse(|_| Some(BackendError::DiskFull("/secret/place".into())));
-    let (status, code, error) = refused(ask(&router, ALICE, Method::POST, "/api/sessions", "{}").await).await;
+    let (status, code, error) =
+        refused(send(&router, ALICE, Method::POST, "/api/sessions", "{}").await).await;
     assert_eq!((status, code.as_str()), (507, "disk_full"));
     assert!(!error.contains("/secret"), "{error}");
     router.backend.refuse_nothing();
-    soon(alice.create(&on("fix"))).await.expect("it works again");
+    soon(alice.create(&session_on("fix"))).await.expect("a session");
 }
 
 #[tokio::test]
@@ -249,11 +250,11 @@ async fn a_limit_on_sessions_is_a_429_that_names_it() {
     let router = soon(TestRouter::with(settings)).await.expect("a router");
     let alice = router.client(ALICE);
     let first = create(&alice, "one").await;
-    let refused = soon(alice.create(&on("two"))).await.expect_err("one is all");
+    let refused = soon(alice.create(&session_on("two"))).await.expect_err("a refusal");
     let ClientError::Refused { status, code, message, .. } = refused else { panic!("{refused:?}") };
     assert_eq!((status, code.as_str()), (429, "limit_reached"));
     assert!(message.contains("your limit of sessions (1)."), "{message}");
-    assert_eq!(create(&alice, "one").await, first, "the one that is there is no new one");
+    assert_eq!(create(&alice, "one").await, first, "an existing session is not a new one");
     create(&router.client(BOB), "two").await;
 }
 
@@ -261,7 +262,7 @@ async fn a_limit_on_sessions_is_a_429_that_names_it() {
 async fn a_hash_of_another_session_is_answered_409() {
     let router = router().await;
     router.backend.refuse(|_| Some(BackendError::Conflict));
-    let answer = ask(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
+    let answer = send(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
     let (status, code, error) = refused(answer).await;
     assert_eq!((status, code.as_str()), (409, "conflict"));
     assert!(error.ends_with("Choose another branch."), "{error}");

@@ -1,4 +1,4 @@
-//! What is pushed.
+//! Event streams.
 
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{ALICE, BOB, REPO, create, next, router, soon, until};
+use crate::{ALICE, BOB, REPO, create, next, router, soon, wait_for};
 
 fn failure() -> Failure {
     Failure {
@@ -32,7 +32,7 @@ fn failure() -> Failure {
 }
 
 #[tokio::test]
-async fn the_list_is_pushed_at_once_and_on_every_change() {
+async fn the_list_is_sent_at_once_and_after_every_change() {
     let router = router().await;
     let alice = router.client(ALICE);
     let mut lists = alice.watch_list();
@@ -43,26 +43,26 @@ async fn the_list_is_pushed_at_once_and_on_every_change() {
     assert_eq!(next(&mut lists).await.sessions.first().expect("the session").state, State::Creating);
     router.backend.release(Stage::Cloning);
     while next(&mut lists).await.sessions.first().expect("the session").state != State::Running {}
-    soon(alice.delete(hash)).await.expect("it goes");
+    soon(alice.delete(hash)).await.expect("deleted");
     while !next(&mut lists).await.sessions.is_empty() {}
 }
 
 #[tokio::test]
-async fn what_another_user_does_is_not_told() {
+async fn another_users_changes_are_not_sent() {
     let router = router().await;
     let (alice, bob) = (router.client(ALICE), router.client(BOB));
-    let mut his = bob.watch_list();
-    assert!(next(&mut his).await.sessions.is_empty());
-    let hers = create(&alice, "fix").await;
-    until(&alice, hers, State::Running).await;
+    let mut bobs_lists = bob.watch_list();
+    assert!(next(&mut bobs_lists).await.sessions.is_empty());
+    let alices = create(&alice, "fix").await;
+    wait_for(&alice, alices, State::Running).await;
     let own = create(&bob, "other").await;
-    // The next that he is told is of his own session already.
-    let told: Vec<_> = next(&mut his).await.sessions.iter().map(|session| session.hash).collect();
-    assert_eq!(told, [own]);
+    // Bob's next list is that of his own session already.
+    let hashes: Vec<_> = next(&mut bobs_lists).await.sessions.iter().map(|session| session.hash).collect();
+    assert_eq!(hashes, [own]);
 }
 
 #[tokio::test]
-async fn a_start_is_told_until_it_runs() {
+async fn a_start_is_reported_until_the_session_runs() {
     let router = router().await;
     let alice = router.client(ALICE);
     router.backend.hold(Stage::Cloning);
@@ -73,25 +73,28 @@ async fn a_start_is_told_until_it_runs() {
     assert!(stages.len() >= 3, "{stages:?}");
     assert_eq!(next(&mut events).await, SessionEvent::StateChange { state: State::Creating });
     router.backend.release(Stage::Cloning);
-    let mut seen = Vec::new();
+    let mut events_before = Vec::new();
     let url = loop {
         match next(&mut events).await {
             SessionEvent::Complete { url } => break url,
-            event => seen.push(event),
+            event => events_before.push(event),
         }
     };
-    assert!(seen.contains(&SessionEvent::StateChange { state: State::Running }), "{seen:?}");
+    assert!(
+        events_before.contains(&SessionEvent::StateChange { state: State::Running }),
+        "{events_before:?}"
+    );
     assert_eq!(url, format!("http://{hash}.localhost:3000/L3dvcms/session/ses_1"));
     assert!(soon(events.next()).await.is_none(), "the stream ends");
 }
 
 #[tokio::test]
-async fn a_start_that_fails_is_told_with_its_reason() {
+async fn a_failed_start_is_reported_with_its_reason() {
     let router = router().await;
     let alice = router.client(ALICE);
-    let who = Identity::parse(ALICE).expect("an address");
+    let owner = Identity::parse(ALICE).expect("an address");
     let repo = RepoUrl::parse(REPO, RepoPolicy::default()).expect("a repository");
-    let hash = SessionHash::of(&who, &repo, &GitRef::parse("fix").expect("a branch"));
+    let hash = SessionHash::of(&owner, &repo, &GitRef::parse("fix").expect("a branch"));
     router.backend.fail_starts(hash, Some(failure()));
     assert_eq!(create(&alice, "fix").await, hash);
     let mut events = alice.watch(hash);
@@ -107,14 +110,14 @@ async fn a_start_that_fails_is_told_with_its_reason() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_session_is_the_end_of_its_stream() {
+async fn deleting_a_session_ends_its_stream() {
     let router = router().await;
     let alice = router.client(ALICE);
     router.backend.hold(Stage::Starting);
     let hash = create(&alice, "fix").await;
     let mut events = alice.watch(hash);
     next(&mut events).await;
-    soon(alice.delete(hash)).await.expect("it goes");
+    soon(alice.delete(hash)).await.expect("deleted");
     let last = loop {
         let event = next(&mut events).await;
         if event.is_last() {
@@ -125,17 +128,17 @@ async fn the_end_of_a_session_is_the_end_of_its_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_asks_not_to_be_buffered_and_its_last_event_ends_reconnects() {
+async fn a_stream_is_not_buffered_and_its_last_event_ends_reconnects() {
     let router = router().await;
     let alice = router.client(ALICE);
     let hash = create(&alice, "fix").await;
-    until(&alice, hash, State::Running).await;
+    wait_for(&alice, hash, State::Running).await;
     let url = format!("{}/api/sessions/{hash}/events", router.address());
-    let ask = |last: &'static str| {
+    let send = |last: &'static str| {
         let request = reqwest::Client::new().get(&url).header(USER, ALICE).header("last-event-id", last);
         soon(request.send())
     };
-    let answer = ask("").await.expect("an answer");
+    let answer = send("").await.expect("an answer");
     for (name, value) in
         [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
     {
@@ -144,8 +147,8 @@ async fn a_stream_asks_not_to_be_buffered_and_its_last_event_ends_reconnects() {
     let text = soon(answer.text()).await.expect("a stream that ends");
     let last = text.trim_end().rsplit("\n\n").next().expect("an event");
     assert!(last.contains("event: complete") && last.contains("id: end"), "{last}");
-    assert_eq!(ask("end").await.expect("an answer").status(), 204);
-    assert_eq!(ask("other").await.expect("an answer").status(), 200);
+    assert_eq!(send("end").await.expect("an answer").status(), 204);
+    assert_eq!(send("other").await.expect("an answer").status(), 200);
 }
 
 #[tokio::test]
@@ -154,33 +157,33 @@ async fn streams_end_when_the_router_drains() {
     let alice = router.client(ALICE).with_reconnect_timeout(Duration::ZERO);
     let mut lists = alice.watch_list();
     next(&mut lists).await;
-    router.ends.cancel();
-    let lost = soon(lists.next()).await.expect("a reason").expect_err("the stream is over");
-    assert!(lost.is_transient(), "{lost}");
+    router.shutdown.cancel();
+    let error = soon(lists.next()).await.expect("an error").expect_err("an error");
+    assert!(error.is_transient(), "{error}");
     assert!(soon(lists.next()).await.is_none());
-    soon(alice.list()).await.expect("other requests are answered");
+    soon(alice.list()).await.expect("an answer");
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_with_a_hint() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = format!("http://{}", taken.local_addr().expect("an address"));
-    drop(taken);
+async fn an_unreachable_router_is_reported_with_a_hint() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", unused.local_addr().expect("an address"));
+    drop(unused);
     let client = Client::new(&address).expect("a client");
-    let lost = soon(client.list()).await.expect_err("nobody is there");
-    assert!(lost.to_string().contains("refused"), "{lost}");
-    assert!(lost.hint().expect("a hint").contains("make run"));
+    let error = soon(client.list()).await.expect_err("an error");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(error.hint().expect("a hint").contains("make run"));
 }
 
-/// A line between client and router that can be cut.
-struct Line {
+/// A TCP proxy in front of the router, whose connections can be cut.
+struct TestProxy {
     address: String,
     cut: tokio::sync::watch::Sender<()>,
     _task: tokio::task::JoinSet<()>,
 }
 
-impl Line {
-    async fn to(router: &str) -> Self {
+impl TestProxy {
+    async fn start(router: &str) -> Self {
         let router = router.trim_start_matches("http://").to_owned();
         let listener = soon(tokio::net::TcpListener::bind("127.0.0.1:0")).await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
@@ -188,13 +191,13 @@ impl Line {
         let mut task = tokio::task::JoinSet::new();
         let cuts = cut.clone();
         task.spawn(async move {
-            let mut calls = tokio::task::JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut downstream, _)) = listener.accept().await {
                 let (router, mut cut) = (router.clone(), cuts.subscribe());
-                calls.spawn(async move {
-                    let mut far = tokio::net::TcpStream::connect(router).await.expect("the router");
+                connections.spawn(async move {
+                    let mut upstream = tokio::net::TcpStream::connect(router).await.expect("the router");
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = tokio::io::copy_bidirectional(&mut downstream, &mut upstream) => {}
                         _ = cut.changed() => {}
                     }
                 });
@@ -205,15 +208,15 @@ impl Line {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_reconnects_and_misses_nothing() {
+async fn a_stream_reconnects_after_its_connection_was_cut_and_misses_nothing() {
     let router = router().await;
     let alice = router.client(ALICE);
-    let line = Line::to(router.address()).await;
+    let proxy = TestProxy::start(router.address()).await;
     let header = api::client::parse_header(&format!("{USER}: {ALICE}")).expect("a header");
-    let far = Client::with_headers(&line.address, [header].into_iter().collect()).expect("a client");
-    let mut lists = far.watch_list();
+    let client = Client::with_headers(&proxy.address, [header].into_iter().collect()).expect("a client");
+    let mut lists = client.watch_list();
     assert!(next(&mut lists).await.sessions.is_empty());
-    line.cut.send_replace(());
+    proxy.cut.send_replace(());
     let hash = create(&alice, "fix").await;
     while next(&mut lists).await.sessions.iter().all(|session| session.hash != hash) {}
 }

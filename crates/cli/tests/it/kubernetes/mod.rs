@@ -52,9 +52,12 @@ async fn list_and_show_have_the_sessions_of_all_users() {
     );
 
     let show = cluster.run(&["show", &two[..5]]).await;
-    for part in
-        ["State:      stopped", "Owner:      bob@example.com", REPO, "Nobody used it for the idle timeout."]
-    {
+    for part in [
+        "State:      stopped",
+        "Owner:      bob@example.com",
+        REPO,
+        "The session was not used for the idle timeout.",
+    ] {
         assert!(show.success().contains(part), "{part} in {show:?}");
     }
 }
