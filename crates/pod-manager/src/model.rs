@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use reqwest::header::HeaderValue;
 use session_key::{GitRef, Identity, RepoUrl, SessionHash};
 
 /// A session as it was asked for. It never changes.
@@ -78,21 +80,37 @@ pub struct Endpoint {
     pub run_id: Arc<str>,
 }
 
-/// A session's own password. `Debug` shows none of it.
+/// The password of a session's opencode. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(Arc<str>);
+pub struct Password {
+    text: Arc<str>,
+    authorization: HeaderValue,
+}
 
 impl Password {
     /// Wraps a password.
     #[must_use]
     pub fn new(password: impl Into<Arc<str>>) -> Self {
-        Self(password.into())
+        let text = password.into();
+        let encoded = BASE64_STANDARD.encode(format!("opencode:{text}"));
+        // Base64 always fits into a header.
+        let mut authorization =
+            HeaderValue::try_from(format!("Basic {encoded}")).unwrap_or(HeaderValue::from_static("Basic"));
+        authorization.set_sensitive(true);
+        Self { text, authorization }
     }
 
-    /// The password itself.
+    /// Returns the password itself.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Returns the value of the `Authorization` header that opencode requires (Basic, RFC 7617). It is encoded once,
+    /// since every request needs it.
+    #[must_use]
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
     }
 }
 

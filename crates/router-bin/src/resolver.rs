@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::HeaderValue;
 use pod_manager::{
     Endpoint,
     manager::{Manager, RouteError, ViewState},
@@ -62,7 +60,9 @@ impl Resolver for SessionResolver {
         let endpoint = self.manager.route(user, route.hash).map_err(resolve_error)?;
         match route.target {
             Target::Opencode => {
-                Ok(Upstream { address: endpoint.address, authorization: authorization(&endpoint) })
+                let authorization =
+                    endpoint.password.as_ref().map(|password| password.authorization().clone());
+                Ok(Upstream { address: endpoint.address, authorization })
             }
             Target::Port(port) => self.dev_server(&endpoint, port, user),
             // The name is reserved for attaching with a token, which does not exist yet.
@@ -90,13 +90,4 @@ fn resolve_error(error: RouteError) -> ResolveError {
             ResolveError::NotRunning { retry_after: Some(seconds) }
         }
     }
-}
-
-/// Returns the credentials for the session's opencode (Basic, RFC 7617).
-fn authorization(endpoint: &Endpoint) -> Option<HeaderValue> {
-    let password = endpoint.password.as_ref()?;
-    let encoded = STANDARD.encode(format!("opencode:{}", password.expose()));
-    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

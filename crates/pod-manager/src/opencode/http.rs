@@ -14,14 +14,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{
+    Client, Method, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+    redirect::Policy,
+};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::{innermost::innermost_message, model::Password};
 
-/// The user name that opencode expects.
-const USER: &str = "opencode";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest body that is read, unless the caller sets a smaller limit.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -72,7 +74,7 @@ impl HttpClient {
     ) -> RequestBuilder {
         let request = self.0.request(method, format!("http://{address}{path}"));
         match password {
-            Some(password) => request.basic_auth(USER, Some(password.expose())),
+            Some(password) => request.header(AUTHORIZATION, password.authorization()),
             None => request,
         }
     }
