@@ -8,9 +8,6 @@ use session_key::{HostScheme, SessionRoute, Target};
 
 use crate::wire;
 
-/// The length of a session's description, in characters.
-const DESCRIPTION_CHARS: usize = 120;
-
 /// Converts a session. `url` is its address for a browser, if it runs. `idle_timeout` is `None` for a caller
 /// that reads the cluster itself and does not know it; the wire type then holds 0.
 #[must_use]
@@ -34,7 +31,7 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         last_activity: timestamp(view.last_activity),
         created_at: timestamp(session.created_at),
         idle_timeout_minutes: idle_timeout.map_or(0, minutes),
-        description: session.initial_message.as_deref().and_then(description),
+        description: view.description.clone(),
         title: view.title.clone(),
         attach_url: None,
         reason: reason(view, idle_timeout),
@@ -158,14 +155,6 @@ fn stage_name(stage: Stage) -> wire::StageName {
     }
 }
 
-/// Returns the first words of a message: its first line that is not empty, cut at a word.
-fn description(message: &str) -> Option<String> {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty())?;
-    let Some((end, _)) = line.char_indices().nth(DESCRIPTION_CHARS) else { return Some(line.to_owned()) };
-    let cut = line[..end].rfind(char::is_whitespace).unwrap_or(end);
-    Some(format!("{}…", line[..cut].trim_end()))
-}
-
 /// Converts a time. A time out of range (the year 10000) becomes the nearest one in range.
 fn timestamp(time: SystemTime) -> Timestamp {
     let before = time < SystemTime::UNIX_EPOCH;
@@ -231,6 +220,7 @@ mod tests {
             state,
             stages: Vec::new(),
             last_activity: at(4),
+            description: Some("Fix it.".into()),
             busy: true,
             probe_error: None,
             title: Some("Title".into()),
@@ -374,17 +364,6 @@ mod tests {
         check(failed(), ViewState::Failed, started(Some(3)), [Done, Failed, Pending]);
         let ready = [1, 2, 3].map(|second| record(Stage::Ready, Some(second), Some(second)));
         check(running(), ViewState::Running, ready, [Done, Done, Done]);
-    }
-
-    #[test]
-    fn a_description_is_one_line_of_the_first_message() {
-        assert_eq!(description("\n\n  Do this. \nThen that."), Some("Do this.".into()));
-        assert_eq!(description(" \n\t"), None);
-        let long = "word ".repeat(40);
-        let short = description(&long).expect("words");
-        assert!(short.ends_with("word…") && short.chars().count() <= DESCRIPTION_CHARS + 1, "{short}");
-        let unbroken = "é".repeat(200);
-        assert_eq!(description(&unbroken), Some("é".repeat(DESCRIPTION_CHARS) + "…"));
     }
 
     #[test]

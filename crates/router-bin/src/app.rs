@@ -69,6 +69,7 @@ impl App {
             activity_write_interval: defaults.activity_write_interval.min(config.idle_timeout / 10),
             max_sessions: config.max_sessions,
             max_running: config.max_running,
+            max_starts_per_minute: config.max_starts_per_minute,
             ..defaults
         };
         let manager = Manager::new(backend.clone(), leadership, clock, settings);

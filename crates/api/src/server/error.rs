@@ -26,11 +26,12 @@ pub(super) struct ErrorResponse {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) message: String,
+    retry_after: Option<HeaderValue>,
 }
 
 impl ErrorResponse {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 
     pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
@@ -71,6 +72,14 @@ impl From<ManagerError> for ErrorResponse {
                 };
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message)
             }
+            ManagerError::TooManyStarts { max_per_minute, retry_after } => {
+                let seconds = retry_after.as_millis().div_ceil(1000);
+                let message = format!(
+                    "You may start {max_per_minute} sessions per minute. Try again in {seconds} seconds."
+                );
+                let retry_after = HeaderValue::try_from(seconds.to_string()).ok();
+                Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message) }
+            }
             ManagerError::Conflict => {
                 let message = format!("{} Choose another branch.", sentence(&error));
                 Self::new(StatusCode::CONFLICT, "conflict", message)
@@ -102,14 +111,13 @@ impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         let header = match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "2")),
+            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from_static("2"))),
+            StatusCode::TOO_MANY_REQUESTS => self.retry_after.clone().map(|value| (RETRY_AFTER, value)),
             // Otherwise the connection stays open for the rest of the body.
-            StatusCode::REQUEST_TIMEOUT => Some((CONNECTION, "close")),
+            StatusCode::REQUEST_TIMEOUT => Some((CONNECTION, HeaderValue::from_static("close"))),
             _ => None,
         };
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
+        response.headers_mut().extend(header);
         response.extensions_mut().insert(self);
         response
     }
@@ -139,7 +147,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let mut response = next.run(request).await;
     let error = response.extensions_mut().remove::<ErrorResponse>().or_else(|| without_reason(&response));
-    if let Some(ErrorResponse { status, code, message }) = error {
+    if let Some(ErrorResponse { status, code, message, .. }) = error {
         let (body_head, body) = error_response::<Body>(status, code, &message, id.as_deref()).into_parts();
         let (mut head, _) = response.into_parts();
         head.headers.remove(CONTENT_LENGTH);

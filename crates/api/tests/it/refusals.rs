@@ -267,3 +267,17 @@ async fn a_hash_of_another_session_is_answered_409() {
     assert_eq!((status, code.as_str()), (409, "conflict"));
     assert!(error.ends_with("Choose another branch."), "{error}");
 }
+
+#[tokio::test]
+async fn a_limit_on_starts_is_a_429_that_says_when_to_try_again() {
+    let settings = ManagerSettings { max_starts_per_minute: Some(1), ..ManagerSettings::default() };
+    let router = soon(TestRouter::with(settings)).await.expect("a router");
+    create(&router.client(ALICE), "one").await;
+    let answer = send(&router, ALICE, Method::POST, "/api/sessions", "{}").await;
+    let seconds: u64 = answer.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    let (status, code, error) = refused(answer).await;
+    assert_eq!((status, code.as_str()), (429, "limit_reached"));
+    assert!(error.contains(&format!("Try again in {seconds} seconds.")), "{error}");
+    create(&router.client(BOB), "two").await;
+}

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{
     entry::Entry,
     manager::Manager,
+    start_limiter::TooManyStarts,
     view::{View, ViewState},
 };
 use crate::{
@@ -54,6 +55,14 @@ pub enum ManagerError {
         /// How many are allowed.
         max: usize,
     },
+    /// The user starts sessions too often.
+    #[error("the limit of {max_per_minute} starts per minute is reached")]
+    TooManyStarts {
+        /// How many starts per minute are allowed.
+        max_per_minute: u32,
+        /// When the next start is allowed.
+        retry_after: Duration,
+    },
     /// The session's hash is taken by a session of another user, repository or branch.
     #[error("the key of this repository and branch is taken by another session")]
     Conflict,
@@ -90,6 +99,13 @@ impl From<BackendError> for ManagerError {
             BackendError::Conflict => Self::Conflict,
             other => Self::Unavailable(other),
         }
+    }
+}
+
+impl From<TooManyStarts> for ManagerError {
+    fn from(error: TooManyStarts) -> Self {
+        let TooManyStarts { max_per_minute, retry_after } = error;
+        Self::TooManyStarts { max_per_minute, retry_after }
     }
 }
 
@@ -166,8 +182,7 @@ impl Manager {
             self.write_activity(&entry, Duration::ZERO).await;
             self.backend.stop(hash, StopReason::Requested).await?;
         }
-        let ends = |view: &View| !matches!(view.state, ViewState::Creating | ViewState::Running);
-        self.wait_visible(user, hash, ends).await
+        self.wait_visible(user, hash, |view| !is_active(view)).await
     }
 
     /// Deletes the session with all its files. When this returns, nobody sees it any more, though the deletion itself
@@ -223,9 +238,15 @@ impl Manager {
         before: Option<&View>,
         credentials: &Credentials,
     ) -> Result<(), ManagerError> {
-        let limited = self.settings.max_sessions.is_some() || self.settings.max_running.is_some();
+        let limited = self.settings.max_sessions.is_some()
+            || self.settings.max_running.is_some()
+            || self.start_limiter.is_limited();
         let _guard = if limited { Some(self.limit_locks.lock(session.owner.clone()).await) } else { None };
         self.check_limits(session, before)?;
+        // Asking again for a session that runs or starts is free.
+        if !before.is_some_and(is_active) {
+            self.start_limiter.take(&session.owner)?;
+        }
         self.backend.start(session, credentials).await?;
         if before.is_none() {
             self.index.add_pending(session, self.clock.now(), &self.subscriptions);
@@ -242,7 +263,7 @@ impl Manager {
         for view in self.list(&session.owner) {
             if view.status.session.hash != session.hash {
                 kept += 1;
-                running += usize::from(matches!(view.state, ViewState::Creating | ViewState::Running));
+                running += usize::from(is_active(&view));
             }
         }
         let check = |count: usize, max: Option<usize>, limit| match max {
@@ -299,6 +320,11 @@ impl Manager {
             }
         }
     }
+}
+
+/// Returns whether the session runs or starts.
+fn is_active(view: &View) -> bool {
+    matches!(view.state, ViewState::Creating | ViewState::Running)
 }
 
 fn is_same_branch(one: &Source, other: &Source) -> bool {

@@ -47,6 +47,8 @@ struct EntryState {
     /// Whether the backend reports the session under another owner than this entry's. Nobody sees it then.
     conflict: bool,
     status: Option<Arc<SessionStatus>>,
+    /// The first words of the first prompt.
+    description: Option<String>,
     /// A start that the backend accepted and has not reported.
     pending_create: Option<(Arc<Session>, Instant)>,
     /// A deletion that the backend accepted and has not reported: of the session that was created at that time, or
@@ -138,7 +140,12 @@ impl Entry {
         if !deleted || failed_now {
             (state.pending_delete, state.pending_create) = (None, None);
         }
-        state.status = Some(status.clone());
+        match &status.session.initial_message {
+            Some(message) => state.description = view::describe(message),
+            None if state.is_other_session(status) => state.description = None,
+            None => {}
+        }
+        state.status = Some(without_sent_prompt(status));
         let new = match &status.phase {
             Phase::Running(endpoint)
                 if state.run.as_ref().is_none_or(|(run, ..)| run.run_id != endpoint.run_id) =>
@@ -372,11 +379,30 @@ impl EntryState {
                 last_activity: session.created_at,
                 first_prompt_sent: false,
             };
-            return Some(view::derive(&Arc::new(status), None, self.notified.activity, false));
+            let description = session.initial_message.as_deref().and_then(view::describe);
+            return Some(view::derive(
+                &Arc::new(status),
+                description.as_deref(),
+                None,
+                self.notified.activity,
+                false,
+            ));
         }
         let status = self.status.as_ref().filter(|_| self.pending_delete.is_none())?;
         let run = self.run.as_ref().map(|(_, run, _)| run);
-        Some(view::derive(status, run, self.notified.activity, self.closing_since.is_some()))
+        Some(view::derive(
+            status,
+            self.description.as_deref(),
+            run,
+            self.notified.activity,
+            self.closing_since.is_some(),
+        ))
+    }
+
+    /// Returns whether the report is about another session than the one before, with the same hash.
+    fn is_other_session(&self, status: &SessionStatus) -> bool {
+        let created_at = self.status.as_ref().map(|known| known.session.created_at);
+        created_at != Some(status.session.created_at)
     }
 
     fn end_run(&mut self) {
@@ -384,6 +410,15 @@ impl EntryState {
             token.cancel();
         }
     }
+}
+
+/// Drops the first prompt from the report once it was sent: it may be long, and is not read again.
+fn without_sent_prompt(status: &Arc<SessionStatus>) -> Arc<SessionStatus> {
+    if !status.first_prompt_sent || status.session.initial_message.is_none() {
+        return status.clone();
+    }
+    let session = Session { initial_message: None, ..Session::clone(&status.session) };
+    Arc::new(SessionStatus { session: Arc::new(session), ..SessionStatus::clone(status) })
 }
 
 /// Returns whether `interval` has passed since `then`. True if the clock went backwards: nobody knows then.

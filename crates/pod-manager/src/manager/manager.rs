@@ -9,6 +9,7 @@ use super::{
     index::Index,
     leadership::{Leadership, LeadershipHistory},
     settings::ManagerSettings,
+    start_limiter::StartLimiter,
     subscriptions::{Subscription, Subscriptions},
     view::{View, ViewState},
 };
@@ -43,6 +44,7 @@ pub struct Manager {
     pub(super) command_locks: KeyedMutex<SessionHash>,
     /// Held from counting a user's sessions until the new one is counted too.
     pub(super) limit_locks: KeyedMutex<Identity>,
+    pub(super) start_limiter: StartLimiter,
     pub(super) ready: watch::Sender<bool>,
     pub(super) ready_durations: broadcast::Sender<Duration>,
 }
@@ -72,6 +74,7 @@ impl Manager {
             backend,
             leadership: LeadershipHistory::new(leadership),
             clock,
+            start_limiter: StartLimiter::new(settings.max_starts_per_minute),
             settings,
             opencode: Opencode::new(),
             index: Index::default(),

@@ -13,6 +13,7 @@ mod monitor;
 mod run;
 mod run_state;
 mod settings;
+mod start_limiter;
 mod subscriptions;
 mod view;
 

@@ -12,6 +12,8 @@ pub struct ManagerSettings {
     pub max_sessions: Option<usize>,
     /// The most sessions of one user that may run or start at once; `None`: no limit.
     pub max_running: Option<usize>,
+    /// How often one user may create, or resume, a session per minute, with bursts of as many; `None`: no limit.
+    pub max_starts_per_minute: Option<u32>,
     /// Between two probes of a session while its owner watches it.
     pub probe_interval_watched: Duration,
     /// Between two probes of a session that nobody watches.
@@ -38,6 +40,7 @@ impl Default for ManagerSettings {
             idle_timeout: Duration::from_secs(30 * 60),
             max_sessions: None,
             max_running: None,
+            max_starts_per_minute: None,
             probe_interval_watched: Duration::from_secs(4),
             probe_interval_unwatched: Duration::from_secs(40),
             min_probe_interval: Duration::from_secs(1),

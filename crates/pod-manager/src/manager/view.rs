@@ -5,6 +5,9 @@ use std::{sync::Arc, time::SystemTime};
 use super::run_state::RunState;
 use crate::model::{Endpoint, Phase, SessionStatus, Stage, StageRecord};
 
+/// The longest description of a session, in characters.
+const DESCRIPTION_CHARS: usize = 120;
+
 /// The state of a session, as its owner sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ViewState {
@@ -46,6 +49,8 @@ pub struct View {
     pub state: ViewState,
     /// The stages of the current or last start, including [`Stage::Ready`], which the manager adds.
     pub stages: Vec<StageRecord>,
+    /// The first words of the first prompt, if it has one.
+    pub description: Option<String>,
     /// When a person used it last; some seconds late.
     pub last_activity: SystemTime,
     /// Whether an agent was at work at the last probe.
@@ -68,6 +73,7 @@ impl View {
             status: status.clone(),
             state: state(&status.phase, opened_at.is_some(), false),
             stages: stages(status, opened_at),
+            description: status.session.initial_message.as_deref().and_then(describe),
             last_activity: status.last_activity,
             busy: false,
             probe_error: None,
@@ -89,6 +95,7 @@ impl View {
 /// Derives the view. `closing`: the session is about to be stopped as idle.
 pub(super) fn derive(
     status: &Arc<SessionStatus>,
+    description: Option<&str>,
     run: Option<&RunState>,
     last_activity: SystemTime,
     closing: bool,
@@ -98,12 +105,21 @@ pub(super) fn derive(
         status: status.clone(),
         state: state(&status.phase, opened_at.is_some(), closing),
         stages: stages(status, opened_at),
+        description: description.map(str::to_owned),
         last_activity: last_activity.max(status.last_activity),
         busy: run.is_some_and(|run| run.busy),
         probe_error: run.and_then(|run| run.probe_error.clone()),
         title: run.and_then(|run| run.title.clone()),
         landing_path: run.and_then(|run| run.landing_path.clone()),
     }
+}
+
+/// Returns the first line of a message that is not empty, cut at a word.
+pub(super) fn describe(message: &str) -> Option<String> {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let Some((end, _)) = line.char_indices().nth(DESCRIPTION_CHARS) else { return Some(line.to_owned()) };
+    let cut = line[..end].rfind(char::is_whitespace).unwrap_or(end);
+    Some(format!("{}…", line[..cut].trim_end()))
 }
 
 fn state(phase: &Phase, opened: bool, closing: bool) -> ViewState {
@@ -189,8 +205,19 @@ mod tests {
     #[test]
     fn the_ready_stage_begins_when_the_stage_before_it_ends() {
         let run = RunState::new(at(12), Some(at(13)));
-        let ready = derive(&running(), Some(&run), at(1), false).stages.pop().unwrap();
+        let ready = derive(&running(), None, Some(&run), at(1), false).stages.pop().unwrap();
         assert_eq!((ready.stage, ready.started, ready.ended), (Stage::Ready, Some(at(12)), Some(at(13))));
+    }
+
+    #[test]
+    fn a_description_is_one_line_cut_at_a_word() {
+        assert_eq!(describe("\n\n  Do this. \nThen that."), Some("Do this.".into()));
+        assert_eq!(describe(" \n\t"), None);
+        let long = "word ".repeat(40);
+        let short = describe(&long).unwrap();
+        assert!(short.ends_with("word…") && short.chars().count() <= DESCRIPTION_CHARS + 1, "{short}");
+        let unbroken = "é".repeat(200);
+        assert_eq!(describe(&unbroken), Some("é".repeat(DESCRIPTION_CHARS) + "…"));
     }
 
     #[test]

@@ -207,3 +207,18 @@ async fn how_long_a_run_took_to_be_opened_is_told_once() {
     house.until(other, ViewState::Running).await;
     assert_eq!(openings.recv().await, Ok(Duration::ZERO), "what ran already is not counted anew");
 }
+
+#[tokio::test]
+async fn a_first_message_that_was_sent_is_no_longer_in_memory() {
+    let mut house = House::new().await;
+    let hash = create(&house).await;
+    house.when(hash, |view| view.status.first_prompt_sent).await;
+    for _ in 0..2 {
+        let view = house.manager.get(&alice(), hash).expect("a session");
+        assert_eq!(view.status.session.initial_message, None);
+        assert_eq!(view.description.as_deref(), Some("Fix the \"build\","), "its description stays");
+        house.restart(Restart::ProcessesWentOn).await;
+    }
+    let recorded = house.backend.observed(hash).expect("a session");
+    assert_eq!(recorded.session.initial_message.as_deref(), Some(MESSAGE), "the record keeps it");
+}

@@ -6,7 +6,7 @@ use pod_manager::{
     BackendError, Credentials, Failure, FailureCode, Limit, ManagerError, ManagerSettings, NewSession,
     RouteError, Source, Stage, ViewState, memory::Verb,
 };
-use session_key::SessionHash;
+use session_key::{Identity, SessionHash};
 use tokio::time::timeout;
 
 use crate::house::{House, alice, bob, quick, repository};
@@ -219,4 +219,61 @@ async fn statuses_are_counted() {
     house.until(two, ViewState::Stopped).await;
     let counts: Vec<_> = house.manager.counts().into_iter().map(|(_, count)| count).collect();
     assert_eq!(counts, [0, 1, 0, 1, 0]);
+}
+
+/// A manager that allows this many starts per minute, whose sessions stay `Creating`.
+async fn limited_to(max_starts_per_minute: u32) -> House {
+    let settings = ManagerSettings { max_starts_per_minute: Some(max_starts_per_minute), ..quick() };
+    let house = House::with(settings).await;
+    house.backend.hold(Stage::Cloning);
+    house
+}
+
+#[tokio::test]
+async fn a_user_starts_only_so_many_sessions_per_minute() {
+    let house = limited_to(3).await;
+    let create = async |user: Identity, number: u32| {
+        let new = repository(&format!("repo-{number}"), None);
+        house.manager.create(&user, new, Credentials::NONE).await
+    };
+    for number in 0..3 {
+        create(alice(), number).await.expect("within the limit");
+    }
+    match create(alice(), 3).await {
+        Err(ManagerError::TooManyStarts { max_per_minute: 3, retry_after }) => {
+            assert!(retry_after <= Duration::from_secs(20), "{retry_after:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(house.manager.list(&alice()).len(), 3, "nothing was created");
+    create(bob(), 0).await.expect("another user has starts of their own");
+}
+
+#[tokio::test]
+async fn asking_again_for_a_session_that_starts_or_runs_is_free() {
+    let house = limited_to(1).await;
+    let hash = house.create("widgets").await.view.status.session.hash;
+    for _ in 0..5 {
+        assert!(!house.create("widgets").await.new);
+        house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
+    }
+    house.backend.release(Stage::Cloning);
+    house.until(hash, ViewState::Running).await;
+    for _ in 0..5 {
+        assert!(!house.create("widgets").await.new);
+        house.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
+    }
+}
+
+#[tokio::test]
+async fn a_resume_of_a_stopped_session_counts_as_a_start() {
+    let house = limited_to(1).await;
+    let hash = house.create("widgets").await.view.status.session.hash;
+    house.manager.stop(&alice(), hash).await.expect("stop");
+    house.until(hash, ViewState::Stopped).await;
+    let refused = house.manager.resume(&alice(), hash, Credentials::NONE).await;
+    assert!(matches!(refused, Err(ManagerError::TooManyStarts { .. })), "{refused:?}");
+    let refused = house.manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
+    assert!(matches!(refused, Err(ManagerError::TooManyStarts { .. })), "{refused:?}");
+    assert_eq!(house.backend.calls(Verb::Start, hash), 1);
 }
