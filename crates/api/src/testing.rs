@@ -71,6 +71,7 @@ impl TestRouter {
             repos: RepoPolicy::OWN_MACHINE,
             default_repo: Some("https://github.com/acme/widgets".to_owned()),
             version: "0.1.0-test".to_owned(),
+            body_deadline: server::BODY_DEADLINE,
         };
         let (routes, _) = server::router(ApiState::new(manager, settings, shutdown.clone()));
         let site =

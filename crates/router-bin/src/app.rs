@@ -1,7 +1,8 @@
 //! Builds everything that the router runs, for either backend.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use api::server::{ApiState, BODY_DEADLINE};
 use futures_util::StreamExt as _;
 use http::HeaderName;
 use pod_manager::{
@@ -39,6 +40,8 @@ pub struct App {
     pub shutdown: CancellationToken,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
+    /// How long a request body of the API may take to arrive.
+    pub body_deadline: Duration,
     scheme: Arc<HostScheme>,
     audit: Arc<Audit>,
 }
@@ -73,7 +76,16 @@ impl App {
             ..defaults
         };
         let manager = Manager::new(backend.clone(), leadership, clock, settings);
-        Ok(Self { backend, manager, metrics, shutdown: CancellationToken::new(), refusals, scheme, audit })
+        Ok(Self {
+            backend,
+            manager,
+            metrics,
+            shutdown: CancellationToken::new(),
+            refusals,
+            body_deadline: BODY_DEADLINE,
+            scheme,
+            audit,
+        })
     }
 
     /// Returns the service of the public listeners. `own_ports` are those that the router listens on.
@@ -84,8 +96,9 @@ impl App {
             repos: config.repos(),
             default_repo: config.default_repo.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            body_deadline: self.body_deadline,
         };
-        let state = api::server::ApiState::new(self.manager.clone(), settings, self.shutdown.clone());
+        let state = ApiState::new(self.manager.clone(), settings, self.shutdown.clone());
         let (api, _) = api::server::router(state);
         stack(StackParts {
             manager: self.manager.clone(),

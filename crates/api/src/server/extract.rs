@@ -15,11 +15,11 @@ use serde::{
 use session_key::{Identity, SessionHash};
 use tokio::time::timeout;
 
-use super::error::ErrorResponse;
+use super::{error::ErrorResponse, state::ApiState};
 
 /// Longest request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
-/// How long a request body may take to arrive.
+/// How long a request body may take to arrive by default.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The user who sent the request.
@@ -96,13 +96,14 @@ impl<S: Sync> FromRequest<S> for IgnoredBody {
 /// A body that is a JSON object. An empty body is read as `{}`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorResponse> {
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ErrorResponse> {
         require_json(request.headers())?;
-        let body = timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await.map_err(|_| {
-            let seconds = BODY_DEADLINE.as_secs();
+        let deadline = state.settings.body_deadline;
+        let body = timeout(deadline, Bytes::from_request(request, state)).await.map_err(|_| {
+            let seconds = deadline.as_secs();
             let message = format!(
                 "The request's body did not arrive within {seconds} seconds. Send the request again."
             );

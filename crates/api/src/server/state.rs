@@ -1,6 +1,6 @@
 //! What every handler shares: the manager, the settings, and how a session is written on the wire.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pod_manager::{Manager, View};
 use session_key::{HostScheme, Identity, RepoPolicy};
@@ -21,6 +21,8 @@ pub struct Settings {
     pub default_repo: Option<String>,
     /// The router's version.
     pub version: String,
+    /// How long a request body may take to arrive; [`BODY_DEADLINE`](super::BODY_DEADLINE) outside tests.
+    pub body_deadline: Duration,
 }
 
 /// The state of every handler.

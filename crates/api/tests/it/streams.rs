@@ -236,6 +236,7 @@ async fn a_stream_without_events_sends_a_heartbeat() {
         repos: RepoPolicy::default(),
         default_repo: None,
         version: String::new(),
+        body_deadline: server::BODY_DEADLINE,
     };
     let (routes, _) = server::router(ApiState::new(manager, settings, CancellationToken::new()));
     let caller = Identity::parse(ALICE).expect("an address");

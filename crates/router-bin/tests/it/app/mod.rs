@@ -2,6 +2,7 @@
 
 mod audit;
 mod isolation;
+mod limits;
 mod not_running;
 mod site;
 mod test_app;

@@ -50,6 +50,11 @@ impl TestApp {
     }
 
     pub(super) async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::build(variables, |_| {}).await
+    }
+
+    /// Starts a router with these variables, after `change` has changed the app.
+    pub(super) async fn build(variables: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
         let state_dir = tempfile::tempdir().expect("a folder");
         let state_dir_variable = ("STATE_DIR", state_dir.path().to_str().expect("text"));
         let environment = variables
@@ -70,7 +75,8 @@ impl TestApp {
         let port = listener.local_addr().expect("an address").port();
         let health_port = health.local_addr().expect("an address").port();
         let scheme = Arc::new(config.names.scheme(port).expect("names"));
-        let app = App::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("an app");
+        let mut app = App::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("an app");
+        change(&mut app);
         let service = app.service(&config, vec![port, health_port]);
         let settings = ServeSettings { refusals: app.refusals.clone(), ..ServeSettings::default() };
         let (shutdown, manager) = (app.shutdown.clone(), app.manager.clone());
