@@ -83,7 +83,7 @@ fn internal_error(panic: &(dyn Any + Send), id: &str, metrics: &Metrics) -> Resp
     let message =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(request.id = id, panic = message, "request handler panicked");
-    let text = "The router failed. Its log tells more.";
+    let text = "The router failed. Its log says why.";
     error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal", text, Some(id))
 }
 

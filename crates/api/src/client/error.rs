@@ -135,11 +135,7 @@ mod tests {
 
     #[test]
     fn an_error_answer_becomes_a_sentence() {
-        check(
-            404,
-            r#"{"error":"There is no such session.","code":"not_found"}"#,
-            "There is no such session.",
-        );
+        check(404, r#"{"error":"Session not found.","code":"not_found"}"#, "Session not found.");
         check(302, "<a href=/sign-in>", "http://h/ requires a sign-in (it answered 302)");
         check(403, "<html>", "http://h/ requires a sign-in (it answered 403)");
         check(404, "<html>", "the server at http://h/ is not a router: it answered 404 without a reason");

@@ -40,7 +40,7 @@ impl ErrorResponse {
 
     /// The session does not exist or is not the caller's; the answer is the same.
     pub(super) fn no_such_session() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such session.")
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Session not found.")
     }
 }
 
