@@ -78,7 +78,7 @@ where
         let route = self.scheme.parse(host.to_str().unwrap_or_default());
         request.headers_mut().insert(header::HOST, host);
         match route {
-            Route::Foreign => self.refuse(&Refusal::UnknownHost, &request),
+            Route::UnknownHost => self.refuse(&Refusal::UnknownHost, &request),
             Route::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
             Route::Session(route) => {
                 request.extensions_mut().insert(route);

@@ -1,39 +1,42 @@
+//! Branch names.
+
 use std::fmt;
 
-use crate::{InvalidName, text::trim};
+use crate::{error::InvalidName, text::trim};
 
 /// The name of a git branch.
 ///
-/// Obeys `git check-ref-format --branch` (<https://git-scm.com/docs/git-check-ref-format>): so it
-/// holds no space, no control character, none of `~ ^ : ? * [ \`, and never starts with `-`, which
+/// Follows the rules of `git check-ref-format --branch` (<https://git-scm.com/docs/git-check-ref-format>): it
+/// contains no space, no control character and none of `~ ^ : ? * [ \`, and does not start with `-`, which
 /// git would read as an option.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GitRef(Box<str>);
 
 impl GitRef {
-    /// Longest component between slashes, in bytes: git keeps it as a file name with `.lock` behind.
+    /// Longest component between slashes, in bytes: git stores it as a file name, with `.lock` appended.
     const MAX_COMPONENT: usize = 250;
     const MAX_BYTES: usize = 1024;
 
-    /// Takes a branch name; white space around it is dropped.
+    /// Parses a branch name; white space around it is dropped.
     ///
     /// # Errors
-    /// [`InvalidName::Ref`] with the rule that is broken.
+    /// [`InvalidName::Ref`] with the rule that the name breaks.
     pub fn parse(name: &str) -> Result<Self, InvalidName> {
         let name = trim(name);
         match broken_rule(name) {
-            Some(why) => Err(InvalidName::Ref(why)),
+            Some(rule) => Err(InvalidName::Ref(rule)),
             None => Ok(Self(name.into())),
         }
     }
 
-    /// The name, without `refs/heads/`.
+    /// Returns the name, without `refs/heads/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+/// Returns the first rule that a name breaks.
 fn broken_rule(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         return Some("is empty");
@@ -45,23 +48,23 @@ fn broken_rule(name: &str) -> Option<&'static str> {
         return Some("starts with '-'");
     }
     if name.chars().any(|c| c.is_control() || c == ' ') {
-        return Some("holds a space or a control character");
+        return Some("contains a space or a control character");
     }
     if name.contains(['~', '^', ':', '?', '*', '[', '\\']) {
-        return Some("holds one of ~ ^ : ? * [ \\");
+        return Some("contains one of ~ ^ : ? * [ \\");
     }
     if name.contains("..") || name.contains("@{") {
-        return Some("holds '..' or '@{'");
+        return Some("contains '..' or '@{'");
     }
     if name.ends_with('.') {
         return Some("ends with '.'");
     }
     if matches!(name, "@" | "HEAD") || name.starts_with("refs/") {
-        return Some("is one that git keeps for itself");
+        return Some("is reserved by git");
     }
     for component in name.split('/') {
         if component.is_empty() {
-            return Some("starts or ends with '/', or holds '//'");
+            return Some("starts or ends with '/', or contains '//'");
         }
         if component.starts_with('.') || component.ends_with(".lock") {
             return Some("has a part that starts with '.' or ends with '.lock'");

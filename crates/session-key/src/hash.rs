@@ -1,27 +1,29 @@
+//! The key of a session.
+
 use std::{fmt, str::FromStr};
 
 use sha2::{Digest, Sha256};
 
-use crate::{GitRef, Identity, InvalidName, RepoUrl};
+use crate::{error::InvalidName, git_ref::GitRef, identity::Identity, repo::RepoUrl};
 
 /// The key of a session: 12 lower-case hexadecimal digits, used in host and object names.
 ///
-/// It is a name, not a secret: whoever knows the three parts can compute it.
+/// It is not a secret: anyone who knows the owner, the repository and the branch can compute it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionHash([u8; 6]);
 
 impl SessionHash {
-    /// Digits in a hash.
+    /// The number of digits in a hash.
     pub const LEN: usize = 12;
 
-    /// The key of (user, repository, branch):
-    /// `sha256(email + ":" + repoUrl + ":" + branch)`, its first 12 hexadecimal digits.
+    /// Returns the key of (owner, repository, branch): the first 12 hexadecimal digits of
+    /// `sha256(email + ":" + repoUrl + ":" + branch)`.
     ///
-    /// Neither an [`Identity`] nor a [`GitRef`] can hold a `:`, so different triples are different input.
+    /// Neither an [`Identity`] nor a [`GitRef`] contains a `:`, so different triples give different input.
     #[must_use]
-    pub fn of(who: &Identity, repo: &RepoUrl, branch: &GitRef) -> Self {
+    pub fn of(owner: &Identity, repo: &RepoUrl, branch: &GitRef) -> Self {
         let digest = Sha256::new()
-            .chain_update(who.email())
+            .chain_update(owner.email())
             .chain_update(":")
             .chain_update(repo.as_str())
             .chain_update(":")
@@ -32,17 +34,17 @@ impl SessionHash {
         Self(bytes)
     }
 
-    /// The key of a session without a repository, from random bytes of the caller's; it is kept from
-    /// then on.
+    /// Returns the key of a session without a repository, from random bytes that the caller generates and
+    /// keeps.
     #[must_use]
     pub fn from_bytes(random: [u8; 6]) -> Self {
         Self(random)
     }
 
-    /// Takes 12 hexadecimal digits, of either case (host names have none).
+    /// Parses 12 hexadecimal digits, in upper or lower case (host names are case-insensitive).
     ///
     /// # Errors
-    /// [`InvalidName::Hash`] for anything else.
+    /// [`InvalidName::Hash`] for any other text.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let mut bytes = [0; 6];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidName::Hash)?;

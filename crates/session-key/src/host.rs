@@ -1,39 +1,41 @@
+//! The host names of sessions and of the site.
+
 use std::net::IpAddr;
 
-use crate::{InvalidName, SessionHash};
+use crate::{error::InvalidName, hash::SessionHash};
 
-/// What a host name leads to.
+/// The destination of a host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// A session's own name.
+    /// A session.
     Session(SessionRoute),
-    /// Every other name under the domain: the site with its pages and API.
+    /// The site, with its pages and API: every other name under the domain.
     Site,
-    /// Not a name of ours. Answer 421 (RFC 9110 §15.5.20), never with content.
-    Foreign,
+    /// A name outside the domain. Answer it with 421 (RFC 9110 §15.5.20) and without content.
+    UnknownHost,
 }
 
-/// A way into one session.
+/// A destination in one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionRoute {
-    /// Which session.
+    /// The session.
     pub hash: SessionHash,
-    /// What in it.
+    /// The server in the session.
     pub target: Target,
 }
 
-/// What in a session a host name leads to.
+/// A server in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// The opencode server itself.
+    /// The opencode server.
     Opencode,
-    /// A dev server that listens in the session, on this port (1024–65535).
+    /// A dev server that listens on this port (1024–65535).
     Port(u16),
     /// The opencode server, for `opencode attach`.
     Attach,
 }
 
-/// The names under which a router is reached:
+/// The host names of a router:
 /// `<hash><suffix>.<domain>`, `<port>-<hash><suffix>.<domain>`, `<attach prefix><hash><suffix>.<domain>`.
 ///
 /// ```
@@ -42,7 +44,7 @@ pub enum Target {
 /// let route = SessionRoute { hash: SessionHash::parse("a48da0606867")?, target: Target::Port(5173) };
 /// assert_eq!(scheme.render(&route), "5173-a48da0606867.localhost:3000");
 /// assert_eq!(scheme.parse("5173-a48da0606867.localhost"), Route::Session(route));
-/// assert_eq!(scheme.parse("evil.example"), Route::Foreign);
+/// assert_eq!(scheme.parse("evil.example"), Route::UnknownHost);
 /// # Ok::<(), session_key::InvalidName>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,78 +55,76 @@ pub struct HostScheme {
     port: String,
     suffix: String,
     attach_prefix: String,
-    /// The domain is `localhost`: loopback addresses reach the site.
+    /// Whether the domain is `localhost`, so that loopback addresses reach the site.
     loopback: bool,
 }
 
 impl HostScheme {
-    /// A scheme for `domain` (with `:port` where the public one is not the protocol's own).
+    /// Creates a scheme for `domain`, with `:port` unless the public port is the protocol's default.
     ///
     /// # Errors
-    /// [`InvalidName::Scheme`] where a part is not made of host-name characters, the names would be too
-    /// long for DNS (63 bytes a label), or an attach name could be read as another kind of name.
+    /// [`InvalidName::Scheme`] if a part contains a character that host names do not allow, if names would be
+    /// too long for DNS (63 bytes a label), or if an attach name could be parsed as another kind of name.
     pub fn new(domain: &str, suffix: &str, attach_prefix: &str) -> Result<Self, InvalidName> {
-        let refuse = |why| Err(InvalidName::Scheme(why));
+        let invalid = |reason| Err(InvalidName::Scheme(reason));
         let [domain, suffix, attach_prefix] = [domain, suffix, attach_prefix].map(str::to_ascii_lowercase);
         let (name, port) = match domain.split_once(':') {
             Some((name, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {
                 (name, format!(":{port}"))
             }
-            Some(_) => return refuse("the domain's port is not a number from 1 to 65535"),
+            Some(_) => return invalid("the domain's port is not a number from 1 to 65535"),
             None => (domain.as_str(), String::new()),
         };
         if !is_name(name) || name.parse::<IpAddr>().is_ok() {
-            return refuse("the domain is not a host name");
+            return invalid("the domain is not a host name");
         }
         if !suffix.bytes().all(|b| is_name_byte(b) || b == b'.')
             || suffix.contains("..")
             || suffix.ends_with(['-', '.'])
         {
-            return refuse(
-                "the suffix holds something other than letters, digits, '-' and '.', or ends with '-' or '.'",
-            );
+            return invalid("the suffix must be letters, digits, '-' and '.', and not end with '-' or '.'");
         }
         if attach_prefix.is_empty()
             || !attach_prefix.bytes().all(is_name_byte)
             || attach_prefix.starts_with('-')
         {
-            return refuse("the attach prefix must be letters, digits and '-', and not start with '-'");
+            return invalid("the attach prefix must be letters, digits and '-', and not start with '-'");
         }
         let before_dash = attach_prefix.strip_suffix('-').unwrap_or_default();
         if before_dash.bytes().all(|b| b.is_ascii_digit()) && !before_dash.is_empty() {
-            return refuse("the attach prefix looks like a port");
+            return invalid("the attach prefix looks like a port");
         }
         let longest = attach_prefix.len().max("65535-".len()) + SessionHash::LEN;
         let first_label = longest + suffix.find('.').unwrap_or(suffix.len());
         if first_label > 63 || longest + suffix.len() + 1 + name.len() > 253 {
-            return refuse("the names would be too long for DNS");
+            return invalid("the names would be too long for DNS");
         }
         let loopback = name == "localhost";
         Ok(Self { domain: name.to_owned(), port, suffix, attach_prefix, loopback })
     }
 
-    /// Reads a `Host` header (or an HTTP/2 `:authority`). A port is ignored, as are case and a trailing
-    /// dot. What cannot be a host name is [`Route::Foreign`]; nothing is an error.
+    /// Parses a `Host` header (or an HTTP/2 `:authority`), ignoring the port, the case and a trailing dot. A
+    /// text that is not a host name is [`Route::UnknownHost`]; there are no errors.
     #[must_use]
     pub fn parse(&self, host: &str) -> Route {
-        let Some(name) = host_name(host) else { return Route::Foreign };
+        let Some(name) = host_name(host) else { return Route::UnknownHost };
         if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return if self.loopback && address.is_loopback() { Route::Site } else { Route::Foreign };
+            return if self.loopback && address.is_loopback() { Route::Site } else { Route::UnknownHost };
         }
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         if !is_name(&name) {
-            return Route::Foreign;
+            return Route::UnknownHost;
         }
         if name == self.domain {
             return Route::Site;
         }
         match name.strip_suffix(&self.domain).and_then(|rest| rest.strip_suffix('.')) {
-            None => Route::Foreign,
+            None => Route::UnknownHost,
             Some(rest) => self.parse_session(rest).map_or(Route::Site, Route::Session),
         }
     }
 
-    /// The host name of a session, with the domain's port: [`HostScheme::parse`] gives the route back.
+    /// Returns the host name of a session, with the domain's port. [`HostScheme::parse`] is the inverse.
     #[must_use]
     pub fn render(&self, route: &SessionRoute) -> String {
         let prefix = match route.target {
@@ -135,7 +135,7 @@ impl HostScheme {
         format!("{prefix}{}{}.{}{}", route.hash, self.suffix, self.domain, self.port)
     }
 
-    /// The domain, with its port where it has one.
+    /// Returns the domain, with its port if it has one.
     #[must_use]
     pub fn domain(&self) -> String {
         format!("{}{}", self.domain, self.port)
@@ -154,7 +154,7 @@ impl HostScheme {
     }
 }
 
-/// The host of `host[:port]`, brackets kept; `None` where the port is not one.
+/// Returns the host of `host[:port]`, with its brackets; `None` if the port is invalid.
 fn host_name(host: &str) -> Option<&str> {
     let colon = match host.rfind(']') {
         Some(end) => host[end..].find(':').map(|colon| end + colon),
@@ -166,7 +166,7 @@ fn host_name(host: &str) -> Option<&str> {
     valid.then_some(&host[..colon])
 }
 
-/// A port that a dev server may have, written as a number is: no sign, no leading zero.
+/// Parses the port of a dev server: a number without sign or leading zero.
 fn dev_port(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
     digits.parse().ok().filter(|&port: &u16| plain && port >= 1024)
@@ -177,7 +177,7 @@ fn is_name(name: &str) -> bool {
         && name.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(is_name_byte))
 }
 
-/// Letters, digits, hyphen (RFC 1123 §2.1), and the underscore that DNS has beside them.
+/// Letters, digits and hyphen (RFC 1123 §2.1), and the underscore, which DNS allows as well.
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }

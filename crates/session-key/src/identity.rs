@@ -1,13 +1,15 @@
+//! Users.
+
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::{InvalidName, text::trim};
+use crate::{error::InvalidName, text::trim};
 
-/// A person, known by the e-mail address that the sign-in gave; trimmed and in lower case.
+/// A user, identified by the e-mail address from the sign-in, trimmed and in lower case.
 ///
-/// Two spellings of one address are one identity. `Debug` shows a [digest](Identity::digest), not
-/// the address, so that it may stand in logs.
+/// Spellings that differ only in case are one identity. `Debug` shows a [digest](Identity::digest) instead of
+/// the address, so that it can be logged.
 ///
 /// ```
 /// use session_key::Identity;
@@ -18,20 +20,20 @@ use crate::{InvalidName, text::trim};
 pub struct Identity(Box<str>);
 
 impl Identity {
-    /// Longest address taken, in bytes (RFC 5321 §4.5.3.1.3: 256 with its angle brackets).
+    /// Longest accepted address, in bytes (RFC 5321 §4.5.3.1.3: 256 with its angle brackets).
     pub const MAX_BYTES: usize = 254;
 
-    /// Takes an address with something on both sides of an `@`.
+    /// Parses an address with text on both sides of an `@`.
     ///
     /// # Errors
-    /// [`InvalidName::Email`] where it is empty, too long, has no `@`, or holds white space, a
-    /// control character, a comma (two values in one header), a `:` (it would make the hash
+    /// [`InvalidName::Email`] if the address is empty, too long, has no `@`, or contains white space, a
+    /// control character, a comma (two values in one header), a `:` (it would make the hash's
     /// input ambiguous) or a non-ASCII character that lower-cases to ASCII.
     pub fn parse(email: &str) -> Result<Self, InvalidName> {
         let refuse = |why| Err(InvalidName::Email(why));
         let typed = trim(email);
         if typed.chars().any(folds_to_ascii) {
-            return refuse("holds a character that only looks like a letter from a to z");
+            return refuse("contains a character that only looks like a letter from a to z");
         }
         let email = typed.to_lowercase();
         if email.is_empty() {
@@ -41,10 +43,10 @@ impl Identity {
             return refuse("is longer than 254 bytes");
         }
         if email.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\u{feff}') {
-            return refuse("holds white space or a control character");
+            return refuse("contains white space or a control character");
         }
         if email.contains([':', ',']) {
-            return refuse("holds a ':' or a ','");
+            return refuse("contains a ':' or a ','");
         }
         match email.split_once('@') {
             Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok(Self(email.into())),
@@ -52,14 +54,14 @@ impl Identity {
         }
     }
 
-    /// The address, trimmed and in lower case.
+    /// Returns the address, trimmed and in lower case.
     #[must_use]
     pub fn email(&self) -> &str {
         &self.0
     }
 
-    /// The first 12 hexadecimal digits of the address's SHA-256: names the user's objects, such as
-    /// the Secret `opencode-user-<digest>`. It hides the address from a glance only: addresses can be
+    /// Returns the first 12 hexadecimal digits of the address's SHA-256, which name the user's objects, such
+    /// as the Secret `opencode-user-<digest>`. The digest does not protect the address: addresses can be
     /// guessed and hashed.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -67,8 +69,8 @@ impl Identity {
     }
 }
 
-/// Whether a character outside of ASCII has ASCII in its lower case (U+212A KELVIN SIGN, U+0130): in lower case, two
-/// addresses would be one.
+/// Whether a non-ASCII character has ASCII in its lower case (U+212A KELVIN SIGN, U+0130): two addresses
+/// could become one.
 fn folds_to_ascii(c: char) -> bool {
     !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii())
 }

@@ -1,16 +1,16 @@
-//! Names of an opencode-router session: who ([`Identity`]), what ([`RepoUrl`], [`GitRef`]), the
-//! [`SessionHash`] of the three, and the host names that lead to it ([`HostScheme`]).
+//! The names of an opencode-router session: its owner ([`Identity`]), repository ([`RepoUrl`]) and branch
+//! ([`GitRef`]), the [`SessionHash`] of the three, and its host names ([`HostScheme`]).
 //!
-//! Everything here is pure: text in, checked value out. A value that exists is valid, so nothing
-//! behind this crate checks again, and no two different (user, repository, branch) triples can
-//! give the same hash input (see [`SessionHash::of`]).
+//! Everything here is pure: each type is parsed from text, and a value that exists is valid, so no other code
+//! validates it again. Different (owner, repository, branch) triples never give the same hash input, see
+//! [`SessionHash::of`].
 //!
 //! ```
 //! use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, Route, SessionHash};
 //!
-//! let who = Identity::parse("Alice@Example.com")?;
+//! let owner = Identity::parse("Alice@Example.com")?;
 //! let repo = RepoUrl::parse("https://github.com/acme/widgets.git", RepoPolicy::default())?;
-//! let hash = SessionHash::of(&who, &repo, &GitRef::parse("main")?);
+//! let hash = SessionHash::of(&owner, &repo, &GitRef::parse("main")?);
 //! assert_eq!(hash.to_string(), "a48da0606867");
 //!
 //! let scheme = HostScheme::new("example.org", "-oc", "attach-")?;

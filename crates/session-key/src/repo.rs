@@ -1,24 +1,26 @@
+//! Addresses of git repositories.
+
 use std::fmt;
 
-use crate::{InvalidName, text::trim};
+use crate::{error::InvalidName, text::trim};
 
-/// Which kinds of repository address are taken. `https` and `http` always are.
+/// The kinds of repository address that are accepted besides `https` and `http`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RepoPolicy {
-    /// `ssh://`, `git://` and scp-like `user@host:path`.
+    /// Accept `ssh://`, `git://` and scp-like `user@host:path`.
     pub ssh_and_git: bool,
-    /// `file://` and absolute paths: only where the session's user owns the machine.
+    /// Accept `file://` and absolute paths. Only for a machine that belongs to the session's user.
     pub local_paths: bool,
 }
 
 impl RepoPolicy {
-    /// All kinds: one user on their own machine.
+    /// All kinds: for one user on their own machine.
     pub const OWN_MACHINE: Self = Self { ssh_and_git: true, local_paths: true };
 }
 
-/// The address of a git repository, as typed (trimmed), and free of credentials.
+/// The address of a git repository without credentials, trimmed and otherwise as typed.
 ///
-/// It is kept to the letter, since it enters the session hash: `…/widgets` and `…/widgets.git` are two.
+/// The address is not normalised, because it enters the session hash: `…/widgets` and `…/widgets.git` differ.
 ///
 /// ```
 /// use session_key::{RepoPolicy, RepoUrl};
@@ -32,57 +34,57 @@ pub struct RepoUrl(Box<str>);
 impl RepoUrl {
     const MAX_BYTES: usize = 2048;
 
-    /// Takes an address of a kind that `policy` allows; white space around it is dropped.
+    /// Parses an address of a kind that `policy` allows; white space around it is dropped.
     ///
     /// # Errors
-    /// [`InvalidName::Repo`] where the kind is not allowed, or the address has no host or path, holds
-    /// a credential, white space or a control character, or could be read by git or ssh as an option.
+    /// [`InvalidName::Repo`] if the kind is not allowed, or if the address has no host or path, contains a
+    /// credential, white space or a control character, or could be read as an option by git or ssh.
     pub fn parse(url: &str, policy: RepoPolicy) -> Result<Self, InvalidName> {
         let url = trim(url);
         check(url, policy).map_err(InvalidName::Repo)?;
         Ok(Self(url.into()))
     }
 
-    /// The address, as typed.
+    /// Returns the address as typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The host it names, without user and port; `None` for a path of this machine.
+    /// Returns the host, without user and port; `None` for a path on this machine.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match split(&self.0) {
-            Kind::Url { scheme, .. } if scheme.eq_ignore_ascii_case("file") => None,
-            Kind::Url { rest, .. } => Some(host_of(authority(rest).0).1),
-            Kind::Scp { host, .. } => Some(host),
-            Kind::Path | Kind::Unknown => None,
+            Address::Url { scheme, .. } if scheme.eq_ignore_ascii_case("file") => None,
+            Address::Url { rest, .. } => Some(host_of(authority(rest).0).1),
+            Address::Scp { host, .. } => Some(host),
+            Address::Path | Address::Unknown => None,
         }
     }
 }
 
-enum Kind<'a> {
+enum Address<'a> {
     Url { scheme: &'a str, rest: &'a str },
     Scp { host: &'a str, path: &'a str },
     Path,
     Unknown,
 }
 
-fn split(url: &str) -> Kind<'_> {
+fn split(url: &str) -> Address<'_> {
     if url.starts_with('/') {
-        return Kind::Path;
+        return Address::Path;
     }
     if let Some((scheme, rest)) = url.split_once("://") {
-        return Kind::Url { scheme, rest };
+        return Address::Url { scheme, rest };
     }
     match url.split_once(':') {
-        // `https:/host/x` is a slip of the finger, not a host called https.
-        Some(("http" | "https" | "file" | "ssh" | "git", _)) => Kind::Unknown,
+        // `https:/host/x` is a typing error, not a host called https.
+        Some(("http" | "https" | "file" | "ssh" | "git", _)) => Address::Unknown,
         Some((left, path)) if !path.starts_with(':') && !left.contains('/') => {
             let host = left.split_once('@').map_or(left, |(_, host)| host);
-            Kind::Scp { host, path }
+            Address::Scp { host, path }
         }
-        _ => Kind::Unknown,
+        _ => Address::Unknown,
     }
 }
 
@@ -94,29 +96,29 @@ fn check(url: &str, policy: RepoPolicy) -> Result<(), &'static str> {
         return Err("is longer than 2048 bytes");
     }
     if url.chars().any(|c| c.is_control() || c == '\u{feff}') {
-        return Err("holds a control character");
+        return Err("contains a control character");
     }
     if url.starts_with('-') {
         return Err("starts with '-'");
     }
-    let kind = split(url);
-    if !matches!(kind, Kind::Path) && url.chars().any(char::is_whitespace) {
-        return Err("holds white space");
+    let address = split(url);
+    if !matches!(address, Address::Path) && url.chars().any(char::is_whitespace) {
+        return Err("contains white space");
     }
-    match kind {
-        Kind::Url { scheme, rest } => check_url(&scheme.to_ascii_lowercase(), rest, policy),
-        Kind::Scp { host, path } => {
+    match address {
+        Address::Url { scheme, rest } => check_url(&scheme.to_ascii_lowercase(), rest, policy),
+        Address::Scp { host, path } => {
             if !policy.ssh_and_git {
                 return Err("is of a kind (ssh) that is not allowed here: use https://…");
             }
             if path.is_empty() || path.starts_with('-') {
-                return Err("names no repository on its host");
+                return Err("does not name a repository on its host");
             }
             check_host(host)
         }
-        Kind::Path if policy.local_paths => Ok(()),
-        Kind::Path => Err("is a path, which is not allowed here: use https://…"),
-        Kind::Unknown => Err("is not a URL: use https://host/owner/name"),
+        Address::Path if policy.local_paths => Ok(()),
+        Address::Path => Err("is a path, which is not allowed here: use https://…"),
+        Address::Unknown => Err("is not a URL: use https://host/owner/name"),
     }
 }
 
@@ -126,12 +128,14 @@ fn check_url(scheme: &str, rest: &str, policy: RepoPolicy) -> Result<(), &'stati
     match scheme {
         "https" | "http" => {
             if user.is_some() {
-                return Err("holds a user name or password: leave it out, git asks your credential helper");
+                return Err(
+                    "contains a user name or password: leave it out, git asks your credential helper",
+                );
             }
         }
         "ssh" | "git" if policy.ssh_and_git => {
             if user.is_some_and(|user| user.contains(':')) {
-                return Err("holds a password: use an ssh key");
+                return Err("contains a password: use an ssh key");
             }
             if user.is_some_and(|user| user.starts_with('-')) {
                 return Err("has a user name that starts with '-'");
@@ -150,17 +154,17 @@ fn check_url(scheme: &str, rest: &str, policy: RepoPolicy) -> Result<(), &'stati
     check_host(host)?;
     check_port(authority, host)?;
     match path.trim_matches('/').is_empty() {
-        true => Err("names no repository on its host"),
+        true => Err("does not name a repository on its host"),
         false => Ok(()),
     }
 }
 
-/// Splits what follows `://` into authority (RFC 3986 §3.2) and the rest, its slash included.
+/// Splits the text after `://` into the authority (RFC 3986 §3.2) and the rest, including its slash.
 fn authority(rest: &str) -> (&str, &str) {
     rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
 }
 
-/// User information and host of an authority; the port is dropped.
+/// Returns the user information and the host of an authority, without the port.
 fn host_of(authority: &str) -> (Option<&str>, &str) {
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
@@ -175,7 +179,7 @@ fn host_of(authority: &str) -> (Option<&str>, &str) {
 
 fn check_host(host: &str) -> Result<(), &'static str> {
     if host.is_empty() {
-        return Err("names no host");
+        return Err("does not name a host");
     }
     if host.starts_with('-') || host.contains(['@', '\\', '%', '<', '>', '"', '\'', '`', '$']) {
         return Err("has a host that is not a name");

@@ -1,8 +1,8 @@
-//! `serde` for the names: each is the string that it prints as, and is checked on the way in.
+//! `serde` for the names: each is written as the string that it prints as, and validated when it is read.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::{GitRef, SessionHash};
+use crate::{git_ref::GitRef, hash::SessionHash};
 
 impl Serialize for SessionHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

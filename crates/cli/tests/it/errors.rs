@@ -33,7 +33,7 @@ async fn an_invalid_command_line_exits_with_2() {
 #[tokio::test]
 async fn a_missing_session_exits_with_3() {
     let router = start_router().await;
-    run(&router, &["show", "a48da0606867"]).await.failure(3, "There is no such session.");
+    run(&router, &["show", "a48da0606867"]).await.failure(3, "Session not found.");
     run(&router, &["stop", "a48"]).await.failure(3, "no session's key starts with \"a48\"");
 }
 
@@ -51,7 +51,7 @@ async fn another_users_session_looks_like_a_missing_one() {
         let of_alice = as_bob(vec![command.into(), alices.clone()]).await;
         let of_nobody = as_bob(vec![command.into(), "070707070707".into()]).await;
         assert_eq!(text(&of_alice, &alices), text(&of_nobody, "070707070707"), "{command}");
-        of_alice.failure(3, "There is no such session.");
+        of_alice.failure(3, "Session not found.");
     }
 }
 
@@ -76,8 +76,8 @@ async fn an_ambiguous_prefix_exits_with_2_and_lists_the_matches() {
 async fn a_refused_request_exits_with_4_and_the_routers_message() {
     let router = start_router().await;
     let refused = run(&router, &["create", "https://me:secret@h.example/o/n"]).await;
-    refused.failure(4, "The repository address holds a user name or password");
-    run(&router, &["create", REPO, "a..b"]).await.failure(4, "The branch name holds '..'");
+    refused.failure(4, "The repository address contains a user name or password");
+    run(&router, &["create", REPO, "a..b"]).await.failure(4, "The branch name contains '..'");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The vectors shared with the TypeScript router, tables of good and bad names, and properties.
+//! The vectors shared with the TypeScript router, tables of valid and invalid names, and properties.
 
 mod names;
 mod properties;

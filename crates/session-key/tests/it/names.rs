@@ -1,13 +1,16 @@
+//! Tables of valid and invalid names.
+
 use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, Route};
 
 #[test]
-fn an_email_is_taken_only_where_it_can_be_one() {
-    for good in ["a@b", "carol+dev@example.co.uk", "dörte@beispiel.de", " X@Y.z\n"] {
-        assert!(Identity::parse(good).is_ok(), "{good:?}");
+fn only_an_email_address_is_an_identity() {
+    for valid in ["a@b", "carol+dev@example.co.uk", "dörte@beispiel.de", " X@Y.z\n"] {
+        assert!(Identity::parse(valid).is_ok(), "{valid:?}");
     }
-    for bad in ["", "   ", "alice", "@b", "a@", "a:b@c", "a@b,c@d", "a b@c", "a\0@b", "a@b\u{feff}c", "a\n@b"]
+    for invalid in
+        ["", "   ", "alice", "@b", "a@", "a:b@c", "a@b,c@d", "a b@c", "a\0@b", "a@b\u{feff}c", "a\n@b"]
     {
-        assert!(Identity::parse(bad).is_err(), "{bad:?}");
+        assert!(Identity::parse(invalid).is_err(), "{invalid:?}");
     }
     assert!(Identity::parse(&format!("{}@b", "a".repeat(300))).is_err());
 }
@@ -15,8 +18,8 @@ fn an_email_is_taken_only_where_it_can_be_one() {
 #[test]
 fn a_character_that_lower_cases_to_ascii_is_refused_so_two_addresses_are_never_one_user() {
     // KELVIN SIGN lower-cases to `k`, LATIN CAPITAL LETTER I WITH DOT ABOVE to `i` and a combining dot.
-    for bad in ["\u{212a}ate@example.com", "kate@\u{212a}.example", "\u{130}da@example.com"] {
-        assert!(Identity::parse(bad).is_err(), "{bad:?}");
+    for invalid in ["\u{212a}ate@example.com", "kate@\u{212a}.example", "\u{130}da@example.com"] {
+        assert!(Identity::parse(invalid).is_err(), "{invalid:?}");
     }
     for character in ('\u{80}'..=char::MAX).filter(|c| !c.is_whitespace()) {
         let address = format!("{character}@example.com");
@@ -26,17 +29,17 @@ fn a_character_that_lower_cases_to_ascii_is_refused_so_two_addresses_are_never_o
 }
 
 #[test]
-fn an_identity_in_a_log_is_not_an_address() {
-    let shown = format!("{:?}", Identity::parse("alice@example.com").unwrap());
-    assert!(!shown.contains("alice") && !shown.contains("example"), "{shown}");
+fn an_identity_does_not_show_its_address_in_logs() {
+    let debug = format!("{:?}", Identity::parse("alice@example.com").unwrap());
+    assert!(!debug.contains("alice") && !debug.contains("example"), "{debug}");
 }
 
 #[test]
-fn a_branch_obeys_gits_rules() {
-    for good in ["main", "feature/JIRA-123_x.y", "umlaut-ü", "a@b", "v1.0", "x/-y"] {
-        assert!(GitRef::parse(good).is_ok(), "{good:?}");
+fn a_branch_follows_the_rules_of_git() {
+    for valid in ["main", "feature/JIRA-123_x.y", "umlaut-ü", "a@b", "v1.0", "x/-y"] {
+        assert!(GitRef::parse(valid).is_ok(), "{valid:?}");
     }
-    let bad = [
+    let names = [
         "",
         "-x",
         "--upload-pack=id",
@@ -64,30 +67,31 @@ fn a_branch_obeys_gits_rules() {
         "a\tb",
         "refs/heads/x",
     ];
-    for bad in bad {
-        assert!(GitRef::parse(bad).is_err(), "{bad:?}");
+    for invalid in names {
+        assert!(GitRef::parse(invalid).is_err(), "{invalid:?}");
     }
 }
 
 #[test]
-fn git_agrees_about_branches() {
+fn branch_names_are_those_that_git_accepts() {
     for name in ["main", "x/-y", "a@b", "a..b", ".a", "a.lock/b", "@", "a.", "a@{b", "-x", "HEAD", "a//b"] {
         let git = std::process::Command::new("git").args(["check-ref-format", "--branch", name]).output();
-        let Ok(git) = git else { return println!("no git on this machine: not compared") };
-        let ours = GitRef::parse(name).is_ok();
-        assert!(git.status.success() || !ours, "we take {name:?}, git does not");
-        assert!(
-            ours || !git.status.success() || matches!(name, "@" | "HEAD"),
-            "git takes {name:?}, we do not"
-        );
+        let Ok(git) = git else { return println!("git is not installed: not compared") };
+        let is_valid = GitRef::parse(name).is_ok();
+        assert!(git.status.success() || !is_valid, "git does not accept {name:?}");
+        assert!(is_valid || !git.status.success() || matches!(name, "@" | "HEAD"), "git accepts {name:?}");
     }
 }
 
 #[test]
-fn a_repository_address_is_of_an_allowed_kind_and_holds_no_credential() {
-    let check = |url: &str, web: bool, own: bool| {
-        assert_eq!(RepoUrl::parse(url, RepoPolicy::default()).is_ok(), web, "{url:?} by default");
-        assert_eq!(RepoUrl::parse(url, RepoPolicy::OWN_MACHINE).is_ok(), own, "{url:?} on one's own machine");
+fn a_repository_address_is_of_an_allowed_kind_and_contains_no_credential() {
+    let check = |url: &str, by_default: bool, on_own_machine: bool| {
+        assert_eq!(RepoUrl::parse(url, RepoPolicy::default()).is_ok(), by_default, "{url:?} by default");
+        assert_eq!(
+            RepoUrl::parse(url, RepoPolicy::OWN_MACHINE).is_ok(),
+            on_own_machine,
+            "{url:?} on one's own machine"
+        );
     };
     for url in [
         "https://github.com/a/b",
@@ -102,7 +106,7 @@ fn a_repository_address_is_of_an_allowed_kind_and_holds_no_credential() {
     {
         check(url, false, true);
     }
-    let never = [
+    let invalid = [
         "",
         "x",
         "a/b",
@@ -130,13 +134,13 @@ fn a_repository_address_is_of_an_allowed_kind_and_holds_no_credential() {
         "https://h\\@evil/r",
         "https://$(id)/r",
     ];
-    for url in never {
+    for url in invalid {
         check(url, false, false);
     }
 }
 
 #[test]
-fn a_repository_names_its_host() {
+fn a_repository_address_names_its_host() {
     let host = |url| RepoUrl::parse(url, RepoPolicy::OWN_MACHINE).unwrap().host().map(str::to_owned);
     assert_eq!(host("https://h:8443/r").as_deref(), Some("h"));
     assert_eq!(host("https://[::1]:8/r").as_deref(), Some("::1"));
@@ -146,13 +150,13 @@ fn a_repository_names_its_host() {
 }
 
 #[test]
-fn an_error_never_repeats_what_was_typed() {
+fn an_error_never_repeats_the_typed_text() {
     let error = RepoUrl::parse("https://me:hunter2@h/r", RepoPolicy::default()).unwrap_err();
     assert!(!error.to_string().contains("hunter2"));
 }
 
 #[test]
-fn a_scheme_whose_names_would_be_ambiguous_or_invalid_is_refused() {
+fn a_scheme_with_ambiguous_or_invalid_names_is_refused() {
     for (domain, suffix, attach) in [
         ("", "", "attach-"),
         ("example.org:0", "", "attach-"),
@@ -169,7 +173,7 @@ fn a_scheme_whose_names_would_be_ambiguous_or_invalid_is_refused() {
 }
 
 #[test]
-fn a_suffix_may_be_a_label_of_its_own() {
+fn a_suffix_may_be_a_separate_label() {
     let scheme = HostScheme::new("example.org", ".opencode", "attach-").unwrap();
     assert!(matches!(scheme.parse("a48da0606867.opencode.example.org"), Route::Session(_)));
     assert_eq!(scheme.parse("opencode.example.org"), Route::Site);

@@ -1,8 +1,16 @@
+//! Properties of parsing and rendering.
 #![expect(clippy::unwrap_used, reason = "a strategy of known values")]
+
 use proptest::prelude::*;
 use session_key::{
     GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, Route, SessionHash, SessionRoute, Target,
 };
+
+/// Names that are nearly those of sessions.
+const HOST: &str =
+    "[0-9a-f-]{0,8}[0-9a-f]{12}(-oc|ab|-5173|\\.oc)?\\.(example\\.org|localhost|a\\.b\\.c|0\\.abc)";
+/// Texts that are nearly URLs.
+const NEAR_URL: &str = "(https?|ssh|file|ext)?:{0,2}/{0,3}[a-z@:\\[\\]%-]{0,12}/?[a-z ?#-]{0,8}";
 
 fn scheme() -> impl Strategy<Value = HostScheme> {
     let domain = prop_oneof![Just("example.org"), Just("localhost:3000"), Just("a.b.c:8443"), Just("0.abc")];
@@ -28,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_parses_as_a_session_is_the_name_we_would_render(scheme in scheme(), host in "[0-9a-f-]{0,8}[0-9a-f]{12}(-oc|ab|-5173|\\.oc)?\\.(example\\.org|localhost|a\\.b\\.c|0\\.abc)") {
+    fn a_name_that_parses_as_a_session_is_its_rendered_name(scheme in scheme(), host in HOST) {
         if let Route::Session(route) = scheme.parse(&host) {
             let rendered = scheme.render(&route);
             prop_assert_eq!(rendered.split(':').next().unwrap(), host);
@@ -44,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn near_urls_never_panic(text in "(https?|ssh|file|ext)?:{0,2}/{0,3}[a-z@:\\[\\]%-]{0,12}/?[a-z ?#-]{0,8}") {
+    fn near_urls_never_panic(text in NEAR_URL) {
         let _ = RepoUrl::parse(&text, RepoPolicy::OWN_MACHINE).map(|url| url.host().map(str::len));
     }
 
@@ -56,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn different_triples_are_different_input(
+    fn different_triples_give_different_hashes(
         a in ("[a-z]{1,3}@[a-z]{1,3}", "https://[a-z]/[a-z:]{1,5}", "[a-z]{1,3}"),
         b in ("[a-z]{1,3}@[a-z]{1,3}", "https://[a-z]/[a-z:]{1,5}", "[a-z]{1,3}"),
     ) {
