@@ -185,8 +185,8 @@ impl Manager {
         self.wait_visible(user, hash, |view| !is_active(view)).await
     }
 
-    /// Deletes the session with all its files. When this returns, nobody sees it any more, though the deletion itself
-    /// may still be in progress.
+    /// Deletes the session with all its files. When this returns, nobody sees it any more, though the
+    /// deletion itself may still be in progress.
     ///
     /// # Errors
     /// [`ManagerError`]
@@ -337,8 +337,8 @@ fn is_same_branch(one: &Source, other: &Source) -> bool {
     }
 }
 
-/// Returns whether an accepted start is visible: it is in progress or done, waits for the session to stop first, or
-/// has failed again.
+/// Returns whether an accepted start is visible: it is in progress or done, waits for the session to stop
+/// first, or has failed again.
 fn has_begun(view: &View, before: Option<&View>) -> bool {
     let unchanged = before.is_some_and(|before| {
         before.status.since == view.status.since && before.status.phase == view.status.phase

@@ -1,4 +1,4 @@
-//! One session in the index: what the backend reports, what was asked for and is not reported yet, and the run.
+//! One session in the index: the backend's report, what was asked for and is not reported yet, and the run.
 
 use std::{
     sync::{
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::model::{Endpoint, Phase, Session, SessionStatus};
 
-/// How long a creation, deletion or idle stop that the backend accepted is shown before the backend reports it.
+/// How long a change that the backend accepted is shown before the backend reports it.
 const OPTIMISTIC_TTL: Duration = Duration::from_secs(60);
 
 /// Everything that the manager holds of one session.
 ///
-/// What requests need is read without a lock: the view, and the two atomics by which a request and an idle stop see
-/// each other (see [`Entry::close_unless_routed`]).
+/// What requests need is read without a lock: the view, and the two atomics by which a request and an idle
+/// stop see each other (see [`Entry::close_unless_routed`]).
 pub(super) struct Entry {
     pub(super) hash: SessionHash,
     pub(super) owner: Identity,
@@ -51,8 +51,8 @@ struct EntryState {
     description: Option<String>,
     /// A start that the backend accepted and has not reported.
     pending_create: Option<(Arc<Session>, Instant)>,
-    /// A deletion that the backend accepted and has not reported: of the session that was created at that time, or
-    /// before.
+    /// A deletion that the backend accepted and has not reported: of the session that was created at that
+    /// time, or before.
     pending_delete: Option<(SystemTime, Instant)>,
     run: Option<(Endpoint, RunState, CancellationToken)>,
     closing_since: Option<Instant>,
@@ -123,8 +123,8 @@ impl Entry {
         self.state.lock().status.as_ref().map_or(touched, |status| status.last_activity.max(touched))
     }
 
-    /// Applies the backend's report. Returns the run, if it is a new one. `ran_before`: it may have started before
-    /// this process, so that it is open to its owner at once.
+    /// Applies the backend's report. Returns the run, if it is a new one. `ran_before`: it may have started
+    /// before this process, so that it is open to its owner at once.
     pub(super) fn apply(
         self: &Arc<Self>,
         status: &Arc<SessionStatus>,
@@ -179,8 +179,8 @@ impl Entry {
         self.refresh_view(&mut state, now, subscriptions);
     }
 
-    /// Records that the backend reports the session under another owner. Until it reports the entry's owner again, or
-    /// the session's removal, nobody sees the session. Returns whether the conflict is new.
+    /// Records that the backend reports the session under another owner. Until it reports the entry's owner
+    /// again, or the session's removal, nobody sees the session. Returns whether the conflict is new.
     pub(super) fn set_conflict(&self, now: SystemTime, subscriptions: &Subscriptions) -> bool {
         let mut state = self.state.lock();
         state.end_run();
@@ -208,8 +208,8 @@ impl Entry {
         let _ = self.deleting.subscribe().wait_for(|deleting| !deleting).await;
     }
 
-    /// Returns the earliest creation time of a session that is asked for now: later than that of one that is being
-    /// deleted, so that the two can be told apart.
+    /// Returns the earliest creation time of a session that is asked for now: later than that of one that is
+    /// being deleted, so that the two can be told apart.
     pub(super) fn earliest_creation(&self, now: SystemTime) -> SystemTime {
         let state = self.state.lock();
         state.pending_delete.map_or(now, |(created, _)| now.max(created + Duration::from_millis(1)))
@@ -269,8 +269,9 @@ impl Entry {
         pending.or_else(|| state.status.as_ref().map(|status| status.session.clone()))
     }
 
-    /// Refuses requests from now on, unless one was counted since `routes` was read. A request counts itself and then
-    /// reads the mark; this sets the mark and then reads the count: so one of the two sees the other.
+    /// Refuses requests from now on, unless one was counted since `routes` was read. A request counts itself
+    /// and then reads the mark; this sets the mark and then reads the count: so one of the two sees the
+    /// other.
     pub(super) fn close_unless_routed(
         &self,
         routes: u64,
@@ -295,8 +296,8 @@ impl Entry {
         self.refresh_view(&mut state, now, subscriptions);
     }
 
-    /// Drops what the backend did not confirm in time, and notifies of activity that subscribers do not know of,
-    /// every `notify_interval` at most.
+    /// Drops what the backend did not confirm in time, and notifies of activity that subscribers do not know
+    /// of, every `notify_interval` at most.
     pub(super) fn sweep(&self, now: SystemTime, notify_interval: Duration, subscriptions: &Subscriptions) {
         let mut state = self.state.lock();
         let expired = |since: &Instant| since.elapsed() >= OPTIMISTIC_TTL;
@@ -317,8 +318,8 @@ impl Entry {
         }
     }
 
-    /// Returns the activity to write to the backend now: newer than the backend's, and at least `interval` after the
-    /// last write, whichever router made that.
+    /// Returns the activity to write to the backend now: newer than the backend's, and at least `interval`
+    /// after the last write, whichever router made that.
     pub(super) fn activity_to_write(&self, now: SystemTime, interval: Duration) -> Option<SystemTime> {
         let touched = self.touched();
         let mut state = self.state.lock();
@@ -346,8 +347,8 @@ impl Entry {
         UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst))
     }
 
-    /// Derives the view again, and notifies subscribers if it changed. The newest activity is published along with
-    /// it, and is no reason by itself. Called under the lock, so that views are published in order.
+    /// Derives the view again, and notifies subscribers if it changed. The newest activity is published along
+    /// with it, and is no reason by itself. Called under the lock, so that views are published in order.
     fn refresh_view(&self, state: &mut EntryState, now: SystemTime, subscriptions: &Subscriptions) {
         let deleting = state.pending_delete.is_some();
         self.deleting.send_if_modified(|was| std::mem::replace(was, deleting) != deleting);

@@ -1,5 +1,5 @@
-//! Delivers the first prompt to an opencode that has just started, exactly once, and picks the conversation that the
-//! session's page shows.
+//! Delivers the first prompt to an opencode that has just started, exactly once, and picks the conversation
+//! that the session's page shows.
 
 use crate::{
     backend::{BackendError, SessionBackend},
@@ -18,12 +18,12 @@ pub(super) enum DeliverError {
     Backend(#[from] BackendError),
 }
 
-/// Makes sure that a conversation exists, and that the first prompt (if there is one that was not sent yet) is in one.
-/// Returns the conversation to show.
+/// Makes sure that a conversation exists, and that the first prompt (if there is one that was not sent yet)
+/// is in one. Returns the conversation to show.
 ///
-/// It may be cancelled at any point, also by the end of the router, and called again: the prompt has the same ids each
-/// time, so that opencode takes it for the same message; and it is searched for in the existing conversations, so that
-/// it is not sent to a second one.
+/// It may be cancelled at any point, also by the end of the router, and called again: the prompt has the same
+/// ids each time, so that opencode takes it for the same message; and it is searched for in the existing
+/// conversations, so that it is not sent to a second one.
 pub(super) async fn deliver(
     opencode: &Opencode,
     backend: &dyn SessionBackend,
@@ -59,8 +59,8 @@ pub(super) async fn delivered_by_leader(
     Ok(opencode.conversations(endpoint, 1).await?.pop())
 }
 
-/// Returns the conversation that has the first prompt; otherwise the newest one if it is empty, since an earlier
-/// message must not follow later ones; otherwise a new one.
+/// Returns the conversation that has the first prompt; otherwise the newest one if it is empty, since an
+/// earlier message must not follow later ones; otherwise a new one.
 async fn conversation_for_prompt(
     opencode: &Opencode,
     endpoint: &Endpoint,

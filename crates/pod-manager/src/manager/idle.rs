@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 use super::run_state::RunState;
 use crate::clock::elapsed;
 
-/// Returns since when nobody needs the session: the latest of the last user activity, the last agent activity, the
-/// start of the run, and the moment when this manager first saw the run (it knows of no use before that).
+/// Returns since when nobody needs the session: the latest of the last user activity, the last agent
+/// activity, the start of the run, and the moment when this manager first saw the run (it knows of no use
+/// before that).
 fn idle_since(run: &RunState, running_since: SystemTime, last_activity: SystemTime) -> SystemTime {
     last_activity.max(running_since).max(run.first_seen).max(run.busy_at.unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// Returns how long until the session is idle if nothing happens; zero if it is idle, `None` if it is not open to its
-/// owner yet.
+/// Returns how long until the session is idle if nothing happens; zero if it is idle, `None` if it is not
+/// open to its owner yet.
 pub(super) fn time_left(
     run: &RunState,
     running_since: SystemTime,
@@ -24,8 +25,8 @@ pub(super) fn time_left(
     Some(timeout.saturating_sub(elapsed(now, idle_since(run, running_since, last_activity))))
 }
 
-/// Returns whether a process that has been the leader for `leading_for` may stop idle sessions. A new leader first
-/// waits until the activity that other replicas saw must have been written.
+/// Returns whether a process that has been the leader for `leading_for` may stop idle sessions. A new leader
+/// first waits until the activity that other replicas saw must have been written.
 pub(super) fn may_stop(leading_for: Option<Duration>, activity_write_interval: Duration) -> bool {
     leading_for.is_some_and(|duration| duration >= 2 * activity_write_interval)
 }

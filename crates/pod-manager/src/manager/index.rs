@@ -1,4 +1,5 @@
-//! All sessions by hash and by owner. Reading takes no lock; adding and removing copies the maps, which is rare.
+//! All sessions by hash and by owner. Reading takes no lock; adding and removing copies the maps, which is
+//! rare.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,8 +39,8 @@ struct Maps {
 }
 
 impl Index {
-    /// Calls `read` with the entry. Cheaper than [`get`](Self::get): it does not touch the reference count, which all
-    /// requests of a session would contend for.
+    /// Calls `read` with the entry. Cheaper than [`get`](Self::get): it does not touch the reference count,
+    /// which all requests of a session would contend for.
     pub(super) fn with<T>(&self, hash: SessionHash, read: impl FnOnce(Option<&Arc<Entry>>) -> T) -> T {
         read(self.maps.load().by_hash.get(&hash))
     }
@@ -85,8 +86,8 @@ impl Index {
         self.maps.store(Arc::new(maps));
     }
 
-    /// Applies an event of the backend's watch. Returns the runs that it reports for the first time. `is_first`: it
-    /// is the first event since this process started.
+    /// Applies an event of the backend's watch. Returns the runs that it reports for the first time.
+    /// `is_first`: it is the first event since this process started.
     pub(super) fn apply(
         &self,
         event: &WatchEvent,
@@ -137,15 +138,18 @@ impl Index {
         if entry.owner != status.session.owner {
             if entry.set_conflict(now, subscriptions) {
                 self.conflicts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(session.hash = %entry.hash, "session reported under another owner; serving it to nobody");
+                tracing::error!(
+                    session.hash = %entry.hash,
+                    "session reported under another owner; serving it to nobody"
+                );
             }
             return None;
         }
         entry.apply(status, now, ran_before, subscriptions)
     }
 
-    /// Returns the entry with the session's hash, which may belong to another owner; adds one if there is none.
-    /// Called under the lock.
+    /// Returns the entry with the session's hash, which may belong to another owner; adds one if there is
+    /// none. Called under the lock.
     fn get_or_insert(&self, session: &Session) -> Arc<Entry> {
         if let Some(entry) = self.get(session.hash) {
             return entry;

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use crate::clock::elapsed;
 
-/// Tells whether this process is the leader of all routers that share the sessions. Only the leader stops idle
-/// sessions and sends first prompts; every replica does the rest.
+/// Tells whether this process is the leader of all routers that share the sessions. Only the leader stops
+/// idle sessions and sends first prompts; every replica does the rest.
 pub trait Leadership: Send + Sync + 'static {
     /// Whether this process is the leader now. At most one process is.
     fn is_leader(&self) -> bool;

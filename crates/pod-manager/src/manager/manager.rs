@@ -26,10 +26,10 @@ const UNREAD_READY_DURATIONS: usize = 256;
 
 /// Knows all sessions, and carries out what their owners ask.
 ///
-/// Nobody sees or changes another user's session: it is as if it did not exist. Questions ([`get`](Manager::get),
-/// [`list`](Manager::list), [`route`](Manager::route)) are answered from memory and never wait. Commands run one at a
-/// time for each session; they wait until the backend has written down what is asked, and for a bounded time until
-/// the effect is visible.
+/// Nobody sees or changes another user's session: it is as if it did not exist. Questions
+/// ([`get`](Manager::get), [`list`](Manager::list), [`route`](Manager::route)) are answered from memory and
+/// never wait. Commands run one at a time for each session; they wait until the backend has written down what
+/// is asked, and for a bounded time until the effect is visible.
 ///
 /// [`run`](Manager::run) must be running: it keeps the index up to date.
 pub struct Manager {
@@ -61,8 +61,8 @@ pub enum RouteError {
 }
 
 impl Manager {
-    /// Creates a manager of the sessions that `backend` runs. `leadership` decides whether this process stops idle
-    /// sessions and sends first prompts.
+    /// Creates a manager of the sessions that `backend` runs. `leadership` decides whether this process stops
+    /// idle sessions and sends first prompts.
     #[must_use]
     pub fn new(
         backend: Arc<dyn SessionBackend>,
@@ -123,7 +123,8 @@ impl Manager {
         })
     }
 
-    /// Records that a person used the session now. It is written to the backend, and visible in views, with a delay.
+    /// Records that a person used the session now. It is written to the backend, and visible in views, with a
+    /// delay.
     pub fn touch(&self, hash: SessionHash) {
         self.index.with(hash, |entry| {
             if let Some(entry) = entry {
@@ -143,8 +144,8 @@ impl Manager {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Receives, of each run that is opened from now on, how long the stage [`Ready`](crate::Stage::Ready) took: from
-    /// opencode's first answer until the session was opened to its owner. No backend sees that.
+    /// Receives, of each run that is opened from now on, how long the stage [`Ready`](crate::Stage::Ready)
+    /// took: from opencode's first answer until the session was opened to its owner. No backend sees that.
     pub fn ready_durations(&self) -> broadcast::Receiver<Duration> {
         self.ready_durations.subscribe()
     }

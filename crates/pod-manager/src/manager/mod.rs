@@ -1,5 +1,5 @@
-//! The manager, shared by all backends: one index from which every question is answered, the commands that users
-//! give, and a task for each run that opens the session, probes it and stops it once it is idle.
+//! The manager, shared by all backends: one index from which every question is answered, the commands that
+//! users give, and a task for each run that opens the session, probes it and stops it once it is idle.
 
 mod commands;
 mod entry;

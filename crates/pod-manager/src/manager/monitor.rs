@@ -1,5 +1,5 @@
-//! One task for each run of a session: delivers the first prompt, probes opencode from time to time, and stops the
-//! session once it is idle.
+//! One task for each run of a session: delivers the first prompt, probes opencode from time to time, and
+//! stops the session once it is idle.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +20,8 @@ use crate::{
     opencode::{Conversation, OpencodeError},
 };
 
-/// How long a session counts as busy after a prompt was delivered: opencode's status shows it with a delay (2 s were
-/// seen after a cold start).
+/// How long a session counts as busy after a prompt was delivered: opencode's status shows it with a delay (2
+/// s were seen after a cold start).
 const BUSY_AFTER_PROMPT: Duration = Duration::from_secs(10);
 
 pub(super) struct RunMonitor {
@@ -81,8 +81,8 @@ impl RunMonitor {
         }
     }
 
-    /// Tries to deliver until that succeeds, or until the owner has waited long enough: then the session is opened
-    /// without.
+    /// Tries to deliver until that succeeds, or until the owner has waited long enough: then the session is
+    /// opened without.
     async fn deliver_within_timeout(&mut self) {
         let begun = Instant::now();
         while !self.deliver().await {
@@ -139,7 +139,11 @@ impl RunMonitor {
                 true
             }
             Err(error) => {
-                tracing::debug!(session.hash = %self.entry.hash, %error, "delivering the first prompt failed; retrying");
+                tracing::debug!(
+                    session.hash = %self.entry.hash,
+                    %error,
+                    "delivering the first prompt failed; retrying"
+                );
                 self.deliver_error = Some(error.to_string());
                 false
             }
@@ -199,8 +203,8 @@ impl RunMonitor {
         }
     }
 
-    /// Stops the idle session, unless somebody turns out to need it: opencode is asked again, and no request may have
-    /// come since. From then on requests are refused, so that none is accepted and then cut off.
+    /// Stops the idle session, unless somebody turns out to need it: opencode is asked again, and no request
+    /// may have come since. From then on requests are refused, so that none is accepted and then cut off.
     async fn stop_if_idle(&self) {
         let (manager, entry) = (&self.manager, &self.entry);
         let leading_for = manager.leadership.observe(manager.clock.now());
@@ -216,13 +220,14 @@ impl RunMonitor {
         if !entry.close_unless_routed(routes, manager.clock.now(), &manager.subscriptions) {
             return;
         }
-        tracing::info!(session.hash = %entry.hash, "stopping the idle session");
+        let hash = entry.hash;
+        tracing::info!(session.hash = %hash, "stopping the idle session");
         manager.write_activity(entry, Duration::ZERO).await;
-        if let Err(error) = manager.backend.stop(entry.hash, StopReason::Idle).await {
+        if let Err(error) = manager.backend.stop(hash, StopReason::Idle).await {
             if matches!(error, BackendError::InUse) {
-                tracing::info!(session.hash = %entry.hash, "idle stop refused: another router uses the session");
+                tracing::info!(session.hash = %hash, "idle stop refused: another router uses the session");
             } else {
-                tracing::warn!(session.hash = %entry.hash, %error, "stopping the idle session failed; retrying");
+                tracing::warn!(session.hash = %hash, %error, "stopping the idle session failed; retrying");
             }
             entry.reopen(manager.clock.now(), &manager.subscriptions);
         }
@@ -245,8 +250,8 @@ impl RunMonitor {
         self.entry.update_run(&self.endpoint, now, &self.manager.subscriptions, update);
     }
 
-    /// Returns the time until the next probe: short while somebody watches, and never past the moment at which the
-    /// session could be idle.
+    /// Returns the time until the next probe: short while somebody watches, and never past the moment at
+    /// which the session could be idle.
     fn probe_interval(&self) -> Duration {
         let settings = &self.manager.settings;
         let watched = self.manager.subscriptions.has_subscribers(&self.entry.owner);

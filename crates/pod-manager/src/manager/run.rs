@@ -1,5 +1,5 @@
-//! What the manager does on its own: follows the backend's watch, starts a monitor for each run, and writes activity
-//! to the backend.
+//! What the manager does on its own: follows the backend's watch, starts a monitor for each run, and writes
+//! activity to the backend.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +17,9 @@ const CONCURRENT_WRITES: usize = 8;
 const FINAL_WRITES_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Manager {
-    /// Keeps the index up to date, monitors runs and stops idle sessions, until `stop` is cancelled. Returns once the
-    /// last activity is written. Call it once, and [`SessionBackend::shutdown`](crate::SessionBackend::shutdown)
-    /// after it.
+    /// Keeps the index up to date, monitors runs and stops idle sessions, until `stop` is cancelled. Returns
+    /// once the last activity is written. Call it once, and
+    /// [`SessionBackend::shutdown`](crate::SessionBackend::shutdown) after it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let monitors = TaskTracker::new();
         // Ends the monitors also if this future is dropped.
@@ -63,7 +63,8 @@ impl Manager {
         }
     }
 
-    /// Publishes and writes activity, and drops state that the backend did not confirm in time. Never returns.
+    /// Publishes and writes activity, and drops state that the backend did not confirm in time. Never
+    /// returns.
     async fn sweep(&self) {
         let mut ticks = interval(self.settings.sweep_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -12,7 +12,8 @@ pub struct ManagerSettings {
     pub max_sessions: Option<usize>,
     /// The most sessions of one user that may run or start at once; `None`: no limit.
     pub max_running: Option<usize>,
-    /// How often one user may create, or resume, a session per minute, with bursts of as many; `None`: no limit.
+    /// How often one user may create, or resume, a session per minute, with bursts of as many; `None`: no
+    /// limit.
     pub max_starts_per_minute: Option<u32>,
     /// Between two probes of a session while its owner watches it.
     pub probe_interval_watched: Duration,

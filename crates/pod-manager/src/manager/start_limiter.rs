@@ -13,8 +13,8 @@ const REFILL_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct StartLimiter {
     max_per_minute: Option<u32>,
-    /// When each user's bucket is full again. A full bucket is not stored, so that memory is bounded by the starts of
-    /// the last minute.
+    /// When each user's bucket is full again. A full bucket is not stored, so that memory is bounded by the
+    /// starts of the last minute.
     full_at: Mutex<HashMap<Identity, Instant>>,
 }
 

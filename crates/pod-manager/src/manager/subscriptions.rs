@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 pub struct Subscription(watch::Receiver<()>);
 
 impl Subscription {
-    /// Waits for a change since the last call, or since the subscription if this is the first one. Cancel safe.
-    /// Never resolves after the manager was dropped.
+    /// Waits for a change since the last call, or since the subscription if this is the first one. Cancel
+    /// safe. Never resolves after the manager was dropped.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;

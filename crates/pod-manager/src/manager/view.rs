@@ -1,4 +1,5 @@
-//! What an owner sees of a session: what the backend reports, combined with what the manager knows of the run.
+//! What an owner sees of a session: what the backend reports, combined with what the manager knows of the
+//! run.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -55,8 +56,8 @@ pub struct View {
     pub last_activity: SystemTime,
     /// Whether an agent was at work at the last probe.
     pub busy: bool,
-    /// Why the last probe of its opencode failed, without a full stop. Until a probe succeeds, the session is not
-    /// stopped as idle.
+    /// Why the last probe of its opencode failed, without a full stop. Until a probe succeeds, the session is
+    /// not stopped as idle.
     pub probe_error: Option<String>,
     /// The newest conversation's title, once it has one.
     pub title: Option<String>,
@@ -134,8 +135,8 @@ fn state(phase: &Phase, opened: bool, closing: bool) -> ViewState {
     }
 }
 
-/// Returns when opencode of a running session first answered. Some backends report since when its process runs, which
-/// is the stage before; so the end of that stage counts.
+/// Returns when opencode of a running session first answered. Some backends report since when its process
+/// runs, which is the stage before; so the end of that stage counts.
 pub(super) fn answered_at(status: &SessionStatus) -> SystemTime {
     let ended = status.stages.iter().filter_map(|record| record.ended).max();
     ended.map_or(status.since, |at| at.max(status.since))

@@ -1,9 +1,9 @@
-//! The crate, from outside.
+//! Tests of the crate from outside.
 
+mod commands;
 mod conflicts;
 mod contract;
-mod greeting;
-mod house;
+mod first_prompt;
 mod idle;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
@@ -11,4 +11,4 @@ mod local;
 mod races;
 mod real_opencode;
 mod resume;
-mod verbs;
+mod test_manager;

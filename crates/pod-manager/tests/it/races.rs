@@ -1,28 +1,28 @@
-//! Many at once.
+//! Concurrent commands and requests.
 
 use std::{sync::Arc, time::Duration};
 
-use pod_manager::{Credentials, RouteError, ViewState, memory::Restart};
+use pod_manager::{Credentials, Phase, RouteError, ViewState, memory::Restart};
 use rand::RngExt;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::house::{House, IDLE, alice, repository};
+use crate::test_manager::{IDLE, TestManager, alice, repository};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_storm_of_verbs_on_one_session_ends_in_a_consistent_state() {
-    let house = House::new().await;
-    house.backend.slow_verbs(Duration::from_micros(300));
-    let hash = house.create("widgets").await.view.status.session.hash;
+async fn concurrent_commands_on_one_session_end_in_a_consistent_state() {
+    let test = TestManager::new().await;
+    test.backend.slow_verbs(Duration::from_micros(300));
+    let hash = test.create("widgets").await.view.status.session.hash;
     for _ in 0..5 {
-        let mut storm = JoinSet::new();
+        let mut commands = JoinSet::new();
         for _ in 0..40 {
-            let manager = house.manager.clone();
-            storm.spawn(async move {
-                let (choice, patience) = {
+            let manager = test.manager.clone();
+            commands.spawn(async move {
+                let (choice, limit) = {
                     let mut rng = rand::rng();
                     (rng.random_range(0..4), Duration::from_micros(rng.random_range(100..20_000)))
                 };
-                let verb = async {
+                let command = async {
                     match choice {
                         0 => manager
                             .create(&alice(), repository("widgets", None), Credentials::NONE)
@@ -33,91 +33,89 @@ async fn a_storm_of_verbs_on_one_session_ends_in_a_consistent_state() {
                         _ => manager.delete(&alice(), hash).await,
                     }
                 };
-                // Some are given up half-way, as when a browser goes away.
-                let _ = timeout(patience, verb).await;
+                // Some are cancelled half-way, as when a browser disconnects.
+                let _ = timeout(limit, command).await;
             });
         }
-        while let Some(done) = storm.join_next().await {
-            done.expect("without a panic");
+        while let Some(result) = commands.join_next().await {
+            result.expect("no panic");
         }
-        // The last word is obeyed, and the manager and the backend say the same.
-        house.create("widgets").await;
-        house.until(hash, ViewState::Running).await;
-        assert_eq!(house.backend.processes(hash), 1);
-        let endpoint = house.manager.route(&alice(), hash).expect("a route");
-        let observed = house.backend.observed(hash).expect("it is there");
-        assert_eq!(observed.phase, pod_manager::Phase::Running(endpoint));
+        // The last command wins, and the manager and the backend agree.
+        test.create("widgets").await;
+        test.wait_state(hash, ViewState::Running).await;
+        assert_eq!(test.backend.processes(hash), 1);
+        let endpoint = test.manager.route(&alice(), hash).expect("a route");
+        let status = test.backend.observed(hash).expect("a session");
+        assert_eq!(status.phase, Phase::Running(endpoint));
     }
-    house.manager.delete(&alice(), hash).await.expect("delete");
-    assert!(house.backend.observed(hash).is_none());
-    assert!(house.manager.list(&alice()).is_empty());
+    test.manager.delete(&alice(), hash).await.expect("delete");
+    assert!(test.backend.observed(hash).is_none());
+    assert!(test.manager.list(&alice()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn creating_at_once_creates_once() {
-    let house = House::new().await;
-    house.backend.slow_verbs(Duration::from_millis(2));
+async fn concurrent_creations_create_once() {
+    let test = TestManager::new().await;
+    test.backend.slow_verbs(Duration::from_millis(2));
     let mut all = JoinSet::new();
     for _ in 0..32 {
-        let manager = house.manager.clone();
+        let manager = test.manager.clone();
         all.spawn(async move {
             manager.create(&alice(), repository("widgets", None), Credentials::NONE).await.expect("create")
         });
     }
     let created = all.join_all().await;
-    assert_eq!(created.iter().filter(|one| one.new).count(), 1, "it is new for one of them");
-    assert_eq!(house.manager.list(&alice()).len(), 1);
-    house.until(created[0].view.status.session.hash, ViewState::Running).await;
-    assert_eq!(house.opencode.conversations().len(), 1, "greeted once");
+    assert_eq!(created.iter().filter(|created| created.new).count(), 1, "one call creates");
+    assert_eq!(test.manager.list(&alice()).len(), 1);
+    test.wait_state(created[0].view.status.session.hash, ViewState::Running).await;
+    assert_eq!(test.opencode.conversations().len(), 1, "one conversation");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_request_is_let_in_once_it_was_decided_to_stop() {
-    // Requests come as the timeout does: whoever was let in and counted keeps the session; whoever comes after the
-    // decision is refused.
+async fn no_request_is_routed_once_a_stop_is_decided() {
+    // Requests arrive at the idle timeout: one that is routed before the decision keeps the session running,
+    // one after it is refused.
     for _ in 0..20 {
-        let house = House::new().await;
-        let hash = house.running("widgets").await;
-        let manager = Arc::clone(&house.manager);
-        house.clock.advance(IDLE);
+        let test = TestManager::new().await;
+        let hash = test.create_running("widgets").await;
+        let manager = Arc::clone(&test.manager);
+        test.clock.advance(IDLE);
         let requests = tokio::spawn(async move {
-            let mut let_in = 0;
             loop {
                 match manager.route(&alice(), hash) {
-                    Ok(_) => let_in += 1,
-                    Err(RouteError::NotRunning(status)) => return (let_in, status),
-                    Err(RouteError::NotFound) => panic!("it is there"),
+                    Ok(_) => {}
+                    Err(RouteError::NotRunning(state)) => return state,
+                    Err(RouteError::NotFound) => panic!("the session exists"),
                 }
                 tokio::time::sleep(Duration::from_micros(500)).await;
             }
         });
-        let (_, status) =
-            timeout(Duration::from_secs(20), requests).await.expect("in time").expect("no panic");
-        assert!(matches!(status, ViewState::Stopping | ViewState::Stopped), "{status:?}");
-        // Once refused, always refused: it does not flicker.
-        assert!(matches!(house.manager.route(&alice(), hash), Err(RouteError::NotRunning(_))));
-        house.until(hash, ViewState::Stopped).await;
+        let state = timeout(Duration::from_secs(20), requests).await.expect("in time").expect("no panic");
+        assert!(matches!(state, ViewState::Stopping | ViewState::Stopped), "{state:?}");
+        // Once refused, always refused.
+        assert!(matches!(test.manager.route(&alice(), hash), Err(RouteError::NotRunning(_))));
+        test.wait_state(hash, ViewState::Stopped).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_sessions_survive_a_restart() {
-    let mut house = House::new().await;
+    let mut test = TestManager::new().await;
     let mut hashes = Vec::new();
     for number in 0..30 {
-        hashes.push(house.create(&format!("repo-{number}")).await.view.status.session.hash);
+        hashes.push(test.create(&format!("repo-{number}")).await.view.status.session.hash);
     }
     for hash in &hashes {
-        house.until(*hash, ViewState::Running).await;
+        test.wait_state(*hash, ViewState::Running).await;
     }
-    house.restart(Restart::ProcessesEnded).await;
-    assert_eq!(house.manager.list(&alice()).len(), 30);
+    test.restart(Restart::ProcessesEnded).await;
+    assert_eq!(test.manager.list(&alice()).len(), 30);
     let alice = alice();
-    let all = hashes.iter().map(|hash| house.manager.resume(&alice, *hash, Credentials::NONE));
+    let all = hashes.iter().map(|hash| test.manager.resume(&alice, *hash, Credentials::NONE));
     for resumed in futures_util::future::join_all(all).await {
         resumed.expect("resume");
     }
     for hash in &hashes {
-        house.until(*hash, ViewState::Running).await;
+        test.wait_state(*hash, ViewState::Running).await;
     }
 }

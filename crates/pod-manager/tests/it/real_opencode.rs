@@ -21,7 +21,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::house::{House, IDLE, alice, repository};
+use crate::test_manager::{IDLE, TestManager, alice, repository};
 
 const MESSAGE: &str = "Say \"hello\",\nplease: ümläut 🦀";
 
@@ -170,26 +170,26 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     let password = "geheim";
     let model = Model::start().await;
     let opencode = Arc::new(Opencode::start(&model, password).await);
-    let mut house = House::new().await;
-    house.backend.set_endpoint(opencode.address, Some(Password::new(password)));
+    let mut test = TestManager::new().await;
+    test.backend.set_endpoint(opencode.address, Some(Password::new(password)));
 
     // The router is gone after each sending, before it could note it: three times.
-    house.backend.refuse(|verb| {
+    test.backend.refuse(|verb| {
         (verb == Verb::Greeted).then(|| pod_manager::BackendError::Unavailable("gone".into()))
     });
-    let created = house
+    let created = test
         .manager
         .create(&alice(), repository("widgets", Some(MESSAGE)), Credentials::NONE)
         .await
         .expect("create");
     let hash = created.view.status.session.hash;
     for _ in 0..3 {
-        house.eventually("it is sent", || house.backend.calls(Verb::Greeted, hash) > 0).await;
-        house.restart(Restart::ProcessesWentOn).await;
+        test.eventually("it is sent", || test.backend.calls(Verb::Greeted, hash) > 0).await;
+        test.restart(Restart::ProcessesWentOn).await;
     }
-    house.backend.refuse_nothing();
+    test.backend.refuse_nothing();
     let seen =
-        house.when(hash, |view| view.state == ViewState::Running && view.status.first_prompt_sent).await;
+        test.wait_for(hash, |view| view.state == ViewState::Running && view.status.first_prompt_sent).await;
     assert!(seen.busy, "its message is being answered");
     let entry = seen.landing_path.clone().expect("an entry");
     assert!(entry.contains("/session/ses_"), "{entry}");
@@ -205,12 +205,12 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), at_work).await.expect("the agent is at work");
-    house.clock.advance(3 * IDLE);
+    test.clock.advance(3 * IDLE);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(house.manager.get(&alice(), hash).expect("it is there").state, ViewState::Running);
+    assert_eq!(test.state(hash), ViewState::Running);
 
     model.go.send_replace(true);
-    let seen = house.when(hash, |view| !view.busy && view.title.is_some()).await;
+    let seen = test.wait_for(hash, |view| !view.busy && view.title.is_some()).await;
     assert_eq!(seen.title.as_deref(), Some("Hello indeed"), "the model names it");
     let said = said(&opencode, password).await;
     let expected = [("user", MESSAGE), ("assistant", "Hello indeed")];
@@ -220,6 +220,6 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
         "sent once, answered once"
     );
 
-    house.clock.advance(IDLE);
-    house.until(hash, ViewState::Stopped).await;
+    test.clock.advance(IDLE);
+    test.wait_state(hash, ViewState::Stopped).await;
 }

@@ -22,7 +22,7 @@ use super::{
     legacy::{ACTIVITY, leave},
     node::status,
 };
-use crate::house::{IDLE, alice, quick};
+use crate::test_manager::{IDLE, alice, fast_settings};
 
 /// A router without its HTTP half, whose clock the test moves.
 struct Router {
@@ -36,7 +36,7 @@ struct Router {
 impl Router {
     async fn over(backend: Arc<KubernetesBackend>) -> Self {
         let clock = ManualClock::at(pod_manager::Clock::now(&SystemClock));
-        let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), quick());
+        let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), fast_settings());
         let stop = CancellationToken::new();
         let running = tokio::spawn(manager.clone().run(stop.clone()));
         timeout(PATIENCE, manager.ready()).await.expect("ready");
@@ -194,7 +194,7 @@ async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
     // First it waits for what the one before it may have seen, and not have written down yet.
     opencode.asked(10).await;
     assert_eq!(router.state(session.hash), ViewState::Running);
-    router.clock.advance(2 * quick().activity_write_interval);
+    router.clock.advance(2 * fast_settings().activity_write_interval);
     router.until(session.hash, ViewState::Stopped).await;
     router.end().await;
 }

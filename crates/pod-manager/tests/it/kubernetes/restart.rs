@@ -22,7 +22,7 @@ use super::{
     contract::Played,
     link::Link,
 };
-use crate::house::alice;
+use crate::test_manager::alice;
 
 /// A control plane of the test's own, which ends with it.
 struct ControlPlane {

@@ -1,30 +1,33 @@
-//! A manager over the backend in memory and a fake opencode, with a clock that the test moves.
+//! A manager over the in-memory backend and a fake opencode, with a clock that the test moves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use pod_manager::{
-    Created, Credentials, Manager, ManagerSettings, ManualClock, MemoryBackend, NewSession, Password, Source,
-    View, ViewState,
+    Clock, Created, Credentials, Manager, ManagerSettings, ManualClock, MemoryBackend, NewSession, Password,
+    Source, View, ViewState,
     memory::{FakeOpencode, Restart},
 };
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const IDLE: Duration = Duration::from_secs(30 * 60);
 
-pub(crate) struct House {
+pub(crate) struct TestManager {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) backend: Arc<MemoryBackend>,
     pub(crate) opencode: FakeOpencode,
     pub(crate) manager: Arc<Manager>,
-    pub(crate) settings: ManagerSettings,
+    settings: ManagerSettings,
     running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
-/// Waits in real time for little: every rule is told the time by the manual clock.
-pub(crate) fn quick() -> ManagerSettings {
+/// Settings with short intervals in real time. What depends on wall time follows the manual clock.
+pub(crate) fn fast_settings() -> ManagerSettings {
     ManagerSettings {
         idle_timeout: IDLE,
         probe_interval_watched: Duration::from_millis(5),
@@ -36,9 +39,9 @@ pub(crate) fn quick() -> ManagerSettings {
     }
 }
 
-impl House {
+impl TestManager {
     pub(crate) async fn new() -> Self {
-        Self::with(quick()).await
+        Self::with(fast_settings()).await
     }
 
     pub(crate) async fn with(settings: ManagerSettings) -> Self {
@@ -48,22 +51,22 @@ impl House {
         let opencode = FakeOpencode::start(Some(password.clone())).await;
         backend.set_endpoint(opencode.address(), Some(password));
         let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), settings.clone());
-        let mut house = Self { clock, backend, opencode, manager, settings, running: None };
-        house.run().await;
-        house
+        let mut test = Self { clock, backend, opencode, manager, settings, running: None };
+        test.run().await;
+        test
     }
 
     async fn run(&mut self) {
         let stop = CancellationToken::new();
         self.running = Some((stop.clone(), tokio::spawn(self.manager.clone().run(stop))));
-        timeout(PATIENCE, self.manager.ready()).await.expect("ready");
+        timeout(TIMEOUT, self.manager.ready()).await.expect("ready");
     }
 
     /// Ends the manager in good order.
     pub(crate) async fn end(&mut self) {
-        let (stop, running) = self.running.take().expect("it runs");
+        let (stop, running) = self.running.take().expect("a running manager");
         stop.cancel();
-        timeout(PATIENCE, running).await.expect("it ends").expect("without a panic");
+        timeout(TIMEOUT, running).await.expect("the end in time").expect("no panic");
     }
 
     /// Ends the manager as a crash would, and starts another one on the same storage.
@@ -82,51 +85,66 @@ impl House {
         self.run().await;
     }
 
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Creates a session of alice.
     pub(crate) async fn create(&self, name: &str) -> Created {
         self.manager.create(&alice(), repository(name, None), Credentials::NONE).await.expect("create")
     }
 
-    /// Creates a session and waits until it runs.
-    pub(crate) async fn running(&self, name: &str) -> SessionHash {
+    /// Creates a session of alice, and waits until it runs.
+    pub(crate) async fn create_running(&self, name: &str) -> SessionHash {
         let hash = self.create(name).await.view.status.session.hash;
-        self.until(hash, ViewState::Running).await;
+        self.wait_state(hash, ViewState::Running).await;
         hash
     }
 
-    pub(crate) async fn until(&self, hash: SessionHash, state: ViewState) -> Arc<View> {
-        self.when(hash, |view| view.state == state).await
+    /// Returns alice's session.
+    pub(crate) fn view(&self, hash: SessionHash) -> Arc<View> {
+        self.manager.get(&alice(), hash).expect("a session")
     }
 
-    pub(crate) async fn when(&self, hash: SessionHash, wanted: impl Fn(&View) -> bool) -> Arc<View> {
-        let mut changes = self.manager.subscribe(&alice());
-        let seen = async {
+    pub(crate) fn state(&self, hash: SessionHash) -> ViewState {
+        self.view(hash).state
+    }
+
+    pub(crate) async fn wait_state(&self, hash: SessionHash, state: ViewState) -> Arc<View> {
+        self.wait_for(hash, |view| view.state == state).await
+    }
+
+    /// Waits until the view of alice's session fulfils `expected`.
+    pub(crate) async fn wait_for(&self, hash: SessionHash, expected: impl Fn(&View) -> bool) -> Arc<View> {
+        let mut subscription = self.manager.subscribe(&alice());
+        let found = async {
             loop {
                 if let Some(view) = self.manager.get(&alice(), hash)
-                    && wanted(&view)
+                    && expected(&view)
                 {
                     return view;
                 }
-                changes.changed().await;
+                subscription.changed().await;
             }
         };
-        match timeout(PATIENCE, seen).await {
+        match timeout(TIMEOUT, found).await {
             Ok(view) => view,
-            Err(_) => panic!("it did not become so: {:#?}", self.manager.get(&alice(), hash)),
+            Err(_) => panic!("not as expected in time: {:#?}", self.manager.get(&alice(), hash)),
         }
     }
 
-    /// Waits until `what` holds; for what nobody tells of.
-    pub(crate) async fn eventually(&self, why: &str, what: impl Fn() -> bool) {
+    /// Waits until `condition` holds, by asking again and again: for what nothing notifies of.
+    pub(crate) async fn eventually(&self, promise: &str, condition: impl Fn() -> bool) {
         let holds = async {
-            while !what() {
+            while !condition() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        assert!(timeout(PATIENCE, holds).await.is_ok(), "{why}");
+        assert!(timeout(TIMEOUT, holds).await.is_ok(), "{promise}");
     }
 }
 
-impl Drop for House {
+impl Drop for TestManager {
     fn drop(&mut self) {
         if let Some((stop, _)) = &self.running {
             stop.cancel();
