@@ -42,6 +42,7 @@ pub struct Metrics {
     requests: [[Counter; CLASSES.len()]; RouteKind::ALL.len()],
     in_flight: [Gauge; RouteKind::ALL.len()],
     panics: Counter,
+    limit_refusals: Counter,
     sessions: Family<Status, Gauge>,
     starts: Family<Outcome, Counter>,
     stages: Family<StageLabel, Histogram>,
@@ -113,7 +114,8 @@ impl Metrics {
         let stages = Family::<StageLabel, Histogram>::new_with_constructor(|| {
             Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
         });
-        let (panics, sessions, starts) = (Counter::default(), Family::default(), Family::default());
+        let (panics, limit_refusals) = (Counter::default(), Counter::default());
+        let (sessions, starts) = (Family::default(), Family::default());
         let (leader, conflicts) = (Gauge::default(), Counter::default());
         let process = Process::default();
         registry.register("requests", "Requests answered, by route and status", requests.clone());
@@ -123,6 +125,11 @@ impl Metrics {
             in_flight.clone(),
         );
         registry.register("panics", "Requests whose handler panicked", panics.clone());
+        registry.register(
+            "limit_refusals",
+            "Requests refused because their user has reached a limit",
+            limit_refusals.clone(),
+        );
         registry.register("sessions", "Sessions of all users, by status", sessions.clone());
         registry.register("session_starts", "Session starts that finished, by outcome", starts.clone());
         registry.register("start_stage_seconds", "Duration of each stage of a session start", stages.clone());
@@ -161,6 +168,7 @@ impl Metrics {
                 .map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
             registry: root,
             panics,
+            limit_refusals,
             sessions,
             starts,
             stages,
@@ -186,6 +194,11 @@ impl Metrics {
     /// Adds the duration of a start's stage to the histogram.
     pub fn observe_stage(&self, stage: Stage, duration: Duration) {
         self.stages.get_or_create(&StageLabel { stage: stage_name(stage) }).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a request that was refused because of a limit per user.
+    pub fn record_limit_refusal(&self) {
+        self.limit_refusals.inc();
     }
 
     /// Counts a panic of a request handler.

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use api::server::ErrorCode;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -22,6 +23,9 @@ use crate::{
     metrics::{InFlight, Metrics, RouteKind},
     request_id,
 };
+
+/// The code of the API's refusals because of a limit per user.
+const LIMIT_REACHED: &str = "limit_reached";
 
 /// Makes [`Observe`] services.
 #[derive(Debug, Clone)]
@@ -91,6 +95,9 @@ where
         let observed = async move {
             let Ok(response) = future.await;
             metrics.record_response(kind, response.status());
+            if response.extensions().get() == Some(&ErrorCode(LIMIT_REACHED)) {
+                metrics.record_limit_refusal();
+            }
             let status = response.status().as_u16();
             tracing::debug!(route = kind.as_str(), %method, status, latency = ?started.elapsed(), "request answered");
             Ok(track_body(response, in_flight, shutdown))
