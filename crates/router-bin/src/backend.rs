@@ -49,7 +49,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<OpenBackend> {
 async fn local(config: &Config, state_dir: &Path, opencode: &Path) -> anyhow::Result<OpenBackend> {
     startup::prepare_state_dir(state_dir)?;
     let settings = LocalSettings {
-        own_machine: config.is_single_user(),
+        single_user: config.is_single_user(),
         environment: config.environment.0.clone(),
         ..LocalSettings::new(state_dir, opencode)
     };

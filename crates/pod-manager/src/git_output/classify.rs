@@ -1,6 +1,8 @@
+//! The meaning of git's errors.
+
 use crate::model::FailureCode;
 
-/// What the remote or the system says, in lower case, and what it means. The first that fits counts.
+/// Parts of error messages, in lower case, and their meaning. The first match counts.
 const PATTERNS: &[(FailureCode, &[&str])] = &[
     (FailureCode::DiskFull, &["no space left on device", "disk quota exceeded"]),
     (
@@ -58,41 +60,21 @@ const PATTERNS: &[(FailureCode, &[&str])] = &[
     ),
 ];
 
-/// What these words of git's mean, where they are known.
-pub(crate) fn classify(said: &str) -> Option<FailureCode> {
-    let said = said.to_lowercase();
-    PATTERNS.iter().find(|(_, words)| words.iter().any(|word| said.contains(word))).map(|(code, _)| *code)
+/// Returns what git's output means, if it is known.
+pub(super) fn classify(output: &str) -> Option<FailureCode> {
+    let output = output.to_lowercase();
+    PATTERNS.iter().find(|(_, parts)| parts.iter().any(|part| output.contains(part))).map(|(code, _)| *code)
 }
 
-/// git's own sentence on what broke, without its full stop.
-pub(crate) fn last_error(said: &[String]) -> String {
-    let line = said
+/// Returns git's last error message, without its full stop.
+pub(super) fn last_error(lines: &[String]) -> String {
+    let line = lines
         .iter()
         .rev()
         .find(|line| line.starts_with("fatal:") || line.starts_with("error:"))
-        .or(said.last())
-        .map_or("it said nothing", |line| line.as_str());
+        .or(lines.last())
+        .map_or("git printed no error", |line| line.as_str());
     line.trim_start_matches("fatal:").trim_start_matches("error:").trim().trim_end_matches('.').to_owned()
-}
-
-/// A line without the credentials that addresses in it may hold.
-pub(crate) fn redact_urls(line: &str) -> String {
-    let mut clean = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        clean.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "/'\"?#".contains(c)).unwrap_or(after.len());
-        rest = match after[..end].rfind('@') {
-            Some(at) => {
-                clean.push_str("***");
-                &after[at..]
-            }
-            None => after,
-        };
-    }
-    clean.push_str(rest);
-    clean
 }
 
 #[cfg(test)]
@@ -100,10 +82,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_remotes_say_is_understood() {
+    fn errors_of_remotes_are_classified() {
         #[track_caller]
-        fn check(said: &str, expected: Option<FailureCode>) {
-            assert_eq!(classify(said), expected, "{said}");
+        fn check(output: &str, expected: Option<FailureCode>) {
+            assert_eq!(classify(output), expected, "{output}");
         }
         use FailureCode as Code;
         check(
@@ -145,20 +127,5 @@ mod tests {
             Some(Code::DiskFull),
         );
         check("fatal: SSL certificate problem: unable to get local issuer certificate", None);
-    }
-
-    #[test]
-    fn credentials_do_not_stay_in_what_git_says() {
-        #[track_caller]
-        fn check(line: &str, expected: &str) {
-            assert_eq!(redact_urls(line), expected);
-        }
-        check(
-            "fatal: unable to access 'https://me:se@cret@example.com/a': no",
-            "fatal: unable to access 'https://***@example.com/a': no",
-        );
-        check("ssh://git@example.com/a and http://x:y@z", "ssh://***@example.com/a and http://***@z");
-        check("https://example.com/a@b", "https://example.com/a@b");
-        check("no address @ all", "no address @ all");
     }
 }

@@ -1,3 +1,5 @@
+//! The progress that git prints while it clones.
+
 use std::sync::Arc;
 
 /// How far a stage is.
@@ -8,26 +10,26 @@ pub(crate) struct Progress {
     pub(crate) bytes: Option<u64>,
 }
 
-/// What git's progress lines are about, in the order in which they come, how it is told, and which part of
-/// the whole (in percent) it is.
+/// git's progress lines in the order in which they come: git's title, our message, and the part of the whole
+/// (from and to, in percent).
 const PARTS: &[(&str, &str, u8, u8)] = &[
-    ("remote: Enumerating objects", "The remote counts what there is", 0, 0),
-    ("remote: Counting objects", "The remote counts what there is", 0, 0),
-    ("remote: Compressing objects", "The remote packs what there is", 0, 0),
+    ("remote: Enumerating objects", "The remote is counting objects", 0, 0),
+    ("remote: Counting objects", "The remote is counting objects", 0, 0),
+    ("remote: Compressing objects", "The remote is compressing objects", 0, 0),
     ("Receiving objects", "Receiving the repository", 0, 85),
     ("Resolving deltas", "Unpacking the repository", 85, 95),
     ("Updating files", "Writing the files", 95, 100),
     ("Checking out files", "Writing the files", 95, 100),
 ];
 
-/// Understands a line of `git --progress`, such as
-/// `Receiving objects:  45% (450/1000), 1.20 MiB | 1.10 MiB/s`; `None` for every other line.
+/// Parses a line of `git --progress`, such as
+/// `Receiving objects:  45% (450/1000), 1.20 MiB | 1.10 MiB/s`; returns `None` for every other line.
 pub(crate) fn parse(line: &str) -> Option<Progress> {
-    let (what, rest) = line.split_once(':').and_then(|(head, rest)| match head {
+    let (title, rest) = line.split_once(':').and_then(|(head, rest)| match head {
         "remote" => rest.split_once(':').map(|(tail, rest)| (format!("remote:{tail}"), rest)),
         _ => Some((head.to_owned(), rest)),
     })?;
-    let (_, message, from, to) = PARTS.iter().find(|(known, ..)| *known == what)?;
+    let (_, message, from, to) = PARTS.iter().find(|(known, ..)| *known == title)?;
     let rest = rest.trim();
     let percent = rest.split_once('%').and_then(|(percent, _)| percent.trim().parse::<u8>().ok());
     let of_whole = percent.map(|percent| {
@@ -37,15 +39,12 @@ pub(crate) fn parse(line: &str) -> Option<Progress> {
     Some(Progress {
         message: (*message).into(),
         percent: of_whole.filter(|_| to > from),
-        bytes: match what.as_str() {
-            "Receiving objects" => bytes(rest),
-            _ => None,
-        },
+        bytes: if title == "Receiving objects" { received_bytes(rest) } else { None },
     })
 }
 
-/// The amount in `45% (450/1000), 1.20 MiB | 1.10 MiB/s`.
-fn bytes(rest: &str) -> Option<u64> {
+/// Returns the amount in `45% (450/1000), 1.20 MiB | 1.10 MiB/s`.
+fn received_bytes(rest: &str) -> Option<u64> {
     let (_, amount) = rest.split_once("), ")?;
     let mut words = amount.split([' ', ',', '|']).filter(|word| !word.is_empty());
     let number: f64 = words.next()?.parse().ok()?;
@@ -56,7 +55,6 @@ fn bytes(rest: &str) -> Option<u64> {
         "GiB" => 1024.0 * 1024.0 * 1024.0,
         _ => return None,
     };
-    // git's own rounding is coarser than this.
     Some((number * unit).max(0.0) as u64)
 }
 
@@ -65,23 +63,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_of_a_clone_are_understood() {
+    fn progress_lines_of_a_clone_are_parsed() {
         #[track_caller]
         fn check(line: &str, expected: Option<(&str, Option<u8>, Option<u64>)>) {
-            let step = parse(line);
-            let seen = step.as_ref().map(|step| (&*step.message, step.percent, step.bytes));
-            assert_eq!(seen, expected, "{line}");
+            let progress = parse(line);
+            let parts = progress.as_ref().map(|parsed| (&*parsed.message, parsed.percent, parsed.bytes));
+            assert_eq!(parts, expected, "{line}");
         }
         check("Cloning into 'repo.partial'...", None);
         check("fatal: repository 'x' not found", None);
         check("remote: Repository not found.", None);
-        check(
-            "remote: Enumerating objects: 12, done.",
-            Some(("The remote counts what there is", None, None)),
-        );
+        check("remote: Enumerating objects: 12, done.", Some(("The remote is counting objects", None, None)));
         check(
             "remote: Compressing objects:  50% (5/10)",
-            Some(("The remote packs what there is", None, None)),
+            Some(("The remote is compressing objects", None, None)),
         );
         check("Receiving objects:   0% (0/10)", Some(("Receiving the repository", Some(0), None)));
         check(

@@ -16,7 +16,9 @@ use super::{
     status::fields::container,
 };
 use crate::{
-    git_output::{Progress, classify, last_error, parse_progress, redact_urls, strip_control},
+    git_output::{
+        Machine, Progress, branch_not_found, clone_failure, parse_progress, redact_urls, strip_control,
+    },
     model::{Failure, FailureCode},
 };
 
@@ -237,40 +239,15 @@ pub(super) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-fn explain(failure: &mut Failure, said: &str) {
-    if said.contains("opencode-router: branch_not_found") {
-        failure.code = FailureCode::BranchNotFound;
-        failure.message =
-            "The repository does not have the branch from which the session's branch was to be created."
-                .into();
-        failure.advice = "Create the session again from a branch that is there.".into();
+/// Replaces a failure of the clone by what its log says.
+fn explain(failure: &mut Failure, log: &str) {
+    if let Some((_, source)) = log.split_once("opencode-router: branch_not_found") {
+        let source = source.lines().next().map(str::trim).filter(|source| !source.is_empty());
+        *failure = branch_not_found(source);
         return;
     }
-    let lines: Vec<_> = said.lines().map(str::to_owned).collect();
-    let last = last_error(&lines);
-    let Some(code) = classify(said) else {
-        failure.message = format!("git could not bring the repository: {last}.");
-        return;
-    };
-    failure.code = code;
-    (failure.message, failure.advice) = match code {
-        FailureCode::DiskFull => (
-            "No space is left on the session's volume.".to_owned(),
-            "Raise STORAGE_SIZE for new sessions, or grow this session's PersistentVolumeClaim.".to_owned(),
-        ),
-        FailureCode::RepositoryNotFound => (
-            "The remote knows no such repository, or does not show it to you.".to_owned(),
-            "Check the address, and that you have access to it.".to_owned(),
-        ),
-        FailureCode::AuthenticationFailed => (
-            "The remote wants a sign-in that the session does not have (some say so too where there is no such repository).".to_owned(),
-            "Check the address, and that you have access to it; signing in anew brings a fresh token.".to_owned(),
-        ),
-        _ => (
-            format!("The remote could not be reached: {last}."),
-            "Check the address, and that the cluster's Pods can reach it; then resume the session.".to_owned(),
-        ),
-    };
+    let lines: Vec<_> = log.lines().map(str::to_owned).collect();
+    *failure = clone_failure(&lines, Machine::Pod);
 }
 
 #[cfg(test)]

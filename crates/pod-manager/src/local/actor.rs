@@ -1,364 +1,349 @@
-//! One session: what was asked for, what is there, and the way from one to the other.
+//! One session's task: compares the desired state with the current one, and takes the next step.
 //!
-//! Each session has one task, which alone writes its record and tells of it. It takes what is asked for at
-//! any time, also while a run begins or ends, writes it down and answers; [`Actor::settle`] then compares
-//! what is asked for with what is there, and does the next step. So it does not matter in which state a
-//! request comes, nor in which order several come.
+//! The task alone writes the session's file and publishes its status. It accepts commands at any time, also
+//! while a run begins or ends: it writes the desired state and answers. [`Actor::reconcile`] then takes the
+//! next step, so that neither the state in which a command arrives nor the order of several matters.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use session_key::SessionHash;
 use tokio::{sync::mpsc, task::JoinError};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Shared,
-    git::storage_failure,
-    group,
-    news::{Command, News, What, Work, next},
-    observe,
-    record::{Deletion, Kept, Record},
-    run::{Interrupted, Keep, Report, Run, Tell},
-    store::remove_tree,
-    table::Traits,
+    context::Context,
+    event::{Command, Event, Request, Task, next},
+    failure::{router_error, storage_failure},
+    files::remove_tree,
+    proc_table::ProcessSelector,
+    process_group,
+    report::{Persist, Report, Reporter, RunEnd},
+    run,
+    run_context::RunContext,
+    session_file::{Deletion, SavedSession},
+    status,
 };
 use crate::{
     backend::BackendError,
-    model::{Failure, FailureCode, Phase, SessionStatus, Stage, StopReason},
+    model::{Failure, Phase, SessionStatus, Stage, StopReason},
+    persisted::PersistedState,
 };
 
-/// Reports of a run that may wait to be read.
+/// Capacity of a run's channel of reports.
 const REPORTS: usize = 64;
 
 /// The task of one session.
 pub(super) struct Actor {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     hash: SessionHash,
-    /// What is written down; `None` before it was made and after it was removed.
-    record: Option<Record>,
-    /// What watchers are told; there until they were told that it is gone.
-    seen: Option<SessionStatus>,
-    work: Option<Work>,
-    inbox: mpsc::UnboundedReceiver<Command>,
+    /// The content of the session's file; `None` before it is written and after it is removed.
+    saved: Option<SavedSession>,
+    /// The published status; `None` once watchers know that the session is gone.
+    status: Option<SessionStatus>,
+    task: Option<Task>,
+    inbox: mpsc::UnboundedReceiver<Request>,
 }
 
 impl Actor {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        context: Arc<Context>,
         hash: SessionHash,
-        record: Option<Record>,
-        inbox: mpsc::UnboundedReceiver<Command>,
+        saved: Option<SavedSession>,
+        inbox: mpsc::UnboundedReceiver<Request>,
     ) -> Self {
-        let seen = record.as_ref().map(observe::of);
-        Self { shared, hash, record, seen, work: None, inbox }
+        let status = saved.as_ref().map(status::of);
+        Self { context, hash, saved, status, task: None, inbox }
     }
 
-    /// Goes on until the session is gone, or the backend ends.
-    pub(super) async fn go(mut self) {
-        let closing = self.shared.closing.clone();
-        let dropped = self.shared.dropped.clone();
-        let mut told_closing = false;
+    /// Runs until the session is gone, or the backend ends.
+    pub(super) async fn run(mut self) {
+        let closing = self.context.closing.clone();
+        let dropped = self.context.dropped.clone();
+        let mut is_closing = false;
         loop {
-            self.settle().await;
-            if self.work.is_none() {
-                let gone = self.record.is_none() && self.seen.is_none();
-                if gone && self.shared.retire(self.hash, &self.inbox) {
+            self.reconcile().await;
+            if self.task.is_none() {
+                let gone = self.saved.is_none() && self.status.is_none();
+                if gone && self.context.inboxes.retire(self.hash, &self.inbox) {
                     return;
                 }
-                if told_closing && self.inbox.is_empty() {
+                if is_closing && self.inbox.is_empty() {
                     return;
                 }
             }
-            let news = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                // Dropping the work ends its processes by force.
+                // Dropping the task kills its processes.
                 () = dropped.cancelled() => return,
-                Some(command) = self.inbox.recv() => News::Command(command),
-                news = next(&mut self.work) => news,
-                () = closing.cancelled(), if !told_closing => News::Closing,
+                Some(request) = self.inbox.recv() => Event::Request(request),
+                event = next(&mut self.task) => event,
+                () = closing.cancelled(), if !is_closing => Event::Closing,
             };
-            match news {
-                News::Command(Command { what, answer }) => {
-                    let done = self.obey(what).await;
-                    // Who asked may have gone away; it is written down all the same.
-                    let _ = answer.send(done);
+            match event {
+                Event::Request(Request { command, result }) => {
+                    // The caller may be gone; the command counts all the same.
+                    let _ = result.send(self.accept(command).await);
                 }
-                News::Report(report) => self.note(report).await,
-                News::RunOver(how) => self.run_over(how).await,
-                News::RemovalOver => self.removed(),
-                News::Closing => told_closing = true,
+                Event::Report(report) => self.on_report(report).await,
+                Event::RunEnded(end) => self.on_run_end(end).await,
+                Event::RemovalEnded => self.on_removed(),
+                Event::Closing => is_closing = true,
             }
         }
     }
 
-    /// Writes down what is asked for.
-    async fn obey(&mut self, what: What) -> Result<(), BackendError> {
-        let Some(record) = &self.record else {
-            return match what {
-                What::Start(session) => self.write(Record::new(session, self.shared.clock.now())).await,
-                What::Stop(_) | What::Delete | What::Touch(_) => Ok(()),
-                What::Greeted => Err(BackendError::NotFound),
+    /// Writes what a command asks for.
+    async fn accept(&mut self, command: Command) -> Result<(), BackendError> {
+        let Some(saved) = &self.saved else {
+            return match command {
+                Command::Start(session) => {
+                    self.save(SavedSession::new(session, self.context.clock.now())).await
+                }
+                Command::Stop(_) | Command::Delete | Command::Touch(_) => Ok(()),
+                Command::MarkFirstPromptSent => Err(BackendError::NotFound),
             };
         };
-        let mut changed = record.clone();
-        let now = self.shared.clock.now();
-        match what {
-            What::Start(session) => match &mut changed.deletion {
-                Some(deletion) => deletion.anew = Some(session),
-                None if changed.kept != Kept::Running => {
-                    (changed.kept, changed.since) = (Kept::Running, now);
-                }
+        let mut changed = saved.clone();
+        let (now, is_to_run) = (self.context.clock.now(), saved.is_to_run());
+        match command {
+            Command::Start(session) => match &mut changed.deletion {
+                Some(deletion) => deletion.recreate_as = Some(session),
+                None if !is_to_run => changed.set_desired(PersistedState::Running { run: None }, now),
                 None => {}
             },
-            What::Stop(why) => match &mut changed.deletion {
-                Some(deletion) => deletion.anew = None,
-                None if changed.kept == Kept::Running => {
-                    (changed.kept, changed.since) = (Kept::Stopped(why), now);
-                }
+            Command::Stop(reason) => match &mut changed.deletion {
+                Some(deletion) => deletion.recreate_as = None,
+                None if is_to_run => changed.set_desired(PersistedState::Stopped { reason }, now),
                 None => {}
             },
-            What::Delete => changed.deletion = Some(Deletion::default()),
-            What::Touch(at) => changed.last_activity = changed.last_activity.max(at),
-            What::Greeted => changed.first_prompt_sent = true,
+            Command::Delete => changed.deletion = Some(Deletion::default()),
+            Command::Touch(at) => changed.last_activity = changed.last_activity.max(at),
+            Command::MarkFirstPromptSent => changed.first_prompt_sent = true,
         }
-        if changed == *record {
+        if changed == *saved {
             return Ok(());
         }
-        let told = changed.last_activity != record.last_activity
-            || changed.first_prompt_sent != record.first_prompt_sent;
-        self.write(changed).await?;
-        if told && let (Some(record), Some(seen)) = (&self.record, &mut self.seen) {
-            // What is on its way out is told as it was.
-            if Arc::ptr_eq(&record.session, &seen.session) {
-                (seen.last_activity, seen.first_prompt_sent) =
-                    (record.last_activity, record.first_prompt_sent);
-                self.shared.publisher.publish(seen);
+        let published = changed.last_activity != saved.last_activity
+            || changed.first_prompt_sent != saved.first_prompt_sent;
+        self.save(changed).await?;
+        if published && let (Some(saved), Some(status)) = (&self.saved, &mut self.status) {
+            // A session that is being removed keeps its last status.
+            if Arc::ptr_eq(&saved.session, &status.session) {
+                (status.last_activity, status.first_prompt_sent) =
+                    (saved.last_activity, saved.first_prompt_sent);
+                self.context.publisher.publish(status);
             }
         }
         Ok(())
     }
 
-    /// Does the next step from what is there to what is asked for.
-    async fn settle(&mut self) {
-        match &self.work {
-            Some(Work::Removal { .. }) => {}
-            Some(Work::Run { calloff, .. }) => {
-                let wanted = self
-                    .record
-                    .as_ref()
-                    .is_some_and(|record| record.deletion.is_none() && record.kept == Kept::Running);
-                if (!wanted || self.shared.closing.is_cancelled()) && !calloff.is_cancelled() {
-                    calloff.cancel();
-                    self.show(Phase::Stopping);
+    /// Takes the next step from the current to the desired state.
+    async fn reconcile(&mut self) {
+        match &self.task {
+            Some(Task::Removal { .. }) => {}
+            Some(Task::Run { cancel, .. }) => {
+                let is_to_run =
+                    self.saved.as_ref().is_some_and(|saved| saved.deletion.is_none() && saved.is_to_run());
+                if (!is_to_run || self.context.closing.is_cancelled()) && !cancel.is_cancelled() {
+                    cancel.cancel();
+                    self.publish(Phase::Stopping);
                 }
             }
-            None => self.settle_idle().await,
+            None => self.reconcile_idle().await,
         }
     }
 
-    /// The same, where nothing is under way.
-    async fn settle_idle(&mut self) {
-        let Some(record) = &self.record else { return };
-        let closing = self.shared.closing.is_cancelled();
-        if record.deletion.is_some() {
-            // What the router does not get done any more is done at its next start.
+    /// Takes the next step while no task is in progress.
+    async fn reconcile_idle(&mut self) {
+        let Some(saved) = &self.saved else { return };
+        let closing = self.context.closing.is_cancelled();
+        if saved.deletion.is_some() {
+            // While the router ends, removals are left to the next one.
             if !closing {
                 self.remove().await;
             }
             return;
         }
-        match record.kept.clone() {
-            Kept::Running if closing => {
-                let mut stopped = record.clone();
-                (stopped.kept, stopped.since) =
-                    (Kept::Stopped(StopReason::RouterStopped), self.shared.clock.now());
-                self.write_or_log(stopped).await;
-                self.show(Phase::Stopped(StopReason::RouterStopped));
+        match saved.desired.clone() {
+            PersistedState::Running { .. } if closing => {
+                let reason = StopReason::RouterStopped;
+                let mut stopped = saved.clone();
+                stopped.set_desired(PersistedState::Stopped { reason }, self.context.clock.now());
+                self.save_or_log(stopped).await;
+                self.publish(Phase::Stopped(reason));
             }
-            Kept::Running => self.begin(),
-            Kept::Stopped(why) => self.show(Phase::Stopped(why)),
-            Kept::Failed(failure) => self.show(Phase::Failed(failure)),
+            PersistedState::Running { .. } => self.begin_run(),
+            PersistedState::Stopped { reason } => self.publish(Phase::Stopped(reason)),
+            PersistedState::Failed(failure) => self.publish(Phase::Failed(failure)),
         }
     }
 
-    fn begin(&mut self) {
-        let Some(record) = &self.record else { return };
-        let (reports, read) = mpsc::channel(REPORTS);
-        let calloff = CancellationToken::new();
-        let run = Run {
-            shared: self.shared.clone(),
-            session: record.session.clone(),
-            traits: self.shared.store.traits(self.hash),
-            tell: Tell::new(reports),
-            calloff: calloff.clone(),
+    fn begin_run(&mut self) {
+        let Some(saved) = &self.saved else { return };
+        let (sender, reports) = mpsc::channel(REPORTS);
+        let cancel = CancellationToken::new();
+        let run = RunContext {
+            shared: self.context.clone(),
+            session: saved.session.clone(),
+            selector: self.context.folder.selector(self.hash),
+            reporter: Reporter::new(sender),
+            cancel: cancel.clone(),
         };
-        let mut seen = self.seen.take().unwrap_or_else(|| observe::of(record));
-        observe::begin(&mut seen, self.shared.clock.now());
-        self.shared.publisher.publish(&seen);
-        self.seen = Some(seen);
-        let task = AbortOnDropHandle::new(tokio::spawn(run.go()));
-        self.work = Some(Work::Run { task, reports: read, calloff });
+        let mut status = self.status.take().unwrap_or_else(|| status::of(saved));
+        status::begin(&mut status, self.context.clock.now());
+        self.context.publisher.publish(&status);
+        self.status = Some(status);
+        let handle = AbortOnDropHandle::new(tokio::spawn(run::run(run)));
+        self.task = Some(Task::Run { handle, reports, cancel });
     }
 
-    /// Takes in what the run tells.
-    async fn note(&mut self, report: Report) {
-        let called_off = matches!(&self.work, Some(Work::Run { calloff, .. }) if calloff.is_cancelled());
+    async fn on_report(&mut self, report: Report) {
+        let cancelled = matches!(&self.task, Some(Task::Run { cancel, .. }) if cancel.is_cancelled());
         let report = match report {
-            Report::Keep(what, done) => {
-                if let Some(mut record) = self.record.clone() {
-                    match what {
-                        Keep::Process(mark) => record.process = mark,
-                        Keep::FirstCommit(commit) => record.first_commit = Some(commit),
+            Report::Persist(fact, written) => {
+                if let Some(mut saved) = self.saved.clone() {
+                    match fact {
+                        Persist::Process(process) => saved.process = process,
+                        Persist::FirstCommit(commit) => saved.first_commit = Some(commit),
                     }
-                    // A process that is not written down is found by its marker.
-                    self.write_or_log(record).await;
+                    // A process that is not in the file is still found by its marker.
+                    self.save_or_log(saved).await;
                 }
-                let _ = done.send(());
+                let _ = written.send(());
                 return;
             }
             other => other,
         };
-        let (false, Some(seen)) = (called_off, &mut self.seen) else { return };
-        let now = self.shared.clock.now();
+        let (false, Some(status)) = (cancelled, &mut self.status) else { return };
+        let now = self.context.clock.now();
         match report {
-            Report::Stage(stage) => observe::enter(seen, stage, now),
-            Report::Progress(step) => observe::step(seen, &step),
-            Report::Message(message) => observe::message(seen, &message),
-            Report::Ready(endpoint) => observe::ready(seen, endpoint, now),
-            Report::Again(message) => {
-                observe::phase(seen, Phase::Starting, now);
-                observe::enter(seen, Stage::Starting, now);
-                observe::message(seen, &message);
+            Report::Stage(stage) => status::enter(status, stage, now),
+            Report::Progress(progress) => status::progress(status, &progress),
+            Report::Message(message) => status::message(status, &message),
+            Report::Ready(endpoint) => status::phase(status, Phase::Running(endpoint), now),
+            Report::Restarting(message) => {
+                status::phase(status, Phase::Starting, now);
+                status::enter(status, Stage::Starting, now);
+                status::message(status, &message);
             }
-            Report::Keep(..) => {}
+            Report::Persist(..) => {}
         }
-        self.shared.publisher.publish(seen);
+        self.context.publisher.publish(status);
     }
 
-    /// The run is over, and no process of it is left.
-    async fn run_over(&mut self, how: Result<Interrupted, JoinError>) {
-        let called_off =
-            matches!(self.work.take(), Some(Work::Run { calloff, .. }) if calloff.is_cancelled());
-        let Some(mut record) = self.record.clone() else { return };
-        let before = record.clone();
-        let how = match how {
-            Ok(how) => how,
+    /// Records the end of a run, of which no process is left.
+    async fn on_run_end(&mut self, end: Result<RunEnd, JoinError>) {
+        let cancelled = matches!(self.task.take(), Some(Task::Run { cancel, .. }) if cancel.is_cancelled());
+        let Some(mut saved) = self.saved.clone() else { return };
+        let before = saved.clone();
+        let end = match end {
+            Ok(end) => end,
             Err(error) => {
-                tracing::error!(session.hash = %self.hash, %error, "a session's task broke");
-                let left = Traits { leader: record.process, ..self.shared.store.traits(self.hash) };
-                group::end_all(vec![left], self.shared.settings.limits.stop).await;
-                Interrupted::Failed(broken())
+                tracing::error!(session.hash = %self.hash, %error, "the task of a session panicked");
+                let selector =
+                    ProcessSelector { leader: saved.process, ..self.context.folder.selector(self.hash) };
+                process_group::end_all(vec![selector], self.context.settings.limits.stop).await;
+                RunEnd::Failed(router_error())
             }
         };
-        record.process = None;
-        match how {
-            // It was to end: that it broke on the way is nobody's concern any more.
-            _ if called_off => {}
-            Interrupted::CalledOff => {}
-            Interrupted::Failed(failure) => {
-                tracing::warn!(
-                    session.hash = %self.hash, code = failure.code.as_str(), "a session has failed",
-                );
-                (record.kept, record.since) = (Kept::Failed(failure), self.shared.clock.now());
-            }
+        saved.process = None;
+        // A failure of a run that was cancelled does not matter.
+        if let RunEnd::Failed(failure) = end
+            && !cancelled
+        {
+            tracing::warn!(session.hash = %self.hash, code = failure.code.as_str(), "session failed");
+            saved.set_desired(PersistedState::Failed(failure), self.context.clock.now());
         }
-        if record != before {
-            self.write_or_log(record).await;
+        if saved != before {
+            self.save_or_log(saved).await;
         }
     }
 
-    /// Moves what is stored out of the way at once, and then removes it.
+    /// Moves the session's files away at once, and then removes them.
     async fn remove(&mut self) {
-        let Some(Record { deletion: Some(Deletion { anew }), .. }) = self.record.clone() else { return };
-        self.show(Phase::Stopping);
-        let (shared, hash, keep_record) = (self.shared.clone(), self.hash, anew.is_some());
-        let cleared = tokio::task::spawn_blocking(move || shared.store.clear(hash, keep_record)).await;
-        let trash = match cleared.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        let Some(SavedSession { deletion: Some(Deletion { recreate_as }), .. }) = self.saved.clone() else {
+            return;
+        };
+        self.publish(Phase::Stopping);
+        let (context, hash, keep_file) = (self.context.clone(), self.hash, recreate_as.is_some());
+        let moved = tokio::task::spawn_blocking(move || context.folder.clear(hash, keep_file)).await;
+        let trash = match moved.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(trash) => trash,
             Err(error) => {
-                tracing::error!(session.hash = %self.hash, %error, "a session can't be removed");
-                self.give_up(storage_failure("it can't be removed", &error)).await;
+                tracing::error!(session.hash = %self.hash, %error, "removing a session failed");
+                self.give_up_removal(storage_failure("the session can't be removed", &error)).await;
                 return;
             }
         };
-        match anew {
-            None => self.record = None,
+        match recreate_as {
+            None => self.saved = None,
             Some(session) => {
-                self.write_or_log(Record::new(session, self.shared.clock.now())).await;
+                self.save_or_log(SavedSession::new(session, self.context.clock.now())).await;
             }
         }
-        let task = tokio::task::spawn_blocking(move || {
+        let handle = tokio::task::spawn_blocking(move || {
             if let Err(error) = remove_tree(&trash) {
                 tracing::error!(
                     %error, path = %trash.display(),
-                    "not all of a removed session's files can be removed: tried again at the next start",
+                    "removing files of a deleted session failed; the next router tries again",
                 );
             }
         });
-        self.work = Some(Work::Removal { task: AbortOnDropHandle::new(task) });
+        self.task = Some(Task::Removal { handle: AbortOnDropHandle::new(handle) });
     }
 
-    /// What was stored is gone; a session that was asked for meanwhile is another one.
-    fn removed(&mut self) {
-        (self.work, self.seen) = (None, None);
-        self.shared.publisher.remove(self.hash);
-        tracing::info!(session.hash = %self.hash, "a session was removed");
+    /// Publishes that the session is gone. A session that was created meanwhile is a new one.
+    fn on_removed(&mut self) {
+        (self.task, self.status) = (None, None);
+        self.context.publisher.remove(self.hash);
+        tracing::info!(session.hash = %self.hash, "session removed");
     }
 
-    /// A removal that did not succeed is not tried again by itself.
-    async fn give_up(&mut self, failure: Failure) {
-        if let Some(mut record) = self.record.clone() {
-            (record.deletion, record.kept) = (None, Kept::Failed(failure));
-            record.since = self.shared.clock.now();
-            self.write_or_log(record).await;
+    /// A removal that failed is not tried again by itself.
+    async fn give_up_removal(&mut self, failure: Failure) {
+        if let Some(mut saved) = self.saved.clone() {
+            saved.deletion = None;
+            saved.set_desired(PersistedState::Failed(failure), self.context.clock.now());
+            self.save_or_log(saved).await;
         }
     }
 
-    /// Tells a phase, unless that is what was told last.
-    fn show(&mut self, phase: Phase) {
-        let seen = match (&mut self.seen, &self.record) {
-            (Some(seen), _) if seen.phase == phase => return,
-            (Some(seen), _) => seen,
-            (seen, Some(record)) => seen.insert(observe::of(record)),
+    /// Publishes a phase, unless it is published already.
+    fn publish(&mut self, phase: Phase) {
+        let status = match (&mut self.status, &self.saved) {
+            (Some(status), _) if status.phase == phase => return,
+            (Some(status), _) => status,
+            (status, Some(saved)) => status.insert(status::of(saved)),
             (None, None) => return,
         };
-        observe::phase(seen, phase, self.shared.clock.now());
-        self.shared.publisher.publish(seen);
+        status::phase(status, phase, self.context.clock.now());
+        self.context.publisher.publish(status);
     }
 
-    async fn write(&mut self, record: Record) -> Result<(), BackendError> {
-        let shared = self.shared.clone();
-        let written = tokio::task::spawn_blocking(move || shared.store.write(&record).map(|()| record)).await;
-        match written.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(record) => {
-                self.record = Some(record);
+    async fn save(&mut self, saved: SavedSession) -> Result<(), BackendError> {
+        let context = self.context.clone();
+        let written = tokio::task::spawn_blocking(move || context.folder.write(&saved).map(|()| saved)).await;
+        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(saved) => {
+                self.saved = Some(saved);
                 Ok(())
             }
-            Err(error) => Err(refusal(&error)),
+            Err(error) => Err(backend_error(&error)),
         }
     }
 
-    /// Where nobody waits for an answer: goes on with what could not be written.
-    async fn write_or_log(&mut self, record: Record) {
-        if let Err(error) = self.write(record.clone()).await {
-            tracing::error!(session.hash = %self.hash, %error, "a session's record can't be written");
-            self.record = Some(record);
+    /// For changes that no caller waits for: continues with a state that could not be written.
+    async fn save_or_log(&mut self, saved: SavedSession) {
+        if let Err(error) = self.save(saved.clone()).await {
+            tracing::error!(session.hash = %self.hash, %error, "writing session.json failed");
+            self.saved = Some(saved);
         }
     }
 }
 
-fn broken() -> Failure {
-    Failure {
-        code: FailureCode::BackendError,
-        message: "The router made a mistake while it worked on the session.".to_owned(),
-        advice: "Start the session again, and report this with the router's log.".to_owned(),
-        log_tail: None,
-    }
-}
-
-fn refusal(error: &std::io::Error) -> BackendError {
+fn backend_error(error: &io::Error) -> BackendError {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             BackendError::DiskFull(error.to_string())
         }
         _ => BackendError::Storage(error.to_string()),

@@ -1,15 +1,15 @@
-//! Which variables a session's processes get.
+//! The environment of a session's processes.
 
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
-use super::{settings::LocalSettings, table::MARKER};
+use super::{config::LocalSettings, proc_table::MARKER};
 
-/// Variables that are the router's own business: its configuration, its secrets, and what tells git of the
-/// repository that the router itself was started in.
-const NEVER: &[&str] = &[
+/// Variables that never reach a session: the router's configuration and secrets, and git's variables about
+/// the repository that the router was started in.
+const DENIED: &[&str] = &[
     "ADMIN_SECRET",
     "ALLOWED_GIT_HOSTS",
     "API_KEY_SECRET_NAME",
@@ -59,8 +59,8 @@ const NEVER: &[&str] = &[
     "USER_NAMESPACES",
 ];
 
-/// What a session gets of the router's variables where the machine is not the user's own.
-const HARMLESS: &[&str] = &[
+/// The only variables of the router that reach a session on a machine with several users.
+const ALLOWED: &[&str] = &[
     "ALL_PROXY",
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
@@ -86,12 +86,16 @@ const HARMLESS: &[&str] = &[
     "no_proxy",
 ];
 
-/// The variables of every process of a session whose folder is `dir`.
-pub(super) fn of_session(settings: &LocalSettings, dir: &Path, marker: &str) -> Vec<(OsString, OsString)> {
+/// Returns the environment of every process of the session whose folder is `dir`.
+pub(super) fn session_environment(
+    settings: &LocalSettings,
+    dir: &Path,
+    marker: &str,
+) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<_> = settings
         .environment
         .iter()
-        .filter(|(name, _)| !is_the_routers(name) && (settings.own_machine || is_harmless(name)))
+        .filter(|(name, _)| !is_denied(name) && (settings.single_user || is_allowed(name)))
         .chain(&settings.variables)
         .cloned()
         .collect();
@@ -101,7 +105,7 @@ pub(super) fn of_session(settings: &LocalSettings, dir: &Path, marker: &str) -> 
     {
         set(name, dir.join(folder).into());
     }
-    if !settings.own_machine {
+    if !settings.single_user {
         set("HOME", dir.join("home").into());
         set("XDG_CONFIG_HOME", dir.join("home/.config").into());
     }
@@ -109,24 +113,24 @@ pub(super) fn of_session(settings: &LocalSettings, dir: &Path, marker: &str) -> 
     variables
 }
 
-/// Where the user keeps opencode's data (and so the keys of their providers); `None` where it can't be told.
-pub(super) fn opencode_data_of_user(settings: &LocalSettings) -> Option<PathBuf> {
+/// Returns the user's own folder of opencode's data, which contains the keys of their providers.
+pub(super) fn user_opencode_data(settings: &LocalSettings) -> Option<PathBuf> {
     let value = |name: &str| {
         let (_, value) = settings.environment.iter().rev().find(|(known, _)| known == name)?;
-        // The XDG rules: what is no absolute path counts as not set.
+        // By the XDG rules, a path that is not absolute counts as not set.
         Some(PathBuf::from(value)).filter(|path| path.is_absolute())
     };
     let data = value("XDG_DATA_HOME").or_else(|| Some(value("HOME")?.join(".local/share")))?;
     Some(data.join("opencode"))
 }
 
-fn is_the_routers(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| NEVER.contains(&name) || name.starts_with("OPENCODE_ROUTER_"))
+fn is_denied(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| DENIED.contains(&name) || name.starts_with("OPENCODE_ROUTER_"))
 }
 
-fn is_harmless(name: &OsStr) -> bool {
+fn is_allowed(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| {
-        HARMLESS.contains(&name) || name.starts_with("LC_") || name.starts_with("OPENCODE_DISABLE_")
+        ALLOWED.contains(&name) || name.starts_with("LC_") || name.starts_with("OPENCODE_DISABLE_")
     })
 }
 
@@ -134,9 +138,9 @@ fn is_harmless(name: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn settings(own_machine: bool) -> LocalSettings {
+    fn settings(single_user: bool) -> LocalSettings {
         let mut settings = LocalSettings::new("/state", "opencode");
-        settings.own_machine = own_machine;
+        settings.single_user = single_user;
         settings.environment = [
             ("PATH", "/bin"),
             ("HOME", "/home/alice"),
@@ -156,8 +160,8 @@ mod tests {
         settings
     }
 
-    fn names(own_machine: bool) -> Vec<String> {
-        let mut names: Vec<_> = of_session(&settings(own_machine), Path::new("/state/s"), "id/hash")
+    fn names(single_user: bool) -> Vec<String> {
+        let mut names: Vec<_> = session_environment(&settings(single_user), Path::new("/state/s"), "id/hash")
             .into_iter()
             .map(|(name, _)| name.into_string().unwrap())
             .collect();
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn on_their_own_machine_a_user_finds_their_own_variables_but_not_the_routers() {
+    fn on_their_single_user_a_user_finds_their_own_variables_but_not_the_routers() {
         assert_eq!(
             names(true),
             [
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_only_what_is_on_the_list_goes_in_and_home_is_the_sessions() {
+    fn sessions_of_several_users_get_allowed_variables_and_a_home_of_their_own() {
         assert_eq!(
             names(false),
             [
@@ -202,16 +206,16 @@ mod tests {
                 "XDG_STATE_HOME",
             ]
         );
-        let home = of_session(&settings(false), Path::new("/state/s"), "id/hash")
+        let home = session_environment(&settings(false), Path::new("/state/s"), "id/hash")
             .into_iter()
             .rfind(|(name, _)| name == "HOME");
         assert_eq!(home.unwrap().1, "/state/s/home");
     }
 
     #[test]
-    fn the_users_keys_are_looked_for_where_opencode_keeps_them() {
+    fn keys_of_the_user_are_in_opencodes_data_folder() {
         let mut settings = settings(true);
-        let data = |settings: &LocalSettings| opencode_data_of_user(settings);
+        let data = |settings: &LocalSettings| user_opencode_data(settings);
         assert_eq!(data(&settings), Some("/home/alice/.local/share/opencode".into()));
         settings.environment.push(("XDG_DATA_HOME".into(), "/data".into()));
         assert_eq!(data(&settings), Some("/data/opencode".into()));

@@ -1,4 +1,4 @@
-//! What a session's processes write, in a file of bounded size.
+//! A session's log: the output of its processes, in files of bounded size.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,19 +11,19 @@ use std::{
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::store::make_dir;
+use super::files::make_dir;
 use crate::git_output::strip_control;
 
-/// Older files that are kept beside the present one.
+/// How many older files are kept beside the current one.
 const OLDER: usize = 2;
-/// The most that is read to find the last lines.
+/// The largest part of the files that is read to find the last lines.
 const TAIL_BYTES: u64 = 512 << 10;
 
 /// The log of one session, open for writing.
 #[derive(Clone)]
-pub(super) struct Log(Arc<Inner>);
+pub(super) struct Log(Arc<LogFile>);
 
-struct Inner {
+struct LogFile {
     dir: PathBuf,
     max: u64,
     file: Mutex<Option<(File, u64)>>,
@@ -36,7 +36,7 @@ impl Log {
         make_dir(&dir)?;
         let file = open(&dir)?;
         let size = file.metadata()?.len();
-        Ok(Self(Arc::new(Inner { dir, max, file: Mutex::new(Some((file, size))) })))
+        Ok(Self(Arc::new(LogFile { dir, max, file: Mutex::new(Some((file, size))) })))
     }
 
     /// Writes one line.
@@ -44,21 +44,21 @@ impl Log {
         self.write(format!("{line}\n").as_bytes());
     }
 
-    /// Writes some output as it is. What can't be written is lost: a session does not end over its log.
+    /// Appends output as it is. Output that can't be written is dropped: a full disk must not end a session.
     pub(super) fn write(&self, bytes: &[u8]) {
-        let mut slot = self.0.file.lock();
-        if slot.as_ref().is_some_and(|(_, size)| *size > 0 && size + bytes.len() as u64 > self.0.max) {
-            *slot = rotate(&self.0.dir).ok().map(|file| (file, 0));
+        let mut current = self.0.file.lock();
+        if current.as_ref().is_some_and(|(_, size)| *size > 0 && size + bytes.len() as u64 > self.0.max) {
+            *current = rotate(&self.0.dir).ok().map(|file| (file, 0));
         }
-        if let Some((file, size)) = &mut *slot
+        if let Some((file, size)) = &mut *current
             && file.write_all(bytes).is_ok()
         {
             *size += bytes.len() as u64;
         }
     }
 
-    /// Copies a process's output here until it ends.
-    pub(super) async fn follow(self, mut output: impl AsyncRead + Unpin) {
+    /// Copies a process's output until it ends.
+    pub(super) async fn copy(self, mut output: impl AsyncRead + Unpin) {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(count @ 1..) = output.read(&mut buffer).await {
             self.write(&buffer[..count]);
@@ -66,8 +66,8 @@ impl Log {
     }
 }
 
-/// The last lines of the log of the session whose folder is `dir`, without colours and other control
-/// sequences. Empty where there is none.
+/// Returns the last lines of the log of the session whose folder is `dir`, without control sequences. A
+/// missing log is empty.
 pub(super) fn tail(dir: &Path, lines: usize) -> io::Result<String> {
     let dir = log_dir(dir);
     let mut bytes = read_end(&path(&dir, 0), TAIL_BYTES)?;
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_grows_to_its_bound_and_its_last_lines_are_at_hand() {
+    fn a_log_stays_within_its_bound_and_returns_its_last_lines() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(tail(dir.path(), 10).unwrap(), "");
         let log = Log::open(dir.path(), 1000).unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_gone_on_with() {
+    fn a_log_continues_in_the_next_run() {
         let dir = tempfile::tempdir().unwrap();
         for run in 1..=2 {
             Log::open(dir.path(), 1000).unwrap().line(&format!("run {run}"));

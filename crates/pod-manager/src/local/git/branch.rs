@@ -1,11 +1,13 @@
+//! Which branch is checked out, and when a clone is left as it is.
+
 use std::{path::Path, time::Duration};
 
 use session_key::GitRef;
 
-use super::{Git, is_dir};
+use super::command::{Git, Output};
 use crate::{
-    local::run::Interrupted,
-    model::{Failure, FailureCode},
+    git_output::{branch_not_found, checkout_failure},
+    local::report::RunEnd,
 };
 
 /// Files and folders of the git directory that exist during an operation of several steps.
@@ -60,15 +62,15 @@ impl Git {
         repo: &Path,
         branch: &GitRef,
         from: Option<&GitRef>,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), RunEnd> {
         let plan = self.plan_checkout(repo, branch, from).await?;
         if plan == CheckoutPlan::Missing {
-            return Err(Interrupted::Failed(branch_not_found(from)));
+            return Err(RunEnd::Failed(branch_not_found(from.map(GitRef::as_str))));
         }
         let output = self.checkout(repo, branch, &plan).await?;
         match output.ok() {
             true => Ok(()),
-            false => Err(Interrupted::Failed(self.checkout_failure(branch.as_str(), &output))),
+            false => Err(RunEnd::Failed(checkout_failure(branch.as_str(), &output.errors, self.machine()))),
         }
     }
 
@@ -81,37 +83,37 @@ impl Git {
         branch: &GitRef,
         from: Option<&GitRef>,
         limit: Duration,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), RunEnd> {
         self.disable_programs().await?;
         let repo = self.repo();
         if let Some(reason) = self.reason_to_leave(&repo).await? {
-            self.say(&format!("{reason}: the files are left as they are."));
+            self.note(&format!("{reason}: the files are left as they are."));
             return Ok(());
         }
         match self.run_within(limit, &repo, &FETCH).await? {
             Some(output) if output.ok() => {}
-            Some(_) => self.say("The remote is unreachable; continuing without it."),
-            None => self.say("The remote did not answer in time; continuing without it."),
+            Some(_) => self.note("The remote is unreachable; continuing without it."),
+            None => self.note("The remote did not answer in time; continuing without it."),
         }
         if self.holds_loose_commits(&repo).await? {
-            self.say("The commits that are checked out are on no branch: the files are left as they are.");
+            self.note("The commits that are checked out are on no branch: the files are left as they are.");
             return Ok(());
         }
         let plan = self.plan_checkout(&repo, branch, from).await?;
-        let head = self.ask(&repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.line();
+        let head = self.query(&repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.line();
         if plan == CheckoutPlan::Local && head.is_some_and(|head| head == format!("refs/heads/{branch}")) {
             return Ok(());
         }
         if plan == CheckoutPlan::Missing {
-            self.say(&format!("The branch {branch} no longer exists: the files are left as they are."));
+            self.note(&format!("The branch {branch} no longer exists: the files are left as they are."));
         } else if !self.checkout(&repo, branch, &plan).await?.ok() {
-            self.say(&format!("The branch {branch} cannot be checked out: the files are left as they are."));
+            self.note(&format!("The branch {branch} cannot be checked out: the files are left as they are."));
         }
         Ok(())
     }
 
     /// Why nothing in the repository may be touched; `None` if its tree is clean and nothing is in progress.
-    async fn reason_to_leave(&self, repo: &Path) -> Result<Option<String>, Interrupted> {
+    async fn reason_to_leave(&self, repo: &Path) -> Result<Option<String>, RunEnd> {
         // `--no-optional-locks`: status does not write the index. The other options keep the repository's
         // configuration from hiding changes.
         let args = [
@@ -122,8 +124,8 @@ impl Git {
             "--untracked-files=normal",
             "--ignore-submodules=none",
         ];
-        let status = self.ask(repo, &args).await?;
-        let git_dir = self.ask(repo, &["rev-parse", "--absolute-git-dir"]).await?.line();
+        let status = self.query(repo, &args).await?;
+        let git_dir = self.query(repo, &["rev-parse", "--absolute-git-dir"]).await?.line();
         let (true, Some(git_dir)) = (status.ok(), git_dir) else {
             return Ok(Some("git cannot read the repository".into()));
         };
@@ -143,7 +145,7 @@ impl Git {
         repo: &Path,
         branch: &GitRef,
         from: Option<&GitRef>,
-    ) -> Result<CheckoutPlan, Interrupted> {
+    ) -> Result<CheckoutPlan, RunEnd> {
         if self.has(repo, &format!("refs/heads/{branch}")).await? {
             return Ok(CheckoutPlan::Local);
         }
@@ -159,16 +161,11 @@ impl Git {
                 return Ok(CheckoutPlan::Create(source));
             }
         }
-        let any = self.ask(repo, &["for-each-ref", "--count=1", "--format=%(refname)"]).await?;
+        let any = self.query(repo, &["for-each-ref", "--count=1", "--format=%(refname)"]).await?;
         Ok(if any.ok() && any.line().is_none() { CheckoutPlan::Unborn } else { CheckoutPlan::Missing })
     }
 
-    async fn checkout(
-        &self,
-        repo: &Path,
-        branch: &GitRef,
-        plan: &CheckoutPlan,
-    ) -> Result<super::Output, Interrupted> {
+    async fn checkout(&self, repo: &Path, branch: &GitRef, plan: &CheckoutPlan) -> Result<Output, RunEnd> {
         let remote = format!("refs/remotes/origin/{branch}");
         let head = format!("refs/heads/{branch}");
         let name = branch.as_str();
@@ -183,35 +180,18 @@ impl Git {
         self.run(repo, &args).await
     }
 
-    async fn has(&self, repo: &Path, name: &str) -> Result<bool, Interrupted> {
+    async fn has(&self, repo: &Path, name: &str) -> Result<bool, RunEnd> {
         let commit = format!("{name}^{{commit}}");
-        Ok(self.ask(repo, &["rev-parse", "--verify", "--quiet", &commit]).await?.ok())
+        Ok(self.query(repo, &["rev-parse", "--verify", "--quiet", &commit]).await?.ok())
     }
 
     /// Whether HEAD is detached at a commit that is on no branch: nothing else would lead back to it.
-    async fn holds_loose_commits(&self, repo: &Path) -> Result<bool, Interrupted> {
-        debug_assert!(is_dir(repo));
-        let attached = self.ask(repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.ok();
+    async fn holds_loose_commits(&self, repo: &Path) -> Result<bool, RunEnd> {
+        let attached = self.query(repo, &["symbolic-ref", "--quiet", "HEAD"]).await?.ok();
         if attached || !self.has(repo, "HEAD").await? {
             return Ok(false);
         }
-        let held = self.ask(repo, &HOLDERS).await?;
+        let held = self.query(repo, &HOLDERS).await?;
         Ok(held.line().is_none())
     }
-}
-
-fn branch_not_found(from: Option<&GitRef>) -> Failure {
-    let (message, advice) = match from {
-        Some(from) => (
-            format!(
-                "The repository has no branch {from}, from which the session's branch was to be created."
-            ),
-            "Create the session again from a branch that is there.",
-        ),
-        None => (
-            "The repository does not say which of its branches is the default one.".to_owned(),
-            "Create the session again and name the branch to start from.",
-        ),
-    };
-    Failure { code: FailureCode::BranchNotFound, message, advice: advice.to_owned(), log_tail: None }
 }

@@ -1,40 +1,41 @@
-use std::{fs, path::Path};
+//! Clones a session's repository, or refreshes the clone.
+
+use std::{fs, io, path::Path, time::Duration};
 
 use session_key::{GitRef, RepoUrl};
 
-use super::{Git, blocking, is_dir, storage_failure};
+use super::command::Git;
 use crate::{
+    git_output::{checkout_failure, clone_failure},
     local::{
-        run::Interrupted,
-        settings::Limits,
-        store::{remove_tree, sync_dir},
+        failure::storage_failure,
+        files::{is_dir, remove_tree, sync_dir},
+        report::RunEnd,
     },
     model::{Session, Source},
 };
 
-/// A clone is made under this name, and gets its own once it is whole: what is called `repo` is never half
-/// of one.
+/// A clone has this name until it is complete, so that `repo` is never a part of one.
 const PARTIAL: &str = "repo.partial";
 
-/// What was made, where something was.
+/// What the preparation created.
 #[derive(Debug, Default)]
-pub(in super::super) struct Prepared {
+pub(crate) struct Prepared {
     /// The empty commit that a new project begins with.
-    pub(in super::super) first_commit: Option<String>,
+    pub(crate) first_commit: Option<String>,
 }
 
-/// Makes the session's repository, or brings the one that is there up to date as far as that is possible
-/// without touching anybody's work.
-pub(in super::super) async fn prepare(
+/// Creates the session's repository, or refreshes an existing one without touching its user's work.
+pub(crate) async fn prepare(
     mut git: Git,
     session: &Session,
-    limits: &Limits,
-) -> Result<Prepared, Interrupted> {
+    fetch_limit: Duration,
+) -> Result<Prepared, RunEnd> {
     git.make_home(session).await?;
     if is_dir(&git.repo()) {
         if let Source::Repository { branch, from, .. } = &session.source {
             git.prepare_ssh().await?;
-            git.refresh(branch, from.as_ref(), limits.fetch).await?;
+            git.refresh(branch, from.as_ref(), fetch_limit).await?;
         }
         return Ok(Prepared::default());
     }
@@ -46,13 +47,13 @@ pub(in super::super) async fn prepare(
     };
     match made {
         Ok(prepared) => {
-            git.keep(&partial).await?;
+            git.commit_clone(&partial).await?;
             Ok(prepared)
         }
-        Err(interrupted) => {
-            // Nobody needs half of it, and it may be what filled the disk.
+        Err(end) => {
+            // A part of a clone is of no use, and it may have filled the disk.
             let _ = git.remove(&partial).await;
-            Err(interrupted)
+            Err(end)
         }
     }
 }
@@ -64,7 +65,7 @@ impl Git {
         url: &RepoUrl,
         branch: &GitRef,
         from: Option<&GitRef>,
-    ) -> Result<Prepared, Interrupted> {
+    ) -> Result<Prepared, RunEnd> {
         self.prepare_ssh().await?;
         let args = [
             "clone",
@@ -79,24 +80,24 @@ impl Git {
         ];
         let cloned = self.run(&self.session_dir, &args).await?;
         if !cloned.ok() {
-            return Err(Interrupted::Failed(self.clone_failure(&cloned)));
+            return Err(RunEnd::Failed(clone_failure(&cloned.errors, self.machine())));
         }
         self.first_checkout(partial, branch, from).await?;
         Ok(Prepared::default())
     }
 
-    async fn init(&mut self, partial: &Path, session: &Session) -> Result<Prepared, Interrupted> {
+    async fn init(&mut self, partial: &Path, session: &Session) -> Result<Prepared, RunEnd> {
         let dir = self.session_dir.clone();
-        let branch = self.ask(&dir, &["config", "--get", "init.defaultBranch"]).await?.line();
+        let branch = self.query(&dir, &["config", "--get", "init.defaultBranch"]).await?.line();
         let branch = branch.filter(|name| GitRef::parse(name).is_ok()).unwrap_or_else(|| "main".to_owned());
         let initial = format!("--initial-branch={branch}");
         let made = self.run(&dir, &["init", "--quiet", &initial, "--", PARTIAL]).await?;
         if !made.ok() {
-            return Err(Interrupted::Failed(self.checkout_failure("a new project", &made)));
+            return Err(RunEnd::Failed(checkout_failure("a new project", &made.errors, self.machine())));
         }
-        // With `user.useConfigOnly`, git does not make an identity up from the machine's names.
+        // With `user.useConfigOnly`, git does not derive an identity from the machine's names.
         let known =
-            self.ask(partial, &["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"]).await?;
+            self.query(partial, &["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"]).await?;
         if !known.ok() {
             let email = session.owner.email();
             for (who, value) in [("NAME", name_of(email)), ("EMAIL", email)] {
@@ -108,43 +109,48 @@ impl Git {
             ["commit", "--quiet", "--allow-empty", "--no-verify", "--no-gpg-sign", "-m", "Initial commit"];
         let made = self.run(partial, &commit).await?;
         if !made.ok() {
-            return Err(Interrupted::Failed(self.checkout_failure("a new project", &made)));
+            return Err(RunEnd::Failed(checkout_failure("a new project", &made.errors, self.machine())));
         }
-        let first_commit = self.ask(partial, &["rev-parse", "--verify", "HEAD"]).await?.line();
+        let first_commit = self.query(partial, &["rev-parse", "--verify", "HEAD"]).await?.line();
         Ok(Prepared { first_commit })
     }
 
-    /// Where the session has a home of its own, makes it, with the owner's git identity.
-    async fn make_home(&self, session: &Session) -> Result<(), Interrupted> {
+    /// Gives a home of the session its owner's git identity.
+    async fn make_home(&self, session: &Session) -> Result<(), RunEnd> {
         let home = self.session_dir.join("home");
         let config = home.join(".gitconfig");
-        if self.own_machine || config.exists() || !is_dir(&home) {
+        if self.single_user || config.exists() || !is_dir(&home) {
             return Ok(());
         }
         let email = session.owner.email();
         for (key, value) in [("user.email", email), ("user.name", name_of(email))] {
-            self.ask(&home, &["config", "--file", ".gitconfig", "--", key, value]).await?;
+            self.query(&home, &["config", "--file", ".gitconfig", "--", key, value]).await?;
         }
         Ok(())
     }
 
-    async fn remove(&self, path: &Path) -> Result<(), Interrupted> {
+    async fn remove(&self, path: &Path) -> Result<(), RunEnd> {
         let path = path.to_owned();
         blocking(move || remove_tree(&path))
             .await
-            .map_err(|error| Interrupted::Failed(storage_failure("a half clone can't be removed", &error)))
+            .map_err(|error| RunEnd::Failed(storage_failure("an incomplete clone can't be removed", &error)))
     }
 
-    /// What was made is whole: from now on it is the session's repository.
-    async fn keep(&self, partial: &Path) -> Result<(), Interrupted> {
+    /// Makes a complete clone the session's repository.
+    async fn commit_clone(&self, partial: &Path) -> Result<(), RunEnd> {
         let (partial, repo, dir) = (partial.to_owned(), self.repo(), self.session_dir.clone());
         blocking(move || fs::rename(&partial, &repo).and_then(|()| sync_dir(&dir)))
             .await
-            .map_err(|error| Interrupted::Failed(storage_failure("the clone can't be kept", &error)))
+            .map_err(|error| RunEnd::Failed(storage_failure("the clone can't be renamed", &error)))
     }
 }
 
-/// A name for git, from an address.
+/// Returns a name for git from an e-mail address.
 fn name_of(email: &str) -> &str {
     email.split_once('@').map_or(email, |(name, _)| name)
+}
+
+/// Runs blocking work on files off the asynchronous threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

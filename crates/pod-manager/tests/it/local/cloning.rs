@@ -40,7 +40,7 @@ async fn a_clone_tells_how_far_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_of_the_users_own_machine_can_be_cloned() {
+async fn a_path_of_the_users_single_user_can_be_cloned() {
     let local = Local::new();
     let path = local.root().join("origin.git").display().to_string();
     let (backend, session) = (local.backend().await, local.session_at(&path, "main", None));

@@ -48,7 +48,7 @@ impl Local {
         settings.environment = environment(&root.join("home"));
         settings.limits.ready = Duration::from_secs(60);
         settings.limits.stop = Duration::from_secs(5);
-        settings.limits.pause = Duration::from_millis(20);
+        settings.limits.restart_delay = Duration::from_millis(20);
         settings.limits.restarts = 2;
         Self { root, settings, count: AtomicU64::new(0), _dir: None }
     }

@@ -229,7 +229,7 @@ async fn a_backend_that_is_dropped_leaves_no_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_their_own_machine_users_have_their_home_and_their_providers() {
+async fn on_their_single_user_users_have_their_home_and_their_providers() {
     let mut local = Local::new();
     let home = local.root().join("home");
     fs::create_dir_all(home.join(".local/share/opencode")).expect("a folder");
@@ -261,7 +261,7 @@ async fn on_their_own_machine_users_have_their_home_and_their_providers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn elsewhere_a_session_has_a_home_of_its_own_with_its_owners_name_for_git() {
     let mut local = Local::new();
-    local.settings.own_machine = false;
+    local.settings.single_user = false;
     local.settings.environment.push(("AWS_SECRET_ACCESS_KEY".into(), "the operator's".into()));
     let mut session = local.session("origin", "main", None);
     session.source = pod_manager::Source::Empty;

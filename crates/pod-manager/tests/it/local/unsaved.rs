@@ -69,7 +69,7 @@ async fn what_cannot_be_told_is_not_told() {
     backend.shutdown().await;
 
     local.settings.git = script(&local.root().join("git"), "exec sleep 1000");
-    local.settings.limits.question = std::time::Duration::from_millis(300);
+    local.settings.limits.unsaved_work = std::time::Duration::from_millis(300);
     let backend = local.backend().await;
     assert_eq!(unsaved(&backend, session.hash).await, None, "git does not answer");
     backend.shutdown().await;
