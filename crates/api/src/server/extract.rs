@@ -14,6 +14,7 @@ use serde::{
 };
 use session_key::{Identity, SessionHash};
 use tokio::time::timeout;
+use utoipa::IntoParams;
 
 use super::{error::ErrorResponse, state::ApiState};
 
@@ -52,7 +53,13 @@ impl<S: Sync> FromRequestParts<S> for UserCredentials {
 }
 
 /// The session that the path names. A text that is not a hash is answered as a session that does not exist.
-pub(super) struct SessionPath(pub(super) SessionHash);
+#[derive(IntoParams)]
+#[into_params(names("hash"), parameter_in = Path)]
+pub(super) struct SessionPath(
+    /// The session's key
+    #[param(value_type = String)]
+    pub(super) SessionHash,
+);
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ErrorResponse;

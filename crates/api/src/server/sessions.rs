@@ -30,7 +30,7 @@ pub(super) async fn list(State(api): State<ApiState>, Caller(caller): Caller) ->
 
 /// Get one session
 #[utoipa::path(get, path = "/sessions/{hash}", operation_id = "getSession", tag = "sessions",
-    params(("hash" = String, Path, description = "The session's key")),
+    params(SessionPath),
     responses((status = 200, description = "The session", body = Session), SessionErrors))]
 pub(super) async fn get(
     State(api): State<ApiState>,
@@ -45,7 +45,7 @@ pub(super) async fn get(
 ///
 /// A session that runs or is starting does not change.
 #[utoipa::path(post, path = "/sessions/{hash}/resume", operation_id = "resumeSession", tag = "sessions",
-    params(("hash" = String, Path, description = "The session's key")),
+    params(SessionPath),
     responses(
         (status = 200, description = "The session is starting or running", body = SessionState),
         (status = 429, description = "The caller has reached a limit", body = ErrorBody),
@@ -66,7 +66,7 @@ pub(super) async fn resume(
 ///
 /// Its files are kept. A session that is stopped or stopping does not change.
 #[utoipa::path(post, path = "/sessions/{hash}/stop", operation_id = "stopSession", tag = "sessions",
-    params(("hash" = String, Path, description = "The session's key")),
+    params(SessionPath),
     responses(
         (status = 200, description = "The session is stopping or stopped", body = SessionState),
         MutationErrors))]
@@ -84,7 +84,7 @@ pub(super) async fn stop(
 ///
 /// `GET /api/sessions/{hash}/work` returns what would be lost.
 #[utoipa::path(delete, path = "/sessions/{hash}", operation_id = "deleteSession", tag = "sessions",
-    params(("hash" = String, Path, description = "The session's key")),
+    params(SessionPath),
     responses((status = 204, description = "The session is deleted or being deleted"), MutationErrors))]
 pub(super) async fn delete(
     State(api): State<ApiState>,
@@ -114,7 +114,7 @@ fn default_lines() -> usize {
 ///
 /// The output of opencode, or of the step that failed before opencode started. Empty if there is none yet.
 #[utoipa::path(get, path = "/sessions/{hash}/logs", operation_id = "getSessionLogs", tag = "sessions",
-    params(("hash" = String, Path, description = "The session's key"), LogQuery),
+    params(SessionPath, LogQuery),
     responses(
         (status = 200, description = "The last lines", body = String, content_type = "text/plain"),
         (status = 400, description = "`lines` is not a number from 1 to 10000", body = ErrorBody),
@@ -135,7 +135,7 @@ pub(super) async fn logs(
 
 /// Get the work that deleting a session would lose
 #[utoipa::path(get, path = "/sessions/{hash}/work", operation_id = "getUnsavedWork", tag = "sessions",
-    params(("hash" = String, Path, description = "The session's key")),
+    params(SessionPath),
     responses(
         (status = 200, description = "Work that exists nowhere else", body = UnsavedWork),
         SessionErrors))]

@@ -69,7 +69,7 @@ pub(super) async fn stream(State(api): State<ApiState>, Caller(caller): Caller) 
 /// `SessionEvent`.
 #[utoipa::path(get, path = "/sessions/{hash}/events", operation_id = "watchSession", tag = "sessions",
     params(
-        ("hash" = String, Path, description = "The session's key"),
+        SessionPath,
         ("last-event-id" = Option<String>, Header,
             description = "`end` after the last event: the answer 204 stops an EventSource's reconnects")),
     responses(
