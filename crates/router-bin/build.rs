@@ -1,5 +1,5 @@
-//! Chooses the folder that `site.rs` embeds: the built single-page application, or a page that says how to build it.
-//! So cargo alone builds the router, without npm.
+//! Chooses the folder that `site.rs` embeds: the built single-page application, or a page that says how to
+//! build it. So cargo alone builds the router, without npm.
 //!
 //! While `web/dist` is missing, this script runs at every build, to notice when it appears.
 

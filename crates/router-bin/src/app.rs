@@ -154,8 +154,8 @@ impl App {
     }
 }
 
-/// Opens the audit with AUDIT_KEY, else with the key in the state folder, else with a key that all replicas derive from
-/// TRUSTED_PROXY_SECRET.
+/// Opens the audit with AUDIT_KEY, else with the key in the state folder, else with a key that all replicas
+/// derive from TRUSTED_PROXY_SECRET.
 fn audit(config: &Config) -> std::io::Result<Audit> {
     match (&config.audit_key, &config.backend, &config.identity) {
         (Some(key), _, _) => Ok(Audit::keyed(key.expose())),
@@ -165,8 +165,8 @@ fn audit(config: &Config) -> std::io::Result<Audit> {
         }
         (None, Backend::Kubernetes(_), _) => {
             tracing::info!(
-                "AUDIT_KEY and TRUSTED_PROXY_SECRET are not set; user digests in audit lines differ between replicas and \
-                 change at each start"
+                "AUDIT_KEY and TRUSTED_PROXY_SECRET are not set; user digests in audit lines differ between \
+                 replicas and change at each start"
             );
             Ok(Audit::with_random_key())
         }

@@ -1,5 +1,5 @@
-//! The audit: log lines that say who did what to which session. Users appear as keyed digests, so the lines name
-//! nobody.
+//! The audit: log lines that say who did what to which session. Users appear as keyed digests, so the lines
+//! name nobody.
 
 use std::{
     fmt, fs,
@@ -25,12 +25,14 @@ pub const TARGET: &str = "audit";
 
 /// Writes audit lines.
 pub struct Audit {
-    /// Only this router, or its replicas, know the key: with it, a user's digest could be computed from the address.
+    /// Only this router, or its replicas, know the key: with it, a user's digest could be computed from the
+    /// address.
     key: [u8; 32],
 }
 
 impl Audit {
-    /// Opens the audit with the key in `folder`, which is created if it is missing, so that digests stay the same.
+    /// Opens the audit with the key in `folder`, which is created if it is missing, so that digests stay the
+    /// same.
     ///
     /// # Errors
     /// The key can't be read or written.
@@ -56,7 +58,8 @@ impl Audit {
         Ok(Self { key })
     }
 
-    /// Returns an audit with a key derived from `secret`. Replicas with the same secret write the same digests.
+    /// Returns an audit with a key derived from `secret`. Replicas with the same secret write the same
+    /// digests.
     #[must_use]
     pub fn keyed(secret: &str) -> Self {
         let key = Sha256::new().chain_update("opencode-router audit key\0").chain_update(secret).finalize();

@@ -82,14 +82,14 @@ async fn kubernetes(
     let connected = connect::connect(kubeconfig.map(OsString::as_os_str), None).await;
     let Connection { client, address: cluster, .. } = connected.map_err(|error| {
         anyhow!(
-            "BACKEND=kubernetes is set, but no cluster can be reached: {error}. Inside a Pod, the router uses its service \
-             account. Elsewhere, set KUBECONFIG to a file that describes the cluster."
+            "BACKEND=kubernetes is set, but no cluster can be reached: {error}. Inside a Pod, the router \
+             uses its service account. Elsewhere, set KUBECONFIG to a file that describes the cluster."
         )
     })?;
     let runtime = match connect::version(&client).await {
         Ok(version) => format!("Kubernetes {version}"),
         Err(error) => {
-            tracing::warn!(%cluster, %error, "API server unreachable; the router is not ready until it answers");
+            tracing::warn!(%cluster, %error, "API server unreachable; not ready until it answers");
             "Kubernetes".to_owned()
         }
     };

@@ -12,7 +12,8 @@ use crate::{
     config::{Config, LogFormat},
 };
 
-/// Reports that the router is ready: in the log, and with `LOG_FORMAT=text` also as a banner on standard output.
+/// Reports that the router is ready: in the log, and with `LOG_FORMAT=text` also as a banner on standard
+/// output.
 pub(crate) fn announce(
     config: &Config,
     scheme: &HostScheme,

@@ -1,7 +1,7 @@
-//! Answers a request whose handler panics with 500.
+//! Catches panics of request handlers.
 //!
-//! tower-http's `CatchPanic` is not used: it boxes every response's body, and its handler does not see the request,
-//! whose id the log line and the answer need.
+//! tower-http's `CatchPanic` is not used: it boxes every response's body, and its handler does not see the
+//! request, whose id the log line and the answer need.
 
 use std::{
     any::Any,
@@ -65,7 +65,8 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let id = request_id::of(request.extensions()).to_owned();
-        // Unwind safe: requests share only state behind locks, and each connection has its own clone of the service.
+        // Unwind safe: requests share only state behind locks, and each connection has its own clone of the
+        // service.
         let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         let metrics = self.metrics.clone();
         Box::pin(async move {

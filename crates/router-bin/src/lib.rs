@@ -1,5 +1,5 @@
-//! The router's program: configuration, the service stack, the embedded site, health and metrics. `main.rs` is a thin
-//! shell around this library, so that tests can run the whole router in their process.
+//! The router's program: configuration, the service stack, the embedded site, health and metrics. `main.rs`
+//! only calls this library, so that tests can run the whole router in their process.
 
 pub mod app;
 pub mod audit;

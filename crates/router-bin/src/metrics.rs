@@ -121,7 +121,7 @@ impl Metrics {
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
             "requests_in_flight",
-            "Requests whose response is not sent completely; tunnels count until their handshake",
+            "Requests whose response is not complete; tunnels count until their handshake",
             in_flight.clone(),
         );
         registry.register("panics", "Requests whose handler panicked", panics.clone());
@@ -206,8 +206,8 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// Renders the metrics as OpenMetrics text. The manager knows the arguments: the number of sessions of each status,
-    /// whether this router is the leader, and how many conflicts there were.
+    /// Renders the metrics as OpenMetrics text. The manager knows the arguments: the number of sessions of
+    /// each status, whether this router is the leader, and how many conflicts there were.
     ///
     /// # Errors
     /// None in practice: writing to a `String` does not fail.
@@ -313,7 +313,8 @@ impl Process {
             line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()
         });
         self.memory.set(kilobytes.unwrap_or_default() * 1024);
-        // User and system time are fields 14 and 15, in hundredths of a second; field 2 is the name in parentheses.
+        // User and system time are fields 14 and 15, in hundredths of a second; field 2 is the name in
+        // parentheses.
         let stat = read("stat");
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();

@@ -36,8 +36,8 @@ pub(crate) struct ObserveLayer {
 }
 
 impl ObserveLayer {
-    /// Returns a layer that counts in `metrics` and ends event streams when `shutdown` is cancelled. With `debug_headers`,
-    /// it logs the names of each request's headers.
+    /// Returns a layer that counts in `metrics` and ends event streams when `shutdown` is cancelled. With
+    /// `debug_headers`, it logs the names of each request's headers.
     #[must_use]
     pub(crate) fn new(metrics: Arc<Metrics>, shutdown: CancellationToken, debug_headers: bool) -> Self {
         Self { metrics, shutdown, debug_headers }
@@ -54,8 +54,8 @@ impl<S> Layer<S> for ObserveLayer {
 
 /// Counts and logs requests, by route and status.
 ///
-/// Event streams end at shutdown: they would otherwise last as long as a tab is open, and browsers reconnect them.
-/// Other responses are sent completely.
+/// Event streams end at shutdown: they would otherwise last as long as a tab is open, and browsers reconnect
+/// them. Other responses are sent completely.
 #[derive(Debug, Clone)]
 pub(crate) struct Observe<S> {
     layer: ObserveLayer,
@@ -99,7 +99,8 @@ where
                 metrics.record_limit_refusal();
             }
             let status = response.status().as_u16();
-            tracing::debug!(route = kind.as_str(), %method, status, latency = ?started.elapsed(), "request answered");
+            tracing::debug!(route = kind.as_str(), %method, status, latency = ?started.elapsed(), "request \
+                answered");
             Ok(track_body(response, in_flight, shutdown))
         };
         Box::pin(observed.instrument(span))
@@ -122,7 +123,8 @@ fn header_names(headers: &HeaderMap) -> String {
     names.join(" ")
 }
 
-/// Keeps a request in flight until its response's body ends. Small bodies are sent with the head and are not wrapped.
+/// Keeps a request in flight until its response's body ends. Small bodies are sent with the head and are not
+/// wrapped.
 fn track_body(response: Response<Body>, in_flight: InFlight, shutdown: CancellationToken) -> Response<Body> {
     const SMALL: u64 = 64 * 1024;
     if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL) {

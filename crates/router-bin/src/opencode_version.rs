@@ -19,8 +19,8 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 const ADVICE: &str =
     "Install it with `node scripts/install-opencode.mjs`, or set OPENCODE_BIN to the opencode program.";
 
-/// Returns the version of opencode, which proves that it runs on this machine. The result is cached in `folder`
-/// until the program changes.
+/// Returns the version of opencode, which proves that it runs on this machine. The result is cached in
+/// `folder` until the program changes.
 ///
 /// # Errors
 /// A sentence that says why opencode can't be run, and what to do.

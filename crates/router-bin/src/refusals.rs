@@ -13,8 +13,8 @@ use crate::{
     request_id,
 };
 
-/// The router's refusals. A browser that opens a session which is not running is redirected to the session's page on
-/// the site, where it can be started.
+/// The router's refusals. A browser that opens a session which is not running is redirected to the session's
+/// page on the site, where it can be started.
 #[derive(Debug)]
 pub(crate) struct RouterRefusals {
     /// The site's origin, without a slash at its end.
@@ -78,8 +78,8 @@ pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns the code for programs, and the sentence for everybody. A session that does not exist and one of another user
-/// are answered with the same bytes, except for the request's id.
+/// Returns the code for programs, and the sentence for everybody. A session that does not exist and one of
+/// another user are answered with the same bytes, except for the request's id.
 fn describe(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::UnknownHost => ("foreign_host", "This router does not serve that host name."),

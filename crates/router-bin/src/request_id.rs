@@ -42,8 +42,8 @@ impl MakeRequestId for RequestIds {
 pub(crate) type Identified<S> =
     MapRequest<SetRequestId<PropagateHeader<S>, RequestIds>, fn(Request<Body>) -> Request<Body>>;
 
-/// Gives each request an id, as an extension and a header, and each response the same header. An id that the client or
-/// the session sent is replaced.
+/// Gives each request an id, as an extension and a header, and each response the same header. An id that the
+/// client or the session sent is replaced.
 pub(crate) fn identified<S>(inner: S, ids: RequestIds) -> Identified<S> {
     let propagate = PropagateHeader::new(inner, X_REQUEST_ID);
     MapRequest::new(SetRequestId::new(propagate, X_REQUEST_ID, ids), remove_id)

@@ -20,7 +20,8 @@ pub(crate) struct SessionResolver {
 pub enum PortAccess {
     /// None: the sessions of several users share the machine's loopback, so a port's owner is unknown.
     Denied,
-    /// Ports of the machine's loopback, which belongs to the only user, except those that are not dev servers.
+    /// Ports of the machine's loopback, which belongs to the only user, except those that are not dev
+    /// servers.
     SharedLoopback {
         /// The ports that the router itself listens on.
         own_ports: Vec<u16>,
@@ -36,8 +37,8 @@ impl SessionResolver {
         Self { manager, ports }
     }
 
-    /// Returns the address of a dev server. It never gets opencode's password, and no session's opencode is reachable as
-    /// a dev server, since that would bypass its own host name.
+    /// Returns the address of a dev server. It never gets opencode's password, and no session's opencode is
+    /// reachable as a dev server, since that would bypass its own host name.
     fn dev_server(&self, endpoint: &Endpoint, port: u16, user: &Identity) -> Result<Upstream, ResolveError> {
         let is_opencode = |port| {
             let sessions = self.manager.list(user);
@@ -77,7 +78,7 @@ impl RecordActivity for SessionResolver {
     }
 }
 
-/// Converts the manager's error. A program may retry: soon if the session is starting, later if somebody must start it.
+/// Converts the manager's error. A program may retry: soon if the session is starting, later if it is stopped.
 fn resolve_error(error: RouteError) -> ResolveError {
     match error {
         RouteError::NotFound => ResolveError::NotFound,

@@ -41,7 +41,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
         let serving = serve(listener, service.clone(), settings, shutdown.clone().cancelled_owned());
         tokio::spawn(async move {
-            // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
+            // Before the sessions are known, they would all be answered with 404. Until then, connections
+            // wait.
             if shutdown.run_until_cancelled(manager.ready()).await.is_some() {
                 serving.await;
             }
@@ -89,8 +90,8 @@ async fn listeners(config: &Config) -> anyhow::Result<(Vec<TcpListener>, TcpList
     Ok((public, startup::listen(config.health_address(), "HEALTH_PORT").await?))
 }
 
-/// The signals that end the router. SIGHUP, from a closed terminal, is one of them: otherwise the router would die
-/// at once and leave its local sessions running.
+/// The signals that end the router. SIGHUP, from a closed terminal, is one of them: otherwise the router
+/// would die at once and leave its local sessions running.
 struct Signals([Signal; 3]);
 
 impl Signals {

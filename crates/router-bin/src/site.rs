@@ -1,8 +1,8 @@
 //! The site: the single-page application that the build embedded.
 //!
-//! Files under `assets/` have names that change with their content, so browsers cache them forever. All other files are
-//! revalidated with each use. A path that is not a file is a route of the application and gets its page, except below
-//! `/assets/` and `/api/`: a missing script must not be answered with a page.
+//! Files under `assets/` have names that change with their content, so browsers cache them forever. All other
+//! files are revalidated with each use. A path that is not a file is a route of the application and gets its
+//! page, except below `/assets/` and `/api/`: a missing script must not be answered with a page.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,8 @@ impl Site {
         Self::new(files)
     }
 
-    /// Returns a site of these files, by path without a leading slash. `x.br` and `x.gz` are encodings of `x`.
+    /// Returns a site of these files, by path without a leading slash. `x.br` and `x.gz` are encodings of
+    /// `x`.
     #[must_use]
     pub fn new(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
         let mut all: BTreeMap<String, Bytes> = files.into_iter().collect();
@@ -181,7 +182,8 @@ fn is_under(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns whether the client accepts a content coding (RFC 9110 §12.5.3). `identity` always counts as accepted.
+/// Returns whether the client accepts a content coding (RFC 9110 §12.5.3). `identity` always counts as
+/// accepted.
 fn accepted_encodings(headers: &HeaderMap) -> impl Fn(&str) -> bool {
     let mut codings: Vec<(String, bool)> = Vec::new();
     for value in headers.get_all(header::ACCEPT_ENCODING) {

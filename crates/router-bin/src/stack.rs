@@ -1,7 +1,7 @@
 //! The way of a request through the layers.
 //!
-//! The order matters. A refusal is not activity, so every layer that refuses stands outside `TrackActivity`. A request
-//! whose user is unknown gets no answer about sessions, so `Identify` stands outside `Resolve`.
+//! The order matters. A refusal is not activity, so every layer that refuses stands outside `TrackActivity`.
+//! A request whose user is unknown gets no answer about sessions, so `Identify` stands outside `Resolve`.
 
 use std::{convert::Infallible, sync::Arc};
 

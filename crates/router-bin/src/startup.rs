@@ -19,14 +19,14 @@ pub(crate) async fn listen(address: SocketAddr, variable: &str) -> anyhow::Resul
     let port = address.port();
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow!(
-            "Port {port} on {} is in use by another program, perhaps by another router. \
-             Stop that program, or choose another port: {variable}={} make run",
+            "Port {port} on {} is in use by another program, perhaps by another router. Stop that program, \
+             or choose another port: {variable}={} make run",
             address.ip(),
             other_port(port),
         ),
         ErrorKind::PermissionDenied => anyhow!(
-            "Port {port} needs root: ports below 1024 are reserved for the system. \
-             Choose another port: {variable}={} make run",
+            "Port {port} needs root: ports below 1024 are reserved for the system. Choose another port: \
+             {variable}={} make run",
             other_port(port),
         ),
         ErrorKind::AddrNotAvailable => {
@@ -36,8 +36,8 @@ pub(crate) async fn listen(address: SocketAddr, variable: &str) -> anyhow::Resul
     })
 }
 
-/// Listens on an address if the machine has it. Another program on that address would be shown by browsers instead of
-/// the router, so an occupied port is an error, unless the kernel chose the port (`is_any_port`).
+/// Listens on an address if the machine has it. Another program on that address would be shown by browsers
+/// instead of the router, so an occupied port is an error, unless the kernel chose the port (`is_any_port`).
 ///
 /// # Errors
 /// A sentence that says that the port is in use, and what to do.
@@ -68,15 +68,16 @@ pub(crate) fn prepare_state_dir(folder: &Path) -> anyhow::Result<()> {
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     created.and_then(|()| write_probe(folder)).map_err(|error| {
         anyhow!(
-            "The state folder {} can't be written to ({}). \
-             Make it writable, or choose another one: STATE_DIR=/path/to/folder make run",
+            "The state folder {} can't be written to ({}). Make it writable, or choose another one: \
+             STATE_DIR=/path/to/folder make run",
             folder.display(),
             io_error::describe(&error),
         )
     })
 }
 
-/// Creates and removes a file. Permissions alone do not tell: the file system may be read-only or the quota used up.
+/// Creates and removes a file. Permissions alone do not suffice: the file system may be read-only or the quota
+/// used up.
 fn write_probe(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     std::fs::write(&probe, b"")?;

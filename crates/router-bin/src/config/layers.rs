@@ -27,8 +27,8 @@ pub enum Origin {
 }
 
 impl Layers {
-    /// Lays the environment over the file over the defaults. Variables of the environment that are not the router's
-    /// are ignored; empty ones count as not set.
+    /// Lays the environment over the file over the defaults. Variables of the environment that are not the
+    /// router's are ignored; empty ones count as not set.
     ///
     /// # Errors
     /// Sentences: the file can't be read or parsed, or has an unknown key.

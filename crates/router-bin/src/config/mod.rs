@@ -1,5 +1,5 @@
-//! The configuration: defaults, overridden by a file, overridden by the environment. No other module reads the
-//! environment.
+//! The configuration: defaults, overridden by a file, overridden by the environment. No other module reads
+//! the environment.
 //!
 //! - [`variables`]: the table of all variables
 //! - `layers`: the text of each variable, and its origin

@@ -92,8 +92,8 @@ pub struct Names {
 pub enum IdentitySource {
     /// Every request comes from this user.
     Dev(Identity),
-    /// A trusted proxy names the user in a header. At least one of the two conditions is set, and each one that is
-    /// set must hold.
+    /// A trusted proxy names the user in a header. At least one of the two conditions is set, and each one
+    /// that is set must hold.
     Headers {
         /// The addresses that a trusted proxy connects from.
         proxies: Vec<IpNet>,
@@ -124,7 +124,8 @@ pub struct Secret(pub(super) String);
 pub struct Problems(pub Vec<String>);
 
 impl Config {
-    /// Returns which repository addresses are accepted. On their own machine, users may clone whatever git can.
+    /// Returns which repository addresses are accepted. On their own machine, users may clone whatever git
+    /// can.
     #[must_use]
     pub fn repos(&self) -> RepoPolicy {
         repo_policy(self.on_kubernetes(), Some(&self.identity))

@@ -1,5 +1,5 @@
-//! From texts to checked values. A wrong value becomes a sentence that names the variable, says what is wrong and
-//! gives an example. Reading continues, so that the operator sees all problems at once.
+//! From texts to checked values. A wrong value becomes a sentence that names the variable, says what is wrong
+//! and gives an example. Reading continues, so that the operator sees all problems at once.
 
 use std::{
     collections::BTreeMap,
@@ -70,8 +70,8 @@ impl<'a> Reader<'a> {
         }
         if let Some(open) = addresses.iter().find(|address| !allow_any && !address.is_loopback()) {
             let problem = format!(
-                "contains {open}, which other machines can reach. With BACKEND=local, sessions run as your own user, \
-                 so only loopback addresses are accepted"
+                "contains {open}, which other machines can reach. With BACKEND=local, sessions run as your \
+                 own user, so only loopback addresses are accepted"
             );
             self.problem(name, &problem, "127.0.0.1");
         }
@@ -200,15 +200,16 @@ impl<'a> Reader<'a> {
                 if proxies.is_empty() && secret.is_none() {
                     self.problem(
                         "TRUSTED_PROXIES",
-                        "is not set, and neither is TRUSTED_PROXY_SECRET. With IDENTITY=headers, set at least one of them \
-                         to say whose identity headers are accepted",
+                        "is not set, and neither is TRUSTED_PROXY_SECRET. With IDENTITY=headers, set at \
+                         least one of them to say whose identity headers are accepted",
                         "127.0.0.1/32",
                     );
                 }
                 if self.layers.chosen("DEV_EMAIL").is_some() {
                     self.problem(
                         "DEV_EMAIL",
-                        "is the only user of IDENTITY=dev and contradicts IDENTITY=headers. Unset one of them",
+                        "is the only user of IDENTITY=dev and contradicts IDENTITY=headers. Unset one of \
+                         them",
                         "",
                     );
                 }
@@ -233,8 +234,8 @@ impl<'a> Reader<'a> {
                 if listen.iter().any(|address| !address.is_loopback()) {
                     self.problem(
                         "DEV_EMAIL",
-                        "makes everyone who reaches the router the same user, so every listener must be on loopback. \
-                         Set LISTEN_ADDRESS to a loopback address, or IDENTITY=headers",
+                        "makes everyone who reaches the router the same user, so every listener must be on \
+                         loopback. Set LISTEN_ADDRESS to a loopback address, or IDENTITY=headers",
                         "me@example.org",
                     );
                 }

@@ -1,5 +1,5 @@
-//! The table of all variables. `--help`, `--check-config`, the refusal of unknown names and docs/configuration.md
-//! are made from it.
+//! The table of all variables. `--help`, `--check-config`, the refusal of unknown names and
+//! docs/configuration.md are made from it.
 
 /// One variable.
 #[derive(Debug)]
@@ -101,34 +101,42 @@ pub const VARIABLES: &[Variable] = &[
         "CONFIG_FILE",
         Unset,
         "path of a `.toml`, `.yaml` or `.yml` file",
-        "A file that sets any of these variables except this one. The environment overrides it; \
-         `--config` overrides CONFIG_FILE.",
+        "A file that sets any of these variables except this one. The environment overrides it; `--config` \
+         overrides CONFIG_FILE.",
     ),
     Router.variable(
         "LISTEN_ADDRESS",
         by_backend("127.0.0.1", "0.0.0.0"),
         "IP addresses, comma-separated",
-        "The addresses to listen on. With `BACKEND=local` they must be loopback addresses. If the variable is not set, \
-         the local router also listens on `::1`, which browsers try first.",
+        "The addresses to listen on. With `BACKEND=local` they must be loopback addresses. If the variable \
+         is not set, the local router also listens on `::1`, which browsers try first.",
     ),
-    Router.variable("PORT", Text("3000"), "port; 0 for any free port", "The port of the site and all sessions."),
+    Router.variable(
+        "PORT",
+        Text("3000"),
+        "port; 0 for any free port",
+        "The port of the site and all sessions.",
+    ),
     Router.variable(
         "HEALTH_PORT",
         by_backend("3001", "8080"),
         "port; 0 for any free port",
-        "The port of `/livez`, `/readyz` and `/metrics`, on the first address of LISTEN_ADDRESS. It must differ from PORT.",
+        "The port of `/livez`, `/readyz` and `/metrics`, on the first address of LISTEN_ADDRESS. It must \
+         differ from PORT.",
     ),
     Router.variable(
         "ROUTER_DOMAIN",
         Derived("`localhost:` and PORT; required on Kubernetes"),
         "host name, with `:port` if browsers need one",
-        "The host name of the site. Sessions have names below it. Browsers resolve all names below `localhost` themselves.",
+        "The host name of the site. Sessions have names below it. Browsers resolve all names below \
+         `localhost` themselves.",
     ),
     Router.variable(
         "ROUTE_SUFFIX",
         Text(""),
         "text",
-        "Text between a session's hash and the domain: with `-oc`, sessions are at `<hash>-oc.<ROUTER_DOMAIN>`.",
+        "Text between a session's hash and the domain: with `-oc`, sessions are at \
+         `<hash>-oc.<ROUTER_DOMAIN>`.",
     ),
     Router.variable(
         "ROUTER_PROTO",
@@ -140,14 +148,15 @@ pub const VARIABLES: &[Variable] = &[
         "ATTACH_ROUTE_PREFIX",
         Text("attach-"),
         "text",
-        "The prefix of a session's host name for `opencode attach`. The name is reserved: this release answers it with 404.",
+        "The prefix of a session's host name for `opencode attach`. The name is reserved: this release \
+         answers it with 404.",
     ),
     Router.variable(
         "IDENTITY",
         by_backend("dev", "headers"),
         "`dev` or `headers`",
-        "How users are identified. `dev`: every request comes from DEV_EMAIL. `headers`: the sign-in proxy names the user \
-         in `X-Auth-Request-Email`. `jwt` is reserved for a later release.",
+        "How users are identified. `dev`: every request comes from DEV_EMAIL. `headers`: the sign-in proxy \
+         names the user in `X-Auth-Request-Email`. `jwt` is reserved for a later release.",
     ),
     Router.variable(
         "DEV_EMAIL",
@@ -160,28 +169,31 @@ pub const VARIABLES: &[Variable] = &[
         "TRUSTED_PROXIES",
         Unset,
         "IP addresses and CIDRs, comma-separated",
-        "The addresses from which identity headers are accepted (`IDENTITY=headers`). \
-         The address of the connection counts, not `X-Forwarded-For`.",
+        "The addresses from which identity headers are accepted (`IDENTITY=headers`). The address of the \
+         connection counts, not `X-Forwarded-For`.",
     ),
-    Router.variable(
-        "TRUSTED_PROXY_SECRET",
-        Unset,
-        "text, at least 16 characters",
-        "The secret that the sign-in proxy must send in `X-Router-Proxy-Secret` (`IDENTITY=headers`). \
-         If TRUSTED_PROXIES is set as well, both must match.",
-    )
-    .secret(),
+    Router
+        .variable(
+            "TRUSTED_PROXY_SECRET",
+            Unset,
+            "text, at least 16 characters",
+            "The secret that the sign-in proxy must send in `X-Router-Proxy-Secret` (`IDENTITY=headers`). If \
+             TRUSTED_PROXIES is set as well, both must match.",
+        )
+        .secret(),
     Router.variable(
         "AUTH_COOKIE_NAMES",
         Text("_oauth2_proxy,CF_Authorization,CF_AppSession"),
         "names, comma-separated",
-        "The sign-in's cookies, which sessions neither see nor set. A name includes its chunks (`name_0`, `name_csrf…`).",
+        "The sign-in's cookies, which sessions neither see nor set. A name includes its chunks (`name_0`, \
+         `name_csrf…`).",
     ),
     Router.variable(
         "IDLE_TIMEOUT_MINUTES",
         Text("30"),
         "minutes, decimals allowed",
-        "How long a session may be unused before it is stopped. Its files are kept. A session whose agent is working is in use.",
+        "How long a session may be unused before it is stopped. Its files are kept. A session whose agent is \
+         working is in use.",
     ),
     Router.variable(
         "MAX_SESSIONS_PER_USER",
@@ -214,7 +226,12 @@ pub const VARIABLES: &[Variable] = &[
         "seconds",
         "How long requests and tunnels in flight may take to finish when the router shuts down.",
     ),
-    Router.variable("LOG_FORMAT", Text("text"), "`text` or `json`", "The format of log lines on standard error."),
+    Router.variable(
+        "LOG_FORMAT",
+        Text("text"),
+        "`text` or `json`",
+        "The format of log lines on standard error.",
+    ),
     Router.variable(
         "LOG_LEVEL",
         Text("info"),
@@ -227,18 +244,24 @@ pub const VARIABLES: &[Variable] = &[
         "`true` or `false`",
         "Logs the names of each request's headers, never their values.",
     ),
-    Router.variable(
-        "AUDIT_KEY",
-        Derived("a file in STATE_DIR; on Kubernetes derived from TRUSTED_PROXY_SECRET, else random at each start"),
-        "text, at least 16 characters",
-        "The key of the digests that identify users in audit lines. Replicas with the same key write the same digests.",
-    )
-    .secret(),
+    Router
+        .variable(
+            "AUDIT_KEY",
+            Derived(
+                "a file in STATE_DIR; on Kubernetes derived from TRUSTED_PROXY_SECRET, else random at each \
+                 start",
+            ),
+            "text, at least 16 characters",
+            "The key of the digests that identify users in audit lines. Replicas with the same key write the \
+             same digests.",
+        )
+        .secret(),
     Local.variable(
         "STATE_DIR",
         Derived("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),
         "absolute path of a folder",
-        "The folder of the sessions: repositories, opencode's data, logs. Only one router at a time may use it.",
+        "The folder of the sessions: repositories, opencode's data, logs. Only one router at a time may use \
+         it.",
     ),
     Local.variable(
         "OPENCODE_BIN",
@@ -250,7 +273,8 @@ pub const VARIABLES: &[Variable] = &[
         "OPENCODE_IMAGE",
         Derived("none; required"),
         "image reference",
-        "The image of a session's Pod: opencode, git and a POSIX shell. `deploy/session/Dockerfile` builds one.",
+        "The image of a session's Pod: opencode, git and a POSIX shell. `deploy/session/Dockerfile` builds \
+         one.",
     ),
     Kubernetes.variable(
         "OPENCODE_NAMESPACE",
@@ -268,8 +292,8 @@ pub const VARIABLES: &[Variable] = &[
         "CONFIG_MAP_NAME",
         Text("opencode-config-dir"),
         "ConfigMap",
-        "opencode configuration for every session, mounted read-only at `/home/opencode/.opencode`. \
-         The variables in its file `.env` are set as well. It may be missing.",
+        "opencode configuration for every session, mounted read-only at `/home/opencode/.opencode`. The \
+         variables in its file `.env` are set as well. It may be missing.",
     ),
     Kubernetes.variable(
         "IMAGE_PULL_SECRET_NAME",
@@ -299,7 +323,8 @@ pub const VARIABLES: &[Variable] = &[
         "SESSION_LIMITS",
         Text("memory=4Gi"),
         "`resource=quantity`, comma-separated, or `none`",
-        "The resource limits of a session's container. A `cpu` limit throttles a session even if its node is idle.",
+        "The resource limits of a session's container. A `cpu` limit throttles a session even if its node is \
+         idle.",
     ),
     Kubernetes.variable(
         "USER_NAMESPACES",
@@ -311,18 +336,31 @@ pub const VARIABLES: &[Variable] = &[
         "POD_PATCH_FILE",
         Unset,
         "path of a YAML or JSON file",
-        "A strategic-merge patch for every session's Pod: node selectors, tolerations, sidecars, a runtime class. \
-         It is checked at startup.",
+        "A strategic-merge patch for every session's Pod: node selectors, tolerations, sidecars, a runtime \
+         class. It is checked at startup.",
     ),
     Kubernetes.variable(
         "POD_NAME",
         Derived("HOSTNAME of the environment"),
         "text",
-        "The name of the router's own Pod, from the downward API. The leader election's Lease shows it as the holder.",
+        "The name of the router's own Pod, from the downward API. The leader election's Lease shows it as \
+         the holder.",
     ),
-    Future.variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.").secret(),
-    Future.variable("CHROMIUM_IMAGE", Unset, "image reference", "The image of a browser beside each session."),
-    Future.variable("OPENCODE_ROUTER_URL", Unset, "URL", "The address at which a session's Pod reaches the router."),
+    Future
+        .variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.")
+        .secret(),
+    Future.variable(
+        "CHROMIUM_IMAGE",
+        Unset,
+        "image reference",
+        "The image of a browser beside each session.",
+    ),
+    Future.variable(
+        "OPENCODE_ROUTER_URL",
+        Unset,
+        "URL",
+        "The address at which a session's Pod reaches the router.",
+    ),
     Future.variable(
         "OPENCODE_ROUTER_EXTERNAL_DOMAIN",
         Unset,
@@ -345,7 +383,8 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     VARIABLES
         .iter()
         .map(|variable| {
-            // `IDLE_TIMEOUT` differs from `IDLE_TIMEOUT_MINUTES` in many characters, but is clearly meant for it.
+            // `IDLE_TIMEOUT` differs from `IDLE_TIMEOUT_MINUTES` in many characters, but is clearly meant for
+            // it.
             let is_prefix = name.len() >= 4 && variable.name.starts_with(&name);
             (if is_prefix { 1 } else { strsim::osa_distance(&name, variable.name) }, variable.name)
         })

@@ -1,5 +1,5 @@
-//! Evaluates the NetworkPolicies of deploy/install.yaml as Kubernetes documents them. The network of the test cluster
-//! does not enforce them.
+//! Evaluates the NetworkPolicies of deploy/install.yaml as Kubernetes documents them. The network of the test
+//! cluster does not enforce them.
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf};
 
@@ -104,7 +104,8 @@ fn allows_peer(peers: Option<&Vec<NetworkPolicyPeer>>, namespace: &str, other: &
     peers.is_none_or(|peers| peers.is_empty() || peers.iter().any(matches))
 }
 
-/// Whether a rule allows a port of the endpoint `to`. A named port is one of its Pod's. A rule without ports allows all.
+/// Whether a rule allows a port of the endpoint `to`. A named port is one of its Pod's. A rule without ports
+/// allows all.
 fn allows_port(ports: Option<&Vec<NetworkPolicyPort>>, to: &Endpoint, port: u16, protocol: &str) -> bool {
     let number = i32::from(port);
     let matches = |rule: &NetworkPolicyPort| {

@@ -1,6 +1,9 @@
 //! A benchmark, not a test: the router's program with 2,000 sessions on an API server without nodes.
 //!
-//! `tests/cluster/with control-plane cargo test --profile bench -p router-bin --all-features --test it kubernetes::figures -- --ignored --nocapture`
+//! ```sh
+//! tests/cluster/with control-plane cargo test --profile bench -p router-bin --all-features \
+//!     --test it kubernetes::figures -- --ignored --nocapture
+//! ```
 
 use std::{
     process::Stdio,
@@ -34,7 +37,8 @@ use super::test_cluster::TestCluster;
 const SESSIONS: usize = 2000;
 const USERS: usize = 100;
 
-/// Creates the objects of running sessions as a router does. The simulated node reports their Pods as running.
+/// Creates the objects of running sessions as a router does. The simulated node reports their Pods as
+/// running.
 async fn fill(cluster: &TestCluster) {
     let settings = KubernetesSettings {
         namespace: cluster.namespace.clone(),
@@ -56,12 +60,12 @@ async fn fill(cluster: &TestCluster) {
             async move {
                 let new = PostParams::default();
                 let run = format!("r{number}");
-                let wanted =
+                let desired =
                     Desired { state: DesiredState::Running(run.clone()), since: Some(session.created_at) };
                 let mut pvc = make_pvc(&session, settings, session.created_at);
-                let notes = pvc.metadata.annotations.get_or_insert_default();
-                notes.insert(names::annotation("wanted"), wanted.write());
-                notes.insert(names::annotation("greeted"), "true".into());
+                let annotations = pvc.metadata.annotations.get_or_insert_default();
+                annotations.insert(names::annotation("wanted"), desired.write());
+                annotations.insert(names::annotation("greeted"), "true".into());
                 let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
                 pvcs.create(&new, &pvc).await.expect("a claim");
                 let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
@@ -122,19 +126,19 @@ fn resident_mib(child: &Child) -> f64 {
 async fn two_thousand_sessions_of_a_hundred_users() {
     let Some(cluster) = TestCluster::find().await else { return };
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let ready = async |up: &Value| {
-        let url = format!("http://{}/readyz", up["health"].as_str().expect("an address"));
-        while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+    let wait_ready = async |log_line: &Value| {
+        let url = format!("http://{}/readyz", log_line["health"].as_str().expect("an address"));
+        while !http.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let (child, up) = start(&cluster).await;
-    ready(&up).await;
+    let (child, log_line) = start(&cluster).await;
+    wait_ready(&log_line).await;
     println!("resident, no session: {:.1} MiB", resident_mib(&child));
     drop(child);
 
     fill(&cluster).await;
-    println!("{SESSIONS} sessions of {USERS} users are there");
+    println!("{SESSIONS} sessions of {USERS} users exist");
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     while pods
         .list(&Default::default())
@@ -146,50 +150,52 @@ async fn two_thousand_sessions_of_a_hundred_users() {
     {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let begun = Instant::now();
-    let (child, up) = start(&cluster).await;
-    ready(&up).await;
+    let started = Instant::now();
+    let (child, log_line) = start(&cluster).await;
+    wait_ready(&log_line).await;
     println!(
         "start to ready: {:.2} s; resident {:.1} MiB",
-        begun.elapsed().as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         resident_mib(&child)
     );
 
-    let port = up["listening"].as_str().and_then(|url| url.rsplit(':').next()).expect("a port").to_owned();
+    let port =
+        log_line["listening"].as_str().and_then(|url| url.rsplit(':').next()).expect("a port").to_owned();
     let list = async |user: usize| {
         let request = http.get(format!("http://127.0.0.1:{port}/api/sessions"));
-        let answer = request
+        let response = request
             .header("host", "oc.example.org")
             .header("x-auth-request-email", format!("user-{user}@example.org"))
             .send()
             .await
-            .expect("an answer");
-        answer.json::<Value>().await.expect("JSON")["sessions"].clone()
+            .expect("a response");
+        response.json::<Value>().await.expect("JSON")["sessions"].clone()
     };
-    let running =
-        |list: &Value| list.as_array().expect("a list").iter().filter(|it| it["state"] == "running").count();
-    let mut left: Vec<_> = (0..USERS).collect();
-    while let Some(&user) = left.last() {
+    let running = |list: &Value| {
+        list.as_array().expect("a list").iter().filter(|session| session["state"] == "running").count()
+    };
+    let mut waiting: Vec<_> = (0..USERS).collect();
+    while let Some(&user) = waiting.last() {
         if running(&list(user).await) == SESSIONS / USERS {
-            left.pop();
+            waiting.pop();
         } else {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
     println!(
-        "start to all of them open: {:.2} s; resident {:.1} MiB",
-        begun.elapsed().as_secs_f64(),
+        "start to all of them running: {:.2} s; resident {:.1} MiB",
+        started.elapsed().as_secs_f64(),
         resident_mib(&child)
     );
 
-    let mut took = Vec::new();
+    let mut durations = Vec::new();
     for number in 0..1000 {
-        let begun = Instant::now();
+        let started = Instant::now();
         list(number % USERS).await;
-        took.push(begun.elapsed());
+        durations.push(started.elapsed());
     }
-    took.sort();
-    let ms = |at: usize| took[at].as_secs_f64() * 1000.0;
+    durations.sort();
+    let ms = |at: usize| durations[at].as_secs_f64() * 1000.0;
     println!(
         "GET /api/sessions, {} of {SESSIONS}: p50 {:.2} ms, p99 {:.2} ms",
         SESSIONS / USERS,
@@ -197,17 +203,17 @@ async fn two_thousand_sessions_of_a_hundred_users() {
         ms(990)
     );
 
-    // One that changes: until who watches it is told.
-    let one = list(0).await[0]["hash"].as_str().expect("a hash").to_owned();
-    let hash: SessionHash = one.parse().expect("a hash");
-    let gone = Patch::Merge(
+    // The latency from a change in the cluster to the list.
+    let changed = list(0).await[0]["hash"].as_str().expect("a hash").to_owned();
+    let hash: SessionHash = changed.parse().expect("a hash");
+    let activity = Patch::Merge(
         json!({ "metadata": { "annotations": { "opencode.ai/last-activity": "2030-01-01T00:00:00.000Z" } } }),
     );
     let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &gone).await.expect("patched");
-    let begun = Instant::now();
+    pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &activity).await.expect("a patched claim");
+    let started = Instant::now();
     while !list(0).await[0]["lastActivity"].as_str().is_some_and(|at| at.starts_with("2030")) {
         tokio::task::yield_now().await;
     }
-    println!("a change by another to the list: {:.1} ms", begun.elapsed().as_secs_f64() * 1000.0);
+    println!("a change by another to the list: {:.1} ms", started.elapsed().as_secs_f64() * 1000.0);
 }
