@@ -6,6 +6,7 @@
 //! - asking the Pod: [`prober`] (is opencode healthy?), [`logs`]
 //! - the cluster: [`api`], [`leader`] (leader election), [`connect`](mod@connect), [`admin`], [`settings`]
 //! - [`objects`]: the manifests, as pure functions
+//! - `testing` (feature `test-util`): a namespace of a test cluster, a simulated node
 //!
 //! The claims are the only database, so any number of routers give the same answers, and each continues where another
 //! one was killed. Reads come from the store: while the API server is away, running sessions are served as before.
@@ -28,6 +29,8 @@ pub mod session;
 pub mod settings;
 pub mod status;
 mod store;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod watcher;
 
 pub use backend::KubernetesBackend;

@@ -68,6 +68,9 @@ pub struct Message {
 }
 
 impl FakeOpencode {
+    /// A path that opencode does not have; it is answered with the request's `path` and `headers`.
+    pub const ECHO: &'static str = "/echo";
+
     /// Starts one that asks for this password.
     ///
     /// # Panics
@@ -270,6 +273,7 @@ impl Inside {
             }
             let answer = match state.refuses {
                 Some(status) => (status, Value::Null),
+                None if path == FakeOpencode::ECHO => (200, echo(&head)),
                 None => state.answer(method, path, query, &body),
             };
             if path.ends_with("/prompt_async") && state.lose_answers_to_prompts {
@@ -320,6 +324,15 @@ impl Inside {
             })
         })
     }
+}
+
+/// The path and the headers of a request, their names in lower case.
+fn echo(head: &str) -> Value {
+    let mut lines = head.lines();
+    let path = lines.next().and_then(|line| line.split(' ').nth(1));
+    let headers = lines.filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), Value::from(value.trim())));
+    json!({ "path": path, "headers": headers.collect::<serde_json::Map<_, _>>() })
 }
 
 /// One request: its head as text, its body as JSON.

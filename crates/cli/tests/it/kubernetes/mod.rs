@@ -69,7 +69,7 @@ async fn an_unreadable_claim_is_reported_and_hides_no_other() {
     let unreadable = cluster.create_session(BOB, "odd", DesiredState::Stopped(StopReason::Idle)).await;
     let without_owner = json!({ "metadata": { "annotations": { "opencode.ai/user-email": null } } });
     let name = format!("opencode-pvc-{}", unreadable.hash);
-    let pvcs = cluster.api::<k8s_openapi::api::core::v1::PersistentVolumeClaim>();
+    let pvcs = cluster.namespace.api::<k8s_openapi::api::core::v1::PersistentVolumeClaim>();
     pvcs.patch(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(without_owner))
         .await
         .expect("a patched claim");
@@ -105,8 +105,11 @@ async fn a_resume_is_stored_and_carried_out_by_the_next_router() {
     cluster.run(&["resume", &hash.to_string()]).await.success();
     assert_eq!(cluster.desired_state(hash).await, DesiredState::Running(run.clone()));
 
-    let router =
-        KubernetesBackend::start_up(cluster.client.clone(), cluster.settings.clone(), Arc::new(SystemClock));
+    let router = KubernetesBackend::start_up(
+        cluster.namespace.client.clone(),
+        cluster.namespace.settings.clone(),
+        Arc::new(SystemClock),
+    );
     let pod = soon(async {
         loop {
             match cluster.pod(hash).await {
@@ -162,11 +165,11 @@ async fn delete_removes_all_objects() {
     assert_eq!(deleted.success(), key);
     assert!(deleted.err.contains("is deleted."), "{deleted:?}");
     let secret = format!("opencode-github-{hash}");
-    let secrets = cluster.api::<k8s_openapi::api::core::v1::Secret>();
+    let secrets = cluster.namespace.api::<k8s_openapi::api::core::v1::Secret>();
     assert!(secrets.get_opt(&secret).await.expect("an answer").is_none());
     assert!(cluster.pvc(hash).await.is_none() && cluster.pod(hash).await.is_none());
     cluster.run(&["delete", &key, "--yes"]).await.failure(3, "no session");
-    cluster.run(&["show", &key]).await.failure(3, &cluster.settings.namespace);
+    cluster.run(&["show", &key]).await.failure(3, cluster.namespace.name());
 }
 
 #[tokio::test]

@@ -6,21 +6,17 @@ use std::path::PathBuf;
 use k8s_openapi::{
     api::{
         coordination::v1::{Lease, LeaseSpec},
-        core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret},
-        rbac::v1::{Role, RoleBinding},
+        core::v1::{PersistentVolumeClaim, Pod, Secret},
     },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::api::{Patch, PatchParams, PostParams};
 use pod_manager::{
     Clock, SystemClock,
     kubernetes::{
-        KubernetesSettings, connect,
         desired::{Desired, DesiredState},
         objects::{names, pod::make_pod, pvc::make_pvc, secret::make_github_secret},
+        testing::TestNamespace,
     },
     model::{Session, Source},
 };
@@ -32,56 +28,26 @@ use crate::{REPO, Run, output};
 
 /// A namespace of the test cluster.
 pub(super) struct TestCluster {
-    pub(super) client: Client,
-    pub(super) settings: KubernetesSettings,
-    kubeconfig: PathBuf,
+    pub(super) namespace: TestNamespace,
     /// Holds the kubeconfigs of other users.
     folder: tempfile::TempDir,
 }
 
 impl TestCluster {
-    /// Creates a namespace in the test cluster. Returns none, with a note on standard error, if there is no
-    /// cluster.
-    #[expect(
-        clippy::disallowed_methods,
-        clippy::print_stderr,
-        reason = "the variable by which tests find the cluster"
-    )]
+    /// Creates a namespace in the test cluster; `None` if there is no cluster.
     pub(super) async fn find() -> Option<Self> {
-        let Some(kubeconfig) = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
-            eprintln!("skipped: TEST_KUBECONFIG is not set");
-            return None;
-        };
-        let client = connect::connect(Some(&kubeconfig), None).await.expect("a connection").client;
-        let namespace = format!("test-{:016x}", rand::random::<u64>());
-        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
-        let object = Namespace { metadata, ..Namespace::default() };
-        Api::<Namespace>::all(client.clone())
-            .create(&PostParams::default(), &object)
-            .await
-            .expect("a namespace");
-        let settings =
-            KubernetesSettings { namespace, ..KubernetesSettings::new("registry.example/session:1") };
-        let folder = tempfile::tempdir().expect("a folder");
-        Some(Self { client, settings, kubeconfig: kubeconfig.into(), folder })
-    }
-
-    pub(super) fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client.clone(), &self.settings.namespace)
+        let namespace = TestNamespace::find().await?;
+        Some(Self { namespace, folder: tempfile::tempdir().expect("a folder") })
     }
 
     /// Returns the program, set to this namespace and an administrator's kubeconfig.
     pub(super) fn program(&self) -> Command {
-        self.program_as(&self.kubeconfig)
+        self.program_as(&self.namespace.kubeconfig)
     }
 
     pub(super) fn program_as(&self, kubeconfig: &std::path::Path) -> Command {
         let mut command = crate::program("http://127.0.0.1:9");
-        command.env("KUBECONFIG", kubeconfig).env("OPENCODE_NAMESPACE", &self.settings.namespace);
+        command.env("KUBECONFIG", kubeconfig).env("OPENCODE_NAMESPACE", self.namespace.name());
         command
     }
 
@@ -93,17 +59,8 @@ impl TestCluster {
 
     /// Creates a user with these rights only, and returns their kubeconfig.
     pub(super) async fn user_with_rules(&self, name: &str, rules: Value) -> PathBuf {
-        let role = json!({ "metadata": { "name": name }, "rules": rules });
-        let role: Role = serde_json::from_value(role).expect("a Role");
-        self.api::<Role>().create(&PostParams::default(), &role).await.expect("a new object");
-        let binding = json!({
-            "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
-            "subjects": [{ "kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io" }],
-        });
-        let binding: RoleBinding = serde_json::from_value(binding).expect("a RoleBinding");
-        self.api::<RoleBinding>().create(&PostParams::default(), &binding).await.expect("a new object");
-        let text = std::fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        self.namespace.grant(name, &rules).await;
+        let text = std::fs::read_to_string(&self.namespace.kubeconfig).expect("a kubeconfig");
         let mut config: Value = serde_yaml_ng::from_str(&text).expect("a kubeconfig");
         for user in config["users"].as_array_mut().expect("users") {
             user["user"]["as"] = name.into();
@@ -126,15 +83,19 @@ impl TestCluster {
             created_at: SystemClock.now(),
         };
         let desired = Desired { state: state.clone(), since: Some(SystemClock.now()) };
-        let mut pvc = make_pvc(&session, &self.settings, session.created_at);
+        let mut pvc = make_pvc(&session, &self.namespace.settings, session.created_at);
         pvc.metadata.annotations.get_or_insert_default().insert(names::annotation("wanted"), desired.write());
-        self.api::<PersistentVolumeClaim>().create(&PostParams::default(), &pvc).await.expect("a new object");
-        let secret = make_github_secret(&session, &self.settings, "gho_secret");
-        self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a new object");
+        self.namespace
+            .api::<PersistentVolumeClaim>()
+            .create(&PostParams::default(), &pvc)
+            .await
+            .expect("a new object");
+        let secret = make_github_secret(&session, &self.namespace.settings, "gho_secret");
+        self.namespace.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a new object");
         if let DesiredState::Running(run) = state {
-            let mut pod = make_pod(&session, &self.settings, session.created_at);
+            let mut pod = make_pod(&session, &self.namespace.settings, session.created_at);
             pod.metadata.annotations.get_or_insert_default().insert(names::annotation("run"), run);
-            self.api::<Pod>().create(&PostParams::default(), &pod).await.expect("a new object");
+            self.namespace.api::<Pod>().create(&PostParams::default(), &pod).await.expect("a new object");
             self.set_running(session.hash).await;
         }
         session
@@ -154,17 +115,21 @@ impl TestCluster {
 
     /// Sets a Pod's status, as kubelet does.
     pub(super) async fn set_pod_status(&self, hash: SessionHash, status: Value) {
-        let pods = self.api::<Pod>();
+        let pods = self.namespace.api::<Pod>();
         let patch = Patch::Merge(json!({ "status": status }));
         pods.patch_status(&names::pod_name(hash), &PatchParams::default(), &patch).await.expect("a status");
     }
 
     pub(super) async fn pod(&self, hash: SessionHash) -> Option<Pod> {
-        self.api::<Pod>().get_opt(&names::pod_name(hash)).await.expect("an answer")
+        self.namespace.api::<Pod>().get_opt(&names::pod_name(hash)).await.expect("an answer")
     }
 
     pub(super) async fn pvc(&self, hash: SessionHash) -> Option<PersistentVolumeClaim> {
-        self.api::<PersistentVolumeClaim>().get_opt(&names::pvc_name(hash)).await.expect("an answer")
+        self.namespace
+            .api::<PersistentVolumeClaim>()
+            .get_opt(&names::pvc_name(hash))
+            .await
+            .expect("an answer")
     }
 
     /// Returns the desired state that is stored on the claim.
@@ -183,7 +148,7 @@ impl TestCluster {
         let name = pod_manager::kubernetes::leader::NAME.to_owned();
         let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
         let lease = Lease { metadata, spec: Some(spec) };
-        self.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");
+        self.namespace.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");
     }
 
     /// Waits until the claim is being deleted and its Pod is gone, then removes the claim's finalizers, as
@@ -197,7 +162,7 @@ impl TestCluster {
         })
         .await;
         let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-        let pvcs = self.api::<PersistentVolumeClaim>();
+        let pvcs = self.namespace.api::<PersistentVolumeClaim>();
         let patched = pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &patch).await;
         assert!(patched.is_ok() || self.pvc(hash).await.is_none(), "{patched:?}");
     }

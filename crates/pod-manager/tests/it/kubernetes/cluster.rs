@@ -1,23 +1,19 @@
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+//! A namespace of the test cluster, and the identity of a router in it.
 
-use k8s_openapi::{
-    api::{
-        core::v1::{Namespace, Pod},
-        rbac::v1::{Role, RoleBinding},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use std::{path::Path, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Config,
-    api::{ListParams, PostParams},
+    api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use pod_manager::kubernetes::{KubernetesSettings, connect};
+use pod_manager::kubernetes::{
+    KubernetesSettings,
+    testing::{TestNamespace, kubeconfig},
+};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,43 +30,22 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A namespace of one's own in the cluster of this kubeconfig.
-    pub(crate) async fn of(kubeconfig: &Path) -> Self {
-        let connection = connect::connect(Some(kubeconfig.as_os_str()), None).await.expect("a connection");
-        let client = connection.client;
-        let name = format!("test-{:016x}", rand::random::<u64>());
-        let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-        let namespace = Namespace { metadata, ..Namespace::default() };
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
+    /// Creates a namespace in the cluster of this kubeconfig, and gives the router its Role in it.
+    pub(crate) async fn create(kubeconfig: &Path) -> Self {
+        let TestNamespace { client, settings, .. } = {
+            let namespace = TestNamespace::create(kubeconfig).await;
+            namespace.grant(ROUTER, &chart_rules()).await;
+            namespace
+        };
         let router = Client::try_from(config(kubeconfig).await).expect("a client");
-        let settings =
-            KubernetesSettings { namespace: name, ..KubernetesSettings::new("registry.example/session:1") };
         let cluster = Self { client, router, settings };
-        cluster.grant().await;
+        cluster.wait_granted().await;
         cluster
     }
 
-    /// Gives the chart's Role to who is a router here.
-    async fn grant(&self) {
-        let namespace = &self.settings.namespace;
-        let role: Role =
-            serde_json::from_value(json!({ "metadata": { "name": ROUTER }, "rules": chart_rules() }))
-                .expect("a Role");
-        let binding: RoleBinding = serde_json::from_value(json!({
-            "metadata": { "name": ROUTER },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROUTER },
-            "subjects": [{ "kind": "User", "name": ROUTER, "apiGroup": "rbac.authorization.k8s.io" }],
-        }))
-        .expect("a RoleBinding");
-        let new = PostParams::default();
-        Api::<Role>::namespaced(self.client.clone(), namespace).create(&new, &role).await.expect("a Role");
-        Api::<RoleBinding>::namespaced(self.client.clone(), namespace)
-            .create(&new, &binding)
-            .await
-            .expect("a RoleBinding");
-        // The API server learns of it a moment later.
-        let pods = Api::<Pod>::namespaced(self.router.clone(), namespace);
+    /// Waits until the API server knows of the Role.
+    async fn wait_granted(&self) {
+        let pods = Api::<Pod>::namespaced(self.router.clone(), &self.settings.namespace);
         let granted = async {
             while pods.list(&ListParams::default().limit(1)).await.is_err() {
                 tokio::task::yield_now().await;
@@ -90,23 +65,9 @@ fn chart_rules() -> Value {
     role["rules"].clone()
 }
 
-/// The cluster; `None`, after saying so, where there is none to test with.
+/// Creates a namespace in the test cluster; `None` if there is none.
 pub(crate) async fn cluster() -> Option<Cluster> {
-    Some(Cluster::of(&kubeconfig()?).await)
-}
-
-/// The kubeconfig of the cluster to test with; `None`, after saying so, where there is none.
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "the convention by which tests are told of a cluster"
-)]
-pub(crate) fn kubeconfig() -> Option<PathBuf> {
-    let there = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty());
-    if there.is_none() {
-        eprintln!("skipped: TEST_KUBECONFIG names no cluster to test with");
-    }
-    there.map(PathBuf::from)
+    Some(Cluster::create(&kubeconfig()?).await)
 }
 
 /// How a router reaches the cluster.

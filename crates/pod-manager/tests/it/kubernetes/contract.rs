@@ -7,20 +7,18 @@ use kube::api::ListParams;
 use pod_manager::{
     KubernetesBackend, SessionBackend, SystemClock,
     contract::{Harness, session_of},
+    kubernetes::testing::SimulatedNode,
     model::Session,
 };
 use session_key::{RepoPolicy, SessionHash};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    cluster::{Cluster, cluster},
-    node::Node,
-};
+use super::cluster::{Cluster, cluster};
 
 /// One namespace, and a node that is played.
 pub(crate) struct Played {
     pub(crate) cluster: Cluster,
-    pub(crate) node: Arc<Node>,
+    pub(crate) node: Arc<SimulatedNode>,
 }
 
 impl Played {
@@ -30,7 +28,7 @@ impl Played {
     }
 
     pub(crate) fn on(cluster: Cluster) -> Self {
-        let node = Node::start(cluster.client.clone(), &cluster.settings.namespace);
+        let node = SimulatedNode::start(cluster.client.clone(), &cluster.settings.namespace);
         Self { cluster, node }
     }
 
@@ -67,17 +65,17 @@ impl Harness for Played {
 
     async fn failing(&self) -> Session {
         let session = self.session();
-        self.node.fail(session.hash, true);
+        self.node.fail_clones(session.hash, true);
         session
     }
 
     async fn repair(&self, session: &Session) {
-        self.node.fail(session.hash, false);
+        self.node.fail_clones(session.hash, false);
     }
 
     async fn processes(&self, hash: SessionHash) -> Option<usize> {
-        assert!(self.node.most(hash) <= 1, "there were two at once");
-        Some(self.node.processes(hash))
+        assert!(self.node.max_process_count(hash) <= 1, "there were two at once");
+        Some(self.node.process_count(hash))
     }
 
     async fn stored(&self, hash: SessionHash) -> bool {

@@ -189,14 +189,14 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
         "{verb:?}, {crash:?}: something is left: {:?}",
         played.objects(hash).await
     );
-    assert_eq!(played.node.most(hash), 1, "{verb:?}, {crash:?}: two at once");
+    assert_eq!(played.node.max_process_count(hash), 1, "{verb:?}, {crash:?}: two at once");
     second.shutdown().await;
     crashed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_call_is_a_routers_last_the_next_one_brings_it_to_the_same_end() {
-    if super::cluster::kubeconfig().is_none() {
+    if pod_manager::kubernetes::testing::kubeconfig().is_none() {
         return;
     }
     let runs = ALL.into_iter().flat_map(|verb| [false, true].map(|arrives| (verb, arrives)));

@@ -31,7 +31,10 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) async fn new() -> Self {
-        Self::to(&super::cluster::kubeconfig().expect("asked only where there is a cluster")).await
+        Self::to(
+            &pod_manager::kubernetes::testing::kubeconfig().expect("asked only where there is a cluster"),
+        )
+        .await
     }
 
     pub(crate) async fn to(kubeconfig: &Path) -> Self {

@@ -11,7 +11,6 @@ mod leader;
 mod legacy;
 mod link;
 mod meddle;
-mod node;
 mod patch;
 mod races;
 mod reach;

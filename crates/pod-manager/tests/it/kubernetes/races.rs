@@ -34,7 +34,7 @@ async fn routers_that_start_a_session_at_once_start_it_once() {
     )
     .await;
     assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
-    assert_eq!(played.node.most(session.hash), 1);
+    assert_eq!(played.node.max_process_count(session.hash), 1);
     assert_eq!(played.objects(session.hash).await, [1, 1, 1]);
     end(&backends).await;
 }
@@ -64,7 +64,7 @@ async fn a_storm_on_several_routers_ends_in_what_was_asked_last() {
         )
         .await;
         assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
-        assert_eq!(played.node.most(session.hash), 1, "two at once");
+        assert_eq!(played.node.max_process_count(session.hash), 1, "two at once");
     }
     backends[1].delete(session.hash).await.expect("delete");
     for backend in &backends {
@@ -98,7 +98,7 @@ async fn whenever_a_router_is_killed_another_one_goes_on() {
         killed.delete(session.hash).await.expect("delete");
         drop(killed);
         Eye::on(&*survivor, PATIENCE).gone(session.hash).await;
-        assert_eq!(played.node.most(session.hash), 1);
+        assert_eq!(played.node.max_process_count(session.hash), 1);
     }
     survivor.shutdown().await;
 }
@@ -106,7 +106,7 @@ async fn whenever_a_router_is_killed_another_one_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_on_one_router_while_another_one_stops_it_comes_after_the_end() {
     let Some(played) = Played::new().await else { return };
-    played.node.set_grace(Duration::from_millis(400));
+    played.node.set_grace_period(Duration::from_millis(400));
     let backends: Vec<_> = (0..2).map(|_| played.backend()).collect();
     let session = played.session();
     start(&backends[0], &session).await;
@@ -117,7 +117,7 @@ async fn a_start_on_one_router_while_another_one_stops_it_comes_after_the_end() 
     for backend in &backends {
         Eye::on(&**backend, PATIENCE).until(session.hash, "running again", another).await;
     }
-    assert_eq!(played.node.most(session.hash), 1);
+    assert_eq!(played.node.max_process_count(session.hash), 1);
     end(&backends).await;
 }
 
@@ -135,7 +135,7 @@ async fn a_pod_deleted_by_another_hand_is_made_anew() {
         let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != run.run_id);
         eye.until(session.hash, "running again", another).await;
     }
-    assert_eq!(played.node.most(session.hash), 1);
+    assert_eq!(played.node.max_process_count(session.hash), 1);
     end(&[backend]).await;
 }
 

@@ -186,7 +186,7 @@ async fn a_failure_is_told_once_it_is_written_down_so_that_every_router_tells_th
     let backend = played.backend();
     let session = played.session();
     let mut eye = Eye::on(&*backend, PATIENCE);
-    played.node.fail(session.hash, true);
+    played.node.fail_clones(session.hash, true);
     backend.start(&session, Credentials::NONE).await.expect("start");
     eye.until(session.hash, "failed", |seen| matches!(seen.phase, Phase::Failed(_))).await;
     let claim = played.node.pvcs().get(&format!("opencode-pvc-{}", session.hash)).await.expect("a claim");

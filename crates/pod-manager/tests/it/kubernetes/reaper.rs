@@ -8,6 +8,7 @@ use std::{
 use pod_manager::{
     Credentials, KubernetesBackend, Leadership, Manager, ManualClock, SessionBackend, StopReason,
     SystemClock, View, ViewState,
+    kubernetes::testing::pod_status,
     memory::FakeOpencode,
     model::{FailureCode, Phase, Session},
 };
@@ -20,7 +21,6 @@ use super::{
     cluster::PATIENCE,
     contract::Played,
     legacy::{ACTIVITY, leave},
-    node::status,
 };
 use crate::test_manager::{IDLE, alice, fast_settings};
 
@@ -125,7 +125,7 @@ async fn what_the_typescript_router_left_running_is_reaped_once_it_was_idle_for_
     let view = router.until(hash, ViewState::Running).await;
     assert!(view.endpoint().expect("it runs").password.is_some(), "now it has a password");
     assert_eq!(played.objects(hash).await[..2], [1, 1]);
-    assert_eq!(played.node.most(hash), 1);
+    assert_eq!(played.node.max_process_count(hash), 1);
     router.end().await;
 }
 
@@ -210,7 +210,7 @@ async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_
     let done = json!({ "terminated": { "exitCode": 0, "startedAt": ACTIVITY, "finishedAt": ACTIVITY } });
     let ip = opencode.address().ip();
     let up = json!({ "init": done, "opencode": { "running": { "startedAt": ACTIVITY } }, "ip": ip });
-    played.node.set_status(&pod, &status(&up)).await.expect("said");
+    played.node.set_status(&pod, &pod_status(&up)).await.expect("said");
     opencode.refuse_all(Some(401));
 
     let mut settings = played.cluster.settings.clone();
@@ -222,7 +222,7 @@ async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_
     let Phase::Failed(failure) = &view.status.phase else { unreachable!("just looked at") };
     assert_eq!(failure.code, FailureCode::OpencodeNotReady);
     // One that is new and never answers is over, and its Pod goes; by then the old one's would have gone too.
-    played.node.refuse(never.hash, Some(500));
+    played.node.refuse_all(never.hash, Some(500));
     router.backend.start(&never, Credentials::NONE).await.expect("start");
     router.until(never.hash, ViewState::Failed).await;
     let gone = async {

@@ -11,14 +11,14 @@ use pod_manager::{
     BackendError, Credentials, KubernetesBackend, Leadership, Manager, SessionBackend, SystemClock,
     WatchEvent,
     contract::Eye,
-    kubernetes::settings::ElectionTiming,
+    kubernetes::{settings::ElectionTiming, testing::kubeconfig},
     model::{Phase, StopReason},
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cluster::{Cluster, PATIENCE, kubeconfig},
+    cluster::{Cluster, PATIENCE},
     contract::Played,
     link::Link,
 };
@@ -85,7 +85,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_it() {
     let Some(plane) = ControlPlane::up().await else { return };
-    let played = Played::on(Cluster::of(&plane.kubeconfig).await);
+    let played = Played::on(Cluster::create(&plane.kubeconfig).await);
     let link = Link::to(&plane.kubeconfig).await;
     let mut settings = played.cluster.settings.clone();
     settings.lease = ElectionTiming {

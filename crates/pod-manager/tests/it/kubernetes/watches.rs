@@ -206,6 +206,6 @@ async fn a_list_that_comes_late_brings_nothing_back() {
             assert!(!matches!(one.phase, Phase::Running(_)), "it came back: {one:#?}");
         }
     }
-    assert!(played.node.most(replaced.hash) <= 1);
+    assert!(played.node.max_process_count(replaced.hash) <= 1);
     backend.shutdown().await;
 }

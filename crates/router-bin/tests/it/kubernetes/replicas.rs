@@ -1,11 +1,11 @@
 //! Several replicas give the same answers: all state is in the cluster.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::{Api, ResourceExt as _};
-use pod_manager::Leadership as _;
+use pod_manager::{Leadership as _, memory::FakeOpencode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -49,14 +49,21 @@ async fn changes_by_one_router_are_seen_by_the_other() {
     one.wait_for_state(ALICE, &hash, "running").await;
     assert_eq!(without_probe_times(one.list(ALICE).await), without_probe_times(two.list(ALICE).await));
     let url = two.list(ALICE).await[0]["url"].as_str().expect("a url").to_owned();
-    assert_eq!(url, format!("https://{hash}-oc.oc.example.org/L2hvbWUvb3BlbmNvZGUvcmVwbw/session/ses_1"));
+    assert_eq!(url, format!("https://{hash}-oc.oc.example.org/L2Zha2UvcmVwbw/session/ses_fake1"));
 
     // Both routers forward to the same Pod, with its password and without the user's identity.
-    let (status, echoed) = one.get(ALICE, &hash, "/anything").await;
-    assert_eq!((status, &echoed["path"]), (StatusCode::OK, &json!("/anything")));
-    assert!(echoed["authorization"].as_str().expect("a password").starts_with("Basic "));
-    assert_eq!((&echoed["email"], &echoed["token"]), (&Value::Null, &Value::Null));
-    assert_eq!(two.get(ALICE, &hash, "/anything").await, (status, echoed));
+    let (status, echoed) = one.get(ALICE, &hash, FakeOpencode::ECHO).await;
+    assert_eq!((status, &echoed["path"]), (StatusCode::OK, &json!(FakeOpencode::ECHO)));
+    let sent = &echoed["headers"];
+    assert!(sent["authorization"].as_str().expect("a password").starts_with("Basic "));
+    for name in ["x-auth-request-email", "x-auth-request-access-token"] {
+        assert_eq!(sent[name], Value::Null, "{name}");
+    }
+    let (status, other) = two.get(ALICE, &hash, FakeOpencode::ECHO).await;
+    assert_eq!((status, &other["path"]), (StatusCode::OK, &echoed["path"]));
+    for name in ["authorization", "host", "x-auth-request-email", "x-auth-request-access-token"] {
+        assert_eq!(other["headers"][name], sent[name], "{name}");
+    }
     assert_eq!(two.get(BOB, &hash, "/anything").await.0, StatusCode::NOT_FOUND);
     // Any port of the Pod is reachable except opencode's, which would be reached without its password.
     assert_eq!(two.get(ALICE, &format!("4096-{hash}"), "/anything").await.0, StatusCode::NOT_FOUND);
@@ -115,7 +122,7 @@ async fn the_first_prompt_is_sent_once_by_one_router() {
         one.wait_for_state(user, hash, "running").await;
         two.wait_for_state(user, hash, "running").await;
     }
-    assert_eq!(cluster.node.prompts.load(Ordering::SeqCst), 2);
+    assert_eq!(cluster.node.prompts(), 2);
     one.end().await;
     two.end().await;
 }

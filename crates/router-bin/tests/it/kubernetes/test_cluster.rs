@@ -2,11 +2,14 @@
 
 use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, Client, api::PostParams};
+use kube::Client;
 use pod_manager::{
     SessionBackend, SystemClock,
-    kubernetes::{KubernetesBackend, connect, settings::ElectionTiming},
+    kubernetes::{
+        KubernetesBackend,
+        settings::ElectionTiming,
+        testing::{SimulatedNode, TestNamespace},
+    },
 };
 use proxy_core::{ServeSettings, serve};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -17,8 +20,6 @@ use router_bin::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
-
-use super::node::Node;
 
 pub(super) const ALICE: &str = "alice@example.org";
 pub(super) const BOB: &str = "bob@example.org";
@@ -31,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct TestCluster {
     pub(super) client: Client,
     pub(super) namespace: String,
-    pub(super) node: Node,
+    pub(super) node: Arc<SimulatedNode>,
     pub(super) kubeconfig: PathBuf,
 }
 
@@ -46,24 +47,11 @@ pub(super) struct TestRouter {
 
 impl TestCluster {
     /// Creates a namespace; `None` if TEST_KUBECONFIG is not set, and the test is skipped.
-    #[expect(
-        clippy::disallowed_methods,
-        clippy::print_stderr,
-        reason = "the convention by which tests find a cluster"
-    )]
     pub(super) async fn find() -> Option<Self> {
-        let Some(kubeconfig) = std::env::var_os("TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
-            eprintln!("skipped: TEST_KUBECONFIG is not set");
-            return None;
-        };
-        let client = connect::connect(Some(&kubeconfig), None).await.expect("a connection").client;
-        let namespace = format!("test-{:016x}", rand::random::<u64>());
-        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let object = Namespace { metadata, ..Namespace::default() };
-        namespaces.create(&PostParams::default(), &object).await.expect("a namespace");
-        let node = Node::start(&client, &namespace).await;
-        Some(Self { client, namespace, node, kubeconfig: kubeconfig.into() })
+        let TestNamespace { client, settings, kubeconfig } = TestNamespace::find().await?;
+        let node = SimulatedNode::start(client.clone(), &settings.namespace);
+        node.start_with_conversation("A title");
+        Some(Self { client, namespace: settings.namespace, node, kubeconfig })
     }
 
     /// Starts a router with further variables.
