@@ -3,15 +3,13 @@
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Router,
     extract::Request,
     http::{StatusCode, header::HeaderMap},
     middleware::{self, Next},
     response::Response,
-    routing::{any, get, post},
 };
-use pod_manager::{Credentials, Manager, ManualClock, MemoryBackend, Token};
-use serde_json::{Value, json};
+use pod_manager::{Credentials, Manager, ManualClock, MemoryBackend, Token, memory::FakeOpencode};
 use session_key::{HostScheme, Identity, RepoPolicy};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +33,7 @@ pub struct TestRouter {
     /// Ends the event streams when cancelled.
     pub shutdown: CancellationToken,
     address: String,
+    _opencode: FakeOpencode,
     _tasks: JoinSet<()>,
 }
 
@@ -56,9 +55,9 @@ impl TestRouter {
         let backend = MemoryBackend::new(clock.clone());
         let (shutdown, mut tasks) = (CancellationToken::new(), JoinSet::new());
 
-        let opencode = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        backend.set_endpoint(opencode.local_addr()?, None);
-        serve(&mut tasks, opencode, fake_opencode());
+        let opencode = FakeOpencode::start(None).await;
+        opencode.converse("A title");
+        backend.set_endpoint(opencode.address(), None);
 
         let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), manager);
         tasks.spawn(manager.clone().run(CancellationToken::new()));
@@ -79,7 +78,7 @@ impl TestRouter {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}", listener.local_addr()?);
         serve(&mut tasks, listener, site);
-        Ok(Self { backend, clock, shutdown, address, _tasks: tasks })
+        Ok(Self { backend, clock, shutdown, address, _opencode: opencode, _tasks: tasks })
     }
 
     /// Returns the router's address.
@@ -118,15 +117,4 @@ async fn sign_in(mut request: Request, next: Next) -> Response {
         request.extensions_mut().insert(Credentials { github_token: Some(token) });
     }
     next.run(request).await
-}
-
-/// The routes of opencode that the manager calls: one conversation, in `/work`, never busy.
-fn fake_opencode() -> Router {
-    let conversation = || json!({ "id": "ses_1", "title": "A title", "directory": "/work" });
-    Router::new()
-        .route("/session", get(move || async move { Json(json!([conversation()])) }))
-        .route("/session/status", get(|| async { Json(json!({})) }))
-        .route("/session/{id}/message", get(|| async { Json(json!([])) }))
-        .route("/session/{id}/prompt_async", post(|| async { StatusCode::NO_CONTENT }))
-        .fallback(any(|| async { (StatusCode::NOT_FOUND, Json(Value::Null)) }))
 }

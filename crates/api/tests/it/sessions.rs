@@ -21,8 +21,8 @@ async fn a_session_is_created_once_and_its_url_leads_to_its_conversation() {
     assert!(first.new && !again.new);
     assert_eq!(first.session.hash, again.session.hash);
     let session = wait_for(&alice, first.session.hash, State::Running).await;
-    // `/work` in base64url, and the id of the conversation.
-    let url = format!("http://{}.localhost:3000/L3dvcms/session/ses_1", session.hash);
+    // `/fake/repo` in base64url, and the id of the conversation.
+    let url = format!("http://{}.localhost:3000/L2Zha2UvcmVwbw/session/ses_fake1", session.hash);
     assert_eq!(session.url, Some(url));
     assert_eq!(session.title.as_deref(), Some("A title"));
     assert_eq!((session.repo_url.as_deref(), session.branch.as_deref()), (Some(REPO), Some("fix")));

@@ -84,7 +84,7 @@ async fn a_start_is_reported_until_the_session_runs() {
         events_before.contains(&SessionEvent::StateChange { state: State::Running }),
         "{events_before:?}"
     );
-    assert_eq!(url, format!("http://{hash}.localhost:3000/L3dvcms/session/ses_1"));
+    assert_eq!(url, format!("http://{hash}.localhost:3000/L2Zha2UvcmVwbw/session/ses_fake1"));
     assert!(soon(events.next()).await.is_none(), "the stream ends");
 }
 

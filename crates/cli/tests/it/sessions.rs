@@ -109,7 +109,7 @@ async fn a_dash_reads_the_message_from_standard_input() {
 async fn open_prints_the_address_and_passes_it_to_the_browser() {
     let router = start_router().await;
     let hash = running_session(&router, "fix").await.to_string();
-    let address = format!("http://{hash}.localhost:3000/L3dvcms/session/ses_1");
+    let address = format!("http://{hash}.localhost:3000/L2Zha2UvcmVwbw/session/ses_fake1");
     let print = run(&router, &["open", &hash, "--print", "--browser", "no-such-program"]).await;
     assert_eq!(print.success(), address);
 
