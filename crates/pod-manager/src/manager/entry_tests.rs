@@ -1,13 +1,9 @@
 //! An entry, report by report.
 
-use std::sync::Arc;
-
-use session_key::SessionHash;
-
 use super::*;
 use crate::{
-    manager::ViewState,
-    model::{Failure, FailureCode, Source, StopReason},
+    manager::{ViewState, entry_state::OPTIMISTIC_TTL},
+    model::{Failure, FailureCode, Phase, Source, StopReason},
 };
 
 const NOW: SystemTime = UNIX_EPOCH;

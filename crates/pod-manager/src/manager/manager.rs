@@ -103,7 +103,7 @@ impl Manager {
         self.subscriptions.subscribe(user)
     }
 
-    /// Returns where the user's request to this session goes. Takes no lock and never waits.
+    /// Returns the endpoint of the user's session, for a request. Takes no lock and never waits.
     ///
     /// # Errors
     /// [`RouteError`]; a session that is about to be stopped counts as stopping.

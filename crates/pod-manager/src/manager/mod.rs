@@ -3,6 +3,7 @@
 
 mod commands;
 mod entry;
+mod entry_state;
 mod first_prompt;
 mod idle;
 mod index;

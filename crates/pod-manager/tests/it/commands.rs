@@ -28,9 +28,9 @@ async fn a_created_session_is_visible_at_once() {
     let hash = created.view.status.session.hash;
     assert!(created.new);
     assert_eq!(created.view.state, ViewState::Creating);
-    let seen = test.view(hash);
-    assert_eq!(seen.state, ViewState::Creating);
-    assert_eq!(test.manager.list(&alice()), [seen]);
+    let view = test.view(hash);
+    assert_eq!(view.state, ViewState::Creating);
+    assert_eq!(test.manager.list(&alice()), [view]);
     assert_eq!(test.manager.route(&alice(), hash), Err(RouteError::NotRunning(ViewState::Creating)));
     test.backend.release(Stage::Cloning);
     test.wait_state(hash, ViewState::Running).await;
@@ -54,8 +54,8 @@ async fn a_created_session_is_visible_before_the_backend_reports_it() {
     let (old, new) = (&test.backend.observed(hash).expect("a session").session, &created.view.status.session);
     assert!(old.created_at < new.created_at, "the new session is later, though no time has passed");
     test.backend.hold_stops(false);
-    let seen = test.wait_state(hash, ViewState::Running).await;
-    assert_eq!(seen.status.session.created_at, created.view.status.session.created_at);
+    let view = test.wait_state(hash, ViewState::Running).await;
+    assert_eq!(view.status.session.created_at, created.view.status.session.created_at);
 }
 
 #[tokio::test]
