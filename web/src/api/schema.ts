@@ -54,8 +54,8 @@ export interface paths {
         /**
          * Create a session
          * @description The same user, repository and branch give the same session: a second request starts that session if it is
-         *     stopped, and does not change its first message. The answer does not wait for the start: `GET
-         *     /api/sessions/{hash}/events` reports its progress.
+         *     stopped, and does not change its first message. The answer does not wait for the start, whose progress
+         *     `GET /api/sessions/{hash}/events` reports.
          */
         post: operations["createSession"];
         delete?: never;

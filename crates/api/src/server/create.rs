@@ -26,8 +26,8 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Create a session
 ///
 /// The same user, repository and branch give the same session: a second request starts that session if it is
-/// stopped, and does not change its first message. The answer does not wait for the start: `GET
-/// /api/sessions/{hash}/events` reports its progress.
+/// stopped, and does not change its first message. The answer does not wait for the start, whose progress
+/// `GET /api/sessions/{hash}/events` reports.
 #[utoipa::path(post, path = "/sessions", operation_id = "createSession", tag = "sessions",
     request_body = CreateSession,
     responses(
