@@ -61,7 +61,7 @@ impl Cluster {
 
     pub(crate) async fn list(&self) -> Result<ListReport, CliError> {
         let listed = self.admin.list().await.map_err(|error| self.cli_error(&error))?;
-        for claim in listed.unread {
+        for claim in listed.unreadable {
             self.terminal.note(format_args!("Skipped an unreadable session: {}", sanitize_line(&claim)));
         }
         Ok(ListReport::from_cluster(listed.sessions.iter().map(wire_session).collect()))
@@ -97,7 +97,7 @@ impl Cluster {
 
     pub(crate) async fn delete(&self, hash: SessionHash) -> Result<bool, CliError> {
         self.admin.delete(hash).await.map_err(|error| self.cli_error(&error))?;
-        self.admin.gone(hash, DELETE_TIMEOUT).await.map_err(|error| self.cli_error(&error))
+        self.admin.wait_deleted(hash, DELETE_TIMEOUT).await.map_err(|error| self.cli_error(&error))
     }
 
     pub(crate) async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, CliError> {

@@ -1,9 +1,9 @@
-//! The sessions of one namespace without a router: for a tool that looks, says what is desired, and ends.
+//! The sessions of one namespace without a router: for a tool that reads, writes a desired state, and ends.
 //!
-//! It asks by single calls, as whoever its client is, and is refused what they may not do. What it changes is what a
-//! router changes: the word on the claim ([`wanted`](super::desired)), and then the one next [`reconcile`] of the session, where that is
-//! to remove a Pod. So stop and delete are done also where no router is; to make a Pod takes a router, which alone knows the
-//! operator's settings: a resume is written down, and carried out by whichever router sees it.
+//! Every method makes single calls as the user of its client, and fails if they lack the right. It changes what a router
+//! changes: the desired state on the claim ([`desired`](super::desired)), and then the session's next action, if that is
+//! to delete its Pod. So stop and delete take effect without a router. Only a router creates Pods, since it has the
+//! operator's settings: a resume is stored, and carried out by the next router that sees it.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    api::{ApiClient, ApiError, with_timeout},
+    api::{ApiClient, ApiError, Update, with_timeout},
     desired::{Desired, DesiredState},
     leader,
     logs::{last_lines, log_source, tail},
@@ -34,8 +34,8 @@ use super::{
     session,
     status::{
         self, Derived, ProbeResults, Ready,
-        fields::wall,
-        pod::{self, PodState},
+        fields::created_at,
+        pod::{self, PodState, RunningContainer},
     },
 };
 use crate::{
@@ -44,11 +44,9 @@ use crate::{
 };
 
 /// How many objects one call lists.
-const PAGE: u32 = 500;
-/// How often a change is tried that others were quicker with.
-const ATTEMPTS: usize = 10;
-/// Between two looks at what is going.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAGE_SIZE: u32 = 500;
+/// The pause between two checks whether a session is removed.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The sessions of one namespace.
 pub struct Admin {
@@ -58,37 +56,37 @@ pub struct Admin {
     clock: Arc<dyn Clock>,
 }
 
-/// All sessions there are.
+/// A list of all sessions.
 #[derive(Debug, Default)]
-pub struct Listed {
-    /// In the order of their keys.
+pub struct SessionList {
+    /// The sessions, in the order of their hashes.
     pub sessions: Vec<Arc<SessionStatus>>,
-    /// Claims that are labelled as a session's and can't be read as one, and why.
-    pub unread: Vec<String>,
+    /// The claims that are labelled as a session's and can't be read as one, with the reason.
+    pub unreadable: Vec<String>,
 }
 
-/// Why something could not be done.
+/// Why a call failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
     /// There is no such session.
     #[error("there is no session {0} in this namespace")]
     NotFound(SessionHash),
-    /// The caller may not do that, or the cluster's rules are against it. The API server's own words.
-    #[error("the cluster says no: {0}")]
+    /// The user lacks the right, or a rule of the cluster forbids it. In the API server's words.
+    #[error("the cluster refused it: {0}")]
     Refused(String),
-    /// The API server does not answer, or not now. It may be tried again.
+    /// The API server does not answer, or not now. Another attempt may succeed.
     #[error("the API server can't be reached: {0}")]
     Unavailable(String),
-    /// The session's claim is labelled as a session's and does not say enough.
-    #[error("the claim of session {hash} can't be read: {why}")]
+    /// The session's claim is labelled as a session's and lacks something.
+    #[error("the claim of session {hash} can't be read: {reason}")]
     Unreadable {
-        /// Selector session's.
+        /// The session.
         hash: SessionHash,
-        /// What of it.
-        why: String,
+        /// What is missing or wrong.
+        reason: String,
     },
-    /// Others went on changing the session, each time in between.
+    /// Others changed the session again and again, each time in between.
     #[error("session {0} is being changed by others")]
     Contended(SessionHash),
 }
@@ -96,7 +94,7 @@ pub enum AdminError {
 type Result<T> = std::result::Result<T, AdminError>;
 
 impl Admin {
-    /// The sessions of this namespace, as this client. Nothing is asked yet.
+    /// Creates a client for the sessions of this namespace. It calls nothing yet.
     #[must_use]
     pub fn new(client: &Client, namespace: &str, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -107,35 +105,35 @@ impl Admin {
         }
     }
 
-    /// All sessions, of whatever user. Needs `list` of persistentvolumeclaims and pods.
+    /// Returns the sessions of all users. Needs `list` of persistentvolumeclaims and pods.
     ///
-    /// `Running` here means that opencode's process runs; whether it answers is asked by routers alone.
+    /// `Running` means here that opencode's process runs; only routers probe whether it is healthy.
     ///
     /// # Errors
-    /// [`AdminError`], as of all these. A claim that can't be read is none.
-    pub async fn list(&self) -> Result<Listed> {
-        let pvcs = ours(&self.api.pvcs).await?;
-        // The claims first: a session that is made in between shows as one that is about to start.
-        let pods = ours(&self.api.pods).await?;
+    /// [`AdminError`], as of all methods. A claim that can't be read is no error.
+    pub async fn list(&self) -> Result<SessionList> {
+        // The claims first: a session that is created in between shows as one that starts.
+        let pvcs = list_all(&self.api.pvcs).await?;
+        let pods = list_all(&self.api.pods).await?;
         let pods: HashMap<_, _> =
             pods.iter().filter_map(|pod| Some((session::hash_of(&pod.metadata)?, pod))).collect();
-        let mut listed = Listed::default();
+        let mut list = SessionList::default();
         for pvc in pvcs {
             let pod = session::hash_of(&pvc.metadata).and_then(|hash| pods.get(&hash).copied());
-            match self.observed(&pvc, pod, &[]) {
-                Ok(seen) => listed.sessions.push(seen),
-                Err(why) => {
-                    listed
-                        .unread
-                        .push(format!("{}: {why}", pvc.metadata.name.as_deref().unwrap_or_default()));
+            match self.status(&pvc, pod, &[]) {
+                Ok(status) => list.sessions.push(status),
+                Err(reason) => {
+                    let name = pvc.metadata.name.as_deref().unwrap_or_default();
+                    list.unreadable.push(format!("{name}: {reason}"));
                 }
             }
         }
-        listed.sessions.sort_by_key(|seen| seen.session.hash);
-        Ok(listed)
+        list.sessions.sort_by_key(|status| status.session.hash);
+        Ok(list)
     }
 
-    /// One session. Needs `get` of persistentvolumeclaims and pods; where Events may be listed, it tells more of a start that is stuck.
+    /// Returns one session. Needs `get` of persistentvolumeclaims and pods. With `list` of events, it says more about a
+    /// start that is stuck.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -143,66 +141,68 @@ impl Admin {
         let (pvc, pod) = self.objects(hash).await?;
         let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
         let events = match &pod {
-            Some(_) => [self.about(&pod_name(hash)).await, self.about(&pvc_name(hash)).await].concat(),
+            Some(_) => {
+                [self.events_of(&pod_name(hash)).await, self.events_of(&pvc_name(hash)).await].concat()
+            }
             None => Vec::new(),
         };
-        self.observed(&pvc, pod.as_ref(), &events).map_err(|why| AdminError::Unreadable { hash, why })
+        self.status(&pvc, pod.as_ref(), &events).map_err(|reason| AdminError::Unreadable { hash, reason })
     }
 
-    /// Says that the session is not to run, and removes its Pod; its storage stays. Needs `patch` of
-    /// persistentvolumeclaims and `delete` of pods: without the latter, a router removes the Pod. What is stopped is left as it is.
+    /// Stops the session and deletes its Pod; its storage stays. Needs `patch` of persistentvolumeclaims and `delete` of
+    /// pods; without the latter, a router deletes the Pod. A stopped session stays as it is.
     ///
     /// # Errors
     /// [`AdminError`]
     pub async fn stop(&self, hash: SessionHash) -> Result<()> {
-        self.want(hash, |desired, has_pod, phase| {
-            let state = desired.state.stopped(has_pod, phase, StopReason::Requested)?;
+        self.set_desired(hash, |desired, pod_exists, phase| {
+            let state = desired.state.after_stop(pod_exists, phase, StopReason::Requested)?;
             Some(Desired { state, since: Some(self.clock.now()) })
         })
         .await?;
-        match self.remove_pod(hash).await {
+        match self.delete_pod(hash).await {
             Err(AdminError::Refused(_)) => Ok(()),
-            done => done,
+            result => result,
         }
     }
 
-    /// Says that the session is to run. Needs `patch` of persistentvolumeclaims. What runs, or is about to, is left as it is.
+    /// Resumes the session. Needs `patch` of persistentvolumeclaims. A session that runs or starts stays as it is.
     ///
     /// # Errors
     /// [`AdminError`]
     pub async fn resume(&self, hash: SessionHash) -> Result<()> {
-        self.want(hash, |desired, has_pod, phase| {
-            (!desired.state.is_started(has_pod, phase)).then(|| Desired::new_run(self.clock.now()))
+        self.set_desired(hash, |desired, pod_exists, phase| {
+            (!desired.state.is_started(pod_exists, phase)).then(|| Desired::new_run(self.clock.now()))
         })
         .await
     }
 
-    /// Removes all of a session, its storage too: the claim, by its UID, and then what is left to others otherwise. Needs `delete` of
-    /// persistentvolumeclaims, pods and secrets; without the second a router removes the Pod, without the third the cluster removes the Secrets that the claim
-    /// owns, which all but the TypeScript router's are.
+    /// Deletes the session with its storage: the claim, by its UID, and then the objects that the cluster does not remove
+    /// with it. Needs `delete` of persistentvolumeclaims, pods and secrets. Without the second, a router deletes the Pod;
+    /// without the third, the cluster removes the Secrets that the claim owns, which are all but the TypeScript router's.
     ///
     /// # Errors
-    /// [`AdminError`]; [`AdminError::Refused`] where the claim may not be deleted: nothing is changed then.
+    /// [`AdminError`]; [`AdminError::Refused`] if the claim may not be deleted: then nothing was changed.
     pub async fn delete(&self, hash: SessionHash) -> Result<()> {
         let (pvc, _) = self.objects(hash).await?;
         let uid = pvc.and_then(|pvc| pvc.metadata.uid).ok_or(AdminError::NotFound(hash))?;
-        there(hash, self.api.delete_pvc(hash, &uid).await)?;
-        let secret = there(hash, self.api.delete_github_secret(hash).await).map(drop);
-        for done in [secret, self.remove_pod(hash).await] {
-            match done {
+        optional(hash, self.api.delete_pvc(hash, &uid).await)?;
+        let secret = optional(hash, self.api.delete_github_secret(hash).await).map(drop);
+        for result in [secret, self.delete_pod(hash).await] {
+            match result {
                 Ok(()) | Err(AdminError::Refused(_)) => {}
-                Err(why) => return Err(why),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Waits until nothing of the session is left, for so long at most; whether that came about.
+    /// Waits until the session's claim and Pod are removed; returns whether they were in time.
     ///
     /// # Errors
     /// [`AdminError`]
-    pub async fn gone(&self, hash: SessionHash, patience: Duration) -> Result<bool> {
-        let deadline = Instant::now() + patience;
+    pub async fn wait_deleted(&self, hash: SessionHash, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
         loop {
             if matches!(self.objects(hash).await?, (None, None)) {
                 return Ok(true);
@@ -210,108 +210,119 @@ impl Admin {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The last `lines` lines that its opencode wrote, or what came before it; of what failed, what was kept of that. Needs
-    /// `get` of pods/log.
+    /// Returns the last lines of the log of opencode, or of the clone before it; of a failed session, the log that was
+    /// stored with the failure. Needs `get` of pods/log.
     ///
     /// # Errors
-    /// [`AdminError`]. That nothing was written yet is none.
+    /// [`AdminError`]. An empty log is no error.
     pub async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String> {
         let (pvc, pod) = self.objects(hash).await?;
         let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
         let Some(pod) = pod else {
-            let seen = self.observed(&pvc, None, &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
-            return Ok(match &seen.phase {
+            let unreadable = |reason| AdminError::Unreadable { hash, reason };
+            let status = self.status(&pvc, None, &[]).map_err(unreadable)?;
+            return Ok(match &status.phase {
                 Phase::Failed(failure) => last_lines(failure.log_tail.as_deref().unwrap_or_default(), lines),
                 _ => String::new(),
             });
         };
         match tail(&self.api, hash, log_source(&pod), lines).await {
             Ok(log) => Ok(log),
-            // Its container did not start yet, or it is just gone.
+            // The container has not started yet, or the Pod was removed just now.
             Err(ApiError::NotFound) => Ok(String::new()),
-            Err(error) => Err(told(hash, error)),
+            Err(error) => Err(admin_error(hash, error)),
         }
     }
 
-    /// When a router was at work here last, by the reaper's Lease; `None`: there never was one, or it ended in good order. The time is by
-    /// that router's clock. Needs `get` of leases.
+    /// Returns when a router last renewed the leader's Lease, by that router's clock; `None` if there never was a router,
+    /// or the last one was shut down. Needs `get` of leases.
     ///
     /// # Errors
     /// [`AdminError`]
     pub async fn router_seen(&self) -> Result<Option<SystemTime>> {
-        match with_timeout(self.leases.get(leader::NAME)).await {
+        match with_timeout(self.leases.get(leader::LEASE_NAME)).await {
             Ok(lease) => {
-                let spec = lease
-                    .spec
-                    .filter(|spec| spec.holder_identity.as_deref().is_some_and(|it| !it.is_empty()));
+                let has_holder = |holder: Option<&str>| holder.is_some_and(|holder| !holder.is_empty());
+                let spec = lease.spec.filter(|spec| has_holder(spec.holder_identity.as_deref()));
                 Ok(spec.and_then(|spec| spec.renew_time).map(|at| at.0.into()))
             }
             Err(ApiError::NotFound) => Ok(None),
-            Err(ApiError::Forbidden(why)) => Err(AdminError::Refused(why)),
+            Err(ApiError::Forbidden(reason)) => Err(AdminError::Refused(reason)),
             Err(other) => Err(AdminError::Unavailable(other.to_string())),
         }
     }
 
-    /// Writes down what is desired, as `change` says by what is there now; `None` leaves it.
-    async fn want(
+    /// Writes the desired state that `change` returns for the current one; `None` leaves it.
+    async fn set_desired(
         &self,
         hash: SessionHash,
         change: impl Fn(&Desired, bool, Option<&Phase>) -> Option<Desired>,
     ) -> Result<()> {
-        for _ in 0..ATTEMPTS {
-            let (pvc, pod) = self.objects(hash).await?;
-            let pvc = pvc.filter(|pvc| pvc.metadata.deletion_timestamp.is_none());
-            let pvc = pvc.ok_or(AdminError::NotFound(hash))?;
-            let seen =
-                self.observed(&pvc, pod.as_ref(), &[]).map_err(|why| AdminError::Unreadable { hash, why })?;
-            let desired = Desired::of(&pvc, pod.as_ref());
-            let Some(mut desired) = change(&desired, pod.is_some(), Some(&seen.phase)) else { return Ok(()) };
-            // Never older than a Pod that the TypeScript router made, whatever this machine's clock says: the word would not count.
-            let made = pod.as_ref().and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(wall);
-            desired.since = desired.since.max(made.map(|made| made + Duration::from_secs(1)));
-            let annotations = session::with_desired(&pvc, pod.as_ref(), &desired);
-            match self.api.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
-                Ok(_) => return Ok(()),
-                Err(ApiError::Conflict) => {}
-                Err(error) => return Err(told(hash, error)),
+        let pod = optional(hash, self.api.pod(hash).await)?;
+        let mut refused = None;
+        let update = self.api.update_claim(hash, None, |pvc| {
+            refused = None;
+            if pvc.metadata.deletion_timestamp.is_some() {
+                refused = Some(AdminError::NotFound(hash));
+                return Ok(None);
             }
+            let status = match self.status(pvc, pod.as_ref(), &[]) {
+                Ok(status) => status,
+                Err(reason) => {
+                    refused = Some(AdminError::Unreadable { hash, reason });
+                    return Ok(None);
+                }
+            };
+            let desired = change(&Desired::of(pvc, pod.as_ref()), pod.is_some(), Some(&status.phase));
+            Ok::<_, ApiError>(desired.map(|mut desired| {
+                // The state has to be younger than a Pod of the TypeScript router, or it would not count. This machine's
+                // clock may be behind the cluster's.
+                let pod_created = pod.as_ref().and_then(created_at);
+                desired.since = desired.since.max(pod_created.map(|at| at + Duration::from_secs(1)));
+                session::with_desired(pvc, pod.as_ref(), &desired)
+            }))
+        });
+        match (update.await, refused) {
+            (Err(error), _) => Err(admin_error(hash, error)),
+            (Ok(_), Some(error)) => Err(error),
+            (Ok(Update::Deleted), None) => Err(AdminError::NotFound(hash)),
+            (Ok(_), None) => Ok(()),
         }
-        Err(AdminError::Contended(hash))
     }
 
-    /// The session's next step, where that is to remove its Pod. The Pod is looked at first: its claim, read after it, says
-    /// whether it is desired, and one that is not wanted then never is again.
-    async fn remove_pod(&self, hash: SessionHash) -> Result<()> {
+    /// Deletes the session's Pod, if that is the session's next action.
+    async fn delete_pod(&self, hash: SessionHash) -> Result<()> {
+        // The Pod was read before the claim. If the claim does not desire that Pod, it never will again.
         let (pvc, pod) = self.objects(hash).await?;
         let Some(pod) = pod else { return Ok(()) };
-        let nothing = Desired { state: DesiredState::Unmanaged, since: None };
-        let desired = pvc.as_ref().map_or(nothing, |pvc| Desired::of(pvc, Some(&pod)));
+        let unmanaged = Desired { state: DesiredState::Unmanaged, since: None };
+        let desired = pvc.as_ref().map_or(unmanaged, |pvc| Desired::of(pvc, Some(&pod)));
         match reconcile(&desired, &Current::of(pvc.as_ref(), Some(&pod), None)) {
             Action::DeletePod(uid) => match self.api.delete_pod(hash, &uid).await {
                 Ok(_) | Err(ApiError::NotFound | ApiError::Conflict) => Ok(()),
-                Err(error) => Err(told(hash, error)),
+                Err(error) => Err(admin_error(hash, error)),
             },
             _ => Ok(()),
         }
     }
 
-    /// The Pod, and after it the claim.
+    /// Reads the Pod, and after it the claim.
     async fn objects(&self, hash: SessionHash) -> Result<(Option<PersistentVolumeClaim>, Option<Pod>)> {
-        let pod = there(hash, self.api.pod(hash).await)?;
-        Ok((there(hash, self.api.pvc(hash).await)?, pod))
+        let pod = optional(hash, self.api.pod(hash).await)?;
+        Ok((optional(hash, self.api.pvc(hash).await)?, pod))
     }
 
-    /// The Events about this object; none where they may not be listed.
-    async fn about(&self, name: &str) -> Vec<Event> {
-        let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
-        with_timeout(self.events.list(&about)).await.map(|list| list.items).unwrap_or_default()
+    /// Returns the Events about this object; none if they may not be listed.
+    async fn events_of(&self, name: &str) -> Vec<Event> {
+        let params = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        with_timeout(self.events.list(&params)).await.map(|list| list.items).unwrap_or_default()
     }
 
-    fn observed(
+    fn status(
         &self,
         pvc: &PersistentVolumeClaim,
         pod: Option<&Pod>,
@@ -320,15 +331,16 @@ impl Admin {
         let session = Arc::new(session::session(pvc)?);
         let now = self.clock.now();
         let mut probes = ProbeResults::default();
-        // Nobody is there to ask opencode: its process is taken for it.
-        if let PodState::Running(up) = pod::derive(pvc, pod, events, now, now).state {
-            let run_id = up.run_id.as_str().into();
-            let endpoint = Endpoint { address: (up.address, PORT).into(), password: None, run_id };
-            probes.ready = Some(Ready { run_id: up.run_id, endpoint, at: up.started_at });
+        // Nobody probes opencode here: a running process counts as healthy.
+        if let PodState::Running(container) = pod::derive(pvc, pod, events, now, now).state {
+            let RunningContainer { address, run_id, started_at } = container;
+            let endpoint =
+                Endpoint { address: (address, PORT).into(), password: None, run_id: run_id.as_str().into() };
+            probes.ready = Some(Ready { run_id, endpoint, at: started_at });
         }
         let Derived { mut status, pod_state, .. } =
             status::derive(&session, (pvc, pod, events), &probes, now);
-        // Routers tell of it once they have written it down; whoever looks here may be there since they don't.
+        // A router reports a failure once it is stored on the claim. Here, no router may be running.
         if let (Phase::Starting, PodState::Failed(failure)) = (&status.phase, pod_state) {
             status.phase = Phase::Failed(failure);
         }
@@ -336,17 +348,17 @@ impl Admin {
     }
 }
 
-/// All objects that are labelled as ours, page by page.
-async fn ours<K>(api: &Api<K>) -> Result<Vec<K>>
+/// Lists all objects of sessions, page by page.
+async fn list_all<K>(api: &Api<K>) -> Result<Vec<K>>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let mut params =
-        ListParams::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}")).limit(PAGE);
+        ListParams::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}")).limit(PAGE_SIZE);
     let mut all = Vec::new();
     loop {
         let page = with_timeout(api.list(&params)).await.map_err(|error| match error {
-            ApiError::Forbidden(why) => AdminError::Refused(why),
+            ApiError::Forbidden(reason) => AdminError::Refused(reason),
             other => AdminError::Unavailable(other.to_string()),
         })?;
         all.extend(page.items);
@@ -357,19 +369,19 @@ where
     }
 }
 
-fn there<T>(hash: SessionHash, answer: std::result::Result<T, ApiError>) -> Result<Option<T>> {
-    match answer {
-        Ok(it) => Ok(Some(it)),
+fn optional<T>(hash: SessionHash, result: std::result::Result<T, ApiError>) -> Result<Option<T>> {
+    match result {
+        Ok(object) => Ok(Some(object)),
         Err(ApiError::NotFound) => Ok(None),
-        Err(error) => Err(told(hash, error)),
+        Err(error) => Err(admin_error(hash, error)),
     }
 }
 
-fn told(hash: SessionHash, error: ApiError) -> AdminError {
+fn admin_error(hash: SessionHash, error: ApiError) -> AdminError {
     match error {
         ApiError::NotFound => AdminError::NotFound(hash),
         ApiError::AlreadyExists | ApiError::Conflict => AdminError::Contended(hash),
-        ApiError::Forbidden(why) => AdminError::Refused(why),
-        ApiError::Unreachable(why) => AdminError::Unavailable(why),
+        ApiError::Forbidden(reason) => AdminError::Refused(reason),
+        ApiError::Unreachable(reason) => AdminError::Unavailable(reason),
     }
 }

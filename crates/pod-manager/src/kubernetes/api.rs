@@ -1,4 +1,4 @@
-//! The few calls to the API server, each bounded in time, and what it means that one is refused.
+//! The calls of the API server, each bounded in time, and what it means if one fails.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,22 +26,27 @@ use crate::{
 };
 
 /// How long one call may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an update is tried that others were faster with.
+const MAX_ATTEMPTS: usize = 50;
 
-/// Why a call came to nothing.
+/// Annotations to write: keys after `opencode.ai/`, and values.
+pub(super) type Annotations = Vec<(&'static str, String)>;
+
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// There is no such object.
-    #[error("it is not there")]
+    #[error("there is no such object")]
     NotFound,
     /// An object of that name exists.
-    #[error("one of that name is there")]
+    #[error("an object of that name exists")]
     AlreadyExists,
-    /// It is not as it was seen, or is another one.
-    #[error("it was changed meanwhile")]
+    /// The object was changed since it was read, or is another one.
+    #[error("the object was changed meanwhile")]
     Conflict,
-    /// Asking again does not help.
-    #[error("the cluster refuses it: {0}")]
+    /// The API server refuses the call, and will refuse it again.
+    #[error("the cluster refused it: {0}")]
     Forbidden(String),
     /// The API server does not answer, or not now.
     #[error("the API server can't be reached: {0}")]
@@ -64,27 +69,37 @@ impl From<kube::Error> for ApiError {
 }
 
 impl From<ApiError> for BackendError {
-    fn from(refusal: ApiError) -> Self {
-        match refusal {
+    fn from(error: ApiError) -> Self {
+        match error {
             ApiError::NotFound => Self::NotFound,
-            ApiError::Forbidden(why) if why.contains("exceeded quota") => Self::DiskFull(why),
-            ApiError::Forbidden(why) => Self::Storage(why),
+            ApiError::Forbidden(reason) if reason.contains("exceeded quota") => Self::DiskFull(reason),
+            ApiError::Forbidden(reason) => Self::Storage(reason),
             other => Self::Unavailable(other.to_string()),
         }
     }
 }
 
-/// Bounds a call.
+/// Runs a call for at most [`CALL_TIMEOUT`].
 pub(super) async fn with_timeout<T, E: Into<ApiError>>(
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ApiError> {
-    match timeout(LIMIT, call).await {
+    match timeout(CALL_TIMEOUT, call).await {
         Ok(result) => result.map_err(Into::into),
         Err(_) => Err(ApiError::Unreachable("it does not answer".into())),
     }
 }
 
-/// ApiClient in the sessions' namespace.
+/// The result of an update of a claim.
+pub(super) enum Update {
+    /// The claim was changed; this is its new version.
+    Written(Box<PersistentVolumeClaim>),
+    /// There was nothing to change; this is the claim's current version.
+    Unchanged(Box<PersistentVolumeClaim>),
+    /// There is no such claim.
+    Deleted,
+}
+
+/// Calls the API server for the objects of one namespace.
 #[derive(Clone)]
 pub struct ApiClient {
     pub(super) pvcs: Api<PersistentVolumeClaim>,
@@ -93,7 +108,7 @@ pub struct ApiClient {
 }
 
 impl ApiClient {
-    /// Makes a client for this namespace. Nothing is asked yet.
+    /// Creates a client for this namespace. It calls nothing yet.
     #[must_use]
     pub fn new(client: &Client, namespace: &str) -> Self {
         Self {
@@ -114,7 +129,7 @@ impl ApiClient {
         with_timeout(self.pvcs.create(&PostParams::default(), pvc)).await
     }
 
-    /// Changes annotations of the claim, unless it was changed since `version` was seen.
+    /// Writes annotations of the claim; with a `version`, only if the claim still has it.
     pub(super) async fn annotate(
         &self,
         hash: SessionHash,
@@ -130,7 +145,39 @@ impl ApiClient {
         with_timeout(self.pvcs.patch(&pvc_name(hash), &params, &Patch::Merge(patch))).await
     }
 
-    /// Deletes this claim and no other one. Gives it as it is, where it stays for a while.
+    /// Writes the annotations that `change` returns for the claim's current version, and tries again if somebody changed
+    /// the claim in between (optimistic concurrency, as client-go's RetryOnConflict). `change` returns `None` to leave
+    /// the claim as it is. `pvc` is the claim as far as it is known; without it, the claim is read first.
+    ///
+    /// # Errors
+    /// That of `change`, or of a call; [`ApiError::Conflict`] if others were faster again and again.
+    pub(super) async fn update_claim<E: From<ApiError>>(
+        &self,
+        hash: SessionHash,
+        mut pvc: Option<PersistentVolumeClaim>,
+        mut change: impl FnMut(&PersistentVolumeClaim) -> Result<Option<Annotations>, E>,
+    ) -> Result<Update, E> {
+        for _ in 0..MAX_ATTEMPTS {
+            let current = match pvc.take() {
+                Some(pvc) => pvc,
+                None => match self.pvc(hash).await {
+                    Ok(pvc) => pvc,
+                    Err(ApiError::NotFound) => return Ok(Update::Deleted),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            let Some(annotations) = change(&current)? else { return Ok(Update::Unchanged(current.into())) };
+            match self.annotate(hash, current.metadata.resource_version.as_deref(), &annotations).await {
+                Ok(pvc) => return Ok(Update::Written(pvc.into())),
+                Err(ApiError::Conflict) => {}
+                Err(ApiError::NotFound) => return Ok(Update::Deleted),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApiError::Conflict.into())
+    }
+
+    /// Deletes the claim with this UID. Returns it if it stays for a while.
     pub(super) async fn delete_pvc(
         &self,
         hash: SessionHash,
@@ -147,7 +194,7 @@ impl ApiClient {
         with_timeout(self.pods.create(&PostParams::default(), pod)).await
     }
 
-    /// Deletes this Pod and no other one. Gives it as it is, where it stays for a while.
+    /// Deletes the Pod with this UID. Returns it if it stays for a while.
     pub(super) async fn delete_pod(&self, hash: SessionHash, uid: &str) -> Result<Option<Pod>, ApiError> {
         Ok(with_timeout(self.pods.delete(&pod_name(hash), &uid_precondition(uid))).await?.left())
     }
@@ -160,14 +207,18 @@ impl ApiClient {
         with_timeout(self.secrets.create(&PostParams::default(), secret)).await
     }
 
-    /// Writes the owner's GitHub token down for the start at hand, in place of an older one. Call it before the Pod is made: a container's
-    /// environment is read when it starts.
+    pub(super) async fn delete_server_secret(&self, hash: SessionHash, uid: &str) -> Result<(), ApiError> {
+        with_timeout(self.secrets.delete(&server_secret_name(hash), &uid_precondition(uid))).await.map(drop)
+    }
+
+    /// Writes the owner's GitHub token for a start, in place of an older one. It has to come before the Pod is created:
+    /// a container's environment is read when it starts.
     ///
-    /// Without a token nothing changes: a sign-in that gives none (a second way in, a program's request) is no reason to
-    /// take from a session what it has. One that has run out is refused by GitHub, and goes with the session.
+    /// Without a token, the Secret stays as it is: a sign-in that brings no token (another provider, a script) is no
+    /// reason to take the session's. GitHub refuses a token that has expired, and the Secret is removed with the session.
     ///
     /// # Errors
-    /// Those of the API server. That the Secret is there already is none.
+    /// Those of the API server. It is no error if the Secret exists.
     pub async fn apply_github_secret(
         &self,
         settings: &KubernetesSettings,
@@ -178,13 +229,9 @@ impl ApiClient {
         let Some(token) = &credentials.github_token else { return Ok(()) };
         let secret = owned_by(make_github_secret(session, settings, token.expose()), pvc);
         let name = github_secret_name(session.hash);
+        // It is also applied to a Secret of the TypeScript router, which gets an owner by it.
         let params = PatchParams::apply(MANAGED_BY).force();
-        // Also over one that the TypeScript router made: it gets an owner with it.
         with_timeout(self.secrets.patch(&name, &params, &Patch::Apply(secret))).await.map(drop)
-    }
-
-    pub(super) async fn delete_server_secret(&self, hash: SessionHash, uid: &str) -> Result<(), ApiError> {
-        with_timeout(self.secrets.delete(&server_secret_name(hash), &uid_precondition(uid))).await.map(drop)
     }
 
     pub(super) async fn delete_github_secret(&self, hash: SessionHash) -> Result<(), ApiError> {

@@ -1,4 +1,4 @@
-//! The backend itself: starts the tasks, and answers the trait by them.
+//! The backend: starts the tasks, and implements the traits with them.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use session_key::SessionHash;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,17 +29,18 @@ use crate::{
     publisher::Publisher,
 };
 
-/// How often what depends on time alone is looked at.
+/// How often statuses that depend on the time are derived anew.
 const TICK: Duration = Duration::from_secs(5);
-/// How long the first snapshot waits for what runs already to be asked whether it answers.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// How long the first snapshot waits for the first probes of the sessions that run.
+const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sessions of one namespace. Its tasks end with [`shutdown`](SessionBackend::shutdown), or when it is dropped; the sessions go on.
+/// The sessions of one namespace. Its tasks end with [`shutdown`](SessionBackend::shutdown), or when it is dropped; the
+/// sessions continue.
 pub struct KubernetesBackend(Arc<Context>);
 
 impl KubernetesBackend {
-    /// Begins to watch, to act, and to seek the reaper's Lease. It asks nothing and waits for nothing: an API server that
-    /// is away is waited for by the tasks that this starts.
+    /// Starts the tasks that watch, reconcile and take part in the leader election. It returns at once, whether or not the
+    /// API server answers.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -63,26 +64,26 @@ impl KubernetesBackend {
             stop: CancellationToken::new(),
             ready: watch::Sender::new(false),
         });
-        let work = Box::pin(work(ctx.clone(), queue));
+        let run = Box::pin(run(ctx.clone(), queue));
         let stop = ctx.stop.clone();
-        ctx.tasks.spawn(async move { stop.run_until_cancelled(work).await });
+        ctx.tasks.spawn(async move { stop.run_until_cancelled(run).await });
         Arc::new(Self(ctx))
     }
 }
 
-/// All that goes on by itself.
-async fn work(ctx: Arc<Context>, queue: tokio::sync::mpsc::UnboundedReceiver<SessionHash>) {
+/// Watches, reconciles and ticks until it is cancelled.
+async fn run(ctx: Arc<Context>, queue: mpsc::UnboundedReceiver<SessionHash>) {
     let watches = watcher::watch_all(ctx.client.clone(), ctx.settings.namespace.clone(), ctx.store.clone());
-    let begin = async {
+    let reconcile = async {
+        // Until all objects are known, changes wait in the queue.
         ctx.store.wait_synced().await;
-        // Nothing is done before it is known what there is; what came until then waits in the queue.
-        let first_look = async {
-            if timeout(FIRST_LOOK, ctx.store.asked()).await.is_err() {
-                tracing::info!("not all that runs answers yet");
+        let first_snapshot = async {
+            if timeout(FIRST_PROBES_TIMEOUT, ctx.store.wait_probed()).await.is_err() {
+                tracing::info!("not all running sessions answer yet");
             }
             ctx.ready.send_replace(true);
         };
-        tokio::join!(first_look, controller::reconcile_loop(ctx.clone(), queue));
+        tokio::join!(first_snapshot, controller::reconcile_loop(ctx.clone(), queue));
     };
     let ticks = async {
         let mut ticks = interval(TICK);
@@ -92,7 +93,7 @@ async fn work(ctx: Arc<Context>, queue: tokio::sync::mpsc::UnboundedReceiver<Ses
             ctx.store.tick();
         }
     };
-    tokio::join!(watches, begin, ticks);
+    tokio::join!(watches, reconcile, ticks);
 }
 
 #[async_trait]
@@ -119,12 +120,12 @@ impl SessionBackend for KubernetesBackend {
 
     fn watch(&self) -> BoxStream<'static, WatchEvent> {
         let mut ready = self.0.ready.subscribe();
-        let (news, stop) = (self.0.publisher.watch(), self.0.stop.clone());
-        let begun = async move {
-            // The sender ends with the backend, and with it the news.
+        let (events, stop) = (self.0.publisher.watch(), self.0.stop.clone());
+        let wait_ready = async move {
+            // It fails only once the backend is dropped, which ends the events.
             let _ = stop.run_until_cancelled(ready.wait_for(|ready| *ready)).await;
         };
-        stream::once(begun).filter_map(|()| std::future::ready(None)).chain(news).boxed()
+        stream::once(wait_ready).filter_map(|()| std::future::ready(None)).chain(events).boxed()
     }
 
     async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, BackendError> {

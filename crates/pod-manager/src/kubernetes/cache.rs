@@ -1,4 +1,4 @@
-//! What is kept of an object: its newest version, and of a Pod only what somebody here asks.
+//! Cached objects: the newest version of each, with Pods trimmed to the fields that are read.
 
 use std::sync::Arc;
 
@@ -9,7 +9,10 @@ use k8s_openapi::{
 
 use super::status::fields::container;
 
-/// An object, and the newest version that was seen of it or of its end.
+/// An object, and the newest version that is known of it or of its deletion.
+///
+/// Watches and the answers to our own writes arrive in any order. Versions are the API server's revisions, which grow
+/// (KEP-5504), so the newer one is kept.
 pub(super) struct Versioned<K> {
     pub(super) object: Option<Arc<K>>,
     pub(super) version: u64,
@@ -22,27 +25,38 @@ impl<K> Default for Versioned<K> {
 }
 
 impl<K> Versioned<K> {
-    /// Takes it in unless something newer is known, or it is gone: of what the watch has passed, everything is known. Versions are the API server's revisions, which grow (KEP-5504). What a
-    /// delete answers may have the version of the end itself, and come after it was seen: of one version, the end counts.
-    pub(super) fn set(&mut self, object: Option<K>, version: u64, passed: u64) -> bool {
-        if object.is_some() && self.object.is_none() && version <= passed {
+    /// Replaces the object unless a newer version is known; returns whether it did.
+    ///
+    /// `observed_version` is how far the watch has come. An object that is unknown and older than that was deleted, so
+    /// a late answer does not bring it back.
+    pub(super) fn apply(&mut self, object: K, version: u64, observed_version: u64) -> bool {
+        let is_deleted = self.object.is_none() && version <= observed_version;
+        if is_deleted || version <= self.version {
             return false;
         }
-        let is_end = object.is_none() && self.object.is_some();
-        if version < self.version || (version == self.version && !is_end) {
+        (self.object, self.version) = (Some(Arc::new(object)), version);
+        true
+    }
+
+    /// Removes the object unless a newer version is known; returns whether it did. The answer to a delete may have the
+    /// version of the deletion itself: of one version, the deletion counts.
+    pub(super) fn delete(&mut self, version: u64) -> bool {
+        let is_known = version == self.version && self.object.is_none();
+        if version < self.version || is_known {
             return false;
         }
-        (self.object, self.version) = (object.map(Arc::new), version);
+        (self.object, self.version) = (None, version);
         true
     }
 }
 
+/// Returns whether the init container runs.
 pub(super) fn is_cloning(pod: &Pod) -> bool {
     let state = container(pod, "git-init").and_then(|init| init.state.as_ref());
     pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
 }
 
-/// Takes away what nobody here asks, which is most of a Pod: of its specification, what [`has_password`] reads is left.
+/// Removes the fields that are not read, which are most of a Pod. Of the specification, [`has_password`] reads a part.
 pub(super) fn trim(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(spec) = pod.spec.take() {
@@ -55,7 +69,7 @@ pub(super) fn trim(pod: &mut Pod) {
     }
 }
 
-/// Whether the Pod takes the server Secret into its environment: the TypeScript router's do not.
+/// Returns whether the Pod's environment has the server Secret. Pods of the TypeScript router do not.
 pub(super) fn has_password(pod: &Pod) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let sources = containers.flat_map(|container| container.env_from.iter().flatten());
@@ -63,6 +77,7 @@ pub(super) fn has_password(pod: &Pod) -> bool {
     names.into_iter().any(|name| name.starts_with("opencode-server-"))
 }
 
+/// Returns the object's version as a number.
 pub(super) fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
@@ -72,24 +87,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn news_that_come_late_bring_nothing_back() {
+    fn a_late_event_brings_no_older_version_back() {
         let mut object = Versioned::default();
-        assert!(object.set(Some("made"), 5, 0));
-        assert!(!object.set(Some("made"), 5, 0), "no news");
-        assert!(!object.set(Some("older"), 4, 0));
-        assert!(object.set(Some("changed"), 7, 0));
-        // A delete whose object was gone at once: what it answers may come first, or last.
-        assert!(object.set(Some("deleted"), 9, 0));
-        assert!(object.set(None, 9, 0));
-        assert!(!object.set(Some("deleted"), 9, 0));
-        assert!(!object.set(Some("changed"), 7, 0));
-        assert!(!object.set(None, 9, 0));
-        assert!(object.set(Some("made anew"), 12, 0));
-        assert_eq!(object.object.as_deref(), Some(&"made anew"));
-        // The watch has told all that was so until 20.
-        assert!(object.set(None, 15, 0));
-        assert!(!object.set(Some("an answer that comes late"), 18, 20));
-        assert!(object.set(Some("made since"), 21, 20));
-        assert!(object.set(Some("changed"), 22, 30), "what is there goes on being there");
+        assert!(object.apply("created", 5, 0));
+        assert!(!object.apply("created", 5, 0), "the same version");
+        assert!(!object.apply("older", 4, 0));
+        assert!(object.apply("changed", 7, 0));
+        // The answer to a delete that ended at once may come before the deletion's event, or after it.
+        assert!(object.apply("deleted", 9, 0));
+        assert!(object.delete(9));
+        assert!(!object.apply("deleted", 9, 0));
+        assert!(!object.apply("changed", 7, 0));
+        assert!(!object.delete(9));
+        assert!(object.apply("created again", 12, 0));
+        assert_eq!(object.object.as_deref(), Some(&"created again"));
+        // The watch has come as far as version 20.
+        assert!(object.delete(15));
+        assert!(!object.apply("a late answer", 18, 20));
+        assert!(object.apply("created since", 21, 20));
+        assert!(object.apply("changed", 22, 30), "a known object stays");
     }
 }

@@ -1,5 +1,7 @@
-//! The verbs. Each reads the claim as it is and changes it only if it is still so, as often as it takes: so they come one
-//! after another, whichever routers they are asked of. That change is what is written down; the session's loop does the
+//! What users ask for: start, stop and delete a session, and record its use.
+//!
+//! A command reads the claim and writes the new desired state, unless somebody changed the claim in between; then it
+//! tries again. So commands take effect one after another, whichever routers they are given to. The controller does the
 //! rest.
 
 use std::time::{Duration, SystemTime};
@@ -9,139 +11,137 @@ use session_key::SessionHash;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    api::ApiError,
+    api::{Annotations, ApiError, Update},
     context::Context,
-    desired::{self, Desired, DesiredState},
+    desired::{DESIRED_KEY, Desired, DesiredState},
     logs,
     objects::{
         names::{annotation, rfc3339},
         pvc::make_pvc,
     },
-    session::{self, ACTIVITY_KEY, GREETED_KEY},
+    session::{self, ACTIVITY_KEY, FIRST_PROMPT_SENT_KEY},
 };
 use crate::{
     backend::{BackendError, UnsavedWork},
     model::{Credentials, Phase, Session, StopReason},
 };
 
-/// How long a start waits for an earlier session of that name to be gone: longer than the Pod's grace period.
-const REMOVAL: Duration = Duration::from_secs(60);
+/// How long a start waits until an earlier session of the same name is removed: longer than the Pod's grace period.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What came of making a claim.
+/// The result of creating a claim.
 enum Created {
-    /// It is made, and its start is written down.
-    Done,
-    /// Another one was there; this is how it is now.
-    Not(Option<Box<PersistentVolumeClaim>>),
-}
-
-impl Created {
-    fn not(there: Option<PersistentVolumeClaim>) -> Self {
-        Self::Not(there.map(Box::new))
-    }
+    /// The claim was created, and the session starts.
+    Started,
+    /// A claim existed, or was changed meanwhile. This is its current version, if it still exists.
+    Changed(Option<Box<PersistentVolumeClaim>>),
 }
 
 impl Context {
+    /// Starts the session: creates its claim, or writes a new run on it.
     pub(super) async fn start(
         &self,
         session: &Session,
         credentials: &Credentials,
     ) -> Result<(), BackendError> {
-        let deadline = Instant::now() + REMOVAL;
-        // Most starts are of what is new, or stopped.
-        let mut there = match self.store.pvc(session.hash) {
-            Some(_) => self.claim(session.hash).await?,
+        let hash = session.hash;
+        let deadline = Instant::now() + DELETION_TIMEOUT;
+        // Most starts are of a new session, or of a stopped one.
+        let mut claim = match self.store.pvc(hash) {
+            Some(_) => self.read_claim(hash).await?,
             None => None,
         };
         loop {
-            let Some(pvc) = there else {
-                match self.make(session, credentials).await? {
-                    Created::Done => return Ok(()),
-                    Created::Not(found) => there = found.map(|found| *found),
+            let Some(pvc) = claim else {
+                match self.create(session, credentials).await? {
+                    Created::Started => return Ok(()),
+                    Created::Changed(current) => claim = current.map(|pvc| *pvc),
                 }
                 continue;
             };
             if pvc.metadata.deletion_timestamp.is_some() {
-                self.wait_deleted(session.hash, &pvc, deadline).await?;
-                there = self.claim(session.hash).await?;
+                self.wait_deleted(hash, &pvc, deadline).await?;
+                claim = self.read_claim(hash).await?;
                 continue;
             }
-            let pod = self.store.pod(session.hash);
-            let desired = Desired::of(&pvc, pod.as_deref());
-            let seen = self.store.status(session.hash);
-            if desired.state.is_started(pod.is_some(), seen.as_deref().map(|seen| &seen.phase)) {
+            let (pod, status) = (self.store.pod(hash), self.store.status(hash));
+            let phase = status.as_deref().map(|status| &status.phase);
+            if Desired::of(&pvc, pod.as_deref()).state.is_started(pod.is_some(), phase) {
                 return Ok(());
             }
-            self.hand_over(&pvc, session, credentials).await?;
-            let desired = Desired::new_run(self.clock.now());
-            there = match self.set_desired(session.hash, &pvc, &desired).await? {
-                Some(changed) => changed,
-                None => return Ok(()),
-            };
+            self.api.apply_github_secret(&self.settings, &pvc, session, credentials).await?;
+            match self.set_desired(hash, &pvc, &Desired::new_run(self.clock.now())).await? {
+                Update::Written(_) => return Ok(()),
+                Update::Unchanged(current) => claim = Some(*current),
+                Update::Deleted => claim = None,
+            }
         }
     }
 
-    /// Makes the claim.
-    async fn make(&self, session: &Session, credentials: &Credentials) -> Result<Created, BackendError> {
+    async fn create(&self, session: &Session, credentials: &Credentials) -> Result<Created, BackendError> {
+        let hash = session.hash;
         let now = self.clock.now();
         let mut pvc = make_pvc(session, &self.settings, session.created_at);
-        // The token's Secret goes with the claim, so it comes after it; and the Pod is to find it.
+        // The claim owns the token's Secret, so it is created first; and the Pod needs the Secret, so it comes last.
         let desired = match credentials.github_token {
             Some(_) => Desired { state: DesiredState::Stopped(StopReason::NeverStarted), since: Some(now) },
             None => Desired::new_run(now),
         };
         let annotations = pvc.metadata.annotations.get_or_insert_default();
-        annotations.insert(annotation(desired::KEY), desired.write());
-        match self.api.create_pvc(&pvc).await {
-            Ok(made) if credentials.github_token.is_some() => {
-                self.hand_over(&made, session, credentials).await?;
-                self.store.mark_local(session.hash);
-                let desired = Desired::new_run(now);
-                // Changed in between: somebody asked for something else, or the cluster has bound it.
-                Ok(self.set_desired(session.hash, &made, &desired).await?.map_or(Created::Done, Created::not))
+        annotations.insert(annotation(DESIRED_KEY), desired.to_annotation());
+        let pvc = match self.api.create_pvc(&pvc).await {
+            Ok(pvc) => pvc,
+            Err(ApiError::AlreadyExists) => {
+                return Ok(Created::Changed(self.read_claim(hash).await?.map(Box::new)));
             }
-            Ok(made) => {
-                self.store.mark_local(session.hash);
-                self.store.apply_pvc(made);
-                Ok(Created::Done)
-            }
-            Err(ApiError::AlreadyExists) => Ok(Created::not(self.claim(session.hash).await?)),
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        self.store.mark_local(hash);
+        if credentials.github_token.is_none() {
+            self.store.apply_pvc(pvc);
+            return Ok(Created::Started);
         }
+        self.api.apply_github_secret(&self.settings, &pvc, session, credentials).await?;
+        Ok(match self.set_desired(hash, &pvc, &Desired::new_run(now)).await? {
+            Update::Written(_) => Created::Started,
+            // Somebody gave another command, or the cluster has bound the claim.
+            Update::Unchanged(current) => Created::Changed(Some(current)),
+            Update::Deleted => Created::Changed(None),
+        })
     }
 
-    async fn hand_over(
-        &self,
-        pvc: &PersistentVolumeClaim,
-        session: &Session,
-        credentials: &Credentials,
-    ) -> Result<(), BackendError> {
-        let write = self.api.apply_github_secret(&self.settings, pvc, session, credentials);
-        Ok(write.await?)
-    }
-
-    /// Writes down what is desired, unless the claim was changed since: then gives it as it is.
+    /// Writes the desired state, unless the claim has changed since this version of it.
     async fn set_desired(
         &self,
         hash: SessionHash,
         pvc: &PersistentVolumeClaim,
         desired: &Desired,
-    ) -> Result<Option<Option<PersistentVolumeClaim>>, BackendError> {
-        let annotations = session::with_desired(pvc, self.store.pod(hash).as_deref(), desired);
+    ) -> Result<Update, BackendError> {
         self.store.mark_local(hash);
-        match self.api.annotate(hash, pvc.metadata.resource_version.as_deref(), &annotations).await {
-            Ok(changed) => {
-                self.store.apply_pvc(changed);
-                Ok(None)
-            }
-            Err(ApiError::Conflict) => Ok(Some(self.claim(hash).await?)),
-            Err(ApiError::NotFound) => Ok(Some(None)),
-            Err(error) => Err(error.into()),
-        }
+        let annotations = session::with_desired(pvc, self.store.pod(hash).as_deref(), desired);
+        self.update_claim(hash, Some(pvc.clone()), |current| {
+            let is_same = current.metadata.resource_version == pvc.metadata.resource_version;
+            Ok(is_same.then(|| annotations.clone()))
+        })
+        .await
     }
 
-    /// The claim as it is now.
-    async fn claim(&self, hash: SessionHash) -> Result<Option<PersistentVolumeClaim>, BackendError> {
+    /// Updates the claim as [`ApiClient::update_claim`](super::api::ApiClient::update_claim) does, and the store with it.
+    async fn update_claim(
+        &self,
+        hash: SessionHash,
+        pvc: Option<PersistentVolumeClaim>,
+        change: impl FnMut(&PersistentVolumeClaim) -> Result<Option<Annotations>, BackendError>,
+    ) -> Result<Update, BackendError> {
+        let update = self.api.update_claim(hash, pvc, change).await?;
+        if let Update::Written(pvc) | Update::Unchanged(pvc) = &update {
+            self.store.apply_pvc((**pvc).clone());
+        }
+        Ok(update)
+    }
+
+    /// Reads the claim's current version.
+    async fn read_claim(&self, hash: SessionHash) -> Result<Option<PersistentVolumeClaim>, BackendError> {
         match self.api.pvc(hash).await {
             Ok(pvc) => {
                 self.store.apply_pvc(pvc.clone());
@@ -152,7 +152,7 @@ impl Context {
         }
     }
 
-    /// Waits until this claim, which is being deleted, is gone.
+    /// Waits until this claim, which is being deleted, is removed.
     async fn wait_deleted(
         &self,
         hash: SessionHash,
@@ -160,55 +160,52 @@ impl Context {
         deadline: Instant,
     ) -> Result<(), BackendError> {
         self.store.mark_local(hash);
-        let is_gone = || match self.store.pvc(hash) {
-            Some(there) if there.metadata.uid == pvc.metadata.uid => None,
-            _ => Some(()),
-        };
-        timeout_at(deadline, self.store.until(is_gone)).await.map_err(|_| {
-            BackendError::Unavailable("the earlier session of that name is still being removed".into())
+        let is_deleted =
+            || self.store.pvc(hash).is_none_or(|pvc_now| pvc_now.metadata.uid != pvc.metadata.uid);
+        timeout_at(deadline, self.store.wait_for(is_deleted)).await.map_err(|_| {
+            BackendError::Unavailable("an earlier session of the same name is still being removed".into())
         })
     }
 
-    pub(super) async fn stop(&self, hash: SessionHash, why: StopReason) -> Result<(), BackendError> {
-        let decided = self.store.pvc(hash).filter(|_| why == StopReason::Idle);
-        let mut there = self.claim(hash).await?;
-        loop {
-            let Some(pvc) = there else { return Ok(()) };
+    pub(super) async fn stop(&self, hash: SessionHash, reason: StopReason) -> Result<(), BackendError> {
+        // A session is idle by what this router knew of it.
+        let known = self.store.pvc(hash).filter(|_| reason == StopReason::Idle);
+        self.update_claim(hash, None, |pvc| {
             if pvc.metadata.deletion_timestamp.is_some() {
-                return Ok(());
+                return Ok(None);
             }
-            if decided.as_ref().is_some_and(|decided| session::is_newer(&pvc, decided)) {
+            if known.as_ref().is_some_and(|known| session::is_newer(pvc, known)) {
                 return Err(BackendError::InUse);
             }
-            let (pod, seen) = (self.store.pod(hash), self.store.status(hash));
-            let desired = Desired::of(&pvc, pod.as_deref());
-            let phase = seen.as_deref().map(|seen| &seen.phase);
-            let Some(state) = desired.state.stopped(pod.is_some(), phase, why) else { return Ok(()) };
+            let (pod, status) = (self.store.pod(hash), self.store.status(hash));
+            let phase = status.as_deref().map(|status| &status.phase);
+            let desired = Desired::of(pvc, pod.as_deref());
+            let Some(state) = desired.state.after_stop(pod.is_some(), phase, reason) else { return Ok(None) };
+            self.store.mark_local(hash);
             let desired = Desired { state, since: Some(self.clock.now()) };
-            there = match self.set_desired(hash, &pvc, &desired).await? {
-                Some(changed) => changed,
-                None => return Ok(()),
-            };
-        }
+            Ok(Some(session::with_desired(pvc, pod.as_deref(), &desired)))
+        })
+        .await
+        .map(drop)
     }
 
     pub(super) async fn delete(&self, hash: SessionHash) -> Result<(), BackendError> {
         self.store.mark_local(hash);
-        // The other Secrets have an owner that they go with; the TypeScript router gave this one none.
+        // The cluster removes the other Secrets with their owner; the TypeScript router gave this one no owner.
         match self.api.delete_github_secret(hash).await {
             Ok(()) | Err(ApiError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
-        let _turn = self.lifecycle.lock(hash).await;
-        // By its UID: a request that arrives late removes no session of that name that was made since.
-        let seen = match self.store.pvc(hash) {
+        let _guard = self.lifecycle.lock(hash).await;
+        // By UID, so that a request that arrives late removes no later session of the same name.
+        let uid = match self.store.pvc(hash) {
             Some(pvc) => pvc.metadata.uid.clone(),
-            None => self.claim(hash).await?.and_then(|pvc| pvc.metadata.uid),
+            None => self.read_claim(hash).await?.and_then(|pvc| pvc.metadata.uid),
         };
-        let Some(uid) = seen else { return Ok(()) };
+        let Some(uid) = uid else { return Ok(()) };
         match self.api.delete_pvc(hash, &uid).await {
             Ok(Some(pvc)) => self.store.apply_pvc(pvc),
-            // The one that was meant is gone.
+            // That claim is removed already.
             Ok(None) | Err(ApiError::NotFound | ApiError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
@@ -216,48 +213,35 @@ impl Context {
     }
 
     pub(super) async fn touch(&self, hash: SessionHash, at: SystemTime) -> Result<(), BackendError> {
-        let mut there = match self.store.pvc(hash) {
-            Some(pvc) => Some((*pvc).clone()),
-            None => self.claim(hash).await?,
-        };
-        loop {
-            let Some(pvc) = there else { return Ok(()) };
-            let Ok(session) = session::session(&pvc) else { return Ok(()) };
-            if at <= session::last_activity(&pvc, self.store.pod(hash).as_deref(), &session) {
-                return Ok(());
-            }
-            let activity = [(ACTIVITY_KEY, rfc3339(at))];
-            there = match self.api.annotate(hash, pvc.metadata.resource_version.as_deref(), &activity).await {
-                Ok(changed) => {
-                    self.store.apply_pvc(changed);
-                    return Ok(());
-                }
-                Err(ApiError::Conflict) => self.claim(hash).await?,
-                Err(ApiError::NotFound) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-        }
+        let known = self.store.pvc(hash).map(|pvc| (*pvc).clone());
+        self.update_claim(hash, known, |pvc| {
+            let Ok(session) = session::session(pvc) else { return Ok(None) };
+            let last_activity = session::last_activity(pvc, self.store.pod(hash).as_deref(), &session);
+            Ok((at > last_activity).then(|| vec![(ACTIVITY_KEY, rfc3339(at))]))
+        })
+        .await
+        .map(drop)
     }
 
     pub(super) async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
-        let changed = self.api.annotate(hash, None, &[(GREETED_KEY, "true".into())]).await?;
-        self.store.apply_pvc(changed);
+        let pvc = self.api.annotate(hash, None, &[(FIRST_PROMPT_SENT_KEY, "true".into())]).await?;
+        self.store.apply_pvc(pvc);
         Ok(())
     }
 
     pub(super) async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, BackendError> {
-        let seen = self.store.status(hash).ok_or(BackendError::NotFound)?;
-        let kept = || match &seen.phase {
+        let status = self.store.status(hash).ok_or(BackendError::NotFound)?;
+        let stored = || match &status.phase {
             Phase::Failed(failure) => {
                 logs::last_lines(failure.log_tail.as_deref().unwrap_or_default(), lines)
             }
             _ => String::new(),
         };
-        let Some(pod) = self.store.pod(hash).filter(|_| lines > 0) else { return Ok(kept()) };
+        let Some(pod) = self.store.pod(hash).filter(|_| lines > 0) else { return Ok(stored()) };
         match logs::tail(&self.api, hash, logs::log_source(&pod), lines).await {
             Ok(log) => Ok(log),
-            // Nothing was written yet, or the Pod or its node is gone.
-            Err(ApiError::NotFound | ApiError::Forbidden(_)) => Ok(kept()),
+            // The container has written nothing yet, or the Pod or its node is gone.
+            Err(ApiError::NotFound | ApiError::Forbidden(_)) => Ok(stored()),
             Err(error) => Err(error.into()),
         }
     }

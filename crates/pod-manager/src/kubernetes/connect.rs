@@ -1,4 +1,4 @@
-//! Selector cluster, and as whom.
+//! Connects to a cluster, as a Pod or as a user.
 
 use std::{ffi::OsStr, time::Duration};
 
@@ -9,35 +9,35 @@ use kube::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-/// How long the API server may take to say its version.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long the API server may take to return its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no client.
+/// Why there is no connection.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The file that was named can't be used.
+    /// The given kubeconfig can't be used.
     #[error("the kubeconfig can't be used: {0}")]
     Kubeconfig(#[source] KubeconfigError),
     /// Neither a kubeconfig nor a Pod's service account was found.
     #[error("neither a service account nor a kubeconfig was found ({0})")]
     Nothing(#[source] Box<InferConfigError>),
-    /// What was found makes no client.
-    #[error("what describes the cluster can't be used: {0}")]
+    /// The configuration that was found can't be used.
+    #[error("the cluster's configuration can't be used: {0}")]
     Unusable(#[source] Box<kube::Error>),
 }
 
-/// A cluster that can be asked.
+/// A connection to a cluster.
 pub struct Connection {
-    /// Asks it.
+    /// The client.
     pub client: Client,
-    /// The address of its API server.
+    /// The address of the API server.
     pub address: String,
-    /// The namespace that the kubeconfig's context names, or that the Pod is in; `None` where neither does.
+    /// The namespace of the kubeconfig's context, or the Pod's own.
     pub namespace: Option<String>,
 }
 
-/// A connection, by this `kubeconfig` (one path, or several as in the variable of that name), else by the Pod's own service
-/// account, or the user's kubeconfig; with this `context` of it, else its current one. Nothing is asked of the API server.
+/// Connects with this `kubeconfig` (one path, or several as in the variable of that name); without it, with the Pod's
+/// service account or the user's kubeconfig. Uses this `context`, or the current one. It makes no call.
 ///
 /// # Errors
 /// [`ConnectError`]
@@ -78,20 +78,20 @@ fn namespace_of(file: &Kubeconfig, context: Option<&str>) -> Option<String> {
     named.context.as_ref()?.namespace.clone().filter(|namespace| !namespace.is_empty())
 }
 
-/// What the API server says that it is, like `v1.37.2`.
+/// Returns the API server's version, like `v1.37.2`.
 ///
 /// # Errors
-/// A sentence: it does not answer, or not as one.
+/// Why there is no version, in words.
 pub async fn version(client: &Client) -> Result<String, String> {
-    match timeout(ANSWER, client.apiserver_version()).await {
+    match timeout(VERSION_TIMEOUT, client.apiserver_version()).await {
         Ok(Ok(info)) => Ok(info.git_version),
-        Ok(Err(error)) => Err(whole(&error)),
-        Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
+        Ok(Err(error)) => Err(with_causes(&error)),
+        Err(_) => Err(format!("no answer within {} s", VERSION_TIMEOUT.as_secs())),
     }
 }
 
-/// An error with its causes: the client's own words alone don't say why a connection failed.
-fn whole(error: &dyn std::error::Error) -> String {
+/// Returns an error with its causes: the client's own message does not say why a connection failed.
+fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |mut text, cause| {
         let cause = cause.to_string();

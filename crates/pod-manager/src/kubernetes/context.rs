@@ -1,4 +1,4 @@
-//! What the functions of the controller share.
+//! What the functions of the backend share.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) http: HttpClient,
     pub(super) leader: LeaderElector,
-    /// Held while a Pod is created, or a claim is deleted.
+    /// Held while a session's Pod is created, and while its claim is deleted.
     pub(super) lifecycle: KeyedMutex<SessionHash>,
-    /// Bounds the probes that run at the same time.
+    /// Limits the probes that run at the same time.
     pub(super) probe_permits: Semaphore,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,

@@ -1,13 +1,13 @@
-//! What is wanted of a session: an annotation of its claim, so that it outlasts every router and all of them see it.
+//! The desired state of a session: an annotation of its claim, so that it outlasts every router and all routers see it.
 //!
 //! | `opencode.ai/wanted` | means |
 //! |---|---|
-//! | `{"state":"running","run":…,"at":…}` | there is to be a Pod that carries this `run`, and no other |
-//! | `{"state":"stopped","reason":…,"at":…}` | there is to be no Pod |
-//! | `{"state":"failed","code":…,…,"at":…}` | there is to be no Pod; that is why |
-//! | none | the TypeScript router's: what is there is as it is to be |
+//! | `{"state":"running","run":…,"at":…}` | one Pod, which carries this `run` |
+//! | `{"state":"stopped","reason":…,"at":…}` | no Pod |
+//! | `{"state":"failed","code":…,…,"at":…}` | no Pod, because of this failure |
+//! | none | a session of the TypeScript router: nothing changes by itself |
 //!
-//! That a session is to be deleted is said by deleting the claim. See docs/adr/0005.
+//! To delete a session, its claim is deleted. See docs/adr/0005.
 
 use std::time::SystemTime;
 
@@ -22,20 +22,20 @@ use crate::{
 };
 
 /// The annotation's key, after `opencode.ai/`.
-pub const KEY: &str = "wanted";
-/// The key of the Pod's annotation that holds the run it was made for.
+pub const DESIRED_KEY: &str = "wanted";
+/// The key of the Pod's annotation with the run that the Pod was created for.
 pub const RUN_KEY: &str = "run";
 
-/// What is wanted, and since when.
+/// A desired state, and since when it is desired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
     /// The state.
     pub state: DesiredState,
-    /// Since when; `None` where the TypeScript router left nothing of it.
+    /// Since when; `None` if the TypeScript router left no time.
     pub since: Option<SystemTime>,
 }
 
-/// What can be wanted of a session that is kept.
+/// The desired state of a session that is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DesiredState {
     /// A Pod of this run.
@@ -44,67 +44,64 @@ pub enum DesiredState {
     Stopped(StopReason),
     /// No Pod, since the last one failed.
     Failed(Failure),
-    /// What is there, until somebody asks for something.
+    /// The current state, until somebody gives a command.
     Unmanaged,
 }
 
 impl DesiredState {
-    /// Whether there is a Pod that may stay, or is to be one.
-    fn runs(&self, has_pod: bool) -> bool {
+    /// Returns whether the session has or gets a Pod.
+    fn has_pod(&self, pod_exists: bool) -> bool {
         match self {
             Self::Running(_) => true,
-            Self::Unmanaged => has_pod,
+            Self::Unmanaged => pod_exists,
             Self::Stopped(_) | Self::Failed(_) => false,
         }
     }
 
-    /// Whether a start changes nothing: it runs, or is on its way.
+    /// Returns whether a start changes nothing, because the session runs or starts already.
     #[must_use]
-    pub fn is_started(&self, has_pod: bool, phase: Option<&Phase>) -> bool {
-        self.runs(has_pod) && !matches!(phase, Some(Phase::Failed(_)))
+    pub fn is_started(&self, pod_exists: bool, phase: Option<&Phase>) -> bool {
+        self.has_pod(pod_exists) && !matches!(phase, Some(Phase::Failed(_)))
     }
 
-    /// What a stop makes of it; `None`: there is nothing to stop. What failed, and still tries by itself, stays failed;
-    /// and tries no more.
+    /// Returns the desired state after a stop; `None` if there is nothing to stop. A session whose start is blocked by a
+    /// failure stays failed, and is not tried again.
     #[must_use]
-    pub fn stopped(&self, has_pod: bool, phase: Option<&Phase>, why: StopReason) -> Option<Self> {
-        self.runs(has_pod).then(|| match phase {
+    pub fn after_stop(&self, pod_exists: bool, phase: Option<&Phase>, reason: StopReason) -> Option<Self> {
+        self.has_pod(pod_exists).then(|| match phase {
             Some(Phase::Failed(failure)) => Self::Failed(failure.clone()),
-            _ => Self::Stopped(why),
+            _ => Self::Stopped(reason),
         })
     }
 }
 
 impl Desired {
-    /// A new run, from now on.
+    /// Creates the desired state of a new run.
     #[must_use]
     pub fn new_run(now: SystemTime) -> Self {
         Self { state: DesiredState::Running(format!("{:016x}", rand::random::<u64>())), since: Some(now) }
     }
 
-    /// What the claim says. A Pod without a run that is younger than the claim's word was made by the TypeScript
-    /// router, which was here in between: its word is the newer one.
+    /// Reads the claim. A Pod without a run that is younger than the claim's annotation was created by the TypeScript
+    /// router, which ran in between; then the annotation is outdated.
     #[must_use]
     pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>) -> Self {
-        let text = pvc.metadata.annotations.as_ref().and_then(|all| all.get(&annotation(KEY)));
-        let written = text.and_then(|text| serde_json::from_str::<Document>(text).ok());
-        let wanted =
-            written.map_or(Self { state: DesiredState::Unmanaged, since: None }, Document::into_desired);
+        let text = pvc.metadata.annotations.as_ref().and_then(|all| all.get(&annotation(DESIRED_KEY)));
+        let document = text.and_then(|text| serde_json::from_str::<Document>(text).ok());
+        let unmanaged = |since| Self { state: DesiredState::Unmanaged, since };
+        let desired = document.map_or(unmanaged(None), Document::into_desired);
         let foreign = pod.filter(|pod| run_of(pod).is_none() && pod.metadata.deletion_timestamp.is_none());
-        let made = foreign.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|at| at.0.into());
-        if made > wanted.since && made.is_some() {
-            return Self { state: DesiredState::Unmanaged, since: made };
-        }
-        wanted
+        let created = foreign.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(|at| at.0.into());
+        if created > desired.since && created.is_some() { unmanaged(created) } else { desired }
     }
 
-    /// The annotation's value.
+    /// Returns the annotation's value.
     #[must_use]
-    pub fn write(&self) -> String {
+    pub fn to_annotation(&self) -> String {
         let at = self.since.and_then(|at| Timestamp::try_from(at).ok()).unwrap_or_default();
         let state = match &self.state {
             DesiredState::Running(run) => PersistedState::Running { run: Some(run.clone()) },
-            DesiredState::Stopped(why) => PersistedState::Stopped { reason: *why },
+            DesiredState::Stopped(reason) => PersistedState::Stopped { reason: *reason },
             DesiredState::Failed(failure) => PersistedState::Failed(failure.clone()),
             DesiredState::Unmanaged => return String::new(),
         };
@@ -112,7 +109,7 @@ impl Desired {
     }
 }
 
-/// The run that a Pod was made for; `None` for one of the TypeScript router's.
+/// Returns the run that a Pod was created for; `None` for a Pod of the TypeScript router.
 #[must_use]
 pub fn run_of(pod: &Pod) -> Option<&str> {
     pod.metadata.annotations.as_ref()?.get(&annotation(RUN_KEY)).map(String::as_str)
@@ -147,15 +144,15 @@ mod tests {
     use super::*;
     use crate::model::FailureCode;
 
-    fn claim(word: Option<&str>) -> PersistentVolumeClaim {
-        let annotations: Value = word.map_or(json!({}), |word| json!({ "opencode.ai/wanted": word }));
+    fn claim(value: Option<&str>) -> PersistentVolumeClaim {
+        let annotations: Value = value.map_or(json!({}), |value| json!({ "opencode.ai/wanted": value }));
         serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap()
     }
 
-    fn pod(made: &str, run: Option<&str>) -> Pod {
+    fn pod(created: &str, run: Option<&str>) -> Pod {
         let annotations = run.map_or(json!({}), |run| json!({ "opencode.ai/run": run }));
         serde_json::from_value(
-            json!({ "metadata": { "creationTimestamp": made, "annotations": annotations } }),
+            json!({ "metadata": { "creationTimestamp": created, "annotations": annotations } }),
         )
         .unwrap()
     }
@@ -165,43 +162,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_desired_state_is_read_back_as_it_was_written() {
         let failures = FailureCode::ALL.map(|code| {
             let log_tail = (code == FailureCode::CloneFailed).then(|| "fatal: \"x\"\n🦀".to_owned());
             DesiredState::Failed(Failure {
                 code,
                 message: "It broke.".into(),
-                advice: "Mend it.".into(),
+                advice: "Fix it.".into(),
                 log_tail,
             })
         });
         let stops = StopReason::ALL.map(DesiredState::Stopped);
         for state in [DesiredState::Running("r1".into())].into_iter().chain(stops).chain(failures) {
-            let wanted = Desired { state, since: Some(at()) };
-            assert_eq!(Desired::of(&claim(Some(&wanted.write())), None), wanted);
+            let desired = Desired { state, since: Some(at()) };
+            assert_eq!(Desired::of(&claim(Some(&desired.to_annotation())), None), desired);
         }
     }
 
     #[test]
-    fn a_word_that_is_missing_or_unknown_leaves_things_as_they_are() {
-        for word in [None, Some(""), Some("{}"), Some(r#"{"state":"asleep"}"#)] {
-            assert_eq!(Desired::of(&claim(word), None).state, DesiredState::Unmanaged, "{word:?}");
+    fn a_missing_or_unknown_state_leaves_the_session_unmanaged() {
+        for value in [None, Some(""), Some("{}"), Some(r#"{"state":"asleep"}"#)] {
+            assert_eq!(Desired::of(&claim(value), None).state, DesiredState::Unmanaged, "{value:?}");
         }
     }
 
     #[test]
-    fn a_pod_that_the_typescript_router_made_since_is_the_newer_word() {
+    fn a_younger_pod_of_the_typescript_router_outdates_the_annotation() {
         let stopped = Desired { state: DesiredState::Stopped(StopReason::Idle), since: Some(at()) };
-        let claim = claim(Some(&stopped.write()));
+        let claim = claim(Some(&stopped.to_annotation()));
         #[track_caller]
-        fn check(claim: &PersistentVolumeClaim, pod: &Pod, is_newer: bool) {
-            assert_eq!(Desired::of(claim, Some(pod)).state == DesiredState::Unmanaged, is_newer);
+        fn check(claim: &PersistentVolumeClaim, pod: &Pod, is_outdated: bool) {
+            assert_eq!(Desired::of(claim, Some(pod)).state == DesiredState::Unmanaged, is_outdated);
         }
         check(&claim, &pod("2026-11-23T11:00:00Z", None), true);
         check(&claim, &pod("2026-11-23T09:00:00Z", None), false);
         check(&claim, &pod("2026-11-23T11:00:00Z", Some("r1")), false);
-        let mut going = pod("2026-11-23T11:00:00Z", None);
-        going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
-        check(&claim, &going, false);
+        let mut deleted = pod("2026-11-23T11:00:00Z", None);
+        deleted.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
+        check(&claim, &deleted, false);
     }
 }

@@ -1,13 +1,13 @@
-//! Selector of several routers acts on its own: the one that holds a `coordination.k8s.io` Lease.
+//! Leader election by a `coordination.k8s.io` Lease: one of several routers stops idle sessions and sends first prompts.
 //!
-//! A holder believes in its Lease until [`ElectionTiming::renew_deadline`] after it *began* the last renewal that succeeded, by its own
-//! monotonic clock. Another one takes the Lease only after it has *seen* it unchanged for [`ElectionTiming::lease_duration`], by its own. The former
-//! is shorter, every change is guarded by the resource version, and no wall clock is compared: so at most one believes
-//! at any time, however far clocks are apart and however late a request arrives. The times in the object are for people and
-//! for `kubectl`.
+//! The leader leads until [`ElectionTiming::renew_deadline`] after it *started* the last successful renewal, by its own
+//! monotonic clock. Another router takes the Lease only after it has *seen* the Lease unchanged for
+//! [`ElectionTiming::lease_duration`], by its own clock. The former is shorter, every write has the resource version as its
+//! precondition, and no wall clocks are compared. So there is at most one leader at any time, however far the clocks are
+//! apart and however late a request arrives. The times in the Lease are for people and for `kubectl`.
 //!
-//! A Lease that somebody removes is made anew at once by its holder, and by another only after it would have run out.
-//! (A router that begins in that very moment, and has never seen it, takes a removed one for one that never was.)
+//! If somebody deletes the Lease, the leader creates it again at once, and another router only after it would have expired.
+//! (A router that starts at that very moment has never seen a Lease, and creates one.)
 
 use std::{
     sync::Arc,
@@ -34,61 +34,61 @@ use super::{
 use crate::clock::Clock;
 
 /// The Lease's name.
-pub const NAME: &str = "opencode-router-reaper";
+pub const LEASE_NAME: &str = "opencode-router-reaper";
 
-/// One router's part in it. Dropped without [`release`](LeaderElector::release), the Lease runs out by itself.
+/// One router's part in the election. If it is dropped without [`release`](LeaderElector::release), the Lease expires.
 #[derive(Debug)]
 pub struct LeaderElector {
-    /// Until when it is believed to be held.
-    held: watch::Receiver<Option<Instant>>,
+    /// Until when this router is the leader.
+    leads_until: watch::Receiver<Option<Instant>>,
     stop: CancellationToken,
     task: parking_lot::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl LeaderElector {
-    /// Seeks the Lease and keeps it, in a task of its own.
+    /// Starts a task that acquires the Lease and renews it.
     #[must_use]
     pub fn start(client: &Client, settings: &KubernetesSettings, clock: Arc<dyn Clock>) -> Self {
-        let (told, held) = watch::channel(None);
+        let (sender, leads_until) = watch::channel(None);
         let stop = CancellationToken::new();
-        let seeker = Election {
+        let candidate = Candidate {
             api: Api::namespaced(client.clone(), &settings.namespace),
             clock,
-            who: settings.identity.clone(),
+            identity: settings.identity.clone(),
             timing: settings.lease,
-            told,
-            mine: None,
-            other: None,
-            known: false,
+            leads_until: sender,
+            own: None,
+            observed: None,
+            has_seen_lease: false,
         };
-        let task = tokio::spawn(seeker.work(stop.clone()));
-        Self { held, stop, task: parking_lot::Mutex::new(Some(task)) }
+        let task = tokio::spawn(candidate.run(stop.clone()));
+        Self { leads_until, stop, task: parking_lot::Mutex::new(Some(task)) }
     }
 
-    /// Whether this router holds it now. True of one at most.
+    /// Returns whether this router is the leader now. At most one is.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        // Not by the task alone: it may be late.
-        self.held.borrow().is_some_and(|until| Instant::now() < until)
+        // The task may be late, so the time counts.
+        self.leads_until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until it is held.
+    /// Waits until this router is the leader.
     pub async fn wait_leader(&self) {
-        let mut held = self.held.clone();
-        if held.wait_for(|until| until.is_some_and(|until| Instant::now() < until)).await.is_err() {
-            // Released: it will not be again.
+        let mut leads_until = self.leads_until.clone();
+        if leads_until.wait_for(|until| until.is_some_and(|until| Instant::now() < until)).await.is_err() {
+            // The task has ended: this router will not lead again.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Gives it back, so that another router need not wait until it has run out. It is not sought again.
+    /// Releases the Lease, so that another router need not wait until it expires. It is not acquired again.
     pub async fn release(&self) {
         self.stop.cancel();
         let task = self.task.lock().take();
         if let Some(task) = task
             && let Err(error) = task.await
         {
-            tracing::warn!(%error, "the reaper's lease was not given back");
+            tracing::warn!(%error, "lease not released");
         }
     }
 }
@@ -101,186 +101,184 @@ impl Drop for LeaderElector {
     }
 }
 
-struct Election {
+/// The task of an elector.
+struct Candidate {
     api: Api<Lease>,
     clock: Arc<dyn Clock>,
-    who: String,
+    identity: String,
     timing: ElectionTiming,
-    told: watch::Sender<Option<Instant>>,
-    /// As it was after our last change, where it is ours.
-    mine: Option<Lease>,
-    /// Another's resource version, and since when it is seen so; empty where the Lease was removed.
-    other: Option<(String, Instant)>,
-    /// This process has seen that there is a Lease.
-    known: bool,
+    leads_until: watch::Sender<Option<Instant>>,
+    /// The Lease as this router wrote it last, while it is the holder.
+    own: Option<Lease>,
+    /// The version of another holder's Lease, and since when it is unchanged; the version is empty if the Lease was
+    /// deleted.
+    observed: Option<(String, Instant)>,
+    /// Whether this process has ever seen a Lease.
+    has_seen_lease: bool,
 }
 
-impl Election {
-    async fn work(mut self, stop: CancellationToken) {
-        let seeking = async {
+impl Candidate {
+    async fn run(mut self, stop: CancellationToken) {
+        let elect = async {
             loop {
-                let begun = Instant::now();
-                self.turn().await;
-                self.pause(begun + self.timing.retry_period).await;
+                let started = Instant::now();
+                self.try_acquire_or_renew().await;
+                self.wait_until(started + self.timing.retry_period).await;
             }
         };
-        if stop.run_until_cancelled(seeking).await.is_none() {
-            self.give_back().await;
+        if stop.run_until_cancelled(elect).await.is_none() {
+            self.release().await;
         }
     }
 
-    /// Waits for the next turn, and says in time that the Lease is lost.
-    async fn pause(&mut self, until: Instant) {
-        let lost = *self.told.borrow();
-        if let Some(lost) = lost.filter(|lost| *lost <= until) {
-            sleep_until(lost).await;
-            self.lose("it could not be renewed in time");
+    /// Waits for the next attempt, and ends the leadership at its deadline.
+    async fn wait_until(&mut self, until: Instant) {
+        let deadline = *self.leads_until.borrow();
+        if let Some(deadline) = deadline.filter(|deadline| *deadline <= until) {
+            sleep_until(deadline).await;
+            self.stop_leading("it could not be renewed in time");
         }
         sleep_until(until).await;
     }
 
-    /// Renews it, or looks whether it can be had.
-    async fn turn(&mut self) {
-        let begun = Instant::now();
-        // A request that hangs must not outlast the belief; and one without belief is tried again.
-        let deadline = (*self.told.borrow()).unwrap_or(begun + self.timing.renew_deadline);
+    async fn try_acquire_or_renew(&mut self) {
+        let started = Instant::now();
+        // A request must not outlast the leadership. Without leadership, it is given up to be tried again.
+        let deadline = (*self.leads_until.borrow()).unwrap_or(started + self.timing.renew_deadline);
         match timeout_at(deadline, self.attempt()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the reaper's lease could not be asked for"),
-            Err(_) => tracing::debug!("the API server did not answer for the reaper's lease"),
+            Ok(Err(error)) => tracing::debug!(%error, "lease not acquired or renewed"),
+            Err(_) => tracing::debug!("lease not acquired or renewed: the API server does not answer"),
         }
     }
 
     async fn attempt(&mut self) -> Result<(), kube::Error> {
-        if let Some(mine) = self.mine.clone() {
-            match self.put(mine).await {
+        if let Some(own) = self.own.clone() {
+            match self.replace(own).await {
                 Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                    // Somebody else's hand, or an answer of ours that was lost.
-                    self.mine = None;
+                    // Somebody else changed it, or the response to our own write was lost.
+                    self.own = None;
                 }
-                done => return done,
+                result => return result,
             }
         }
-        let Some(found) = self.api.get_opt(NAME).await? else {
-            return if self.may_make() { self.make().await } else { Ok(()) };
+        let Some(lease) = self.api.get_opt(LEASE_NAME).await? else {
+            return if self.may_create() { self.create().await } else { Ok(()) };
         };
-        self.known = true;
-        let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
-        if holder == self.who || holder.is_empty() || self.has_expired(&found) {
-            return match self.put(found).await {
-                // Another one was quicker.
+        self.has_seen_lease = true;
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        if holder == self.identity || holder.is_empty() || self.has_expired(&lease) {
+            return match self.replace(lease).await {
+                // Another router was faster.
                 Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
-                done => done,
+                result => result,
             };
         }
-        self.lose("another router took it");
+        self.stop_leading("another router took it");
         Ok(())
     }
 
-    /// Whether another's Lease was seen unchanged for long enough; remembers since when.
-    fn has_expired(&mut self, found: &Lease) -> bool {
-        let version = found.metadata.resource_version.clone().unwrap_or_default();
-        let theirs = found.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
-        let lease_duration =
-            self.timing.lease_duration.max(Duration::from_secs(u64::try_from(theirs).unwrap_or(0)));
-        match &self.other {
-            Some((seen, since)) if *seen == version => since.elapsed() >= lease_duration,
+    /// Returns whether another holder's Lease has been unchanged for long enough. Records since when it is.
+    fn has_expired(&mut self, lease: &Lease) -> bool {
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        let theirs = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
+        let theirs = Duration::from_secs(u64::try_from(theirs).unwrap_or(0));
+        match &self.observed {
+            Some((observed, since)) if *observed == version => {
+                since.elapsed() >= self.timing.lease_duration.max(theirs)
+            }
             _ => {
-                self.other = Some((version, Instant::now()));
+                self.observed = Some((version, Instant::now()));
                 false
             }
         }
     }
 
-    /// Whether a Lease that is not there may be made: not while another believes in one that was removed under its hands.
-    fn may_make(&mut self) -> bool {
-        if self.told.borrow().is_some_and(|until| Instant::now() < until) {
+    /// Returns whether a missing Lease may be created: not as long as the holder of a deleted one may still lead.
+    fn may_create(&mut self) -> bool {
+        let leads = self.leads_until.borrow().is_some_and(|until| Instant::now() < until);
+        if leads || !self.has_seen_lease {
             return true;
         }
-        if !self.known {
-            return true;
-        }
-        match &self.other {
-            Some((seen, since)) if seen.is_empty() => since.elapsed() >= self.timing.lease_duration,
+        match &self.observed {
+            Some((version, since)) if version.is_empty() => since.elapsed() >= self.timing.lease_duration,
             _ => {
-                self.other = Some((String::new(), Instant::now()));
+                self.observed = Some((String::new(), Instant::now()));
                 false
             }
         }
     }
 
-    async fn make(&mut self) -> Result<(), kube::Error> {
-        let begun = Instant::now();
+    async fn create(&mut self) -> Result<(), kube::Error> {
+        let started = Instant::now();
         let labels = [("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned())];
         let lease = Lease {
             metadata: ObjectMeta {
-                name: Some(NAME.into()),
+                name: Some(LEASE_NAME.into()),
                 labels: Some(labels.into()),
                 ..ObjectMeta::default()
             },
             spec: Some(self.spec(None)),
         };
         match self.api.create(&PostParams::default(), &lease).await {
-            Ok(made) => self.keep(made, begun),
+            Ok(lease) => self.lead(lease, started),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Makes it ours, or renews it, unless it was changed since `lease` was read.
-    async fn put(&mut self, mut lease: Lease) -> Result<(), kube::Error> {
-        let begun = Instant::now();
+    /// Acquires or renews the Lease, unless it was changed since this version.
+    async fn replace(&mut self, mut lease: Lease) -> Result<(), kube::Error> {
+        let started = Instant::now();
         lease.spec = Some(self.spec(lease.spec));
-        let done = self.api.replace(NAME, &PostParams::default(), &lease).await?;
-        self.keep(done, begun);
+        let lease = self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await?;
+        self.lead(lease, started);
         Ok(())
     }
 
-    fn keep(&mut self, lease: Lease, begun: Instant) {
-        (self.mine, self.other, self.known) = (Some(lease), None, true);
-        let until = begun + self.timing.renew_deadline;
-        if self.told.send_replace(Some(until)).is_none() {
-            tracing::info!(holder = self.who, "this router holds the reaper's lease: it stops what is idle");
+    fn lead(&mut self, lease: Lease, started: Instant) {
+        (self.own, self.observed, self.has_seen_lease) = (Some(lease), None, true);
+        let until = started + self.timing.renew_deadline;
+        if self.leads_until.send_replace(Some(until)).is_none() {
+            tracing::info!(identity = self.identity, "became leader");
         }
     }
 
-    fn lose(&mut self, why: &str) {
-        if self.told.send_replace(None).is_some() {
-            tracing::warn!(holder = self.who, why, "this router lost the reaper's lease");
+    fn stop_leading(&mut self, reason: &str) {
+        if self.leads_until.send_replace(None).is_some() {
+            tracing::warn!(identity = self.identity, reason, "lost leadership");
         }
     }
 
-    /// What it is to say: that it is ours, now.
-    fn spec(&self, before: Option<LeaseSpec>) -> LeaseSpec {
-        let before = before.unwrap_or_default();
+    /// Returns the spec that makes this router the holder, as of now.
+    fn spec(&self, previous: Option<LeaseSpec>) -> LeaseSpec {
+        let previous = previous.unwrap_or_default();
         let now = micro_time(self.clock.now());
-        let renewed = before.holder_identity.as_deref() == Some(&self.who);
-        let transitions = before.lease_transitions.unwrap_or(0);
+        let is_renewal = previous.holder_identity.as_deref() == Some(&self.identity);
+        let transitions = previous.lease_transitions.unwrap_or(0);
         LeaseSpec {
-            holder_identity: Some(self.who.clone()),
+            holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.timing.lease_duration.as_secs()).ok(),
-            acquire_time: if renewed { before.acquire_time } else { now.clone() },
+            acquire_time: if is_renewal { previous.acquire_time } else { now.clone() },
             renew_time: now,
-            lease_transitions: Some(if renewed { transitions } else { transitions.saturating_add(1) }),
-            ..before
+            lease_transitions: Some(if is_renewal { transitions } else { transitions.saturating_add(1) }),
+            ..previous
         }
     }
 
-    /// Says that it is nobody's. First in here, since the other may act at once.
-    async fn give_back(&mut self) {
-        self.told.send_replace(None);
-        let Some(mut lease) = self.mine.take() else { return };
+    /// Ends the leadership, and then releases the Lease: another router may lead as soon as it is released.
+    async fn release(&mut self) {
+        self.leads_until.send_replace(None);
+        let Some(mut lease) = self.own.take() else { return };
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = Some(String::new());
             spec.renew_time = micro_time(self.clock.now());
         }
         let params = PostParams::default();
-        if !matches!(
-            timeout(self.timing.retry_period, self.api.replace(NAME, &params, &lease)).await,
-            Ok(Ok(_))
-        ) {
-            tracing::debug!("the reaper's lease was not given back; it runs out");
+        let replace = self.api.replace(LEASE_NAME, &params, &lease);
+        if !matches!(timeout(self.timing.retry_period, replace).await, Ok(Ok(_))) {
+            tracing::debug!("lease not released; it will expire");
         }
     }
 }

@@ -10,16 +10,16 @@ use tokio::time::sleep;
 use super::*;
 use crate::SystemClock;
 
-/// As much of the API server as a Lease needs: resource versions, conflicts, and troubles.
+/// As much of an API server as a Lease needs: resource versions, conflicts, and failures.
 #[derive(Default)]
 struct Server {
     lease: Option<Value>,
     version: u64,
     requests: usize,
-    /// Whose requests are not answered, by the name in the client's namespace.
+    /// The identities whose requests are not answered.
     cut_off: Vec<String>,
-    /// Delays and losses are drawn from it, where there is one.
-    trouble: Option<StdRng>,
+    /// The source of random delays and losses.
+    failures: Option<StdRng>,
 }
 
 type Shared = Arc<Mutex<Server>>;
@@ -34,16 +34,16 @@ fn client(server: &Shared, who: &str) -> Client {
             let wait = |server: &Shared| {
                 let mut server = server.lock();
                 let range = |rng: &mut StdRng| Duration::from_millis(rng.random_range(0..5_000));
-                server.trouble.as_mut().map_or(Duration::from_millis(1), range)
+                server.failures.as_mut().map_or(Duration::from_millis(1), range)
             };
-            // Late on the way there, and on the way back.
-            let (there, back) = (wait(&server), wait(&server));
-            sleep(there).await;
+            // The request and the response are delayed.
+            let (request_delay, response_delay) = (wait(&server), wait(&server));
+            sleep(request_delay).await;
             if server.lock().cut_off.contains(&who) {
                 std::future::pending::<()>().await;
             }
             let (status, body) = server.lock().answer(&parts.method, &body);
-            sleep(back).await;
+            sleep(response_delay).await;
             Ok::<_, Infallible>(
                 Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap(),
             )
@@ -55,7 +55,7 @@ fn client(server: &Shared, who: &str) -> Client {
 impl Server {
     fn answer(&mut self, method: &Method, body: &[u8]) -> (StatusCode, Value) {
         self.requests += 1;
-        if self.trouble.as_mut().is_some_and(|rng| rng.random_bool(0.1)) {
+        if self.failures.as_mut().is_some_and(|rng| rng.random_bool(0.1)) {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
         }
         let given: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -85,9 +85,9 @@ impl Server {
 }
 
 fn refusal(status: StatusCode, reason: &str) -> (StatusCode, Value) {
-    let it = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+    let body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": reason, "reason": reason, "code": status.as_u16() });
-    (status, it)
+    (status, body)
 }
 
 fn router(server: &Shared, who: &str) -> LeaderElector {
@@ -101,7 +101,7 @@ async fn seconds(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_to_come_holds_it_and_renews_it() {
+async fn the_first_router_leads_and_renews_the_lease() {
     let server = Shared::default();
     let (one, two) = (router(&server, "one"), {
         seconds(1).await;
@@ -119,7 +119,7 @@ async fn the_first_to_come_holds_it_and_renews_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_back_is_taken_at_the_next_look() {
+async fn a_released_lease_is_acquired_at_the_next_attempt() {
     let server = Shared::default();
     let one = router(&server, "one");
     one.wait_leader().await;
@@ -128,27 +128,27 @@ async fn what_is_given_back_is_taken_at_the_next_look() {
     one.release().await;
     assert!(!one.is_leader());
     assert_eq!(server.lock().holder(), "");
-    let begun = Instant::now();
+    let started = Instant::now();
     two.wait_leader().await;
-    assert!(begun.elapsed() <= Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(started.elapsed() <= Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_that_is_gone_is_followed_once_the_lease_has_run_out() {
+async fn a_killed_leader_is_replaced_once_its_lease_has_expired() {
     let server = Shared::default();
     let one = router(&server, "one");
     one.wait_leader().await;
     let two = router(&server, "two");
     seconds(5).await;
     drop(one);
-    let begun = Instant::now();
+    let started = Instant::now();
     two.wait_leader().await;
-    let after = begun.elapsed();
+    let after = started.elapsed();
     assert!((Duration::from_secs(12)..=Duration::from_secs(20)).contains(&after), "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_can_not_renew_it_stops_believing_before_another_may_take_it() {
+async fn a_leader_that_cannot_renew_stops_leading_before_another_starts() {
     let server = Shared::default();
     let one = router(&server, "one");
     one.wait_leader().await;
@@ -156,55 +156,55 @@ async fn who_can_not_renew_it_stops_believing_before_another_may_take_it() {
     seconds(5).await;
     server.lock().cut_off.push("one".into());
     let mut lost = None;
-    let begun = Instant::now();
+    let started = Instant::now();
     while !two.is_leader() {
         sleep(Duration::from_millis(100)).await;
         if !one.is_leader() {
-            lost.get_or_insert(begun.elapsed());
+            lost.get_or_insert(started.elapsed());
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "nobody took it");
+        assert!(started.elapsed() < Duration::from_secs(30), "nobody leads");
     }
-    let lost = lost.expect("the first one stopped believing before the second one began to");
+    let lost = lost.expect("the first one stopped leading before the second one started");
     assert!(lost <= Duration::from_secs(10), "{lost:?}");
     server.lock().cut_off.clear();
     seconds(30).await;
-    assert!(!one.is_leader() && two.is_leader(), "it is not taken back");
+    assert!(!one.is_leader() && two.is_leader(), "the lease is not taken back");
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_never_two_however_late_and_lossy_the_way_is() {
+async fn there_are_never_two_leaders_however_late_or_lossy_the_network_is() {
     for seed in 0..20 {
         let server = Shared::default();
-        server.lock().trouble = Some(StdRng::seed_from_u64(seed));
+        server.lock().failures = Some(StdRng::seed_from_u64(seed));
         let mut chance = StdRng::seed_from_u64(seed + 1_000);
         let mut routers: Vec<_> = (0..3).map(|number| router(&server, &format!("router-{number}"))).collect();
-        let (mut held, mut handed_on) = (0, 0);
+        let (mut led, mut replaced) = (0, 0);
         for step in 0..3_000 {
             sleep(Duration::from_millis(100)).await;
-            let holders = routers.iter().filter(|router| router.is_leader()).count();
-            assert!(holders <= 1, "seed {seed}, step {step}: {holders} at once");
-            held += holders;
+            let leaders = routers.iter().filter(|router| router.is_leader()).count();
+            assert!(leaders <= 1, "seed {seed}, step {step}: {leaders} at once");
+            led += leaders;
             if seed % 2 == 0 && chance.random_bool(0.005) {
-                // One is killed, or ends in good order; another one comes.
+                // One is killed or shut down, and another one starts.
                 let ended = routers.swap_remove(chance.random_range(0..3));
                 if chance.random_bool(0.5) {
                     ended.release().await;
                 }
                 drop(ended);
                 routers.push(router(&server, &format!("router-{step}")));
-                handed_on += 1;
+                replaced += 1;
             }
-            // Somebody removes it under their hands; all have seen that there is one by then.
+            // Somebody deletes the Lease; every router has seen it by then.
             if seed % 2 == 1 && step > 600 && chance.random_bool(0.003) {
                 server.lock().lease = None;
             }
             if chance.random_bool(0.01) {
-                // Who holds it is cut off, or reached again.
+                // The leader is cut off, or connected again.
                 let mut server = server.lock();
-                let who = server.lease.is_some().then(|| server.holder());
-                if server.cut_off.is_empty() { server.cut_off.extend(who) } else { server.cut_off.clear() }
+                let leader = server.lease.is_some().then(|| server.holder());
+                if server.cut_off.is_empty() { server.cut_off.extend(leader) } else { server.cut_off.clear() }
             }
         }
-        assert!((seed % 2 == 1 || handed_on > 0) && held > 150, "seed {seed}: held {held} of 3000 steps");
+        assert!((seed % 2 == 1 || replaced > 0) && led > 150, "seed {seed}: led {led} of 3000 steps");
     }
 }

@@ -1,16 +1,14 @@
-//! What the router itself asks of a Pod: whether opencode answers, and how far the clone is.
+//! Asks a session's Pod what no object says: whether opencode is healthy, and how far the clone is.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use session_key::SessionHash;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -19,131 +17,169 @@ use super::{
     logs::follow_clone,
     objects::{names::PORT, secret::password_of},
     status::{Ready, Unresponsive, pod::RunningContainer},
+    store::ProbeTarget,
 };
 use crate::{
     model::{Endpoint, Failure, FailureCode, Password},
     opencode::health::HealthCheck,
 };
 
-/// How long a turn is.
+/// How long one session is probed before another one's turn comes.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many are asked at once: a router that begins finds all that run at once.
+/// How many sessions are probed at the same time: a router that starts finds all that run at once.
 pub(super) const MAX_CONCURRENT: usize = 64;
-/// Between two turns for who did not answer in time.
-const PAUSE: Duration = Duration::from_secs(5);
-/// Between two attempts at a call that was refused.
+/// The pause between two probes of an opencode that was not healthy in time.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The pause between two reads of a password that can't be read.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Begins to ask what is to be asked of the session's Pod now, and ends what is not.
-pub(super) fn attend(ctx: &Arc<Context>, hash: SessionHash) {
-    ctx.store.attend(
-        hash,
-        |up, has_password| {
-            let ctx = ctx.clone();
-            spawn(async move { probe(&ctx, hash, up, has_password).await })
-        },
-        |uid| {
-            let ctx = ctx.clone();
-            spawn(async move { read_clone(&ctx, hash, &uid).await })
-        },
-    );
+/// A task, and the run or the Pod that it is for. It ends when it is dropped.
+type Task = (String, AbortOnDropHandle<()>);
+
+/// The tasks that ask sessions' Pods.
+pub(super) struct Prober {
+    ctx: Arc<Context>,
+    /// By session, for the run that is probed.
+    probes: HashMap<SessionHash, Task>,
+    /// By session, for the UID of the Pod whose clone is followed.
+    clones: HashMap<SessionHash, Task>,
 }
 
-fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
-    let task: JoinHandle<()> = tokio::spawn(task);
-    AbortOnDropHandle::new(task)
+impl Prober {
+    pub(super) fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx, probes: HashMap::new(), clones: HashMap::new() }
+    }
+
+    /// Starts the tasks that the session's Pod needs now, and ends the others.
+    pub(super) fn update(&mut self, hash: SessionHash) {
+        let ProbeTarget { container, has_password, cloning } = self.ctx.store.probe_target(hash);
+        let ctx = &self.ctx;
+        keep_task(
+            &mut self.probes,
+            hash,
+            container.map(|container| (container.run_id.clone(), container)),
+            |container| {
+                let ctx = ctx.clone();
+                tokio::spawn(async move { probe(&ctx, hash, container, has_password).await })
+            },
+        );
+        keep_task(&mut self.clones, hash, cloning.map(|uid| (uid.clone(), uid)), |uid| {
+            let ctx = ctx.clone();
+            tokio::spawn(async move {
+                let report = |progress| {
+                    ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.clone(), progress)));
+                };
+                follow_clone(&ctx.api, hash, report).await;
+            })
+        });
+    }
 }
 
-/// Asks opencode until it answers. It is asked where it is: kubelet's own probes come by the second.
-async fn probe(ctx: &Context, hash: SessionHash, up: RunningContainer, has_password: bool) {
-    let within = ctx.settings.answer_within;
-    // (Of clocks that disagree, too.)
-    let began_lately = ctx.clock.now().duration_since(up.started_at).map_or(true, |since| since <= within);
+/// Makes sure that the session has a task for this key, and none for another one.
+fn keep_task<T>(
+    tasks: &mut HashMap<SessionHash, Task>,
+    hash: SessionHash,
+    wanted: Option<(String, T)>,
+    spawn: impl FnOnce(T) -> tokio::task::JoinHandle<()>,
+) {
+    let Some((key, target)) = wanted else {
+        tasks.remove(&hash);
+        return;
+    };
+    if tasks.get(&hash).is_none_or(|(current, _)| *current != key) {
+        tasks.insert(hash, (key, AbortOnDropHandle::new(spawn(target))));
+    }
+}
+
+/// Probes opencode until it is healthy. The router probes it itself, since kubelet probes once in a second at most.
+async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, has_password: bool) {
+    let RunningContainer { address, run_id, started_at } = container;
+    let limit = ctx.settings.ready_timeout;
+    // It also counts as new if the node's clock is ahead of this one.
+    let is_new = ctx.clock.now().duration_since(started_at).map_or(true, |age| age <= limit);
+    let report_failure = |failure, has_failed| {
+        let unresponsive = Unresponsive { run_id: run_id.clone(), failure, has_failed };
+        ctx.store.update_probes(hash, |probes| probes.unresponsive = Some(unresponsive));
+    };
     let password = match has_password {
         false => None,
-        true => match password(ctx, hash).await {
+        true => match read_password(ctx, hash).await {
             Some(password) => Some(password),
-            None => {
-                // Nothing but a new start gives it another one.
-                let failure = without_password();
-                ctx.store.update_probes(hash, |probes| {
-                    probes.unresponsive =
-                        Some(Unresponsive { run_id: up.run_id.clone(), failure, is_over: began_lately });
-                });
-                return;
-            }
+            // Only a new start gives the session another password.
+            None => return report_failure(password_missing(), is_new),
         },
     };
-    let address = SocketAddr::new(up.address, PORT);
-    let mut turns = within.as_millis().div_ceil(PROBE_TIMEOUT.as_millis());
+    let address = SocketAddr::new(address, PORT);
+    let mut attempts = limit.as_millis().div_ceil(PROBE_TIMEOUT.as_millis());
     let mut check = HealthCheck::new(&ctx.http, address, password.as_ref());
-    while !answers(ctx, &mut check).await {
-        turns = turns.saturating_sub(1);
-        if turns > 0 {
+    while !is_healthy(ctx, &mut check).await {
+        attempts = attempts.saturating_sub(1);
+        if attempts > 0 {
             continue;
         }
-        // One router that can't reach it ends it for all of them: that is for the one that acts, and not while somebody uses it
-        // through another.
-        let is_over = began_lately && ctx.leader.is_leader() && !is_used(ctx, hash, up.started_at);
-        let failure = silence(within, is_over);
-        ctx.store.update_probes(hash, |probes| {
-            probes.unresponsive = Some(Unresponsive { run_id: up.run_id.clone(), failure, is_over });
-        });
-        if is_over {
+        // Giving up ends the session for every replica, so only the leader may do it, and not while somebody uses the
+        // session through another replica.
+        let has_failed = is_new && ctx.leader.is_leader() && !was_used_since(ctx, hash, started_at);
+        report_failure(unresponsive(limit, has_failed), has_failed);
+        if has_failed {
             return;
         }
-        sleep(PAUSE).await;
+        sleep(PROBE_INTERVAL).await;
     }
-    let endpoint = Endpoint { address, password, run_id: up.run_id.as_str().into() };
-    // Of one that ran long before this router looked, nobody here knows when it first answered.
-    let at = if began_lately { ctx.clock.now() } else { up.started_at };
+    // Nobody knows when an opencode that started long ago became healthy.
+    let at = if is_new { ctx.clock.now() } else { started_at };
+    let endpoint = Endpoint { address, password, run_id: run_id.as_str().into() };
     ctx.store.update_probes(hash, |probes| {
         probes.unresponsive = None;
-        probes.ready = Some(Ready { run_id: up.run_id, endpoint, at });
+        probes.ready = Some(Ready { run_id, endpoint, at });
     });
 }
 
-/// Whether somebody has used it since then, as its claim tells.
-fn is_used(ctx: &Context, hash: SessionHash, since: SystemTime) -> bool {
-    ctx.store.status(hash).is_some_and(|seen| seen.last_activity > since)
-}
-
-fn without_password() -> Failure {
-    Failure {
-        code: FailureCode::BackendError,
-        message: "The session's password is gone: its Secret opencode-server-… is missing, or can't be read."
-            .into(),
-        advice: "Stop the session and resume it: it gets another one. Its files are kept.".into(),
-        log_tail: None,
-    }
-}
-
-fn silence(within: Duration, is_over: bool) -> Failure {
-    let advice = if is_over {
-        "The log may say why; resume the session to try again. If all sessions fail so, the router can't reach the Pods' port 4096."
-    } else {
-        "It ran before and is left running; it is shown again once it answers. Resume it to start it anew. If all sessions fail so, the router can't reach the Pods' port 4096."
-    };
-    Failure {
-        code: FailureCode::OpencodeNotReady,
-        message: format!("opencode did not answer within {} seconds.", within.as_secs()),
-        advice: advice.into(),
-        log_tail: None,
-    }
-}
-
-/// Whether opencode answers, in a turn's time.
-async fn answers(ctx: &Context, check: &mut HealthCheck<'_>) -> bool {
-    let Ok(_turn) = ctx.probe_permits.acquire().await else { return false };
+/// Returns whether opencode becomes healthy within [`PROBE_TIMEOUT`].
+async fn is_healthy(ctx: &Context, check: &mut HealthCheck<'_>) -> bool {
+    let Ok(_permit) = ctx.probe_permits.acquire().await else { return false };
     timeout(PROBE_TIMEOUT, check.wait_healthy()).await.is_ok()
 }
 
-/// The session's password, once it can be had; `None` where the API server has said for as long as an opencode may take to
-/// answer that there is none. With the API server away it is waited for.
-async fn password(ctx: &Context, hash: SessionHash) -> Option<Password> {
-    let mut missing: Option<Instant> = None;
+/// Returns whether the claim says that somebody has used the session since then.
+fn was_used_since(ctx: &Context, hash: SessionHash, since: SystemTime) -> bool {
+    ctx.store.status(hash).is_some_and(|status| status.last_activity > since)
+}
+
+fn password_missing() -> Failure {
+    Failure {
+        code: FailureCode::BackendError,
+        message:
+            "The session's password is missing: its Secret opencode-server-… does not exist or can't be read."
+                .into(),
+        advice: "Stop the session and resume it to give it a new password. Its files are kept.".into(),
+        log_tail: None,
+    }
+}
+
+fn unresponsive(limit: Duration, has_failed: bool) -> Failure {
+    let advice = if has_failed {
+        "The log may say why. Resume the session to try again."
+    } else {
+        "The session was started earlier and is left running; it can be opened once opencode answers. Resume it to \
+         restart it."
+    };
+    Failure {
+        code: FailureCode::OpencodeNotReady,
+        message: format!("opencode did not answer within {} seconds.", limit.as_secs()),
+        advice: format!(
+            "{advice} If this happens to all sessions, the router can't reach port {PORT} of the Pods."
+        ),
+        log_tail: None,
+    }
+}
+
+/// Returns the session's password; `None` once the API server has said for `ready_timeout` that there is none. While the
+/// API server is unreachable, this waits.
+async fn read_password(ctx: &Context, hash: SessionHash) -> Option<Password> {
+    let mut missing_since: Option<Instant> = None;
     loop {
-        let turn = ctx.probe_permits.acquire().await;
+        let permit = ctx.probe_permits.acquire().await;
         let error = match ctx.api.server_secret(hash).await {
             Ok(secret) => match password_of(&secret) {
                 Some(password) => return Some(password),
@@ -151,22 +187,15 @@ async fn password(ctx: &Context, hash: SessionHash) -> Option<Password> {
             },
             Err(error) => error,
         };
-        drop(turn);
-        missing = match error {
-            ApiError::NotFound => missing.or(Some(Instant::now())),
+        drop(permit);
+        missing_since = match error {
+            ApiError::NotFound => missing_since.or(Some(Instant::now())),
             _ => None,
         };
-        if missing.is_some_and(|since| since.elapsed() >= ctx.settings.answer_within) {
+        if missing_since.is_some_and(|since| since.elapsed() >= ctx.settings.ready_timeout) {
             return None;
         }
-        tracing::debug!(session.hash = %hash, %error, "the session's password can't be had yet");
+        tracing::debug!(session.hash = %hash, %error, "password unreadable; retrying");
         sleep(RETRY_INTERVAL).await;
     }
-}
-
-/// Follows the clone's log while the init container runs.
-async fn read_clone(ctx: &Context, hash: SessionHash, uid: &str) {
-    let report =
-        |progress| ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.to_owned(), progress)));
-    follow_clone(&ctx.api, hash, report).await;
 }

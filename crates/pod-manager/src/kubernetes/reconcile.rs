@@ -1,10 +1,13 @@
-//! The way of a session, on one page: what is wanted of it, what is there, and so what is to be done next.
+//! The life of a session on one page: from the desired state and the current objects to the next action.
 //!
-//! It is asked again after every change that is seen, by every router; whichever comes first does it, and the API server
-//! refuses the others: a Pod's name is the session's, and what is deleted is named by its UID. So it does not matter which
-//! router was killed between which two calls.
+//! Every router runs it after every change that it sees. Whichever comes first acts, and the API server refuses the
+//! others: the session's name is the Pod's, and what is deleted is identified by its UID. So a router may be killed
+//! between any two calls.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 
 use super::{
     desired::{Desired, DesiredState, run_of},
@@ -12,33 +15,33 @@ use super::{
 };
 use crate::model::Failure;
 
-/// What is to be done next.
+/// The next action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// It is as it is to be, or on its way there.
+    /// Does nothing: the session is in the desired state, or on its way there.
     Nothing,
-    /// Makes the Pod of this run.
+    /// Creates the Pod of this run.
     CreatePod(String),
-    /// Deletes this Pod, by its UID; only after the claim was read anew and this is still so. Watches tell of Pod and claim
-    /// in any order: it may be the Pod of a start that was not seen yet. (A run that is not wanted once its Pod is there
-    /// is never wanted again.)
+    /// Deletes the Pod with this UID, if that is still the next action after the claim was read anew. Watches deliver
+    /// Pod and claim in any order, so the Pod may belong to a start that was not seen yet. (Once the Pod of a run that is
+    /// not desired exists, that run is never desired again.)
     DeletePod(String),
-    /// Writes down that the run failed; the Pod goes after that.
+    /// Stores that the run failed; its Pod is deleted after that.
     GiveUp(Failure),
 }
 
-/// What is there.
+/// Whether an object exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It is not there.
+    /// It does not exist.
     Absent,
-    /// It is there.
+    /// It exists.
     Present,
     /// It is being deleted.
     Terminating,
 }
 
-/// What [`reconcile`] looks at.
+/// The current state, as far as [`reconcile`] needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Current {
     /// The claim.
@@ -47,9 +50,9 @@ pub struct Current {
     pub pod: Presence,
     /// The Pod's UID.
     pub uid: String,
-    /// The run that the Pod was made for; `None`: the TypeScript router's.
+    /// The run that the Pod was created for; `None` for a Pod of the TypeScript router.
     pub run: Option<String>,
-    /// What the Pod failed of, for good.
+    /// Why the Pod has failed for good.
     pub failure: Option<Failure>,
 }
 
@@ -57,14 +60,9 @@ impl Current {
     /// Reads the objects.
     #[must_use]
     pub fn of(pvc: Option<&PersistentVolumeClaim>, pod: Option<&Pod>, state: Option<&PodState>) -> Self {
-        let there = |deleted: Option<bool>| match deleted {
-            None => Presence::Absent,
-            Some(false) => Presence::Present,
-            Some(true) => Presence::Terminating,
-        };
         Self {
-            pvc: there(pvc.map(|pvc| pvc.metadata.deletion_timestamp.is_some())),
-            pod: there(pod.map(|pod| pod.metadata.deletion_timestamp.is_some())),
+            pvc: Presence::of(pvc.map(|pvc| &pvc.metadata)),
+            pod: Presence::of(pod.map(|pod| &pod.metadata)),
             uid: pod.and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default(),
             run: pod.and_then(run_of).map(str::to_owned),
             failure: match state {
@@ -75,41 +73,42 @@ impl Current {
     }
 }
 
-/// What is to be done next.
+impl Presence {
+    fn of(meta: Option<&ObjectMeta>) -> Self {
+        match meta {
+            None => Self::Absent,
+            Some(meta) if meta.deletion_timestamp.is_none() => Self::Present,
+            Some(_) => Self::Terminating,
+        }
+    }
+}
+
+/// Returns the next action.
 #[must_use]
 pub fn reconcile(desired: &Desired, current: &Current) -> Action {
+    use Presence::{Absent, Present, Terminating};
     let delete = || Action::DeletePod(current.uid.clone());
     match (current.pvc, current.pod, &desired.state) {
-        // What is going is waited for: its end is seen, and brings us here again.
-        (_, Presence::Terminating, _) => Action::Nothing,
+        // The end of a terminating Pod is an event, which leads here again.
+        (_, Terminating, _) => Action::Nothing,
         // Without a claim there is no session.
-        (Presence::Absent, Presence::Absent, _) => Action::Nothing,
-        (Presence::Absent, Presence::Present, _) => delete(),
-        // It is being deleted: the claim waits for its Pod.
-        (Presence::Terminating, Presence::Absent, _) => Action::Nothing,
-        (Presence::Terminating, Presence::Present, _) => delete(),
-        // It is kept, and no Pod is wanted.
-        (
-            Presence::Present,
-            Presence::Absent,
-            DesiredState::Stopped(_) | DesiredState::Failed(_) | DesiredState::Unmanaged,
-        ) => Action::Nothing,
-        (Presence::Present, Presence::Present, DesiredState::Stopped(_) | DesiredState::Failed(_)) => {
-            delete()
+        (Absent, Absent, _) => Action::Nothing,
+        (Absent, Present, _) => delete(),
+        // The session is being deleted: the claim waits for its Pod.
+        (Terminating, Absent, _) => Action::Nothing,
+        (Terminating, Present, _) => delete(),
+        // No Pod is desired.
+        (Present, Absent, DesiredState::Stopped(_) | DesiredState::Failed(_) | DesiredState::Unmanaged) => {
+            Action::Nothing
         }
-        // A Pod is wanted: of this run, and never beside another one.
-        (Presence::Present, Presence::Absent, DesiredState::Running(run)) => Action::CreatePod(run.clone()),
-        (Presence::Present, Presence::Present, DesiredState::Running(run))
-            if current.run.as_ref() != Some(run) =>
-        {
-            delete()
-        }
-        (Presence::Present, Presence::Present, DesiredState::Running(_) | DesiredState::Unmanaged) => {
-            match &current.failure {
-                Some(failure) => Action::GiveUp(failure.clone()),
-                None => Action::Nothing,
-            }
-        }
+        (Present, Present, DesiredState::Stopped(_) | DesiredState::Failed(_)) => delete(),
+        // A Pod of this run is desired, and never beside another one.
+        (Present, Absent, DesiredState::Running(run)) => Action::CreatePod(run.clone()),
+        (Present, Present, DesiredState::Running(run)) if current.run.as_ref() != Some(run) => delete(),
+        (Present, Present, DesiredState::Running(_) | DesiredState::Unmanaged) => match &current.failure {
+            Some(failure) => Action::GiveUp(failure.clone()),
+            None => Action::Nothing,
+        },
     }
 }
 

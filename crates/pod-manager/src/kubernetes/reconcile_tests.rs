@@ -14,157 +14,160 @@ fn desired(state: DesiredState) -> Desired {
 fn failure() -> Failure {
     Failure {
         code: FailureCode::CloneFailed,
-        message: "it broke".into(),
-        advice: "mend it".into(),
+        message: "It broke.".into(),
+        advice: "Fix it.".into(),
         log_tail: None,
     }
 }
 
-fn seen(pvc: Presence, pod: Presence, run: Option<&str>) -> Current {
+fn current(pvc: Presence, pod: Presence, run: Option<&str>) -> Current {
     Current { pvc, pod, uid: "u1".into(), run: run.map(str::to_owned), failure: None }
 }
 
 #[test]
-fn each_state_has_one_next_step() {
+fn each_state_has_one_next_action() {
     use Presence::{Absent, Present, Terminating};
     #[track_caller]
-    fn check(state: DesiredState, seen: &Current, expected: Action) {
-        assert_eq!(reconcile(&desired(state), seen), expected, "{seen:?}");
+    fn check(state: DesiredState, current: &Current, expected: Action) {
+        assert_eq!(reconcile(&desired(state), current), expected, "{current:?}");
     }
     let running = || DesiredState::Running("r1".into());
     let delete = || Action::DeletePod("u1".into());
     let (stopped, failed) = (DesiredState::Stopped(StopReason::Idle), DesiredState::Failed(failure()));
 
-    check(running(), &seen(Present, Absent, None), Action::CreatePod("r1".into()));
-    check(running(), &seen(Present, Present, Some("r1")), Action::Nothing);
-    check(running(), &seen(Present, Present, Some("r0")), delete());
-    check(running(), &seen(Present, Present, None), delete());
-    // A Pod that is going is waited for: never two on one claim.
-    check(running(), &seen(Present, Terminating, Some("r0")), Action::Nothing);
-    check(running(), &seen(Present, Terminating, Some("r1")), Action::Nothing);
+    check(running(), &current(Present, Absent, None), Action::CreatePod("r1".into()));
+    check(running(), &current(Present, Present, Some("r1")), Action::Nothing);
+    check(running(), &current(Present, Present, Some("r0")), delete());
+    check(running(), &current(Present, Present, None), delete());
+    // A terminating Pod is waited for: never two on one claim.
+    check(running(), &current(Present, Terminating, Some("r0")), Action::Nothing);
+    check(running(), &current(Present, Terminating, Some("r1")), Action::Nothing);
 
     for state in [stopped.clone(), failed.clone()] {
-        check(state.clone(), &seen(Present, Present, Some("r1")), delete());
-        check(state.clone(), &seen(Present, Terminating, Some("r1")), Action::Nothing);
-        check(state, &seen(Present, Absent, None), Action::Nothing);
+        check(state.clone(), &current(Present, Present, Some("r1")), delete());
+        check(state.clone(), &current(Present, Terminating, Some("r1")), Action::Nothing);
+        check(state, &current(Present, Absent, None), Action::Nothing);
     }
     for state in [running(), stopped, failed, DesiredState::Unmanaged] {
-        check(state.clone(), &seen(Terminating, Present, Some("r1")), delete());
-        check(state.clone(), &seen(Terminating, Absent, None), Action::Nothing);
-        check(state.clone(), &seen(Absent, Present, Some("r1")), delete());
-        check(state, &seen(Absent, Absent, None), Action::Nothing);
+        check(state.clone(), &current(Terminating, Present, Some("r1")), delete());
+        check(state.clone(), &current(Terminating, Absent, None), Action::Nothing);
+        check(state.clone(), &current(Absent, Present, Some("r1")), delete());
+        check(state, &current(Absent, Absent, None), Action::Nothing);
     }
-    // The TypeScript router's: left as they are until somebody asks for something.
-    check(DesiredState::Unmanaged, &seen(Present, Present, None), Action::Nothing);
-    check(DesiredState::Unmanaged, &seen(Present, Absent, None), Action::Nothing);
+    // A session of the TypeScript router is left as it is until somebody gives a command.
+    check(DesiredState::Unmanaged, &current(Present, Present, None), Action::Nothing);
+    check(DesiredState::Unmanaged, &current(Present, Absent, None), Action::Nothing);
 
-    let broken = |run| Current { failure: Some(failure()), ..seen(Present, Present, run) };
-    check(running(), &broken(Some("r1")), Action::GiveUp(failure()));
-    check(DesiredState::Unmanaged, &broken(None), Action::GiveUp(failure()));
-    // What failed before is not this run's failure.
-    check(running(), &broken(Some("r0")), delete());
+    let failed = |run| Current { failure: Some(failure()), ..current(Present, Present, run) };
+    check(running(), &failed(Some("r1")), Action::GiveUp(failure()));
+    check(DesiredState::Unmanaged, &failed(None), Action::GiveUp(failure()));
+    // The failure of another run does not count.
+    check(running(), &failed(Some("r0")), delete());
 }
 
-/// The API server's truth, as far as one session goes.
+/// One session's objects in the API server.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Truth {
-    pvc: Option<Claim>,
-    pod: Option<Thing>,
+struct Cluster {
+    pvc: Option<ClaimObject>,
+    pod: Option<PodObject>,
     uids: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Claim {
+struct ClaimObject {
     state: DesiredState,
     version: u32,
     terminating: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Thing {
+struct PodObject {
     uid: String,
     run: String,
     terminating: bool,
-    broken: bool,
+    has_failed: bool,
 }
 
 #[derive(Debug, Clone)]
-enum Happens {
+enum Step {
     Start,
     Stop,
     Delete,
-    /// A router's watches bring its claim, or its Pod, up to date: never both at once.
+    /// A router's watch delivers the claim, or the Pod: never both at once.
     SeesClaim(usize),
     SeesPod(usize),
-    /// A router does its next step, by state it has seen.
+    /// A router carries out its next action, by the objects that it has seen.
     Acts(usize),
-    /// A router decides on its next step, and is overtaken by others before it is done.
+    /// A router decides on its next action, and carries it out later than others.
     Decides(usize),
-    Does(usize),
-    /// A router is killed and another one begins.
+    CarriesOut(usize),
+    /// A router is killed and another one starts.
     Restarts(usize),
-    /// kubelet ends state is going.
-    Ends,
-    Breaks,
+    /// kubelet ends the terminating Pod.
+    PodEnds,
+    PodFails,
     /// Somebody else deletes the Pod.
-    Drained,
+    PodIsDrained,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Router {
-    pvc: Option<Claim>,
-    pod: Option<Thing>,
-    /// The claim's version it was decided by.
+    pvc: Option<ClaimObject>,
+    pod: Option<PodObject>,
+    /// The action, and the version of the claim that it is based on.
     decided: Option<(Action, u32)>,
 }
 
 const ROUTERS: usize = 3;
 
-fn happens() -> impl Strategy<Value = Happens> {
+fn step() -> impl Strategy<Value = Step> {
     let router = 0..ROUTERS;
     prop_oneof![
-        2 => Just(Happens::Start),
-        1 => Just(Happens::Stop),
-        1 => Just(Happens::Delete),
-        4 => router.clone().prop_map(Happens::SeesClaim),
-        4 => router.clone().prop_map(Happens::SeesPod),
-        4 => router.clone().prop_map(Happens::Acts),
-        3 => router.clone().prop_map(Happens::Decides),
-        3 => router.clone().prop_map(Happens::Does),
-        1 => router.prop_map(Happens::Restarts),
-        3 => Just(Happens::Ends),
-        1 => Just(Happens::Breaks),
-        1 => Just(Happens::Drained),
+        2 => Just(Step::Start),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Delete),
+        4 => router.clone().prop_map(Step::SeesClaim),
+        4 => router.clone().prop_map(Step::SeesPod),
+        4 => router.clone().prop_map(Step::Acts),
+        3 => router.clone().prop_map(Step::Decides),
+        3 => router.clone().prop_map(Step::CarriesOut),
+        1 => router.prop_map(Step::Restarts),
+        3 => Just(Step::PodEnds),
+        1 => Just(Step::PodFails),
+        1 => Just(Step::PodIsDrained),
     ]
 }
 
 impl Router {
     fn decide(&self) -> Action {
-        let there = |there: Option<bool>| match there {
+        let presence = |terminating: Option<bool>| match terminating {
             None => Presence::Absent,
             Some(false) => Presence::Present,
             Some(true) => Presence::Terminating,
         };
         let pod = self.pod.as_ref();
-        let seen = Current {
-            pvc: there(self.pvc.as_ref().map(|pvc| pvc.terminating)),
-            pod: there(pod.map(|pod| pod.terminating)),
+        let current = Current {
+            pvc: presence(self.pvc.as_ref().map(|pvc| pvc.terminating)),
+            pod: presence(pod.map(|pod| pod.terminating)),
             uid: pod.map(|pod| pod.uid.clone()).unwrap_or_default(),
             run: pod.map(|pod| pod.run.clone()),
-            failure: pod.is_some_and(|pod| pod.broken).then(failure),
+            failure: pod.is_some_and(|pod| pod.has_failed).then(failure),
         };
-        reconcile(&desired(self.pvc.as_ref().map_or(DesiredState::Unmanaged, |pvc| pvc.state.clone())), &seen)
+        reconcile(
+            &desired(self.pvc.as_ref().map_or(DesiredState::Unmanaged, |pvc| pvc.state.clone())),
+            &current,
+        )
     }
 
     /// Before a Pod is deleted, the claim is read anew.
-    fn decide_for_sure(&mut self, truth: &Truth) -> Action {
+    fn decide_by_current_claim(&mut self, cluster: &Cluster) -> Action {
         let action = self.decide();
         if !matches!(action, Action::DeletePod(_)) {
             return action;
         }
-        self.pvc.clone_from(&truth.pvc);
-        let again = self.decide();
-        if again == action { again } else { Action::Nothing }
+        self.pvc.clone_from(&cluster.pvc);
+        let current = self.decide();
+        if current == action { current } else { Action::Nothing }
     }
 
     fn version(&self) -> u32 {
@@ -172,109 +175,109 @@ impl Router {
     }
 }
 
-impl Truth {
-    fn fresh(&mut self) -> u32 {
+impl Cluster {
+    fn next_version(&mut self) -> u32 {
         self.uids += 1;
         self.uids
     }
 
-    fn want(&mut self, state: DesiredState) {
-        let version = self.fresh();
+    fn set_desired(&mut self, state: DesiredState) {
+        let version = self.next_version();
         if let Some(pvc) = &mut self.pvc {
             (pvc.state, pvc.version) = (state, version);
         }
     }
 
-    fn is_wanted(&self, pod: &Thing) -> bool {
+    fn is_desired(&self, pod: &PodObject) -> bool {
         self.pvc
             .as_ref()
             .is_some_and(|pvc| !pvc.terminating && pvc.state == DesiredState::Running(pod.run.clone()))
     }
 
-    /// What the API server makes of a call.
-    fn take(&mut self, action: Action, decided_by: u32) {
-        let uid = format!("u{}", self.fresh());
+    /// Carries out an action as the API server would.
+    fn carry_out(&mut self, action: Action, version: u32) {
+        let uid = format!("u{}", self.next_version());
         match action {
             Action::Nothing => {}
             Action::CreatePod(run) => {
-                // Of its own name, there is one at most.
-                self.pod.get_or_insert(Thing { uid, run, terminating: false, broken: false });
+                // Names are unique: there is at most one Pod.
+                self.pod.get_or_insert(PodObject { uid, run, terminating: false, has_failed: false });
             }
             Action::DeletePod(uid) if self.pod.as_ref().is_none_or(|pod| pod.uid != uid) => {}
             Action::DeletePod(_) => {
-                let pod = self.pod.clone().expect("just looked at");
-                assert!(!self.is_wanted(&pod), "a Pod that is wanted is deleted: {self:?}");
-                self.pod = Some(Thing { terminating: true, ..pod });
+                let pod = self.pod.clone().expect("checked above");
+                assert!(!self.is_desired(&pod), "a desired Pod is deleted: {self:?}");
+                self.pod = Some(PodObject { terminating: true, ..pod });
             }
             Action::GiveUp(failure) => {
-                if self.pvc.as_ref().is_some_and(|pvc| pvc.version == decided_by && !pvc.terminating) {
-                    self.want(DesiredState::Failed(failure));
+                if self.pvc.as_ref().is_some_and(|pvc| pvc.version == version && !pvc.terminating) {
+                    self.set_desired(DesiredState::Failed(failure));
                 }
             }
         }
     }
 
-    fn happen(&mut self, routers: &mut [Router; ROUTERS], state: &Happens) {
-        match state {
-            Happens::Start if self.pvc.is_none() => {
-                let version = self.fresh();
+    fn apply(&mut self, routers: &mut [Router; ROUTERS], step: &Step) {
+        match step {
+            Step::Start if self.pvc.is_none() => {
+                let version = self.next_version();
                 let state = DesiredState::Running(format!("r{version}"));
-                self.pvc = Some(Claim { state, version, terminating: false });
+                self.pvc = Some(ClaimObject { state, version, terminating: false });
             }
-            Happens::Start => {
-                let pvc = self.pvc.clone().expect("just looked at");
+            Step::Start => {
+                let pvc = self.pvc.clone().expect("checked above");
                 if !pvc.terminating && !matches!(pvc.state, DesiredState::Running(_)) {
-                    let run = format!("r{}", self.fresh());
-                    self.want(DesiredState::Running(run));
+                    let run = format!("r{}", self.next_version());
+                    self.set_desired(DesiredState::Running(run));
                 }
             }
-            Happens::Stop => {
+            Step::Stop => {
                 if self
                     .pvc
                     .as_ref()
                     .is_some_and(|pvc| matches!(pvc.state, DesiredState::Running(_)) && !pvc.terminating)
                 {
-                    self.want(DesiredState::Stopped(StopReason::Requested));
+                    self.set_desired(DesiredState::Stopped(StopReason::Requested));
                 }
             }
-            Happens::Delete => {
-                let version = self.fresh();
+            Step::Delete => {
+                let version = self.next_version();
                 if let Some(pvc) = &mut self.pvc {
                     (pvc.terminating, pvc.version) = (true, version);
                 }
             }
-            Happens::SeesClaim(router) => routers[*router].pvc.clone_from(&self.pvc),
-            Happens::SeesPod(router) => routers[*router].pod.clone_from(&self.pod),
-            Happens::Acts(router) => {
+            Step::SeesClaim(router) => routers[*router].pvc.clone_from(&self.pvc),
+            Step::SeesPod(router) => routers[*router].pod.clone_from(&self.pod),
+            Step::Acts(router) => {
                 let router = &mut routers[*router];
-                let action = router.decide_for_sure(self);
-                self.take(action, router.version());
+                let action = router.decide_by_current_claim(self);
+                self.carry_out(action, router.version());
             }
-            Happens::Decides(router) => {
+            Step::Decides(router) => {
                 let router = &mut routers[*router];
-                router.decided = Some((router.decide_for_sure(self), router.version()));
+                router.decided = Some((router.decide_by_current_claim(self), router.version()));
             }
-            Happens::Does(router) => {
+            Step::CarriesOut(router) => {
                 if let Some((action, version)) = routers[*router].decided.take() {
-                    self.take(action, version);
+                    self.carry_out(action, version);
                 }
             }
-            Happens::Restarts(router) => routers[*router] = Router::default(),
-            Happens::Ends => {
+            Step::Restarts(router) => routers[*router] = Router::default(),
+            Step::PodEnds => {
                 if self.pod.as_ref().is_some_and(|pod| pod.terminating) {
                     self.pod = None;
                 }
-                // Its finalizer holds a claim for as long as a Pod has it.
+                // A finalizer keeps the claim as long as a Pod uses it.
                 if self.pod.is_none() && self.pvc.as_ref().is_some_and(|pvc| pvc.terminating) {
                     self.pvc = None;
                 }
             }
-            Happens::Breaks => {
+            Step::PodFails => {
                 if let Some(pod) = &mut self.pod {
-                    pod.broken = true;
+                    pod.has_failed = true;
                 }
             }
-            Happens::Drained => {
+            Step::PodIsDrained => {
                 if let Some(pod) = &mut self.pod {
                     pod.terminating = true;
                 }
@@ -286,29 +289,29 @@ impl Truth {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Whatever happens in whatever order, with routers that see late and are killed between any two calls: no Pod that is
-    /// wanted is ever deleted, and once things calm down, state is there is state is desired.
+    /// In any order of steps, with routers that see changes late and are killed between any two calls: no desired Pod
+    /// is ever deleted, and in the end the cluster is in the desired state.
     #[test]
-    fn whatever_happens_it_ends_as_it_is_wanted(all in prop::collection::vec(happens(), 0..60)) {
-        let (mut truth, mut routers) = (Truth::default(), <[Router; ROUTERS]>::default());
-        for one in &all {
-            truth.happen(&mut routers, one);
+    fn any_order_of_steps_ends_in_the_desired_state(steps in prop::collection::vec(step(), 0..60)) {
+        let (mut cluster, mut routers) = (Cluster::default(), <[Router; ROUTERS]>::default());
+        for step in &steps {
+            cluster.apply(&mut routers, step);
         }
         for _ in 0..12 {
             for router in 0..ROUTERS {
-                for one in [Happens::SeesClaim(router), Happens::SeesPod(router), Happens::Acts(router), Happens::Ends] {
-                    truth.happen(&mut routers, &one);
+                for step in [Step::SeesClaim(router), Step::SeesPod(router), Step::Acts(router), Step::PodEnds] {
+                    cluster.apply(&mut routers, &step);
                 }
             }
         }
-        match truth.pvc.as_ref().map(|pvc| (&pvc.state, pvc.terminating)) {
-            None => prop_assert_eq!(&truth.pod, &None),
-            Some((_, true)) => prop_assert!(false, "the claim is never let go: {:?}", truth),
+        match cluster.pvc.as_ref().map(|pvc| (&pvc.state, pvc.terminating)) {
+            None => prop_assert_eq!(&cluster.pod, &None),
+            Some((_, true)) => prop_assert!(false, "the claim is never removed: {:?}", cluster),
             Some((DesiredState::Running(run), false)) => {
-                let pod = truth.pod.as_ref().expect("a Pod");
-                prop_assert!(pod.run == *run && !pod.terminating && !pod.broken, "{:?}", truth);
+                let pod = cluster.pod.as_ref().expect("a Pod");
+                prop_assert!(pod.run == *run && !pod.terminating && !pod.has_failed, "{:?}", cluster);
             }
-            Some((_, false)) => prop_assert_eq!(&truth.pod, &None),
+            Some((_, false)) => prop_assert_eq!(&cluster.pod, &None),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What an operator decides about session Pods and leader election.
+//! The operator's settings for session Pods and leader election.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::objects::patch::PodPatch;
 
-/// What an operator decides about session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
+/// The operator's settings for session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KubernetesSettings {
-    /// Where sessions live (`OPENCODE_NAMESPACE`).
+    /// The namespace of the sessions (`OPENCODE_NAMESPACE`).
     pub namespace: String,
     /// The session image (`OPENCODE_IMAGE`): opencode, git and a POSIX shell.
     pub image: String,
@@ -17,7 +17,7 @@ pub struct KubernetesSettings {
     pub storage_class: Option<String>,
     /// `STORAGE_SIZE`, a Kubernetes quantity.
     pub storage_size: String,
-    /// `API_KEY_SECRET_NAME`: its keys become the session's environment.
+    /// `API_KEY_SECRET_NAME`: its keys become variables of the session.
     pub api_key_secret: String,
     /// `CONFIG_MAP_NAME`: mounted read-only at `/home/opencode/.opencode`.
     pub config_map: String,
@@ -25,30 +25,30 @@ pub struct KubernetesSettings {
     pub user_namespaces: bool,
     /// Requests and limits of the opencode container; the init container has the same.
     pub resources: ContainerResources,
-    /// Further variables of the session's environment; no secrets.
+    /// Further variables of the session; no secrets.
     pub environment: BTreeMap<String, String>,
-    /// `POD_PATCH_FILE`: laid over each Pod.
+    /// `POD_PATCH_FILE`: merged into each Pod.
     pub pod_patch: Option<PodPatch>,
-    /// How long opencode may take to answer once its container runs; it takes seconds.
-    pub answer_within: Duration,
-    /// Names this router among several: another one for each process.
+    /// How long opencode may take to be healthy after its container has started; it takes seconds.
+    pub ready_timeout: Duration,
+    /// Identifies this process among all routers.
     pub identity: String,
-    /// How the reaper's Lease is kept.
+    /// The times of the leader election.
     pub lease: ElectionTiming,
 }
 
 /// Requests and limits, as Kubernetes quantities by resource name (`cpu`, `memory`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerResources {
-    /// What the scheduler sets aside.
+    /// What the scheduler reserves.
     pub requests: BTreeMap<String, String>,
     /// What the container can't exceed.
     pub limits: BTreeMap<String, String>,
 }
 
 impl Default for ContainerResources {
-    /// opencode takes 315 MB at start and 700 MB in use; the rest is for what the agent runs. CPU is not
-    /// limited: a limit throttles also where the node is idle.
+    /// opencode needs 315 MB at start and 700 MB in use; the rest is for what the agent runs. CPU has no limit, since a
+    /// limit throttles even on an idle node.
     fn default() -> Self {
         let list =
             |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -57,7 +57,7 @@ impl Default for ContainerResources {
 }
 
 impl KubernetesSettings {
-    /// The defaults, with the one value that has none.
+    /// Returns the defaults, with the one value that has none.
     #[must_use]
     pub fn new(image: &str) -> Self {
         Self {
@@ -72,22 +72,22 @@ impl KubernetesSettings {
             resources: ContainerResources::default(),
             environment: BTreeMap::new(),
             pod_patch: None,
-            answer_within: Duration::from_secs(180),
+            ready_timeout: Duration::from_secs(180),
             identity: format!("opencode-router-{:016x}", rand::random::<u64>()),
             lease: ElectionTiming::default(),
         }
     }
 }
 
-/// How the Lease is kept. Defaults: renewed every 3 s, believed in for 10 s, taken over after 15 s; after an orderly
-/// end it is taken over at the others' next look.
+/// The times of the leader election, in client-go's words. By default, the leader renews the Lease every 3 s and leads for
+/// at most 10 s without a renewal, and another router takes an expired Lease after 15 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ElectionTiming {
-    /// Between two renewals, and between two looks at another's Lease.
+    /// The time between two attempts to acquire or renew the Lease.
     pub retry_period: Duration,
-    /// How long a holder believes in a Lease that it can't renew.
+    /// How long a leader leads without a renewal.
     pub renew_deadline: Duration,
-    /// How long a Lease must stand unchanged before another takes it; in whole seconds, and longer than `renew_deadline`.
+    /// How long a Lease is unchanged before another router takes it: whole seconds, and longer than `renew_deadline`.
     pub lease_duration: Duration,
 }
 

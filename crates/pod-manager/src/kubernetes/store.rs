@@ -1,10 +1,11 @@
-//! All that is known of the sessions, in one place: fed by the watches and by the answers to our own calls, read by
-//! everybody. Whatever changes is told to who watches, and to the session's loop.
+//! All sessions' objects in memory: fed by the watches and by the answers to our own writes, read by everybody.
+//!
+//! Every update derives the session's status anew, publishes it, and queues the session for the controller.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
@@ -14,15 +15,17 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     cache::{Versioned, has_password, is_cloning, trim, version},
     desired::{Desired, DesiredState},
     reconcile::{Action, Current, reconcile},
     session,
-    status::{self, Derived, ProbeResults},
-    status::{fields::event_time, pod::PodState},
+    status::{
+        self, Derived, ProbeResults,
+        fields::event_time,
+        pod::{PodState, RunningContainer},
+    },
 };
 use crate::{
     clock::Clock,
@@ -30,12 +33,12 @@ use crate::{
     publisher::Publisher,
 };
 
-/// Events kept of one session.
-const EVENTS: usize = 40;
-/// How long a session that is gone is remembered, so that late news of it do not bring it back.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many Events are kept of one session.
+const MAX_EVENTS: usize = 40;
+/// How long a deleted session is remembered, so that a late event does not bring it back.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
 
-/// The watches that an store is fed by.
+/// The watches that feed the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WatchSource {
     Pvcs,
@@ -44,28 +47,28 @@ pub(super) enum WatchSource {
     PvcEvents,
 }
 
-/// The store.
+/// The objects of all sessions, and what they mean.
 pub(super) struct Store {
-    state: Mutex<StoreState>,
+    sessions: Mutex<Sessions>,
     publisher: Arc<Publisher>,
     clock: Arc<dyn Clock>,
-    /// Whose loop is to look again.
+    /// The sessions that the controller is to look at.
     queue: mpsc::UnboundedSender<SessionHash>,
-    /// How many of the watches have told all there is.
-    listed: watch::Sender<[bool; 4]>,
-    /// Counts changes, for who waits for one.
-    changes: watch::Sender<u64>,
+    /// Which of the watches have listed all objects.
+    synced: watch::Sender<[bool; 4]>,
+    /// Counts the updates, for those who wait for one.
+    updates: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct StoreState {
+struct Sessions {
     entries: BTreeMap<SessionHash, Entry>,
-    /// How far each watch has come: what is older than that, and not known, is gone.
-    passed: [u64; 4],
-    /// All there is was listed; until then nothing follows from what is known.
-    live: bool,
-    /// Claims that can't be read; told once.
-    strange: BTreeSet<String>,
+    /// How far each watch has come: an unknown object that is older than that was deleted.
+    observed_versions: [u64; 4],
+    /// All watches are synced. Nothing is published before.
+    is_synced: bool,
+    /// The UIDs of claims that can't be read, each reported once.
+    unreadable: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -74,20 +77,18 @@ struct Entry {
     pod: Versioned<Pod>,
     /// By UID.
     events: BTreeMap<String, Event>,
+    /// The session, and the UID of the claim that it was read from.
     session: Option<(String, Arc<Session>)>,
     probes: ProbeResults,
-    state: Option<PodState>,
+    pod_state: Option<PodState>,
     desired: Option<Desired>,
-    /// A verb was called here: this router is the first to act.
+    /// A command for the session was given here: this router acts first.
     is_local: bool,
+    /// Since when the session has neither claim nor Pod.
     empty_since: Option<Instant>,
-    /// What is asked of the run named.
-    probe: Option<(String, AbortOnDropHandle<()>)>,
-    /// Whose clone's log is read.
-    reader: Option<(String, AbortOnDropHandle<()>)>,
 }
 
-/// What a session's loop sees.
+/// What the controller reads of a session.
 pub(super) struct WorkItem {
     pub(super) action: Action,
     pub(super) session: Option<Arc<Session>>,
@@ -96,27 +97,38 @@ pub(super) struct WorkItem {
     pub(super) is_local: bool,
 }
 
+/// What the prober reads of a session.
+#[derive(Default)]
+pub(super) struct ProbeTarget {
+    /// The container to probe: it runs, and has no final result yet.
+    pub(super) container: Option<RunningContainer>,
+    pub(super) has_password: bool,
+    /// The UID of the Pod whose clone runs.
+    pub(super) cloning: Option<String>,
+}
+
 impl Store {
+    /// Creates a store, and the queue of the sessions that it updates.
     pub(super) fn new(
         publisher: Arc<Publisher>,
         clock: Arc<dyn Clock>,
     ) -> (Self, mpsc::UnboundedReceiver<SessionHash>) {
         let (queue, receiver) = mpsc::unbounded_channel();
         let store = Self {
-            state: Mutex::default(),
+            sessions: Mutex::default(),
             publisher,
             clock,
             queue,
-            listed: watch::Sender::new([false; 4]),
-            changes: watch::Sender::new(0),
+            synced: watch::Sender::new([false; 4]),
+            updates: watch::Sender::new(0),
         };
         (store, receiver)
     }
 
-    /// Waits until every watch has told all there is.
+    /// Waits until every watch has listed all objects.
     pub(super) async fn wait_synced(&self) {
-        // The sender is in `self`: it can't be gone.
-        let _ = self.listed.subscribe().wait_for(|listed| listed.iter().all(|one| *one)).await;
+        // It fails only once the sender is dropped, which is in `self`.
+        let _ = self.synced.subscribe().wait_for(|synced| synced.iter().all(|one| *one)).await;
     }
 
     pub(super) fn apply_pvc(&self, mut pvc: PersistentVolumeClaim) {
@@ -124,8 +136,8 @@ impl Store {
         pvc.spec = None;
         let Some(hash) = session::hash_of(&pvc.metadata) else { return };
         let version = version(&pvc.metadata);
-        self.update(hash, |entry, passed| {
-            entry.pvc.set(Some(pvc), version, passed[WatchSource::Pvcs as usize])
+        self.update(hash, |entry, observed| {
+            entry.pvc.apply(pvc, version, observed[WatchSource::Pvcs as usize])
         });
     }
 
@@ -133,22 +145,22 @@ impl Store {
         trim(&mut pod);
         let Some(hash) = session::hash_of(&pod.metadata) else { return };
         let version = version(&pod.metadata);
-        self.update(hash, |entry, passed| {
-            entry.pod.set(Some(pod), version, passed[WatchSource::Pods as usize])
+        self.update(hash, |entry, observed| {
+            entry.pod.apply(pod, version, observed[WatchSource::Pods as usize])
         });
     }
 
-    pub(super) fn forget_pvc(&self, pvc: &PersistentVolumeClaim) {
+    pub(super) fn delete_pvc(&self, pvc: &PersistentVolumeClaim) {
         let Some(hash) = session::hash_of(&pvc.metadata) else { return };
-        self.update(hash, |entry, _| entry.pvc.set(None, version(&pvc.metadata), 0));
+        self.update(hash, |entry, _| entry.pvc.delete(version(&pvc.metadata)));
     }
 
-    pub(super) fn forget_pod(&self, pod: &Pod) {
+    pub(super) fn delete_pod(&self, pod: &Pod) {
         let Some(hash) = session::hash_of(&pod.metadata) else { return };
-        self.update(hash, |entry, _| entry.pod.set(None, version(&pod.metadata), 0));
+        self.update(hash, |entry, _| entry.pod.delete(version(&pod.metadata)));
     }
 
-    /// An Event about a Pod or claim of ours.
+    /// Applies an Event about a session's Pod or claim.
     pub(super) fn apply_event(&self, mut event: Event) {
         event.metadata.managed_fields = None;
         let name = event.involved_object.name.as_deref().unwrap_or_default();
@@ -157,7 +169,7 @@ impl Store {
         let Some(uid) = event.metadata.uid.clone() else { return };
         self.update(hash, |entry, _| {
             entry.events.insert(uid, event);
-            if entry.events.len() > EVENTS {
+            if entry.events.len() > MAX_EVENTS {
                 let oldest = entry.events.iter().min_by_key(|(_, event)| event_time(event));
                 if let Some(oldest) = oldest.map(|(uid, _)| uid.clone()) {
                     entry.events.remove(&oldest);
@@ -167,239 +179,203 @@ impl Store {
         });
     }
 
-    /// The watch has told all that was so until then.
+    /// Records that the watch has delivered everything up to this version.
     pub(super) fn observed_version(&self, source: WatchSource, version: u64) {
-        let passed = &mut self.state.lock().passed[source as usize];
-        *passed = version.max(*passed);
+        let observed = &mut self.sessions.lock().observed_versions[source as usize];
+        *observed = version.max(*observed);
     }
 
-    /// All there was at the version `newest` was told: what was not told of is gone, unless it is newer.
-    pub(super) fn synced(&self, source: WatchSource, there: &BTreeSet<SessionHash>, newest: u64) {
-        let gone: Vec<_> = {
-            let mut state = self.state.lock();
-            let passed = &mut state.passed[source as usize];
-            *passed = newest.max(*passed);
-            let is_there = |entry: &Entry| match source {
-                WatchSource::Pvcs => entry.pvc.object.is_some() && entry.pvc.version <= newest,
-                WatchSource::Pods => entry.pod.object.is_some() && entry.pod.version <= newest,
-                WatchSource::PodEvents | WatchSource::PvcEvents => false,
-            };
-            let gone = state.entries.iter().filter(|(hash, entry)| !there.contains(hash) && is_there(entry));
-            gone.map(|(hash, _)| *hash).collect()
+    /// Records that a list of this version was delivered as a whole: an object that is not in it was deleted, unless
+    /// the object is newer.
+    pub(super) fn synced(&self, source: WatchSource, listed: &BTreeSet<SessionHash>, list_version: u64) {
+        self.observed_version(source, list_version);
+        let missing: Vec<_> = {
+            let sessions = self.sessions.lock();
+            sessions.entries.keys().filter(|hash| !listed.contains(hash)).copied().collect()
         };
-        for hash in gone {
+        for hash in missing {
             self.update(hash, |entry, _| match source {
-                WatchSource::Pvcs if entry.pvc.version <= newest => entry.pvc.set(None, newest, 0),
-                WatchSource::Pods if entry.pod.version <= newest => entry.pod.set(None, newest, 0),
-                // It was made anew just now.
+                WatchSource::Pvcs if entry.pvc.object.is_some() => entry.pvc.delete(list_version),
+                WatchSource::Pods if entry.pod.object.is_some() => entry.pod.delete(list_version),
                 _ => false,
             });
         }
-        let mut listed = *self.listed.borrow();
-        listed[source as usize] = true;
-        if listed.iter().all(|one| *one) {
-            self.go_live();
+        let mut synced = *self.synced.borrow();
+        synced[source as usize] = true;
+        if synced.iter().all(|one| *one) {
+            self.publish_all();
         }
-        self.listed.send_modify(|listed| listed[source as usize] = true);
+        self.synced.send_modify(|synced| synced[source as usize] = true);
     }
 
-    /// Changes what is known of a session, and tells what follows from it.
-    fn update(&self, hash: SessionHash, how: impl FnOnce(&mut Entry, &[u64; 4]) -> bool) {
-        let mut state = self.state.lock();
-        let passed = state.passed;
-        let entry = state.entries.entry(hash).or_default();
-        if how(entry, &passed) && state.live {
-            self.publish(hash, &mut state);
+    /// Updates a session's entry, and publishes the session if that changed something.
+    fn update(&self, hash: SessionHash, change: impl FnOnce(&mut Entry, &[u64; 4]) -> bool) {
+        let mut sessions = self.sessions.lock();
+        let observed_versions = sessions.observed_versions;
+        let entry = sessions.entries.entry(hash).or_default();
+        if change(entry, &observed_versions) && sessions.is_synced {
+            self.publish(hash, &mut sessions);
         }
     }
 
-    /// Tells everything, for the first time.
-    fn go_live(&self) {
-        let mut state = self.state.lock();
-        if !std::mem::replace(&mut state.live, true) {
-            let hashes: Vec<_> = state.entries.keys().copied().collect();
+    /// Publishes all sessions for the first time.
+    fn publish_all(&self) {
+        let mut sessions = self.sessions.lock();
+        if !std::mem::replace(&mut sessions.is_synced, true) {
+            let hashes: Vec<_> = sessions.entries.keys().copied().collect();
             for hash in hashes {
-                self.publish(hash, &mut state);
+                self.publish(hash, &mut sessions);
             }
         }
     }
 
-    pub(super) fn update_probes(&self, hash: SessionHash, how: impl FnOnce(&mut ProbeResults)) {
+    /// Updates what this router has found out about the session's Pod.
+    pub(super) fn update_probes(&self, hash: SessionHash, change: impl FnOnce(&mut ProbeResults)) {
         self.update(hash, |entry, _| {
-            how(&mut entry.probes);
+            change(&mut entry.probes);
             true
         });
     }
 
-    /// Works out anew what is told. Under the lock, so that what is told follows what is known.
-    fn publish(&self, hash: SessionHash, state: &mut StoreState) {
-        let Some(entry) = state.entries.get_mut(&hash) else { return };
-        let outlook = entry.outlook(self.clock.now(), &mut state.strange);
-        entry.empty_since = match (&entry.pvc.object, &entry.pod.object) {
-            (None, None) => entry.empty_since.or(Some(Instant::now())),
-            _ => None,
-        };
-        match outlook {
-            Some(Derived { status, desired, pod_state }) => {
-                (entry.desired, entry.state) = (Some(desired), Some(pod_state));
-                if self.publisher.get(hash).is_none_or(|shown| *shown != status) {
-                    self.publisher.publish(&status);
-                }
+    /// Derives the session's status and publishes it. The lock is held meanwhile, so statuses are published in order.
+    fn publish(&self, hash: SessionHash, sessions: &mut Sessions) {
+        let Some(entry) = sessions.entries.get_mut(&hash) else { return };
+        let derived = entry.derive(self.clock.now(), &mut sessions.unreadable);
+        let (has_pvc, has_pod) = (entry.pvc.object.is_some(), entry.pod.object.is_some());
+        entry.empty_since =
+            if has_pvc || has_pod { None } else { entry.empty_since.or(Some(Instant::now())) };
+        if let Some(Derived { status, desired, pod_state }) = derived {
+            (entry.desired, entry.pod_state) = (Some(desired), Some(pod_state));
+            if self.publisher.get(hash).is_none_or(|published| *published != status) {
+                self.publisher.publish(&status);
             }
-            None => {
-                (entry.desired, entry.state) = (None, None);
-                match (&entry.pvc.object, &entry.pod.object, self.publisher.get(hash)) {
-                    // It is gone once its process is.
-                    (None, Some(_), Some(shown)) => {
-                        if shown.phase != Phase::Stopping {
-                            let stages = Vec::new();
-                            let seen = SessionStatus { phase: Phase::Stopping, stages, ..(*shown).clone() };
-                            self.publisher.publish(&seen);
-                        }
+        } else {
+            (entry.desired, entry.pod_state) = (None, None);
+            match self.publisher.get(hash) {
+                // The session is removed once its process has ended.
+                Some(published) if !has_pvc && has_pod => {
+                    if published.phase != Phase::Stopping {
+                        let status = (*published).clone();
+                        let stages = Vec::new();
+                        self.publisher.publish(&SessionStatus { phase: Phase::Stopping, stages, ..status });
                     }
-                    (None, None, _) => {
-                        (entry.session, entry.is_local, entry.probes) =
-                            (None, false, ProbeResults::default());
-                        self.publisher.remove(hash);
-                    }
-                    _ => self.publisher.remove(hash),
                 }
+                _ => self.publisher.remove(hash),
+            }
+            if !has_pvc && !has_pod {
+                (entry.session, entry.is_local, entry.probes) = (None, false, ProbeResults::default());
             }
         }
-        self.changes.send_modify(|count| *count += 1);
-        // The receiver is gone only when all ends.
+        self.updates.send_modify(|count| *count += 1);
+        // It fails only once the controller has ended.
         let _ = self.queue.send(hash);
     }
 
-    /// Time passes: what depends on it is told, and what is long gone is forgotten.
+    /// Publishes what depends on the time, and forgets the sessions that were deleted some time ago.
     pub(super) fn tick(&self) {
-        let mut state = self.state.lock();
-        state.entries.retain(|_, entry| entry.empty_since.is_none_or(|since| since.elapsed() < REMEMBERED));
-        let hashes: Vec<_> = state.entries.keys().copied().collect();
-        for hash in hashes {
-            let is_settled = |entry: &Entry| {
-                matches!(entry.state, Some(PodState::Stopped)) || entry.probes.ready.is_some()
-            };
-            if state.live && state.entries.get(&hash).is_some_and(|entry| !is_settled(entry)) {
-                self.publish(hash, &mut state);
-            }
+        let mut sessions = self.sessions.lock();
+        sessions.entries.retain(|_, entry| entry.empty_since.is_none_or(|at| at.elapsed() < FORGET_AFTER));
+        if !sessions.is_synced {
+            return;
+        }
+        let is_settled = |entry: &Entry| {
+            matches!(entry.pod_state, Some(PodState::Stopped)) || entry.probes.ready.is_some()
+        };
+        let unsettled = sessions.entries.iter().filter(|(_, entry)| !is_settled(entry));
+        for hash in unsettled.map(|(hash, _)| *hash).collect::<Vec<_>>() {
+            self.publish(hash, &mut sessions);
         }
     }
 
     pub(super) fn pvc(&self, hash: SessionHash) -> Option<Arc<PersistentVolumeClaim>> {
-        self.state.lock().entries.get(&hash)?.pvc.object.clone()
+        self.sessions.lock().entries.get(&hash)?.pvc.object.clone()
     }
 
     pub(super) fn pod(&self, hash: SessionHash) -> Option<Arc<Pod>> {
-        self.state.lock().entries.get(&hash)?.pod.object.clone()
+        self.sessions.lock().entries.get(&hash)?.pod.object.clone()
     }
 
     pub(super) fn status(&self, hash: SessionHash) -> Option<Arc<SessionStatus>> {
         self.publisher.get(hash)
     }
 
-    /// A verb was called here: this router acts at once, where others wait a little for it.
+    /// Records that a command for the session was given here: this router acts at once, and others wait a little for
+    /// it.
     pub(super) fn mark_local(&self, hash: SessionHash) {
-        self.state.lock().entries.entry(hash).or_default().is_local = true;
+        self.sessions.lock().entries.entry(hash).or_default().is_local = true;
     }
 
     pub(super) fn work_item(&self, hash: SessionHash) -> Option<WorkItem> {
-        let state = self.state.lock();
-        let entry = state.entries.get(&hash)?;
-        let seen =
-            Current::of(entry.pvc.object.as_deref(), entry.pod.object.as_deref(), entry.state.as_ref());
-        let desired =
-            entry.desired.clone().unwrap_or(Desired { state: DesiredState::Unmanaged, since: None });
-        Some(WorkItem {
-            action: reconcile(&desired, &seen),
-            session: entry.session.as_ref().map(|(_, session)| session.clone()),
-            pvc: entry.pvc.object.clone(),
-            pod: entry.pod.object.clone(),
-            is_local: entry.is_local,
-        })
+        let sessions = self.sessions.lock();
+        let entry = sessions.entries.get(&hash)?;
+        let (pvc, pod) = (entry.pvc.object.clone(), entry.pod.object.clone());
+        let current = Current::of(pvc.as_deref(), pod.as_deref(), entry.pod_state.as_ref());
+        let unmanaged = Desired { state: DesiredState::Unmanaged, since: None };
+        let action = reconcile(entry.desired.as_ref().unwrap_or(&unmanaged), &current);
+        let session = entry.session.as_ref().map(|(_, session)| session.clone());
+        Some(WorkItem { action, session, pvc, pod, is_local: entry.is_local })
     }
 
-    /// Has what runs there asked until it answers, where nobody does that yet; and the other way round.
-    pub(super) fn attend(
-        &self,
-        hash: SessionHash,
-        probe: impl FnOnce(super::status::pod::RunningContainer, bool) -> AbortOnDropHandle<()>,
-        read: impl FnOnce(String) -> AbortOnDropHandle<()>,
-    ) {
-        let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(&hash) else { return };
-        let up = match &entry.state {
-            Some(PodState::Running(up)) => Some(up.clone()),
-            _ => None,
+    pub(super) fn probe_target(&self, hash: SessionHash) -> ProbeTarget {
+        let sessions = self.sessions.lock();
+        let Some(entry) = sessions.entries.get(&hash) else { return ProbeTarget::default() };
+        let pod = entry.pod.object.as_deref();
+        let container = entry.running().filter(|container| !entry.probes.is_final(&container.run_id));
+        ProbeTarget {
+            container: container.cloned(),
+            has_password: pod.is_some_and(has_password),
+            cloning: pod.filter(|pod| is_cloning(pod)).and_then(|pod| pod.metadata.uid.clone()),
+        }
+    }
+
+    /// Waits until every opencode that runs was probed.
+    pub(super) async fn wait_probed(&self) {
+        let all_probed = || {
+            self.sessions.lock().entries.values().all(|entry| {
+                let is_probed = |container: &RunningContainer| {
+                    entry.probes.is_ready(&container.run_id) || entry.probes.unresponsive.is_some()
+                };
+                entry.running().is_none_or(is_probed)
+            })
         };
-        match up {
-            Some(up) => {
-                let is_known =
-                    entry.probes.ready.as_ref().is_some_and(|ready| ready.run_id == up.run_id)
-                        || entry.probes.unresponsive.as_ref().is_some_and(|unresponsive| {
-                            unresponsive.run_id == up.run_id && unresponsive.is_over
-                        });
-                let is_asked = entry.probe.as_ref().is_some_and(|(run_id, _)| *run_id == up.run_id);
-                if !is_known && !is_asked {
-                    let has_password = entry.pod.object.as_deref().is_some_and(has_password);
-                    entry.probe = Some((up.run_id.clone(), probe(up, has_password)));
-                }
-            }
-            None => entry.probe = None,
-        }
-        let pod = entry.pod.object.as_deref().filter(|pod| is_cloning(pod));
-        match pod.and_then(|pod| pod.metadata.uid.clone()) {
-            Some(uid) if entry.reader.as_ref().is_none_or(|(of, _)| *of != uid) => {
-                entry.reader = Some((uid.clone(), read(uid)));
-            }
-            Some(_) => {}
-            None => entry.reader = None,
-        }
+        self.wait_for(all_probed).await;
     }
 
-    /// Whether everything that runs was asked whether it answers.
-    fn all_asked(&self) -> bool {
-        self.state.lock().entries.values().all(|entry| match &entry.state {
-            Some(PodState::Running(up)) => {
-                entry.probes.ready.as_ref().is_some_and(|ready| ready.run_id == up.run_id)
-                    || entry.probes.unresponsive.is_some()
-            }
-            _ => true,
-        })
-    }
-
-    /// Waits until what runs was found to answer.
-    pub(super) async fn asked(&self) {
-        self.until(|| self.all_asked().then_some(())).await;
-    }
-
-    /// Waits until `look` gives something; it is asked after each change.
-    pub(super) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        let mut changes = self.changes.subscribe();
+    /// Waits until the condition holds; it is checked after each update.
+    pub(super) async fn wait_for(&self, mut condition: impl FnMut() -> bool) {
+        let mut updates = self.updates.subscribe();
         loop {
-            changes.mark_unchanged();
-            if let Some(found) = look() {
-                return found;
+            updates.mark_unchanged();
+            if condition() {
+                return;
             }
-            // The sender is in `self`: it can't be gone.
-            let _ = changes.changed().await;
+            // It fails only once the sender is dropped, which is in `self`.
+            let _ = updates.changed().await;
         }
     }
 }
 
 impl Entry {
-    fn outlook(&mut self, now: std::time::SystemTime, strange: &mut BTreeSet<String>) -> Option<Derived> {
+    fn running(&self) -> Option<&RunningContainer> {
+        match &self.pod_state {
+            Some(PodState::Running(container)) => Some(container),
+            _ => None,
+        }
+    }
+
+    /// Derives the session's status from its objects; `None` without a claim that can be read.
+    fn derive(&mut self, now: SystemTime, unreadable: &mut BTreeSet<String>) -> Option<Derived> {
         let pvc = self.pvc.object.clone()?;
         let uid = pvc.metadata.uid.clone().unwrap_or_default();
         if self.session.as_ref().is_none_or(|(of, _)| *of != uid) {
             match session::session(&pvc) {
                 Ok(session) => self.session = Some((uid, Arc::new(session))),
-                Err(why) => {
-                    if strange.insert(uid) {
+                Err(error) => {
+                    if unreadable.insert(uid) {
                         tracing::warn!(
                             claim = pvc.metadata.name,
-                            why,
-                            "a session can't be read; it is left alone"
+                            error,
+                            "claim unreadable; ignoring the session"
                         );
                     }
                     self.session = None;
@@ -409,51 +385,10 @@ impl Entry {
         }
         let (_, session) = self.session.as_ref()?;
         let events: Vec<_> = self.events.values().cloned().collect();
-        let pod = self.pod.object.as_deref();
-        Some(status::derive(session, (&pvc, pod, &events), &self.probes, now))
+        Some(status::derive(session, (&pvc, self.pod.object.as_deref(), &events), &self.probes, now))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_new_list_does_not_tell_of_is_gone_unless_it_is_newer() {
-        let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
-        let publisher = Publisher::new();
-        let (store, _queue) = Store::new(publisher.clone(), clock);
-        for source in [WatchSource::Pvcs, WatchSource::Pods, WatchSource::PodEvents, WatchSource::PvcEvents] {
-            store.synced(source, &BTreeSet::new(), 0);
-        }
-        let hashes = [1, 2].map(|byte| SessionHash::from_bytes([byte; 6]));
-        for (hash, version) in hashes.into_iter().zip(["5", "9"]) {
-            store.apply_pvc(claim(hash, version));
-        }
-        assert!(hashes.iter().all(|hash| publisher.get(*hash).is_some()));
-        // A list that was made before the second one was.
-        store.synced(WatchSource::Pvcs, &BTreeSet::from([hashes[0]]), 7);
-        assert!(hashes.iter().all(|hash| publisher.get(*hash).is_some()));
-        store.synced(WatchSource::Pvcs, &BTreeSet::from([hashes[1]]), 20);
-        assert!(publisher.get(hashes[0]).is_none() && publisher.get(hashes[1]).is_some());
-        // The newest of all is the one that is gone.
-        store.synced(WatchSource::Pvcs, &BTreeSet::new(), 21);
-        assert!(publisher.get(hashes[1]).is_none());
-        // What was answered before that comes after it, also of one that was never heard of.
-        for hash in [hashes[1], SessionHash::from_bytes([3; 6])] {
-            store.apply_pvc(claim(hash, "15"));
-            assert!(publisher.get(hash).is_none());
-            store.apply_pvc(claim(hash, "22"));
-            assert!(publisher.get(hash).is_some());
-        }
-    }
-
-    fn claim(hash: SessionHash, version: &str) -> PersistentVolumeClaim {
-        serde_json::from_value(serde_json::json!({ "metadata": {
-            "name": format!("opencode-pvc-{hash}"), "uid": version, "resourceVersion": version,
-            "labels": { "opencode.ai/session-hash": hash.to_string() },
-            "annotations": { "opencode.ai/user-email": "alice@example.com" },
-        } }))
-        .unwrap()
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
-//! Follows all objects of one kind: a list, and then a watch that goes on where the list ended.
+//! Lists and watches all objects of one kind, and keeps the store up to date with them.
 //!
-//! kube's own `watcher` does not tell how new a list is, and by that alone it is known whether what a list lacks is gone
-//! or was made after it; and of a watch that is refused as too old it asks for ever.
+//! kube's own `watcher` does not report the version of a list. Without it, nobody knows whether an object that the list
+//! lacks was deleted before it or created after it. And it repeats a watch that is refused as too old forever.
 
 use std::{collections::BTreeSet, fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
@@ -14,7 +14,6 @@ use kube::{
     Api, Client, Resource,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use rand::RngExt;
 use serde::de::DeserializeOwned;
 use session_key::SessionHash;
 use tokio::time::{Instant, timeout};
@@ -25,25 +24,73 @@ use super::{
     session,
     store::{Store, WatchSource},
 };
+use crate::backoff::Backoff;
 
-/// After so many seconds a watch is begun anew where it was; a connection that died unseen is seen to be dead then.
+/// After how many seconds a watch is renewed; a broken connection is noticed then at the latest.
 const WATCH_SECONDS: u32 = 120;
-/// How long after that it is waited for, and how long an answer may take to begin.
-const LATE: Duration = Duration::from_secs(15);
-/// Between two attempts, at first and at most. A watch that held for longer than that was one.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
-/// By this mark the API server says that a streamed list is whole.
-const LIST_ENDS: &str = "k8s.io/initial-events-end";
+/// How long a watch may be overdue, and how long a response may take to begin.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The pauses between two watches. A watch that lasted longer than the second one has succeeded.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How many objects one page of a list has.
+const PAGE_SIZE: u32 = 500;
+/// The bookmark with this annotation ends a list that is streamed as the beginning of a watch.
+const LIST_END: &str = "k8s.io/initial-events-end";
 
-/// What is done with each object.
+/// An object that the store keeps.
 trait Cached: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {
     fn apply(self, store: &Store);
-    fn forget(&self, store: &Store);
+    fn delete(&self, store: &Store);
 }
 
-/// Selector objects.
+impl Cached for PersistentVolumeClaim {
+    fn apply(self, store: &Store) {
+        store.apply_pvc(self);
+    }
+
+    fn delete(&self, store: &Store) {
+        store.delete_pvc(self);
+    }
+}
+
+impl Cached for Pod {
+    fn apply(self, store: &Store) {
+        store.apply_pod(self);
+    }
+
+    fn delete(&self, store: &Store) {
+        store.delete_pod(self);
+    }
+}
+
+impl Cached for Event {
+    fn apply(self, store: &Store) {
+        store.apply_event(self);
+    }
+
+    // An Event expires after an hour; what it reported still happened.
+    fn delete(&self, _: &Store) {}
+}
+
+/// Watches the objects of all sessions forever.
+pub(super) async fn watch_all(client: Client, namespace: String, store: Arc<Store>) {
+    let managed = || Selector::Labels(format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
+    let about = |kind: &str| Selector::Fields(format!("involvedObject.kind={kind}"));
+    let pvcs = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
+    let events = Api::<Event>::namespaced(client, &namespace);
+    let (pod_events, pvc_events) = (about("Pod"), about("PersistentVolumeClaim"));
+    // The API server has no watch cache of Events, so it does not stream their lists well.
+    join4(
+        Box::pin(Watcher::new(pvcs, managed(), WatchSource::Pvcs, &store, true).run()),
+        Box::pin(Watcher::new(pods, managed(), WatchSource::Pods, &store, true).run()),
+        Box::pin(Watcher::new(events.clone(), pod_events, WatchSource::PodEvents, &store, false).run()),
+        Box::pin(Watcher::new(events, pvc_events, WatchSource::PvcEvents, &store, false).run()),
+    )
+    .await;
+}
+
 enum Selector {
     Labels(String),
     Fields(String),
@@ -51,111 +98,111 @@ enum Selector {
 
 /// Why a watch ended.
 enum WatchEnd {
-    /// As it is to: it goes on where it was.
-    Over,
-    /// It can't go on where it was: what was between is forgotten there.
+    /// It ended as planned; the next one continues at the same version.
+    Complete,
+    /// The API server no longer knows the version to continue at.
     TooOld,
-    /// The API server streams no lists.
-    NotStreamed,
-    Lost(String),
+    /// The API server does not stream lists.
+    StreamingUnsupported,
+    Failed(String),
 }
 
 impl From<kube::Error> for WatchEnd {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if status.code == 410 => Self::TooOld,
-            error => Self::Lost(error.to_string()),
+            error => Self::Failed(error.to_string()),
         }
     }
 }
 
-/// One kind of object, and how far it was followed.
+/// Watches one kind of object.
 struct Watcher<'a, K> {
     api: Api<K>,
-    which: Selector,
+    selector: Selector,
     source: WatchSource,
     store: &'a Store,
-    /// Lists come as the beginning of a watch.
-    streams: bool,
-    /// Where the next watch goes on; `None`: with a list.
-    at: Option<String>,
-    /// Something was told since the last pause.
-    heard: bool,
+    /// Whether lists are streamed as the beginning of a watch.
+    streams_lists: bool,
+    /// The version at which the next watch continues; `None`: it begins with a list.
+    resource_version: Option<String>,
+    /// Whether an event arrived since the last pause.
+    received: bool,
 }
 
 impl<'a, K: Cached> Watcher<'a, K> {
-    fn new(api: Api<K>, which: Selector, source: WatchSource, store: &'a Store, streams: bool) -> Self {
-        Self { api, which, source, store, streams, at: None, heard: false }
+    fn new(
+        api: Api<K>,
+        selector: Selector,
+        source: WatchSource,
+        store: &'a Store,
+        streams_lists: bool,
+    ) -> Self {
+        Self { api, selector, source, store, streams_lists, resource_version: None, received: false }
     }
 
-    /// For ever.
+    /// Watches forever.
     async fn run(mut self) {
-        let mut pause = PAUSES[0];
+        let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
         let mut warned = false;
         loop {
-            let begun = Instant::now();
-            let end = self.watch().await;
-            // What is refused again and again is asked for less and less often.
-            if std::mem::take(&mut self.heard) || begun.elapsed() > PAUSES[1] {
-                (pause, warned) = (PAUSES[0], false);
+            let started = Instant::now();
+            let end = self.watch().await.err().unwrap_or(WatchEnd::Complete);
+            if std::mem::take(&mut self.received) || started.elapsed() > MAX_BACKOFF {
+                backoff.reset();
+                warned = false;
             }
             match end {
-                WatchEnd::Over => {}
+                WatchEnd::Complete => {}
                 WatchEnd::TooOld => {
-                    tracing::info!(source = ?self.source, "a watch can't go on where it was; all is listed anew");
-                    self.at = None;
+                    tracing::info!(source = ?self.source, "watch is too old; listing again");
+                    self.resource_version = None;
                 }
-                WatchEnd::NotStreamed => {
-                    tracing::info!(source = ?self.source, "the API server streams no lists; they are asked for");
-                    self.streams = false;
+                WatchEnd::StreamingUnsupported => {
+                    tracing::info!(source = ?self.source, "the API server does not stream lists; requesting them");
+                    self.streams_lists = false;
                     continue;
                 }
-                WatchEnd::Lost(error) => {
+                WatchEnd::Failed(error) => {
                     if !std::mem::replace(&mut warned, true) {
-                        tracing::warn!(source = ?self.source, error, "a watch was lost; what is known goes on being served");
+                        tracing::warn!(source = ?self.source, error, "watch failed; retrying");
                     }
                 }
             }
-            tokio::time::sleep(jitter(pause)).await;
-            pause = (pause * 2).min(PAUSES[1]);
+            backoff.wait().await;
         }
     }
 
-    /// Until the watch ends.
-    async fn watch(&mut self) -> WatchEnd {
-        match self.try_watch().await {
-            Ok(()) => WatchEnd::Over,
-            Err(end) => end,
-        }
-    }
-
-    async fn try_watch(&mut self) -> Result<(), WatchEnd> {
-        if self.at.is_none() && !self.streams {
+    /// Watches until the watch ends.
+    async fn watch(&mut self) -> Result<(), WatchEnd> {
+        if self.resource_version.is_none() && !self.streams_lists {
             self.list().await?;
         }
         let params = WatchParams::default().timeout(WATCH_SECONDS);
-        let params = match &self.which {
+        let params = match &self.selector {
             Selector::Labels(labels) => params.labels(labels),
             Selector::Fields(fields) => params.fields(fields),
         };
-        // Without a version the list is of what is there now, and not of what some API server still remembers.
-        let (params, from, mut listing) = match &self.at {
-            Some(at) => (params, at.clone(), None),
+        // Without a version, the list is of the current objects, and not of those that some API server has cached.
+        let (params, from, mut listed) = match &self.resource_version {
+            Some(version) => (params, version.clone(), None),
             None => (params.initial_events(), String::new(), Some(BTreeSet::new())),
         };
-        let opened = timeout(LATE, self.api.watch(&params, &from)).await.map_err(|_| too_late())?;
-        let mut news = pin!(opened.map_err(|error| match error {
-            kube::Error::Api(status) if listing.is_some() && matches!(status.code, 400 | 422) =>
-                WatchEnd::NotStreamed,
+        let opened = timeout(RESPONSE_TIMEOUT, self.api.watch(&params, &from)).await;
+        let events = opened.map_err(|_| no_response())?.map_err(|error| match error {
+            kube::Error::Api(status) if listed.is_some() && matches!(status.code, 400 | 422) => {
+                WatchEnd::StreamingUnsupported
+            }
             error => error.into(),
-        })?);
-        let silence = Duration::from_secs(WATCH_SECONDS.into()) + LATE;
-        while let Some(event) = timeout(silence, news.next()).await.map_err(|_| too_late())? {
+        });
+        let mut events = pin!(events?);
+        let max_silence = Duration::from_secs(WATCH_SECONDS.into()) + RESPONSE_TIMEOUT;
+        while let Some(event) = timeout(max_silence, events.next()).await.map_err(|_| no_response())? {
             match event {
                 Ok(WatchEvent::Error(status)) => return Err(kube::Error::Api(status).into()),
-                Ok(event) => self.take(event, &mut listing),
+                Ok(event) => self.apply(event, &mut listed),
                 Err(kube::Error::SerdeError(error)) => {
-                    tracing::warn!(source = ?self.source, %error, "what the API server tells can't be read; it is left out");
+                    tracing::warn!(source = ?self.source, %error, "watch event unreadable; skipping it");
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -163,37 +210,38 @@ impl<'a, K: Cached> Watcher<'a, K> {
         Ok(())
     }
 
-    fn take(&mut self, event: WatchEvent<K>, listing: &mut Option<BTreeSet<SessionHash>>) {
+    /// Applies an event to the store. `listed` has the sessions of the list so far, while it is streamed.
+    fn apply(&mut self, event: WatchEvent<K>, listed: &mut Option<BTreeSet<SessionHash>>) {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let meta = object.meta().clone();
                 object.apply(self.store);
-                match listing {
-                    Some(there) => there.extend(session::hash_of(&meta)),
+                match listed {
+                    Some(listed) => listed.extend(session::hash_of(&meta)),
                     None => self.observed_version(&meta),
                 }
             }
             WatchEvent::Deleted(object) => {
-                object.forget(self.store);
-                match listing {
-                    Some(there) => {
+                object.delete(self.store);
+                match listed {
+                    Some(listed) => {
                         if let Some(hash) = session::hash_of(object.meta()) {
-                            there.remove(&hash);
+                            listed.remove(&hash);
                         }
                     }
                     None => self.observed_version(object.meta()),
                 }
             }
-            WatchEvent::Bookmark(mark) => {
-                let ends = mark.metadata.annotations.contains_key(LIST_ENDS);
-                let at = mark.metadata.resource_version;
-                match listing.take_if(|_| ends) {
-                    Some(there) => self.synced(&there, at),
-                    None if listing.is_none() => {
-                        let meta = ObjectMeta { resource_version: Some(at), ..ObjectMeta::default() };
+            WatchEvent::Bookmark(bookmark) => {
+                let ends_list = bookmark.metadata.annotations.contains_key(LIST_END);
+                let version = bookmark.metadata.resource_version;
+                match listed.take_if(|_| ends_list) {
+                    Some(listed) => self.synced(&listed, version),
+                    None if listed.is_none() => {
+                        let meta = ObjectMeta { resource_version: Some(version), ..ObjectMeta::default() };
                         self.observed_version(&meta);
                     }
-                    // Not whole yet: a watch that is lost now begins with a list again.
+                    // The list is incomplete: if the watch fails now, the next one lists again.
                     None => {}
                 }
             }
@@ -202,93 +250,44 @@ impl<'a, K: Cached> Watcher<'a, K> {
         }
     }
 
-    /// All that was so until then is known.
+    /// Records that everything up to this object's version is known.
     fn observed_version(&mut self, meta: &ObjectMeta) {
         self.store.observed_version(self.source, version(meta));
-        self.at.clone_from(&meta.resource_version);
-        self.heard = true;
+        self.resource_version.clone_from(&meta.resource_version);
+        self.received = true;
     }
 
-    fn synced(&mut self, there: &BTreeSet<SessionHash>, at: String) {
-        self.store.synced(self.source, there, at.parse().unwrap_or(0));
-        self.at = Some(at);
+    fn synced(&mut self, listed: &BTreeSet<SessionHash>, version: String) {
+        self.store.synced(self.source, listed, version.parse().unwrap_or(0));
+        self.resource_version = Some(version);
     }
 
-    /// Asks for all there is.
+    /// Requests a list, page by page.
     async fn list(&mut self) -> Result<(), WatchEnd> {
-        let params = ListParams::default().limit(PAGE);
-        let mut params = match &self.which {
+        let params = ListParams::default().limit(PAGE_SIZE);
+        let mut params = match &self.selector {
             Selector::Labels(labels) => params.labels(labels),
             Selector::Fields(fields) => params.fields(fields),
         };
-        let mut there = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         loop {
-            let page = timeout(LATE, self.api.list(&params)).await.map_err(|_| too_late())??;
+            let page = timeout(RESPONSE_TIMEOUT, self.api.list(&params)).await;
+            let page = page.map_err(|_| no_response())??;
             for object in page.items {
-                there.extend(session::hash_of(object.meta()));
+                listed.extend(session::hash_of(object.meta()));
                 object.apply(self.store);
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
-                let at = page.metadata.resource_version.filter(|at| !at.is_empty());
-                let at = at.ok_or_else(|| WatchEnd::Lost("a list that does not say how new it is".into()))?;
-                self.synced(&there, at);
+                let version = page.metadata.resource_version.filter(|version| !version.is_empty());
+                let version = version.ok_or_else(|| WatchEnd::Failed("the list has no version".into()))?;
+                self.synced(&listed, version);
                 return Ok(());
             }
         }
     }
 }
 
-fn too_late() -> WatchEnd {
-    WatchEnd::Lost("the API server does not answer".into())
-}
-
-impl Cached for PersistentVolumeClaim {
-    fn apply(self, store: &Store) {
-        store.apply_pvc(self);
-    }
-    fn forget(&self, store: &Store) {
-        store.forget_pvc(self);
-    }
-}
-
-impl Cached for Pod {
-    fn apply(self, store: &Store) {
-        store.apply_pod(self);
-    }
-    fn forget(&self, store: &Store) {
-        store.forget_pod(self);
-    }
-}
-
-impl Cached for Event {
-    fn apply(self, store: &Store) {
-        store.apply_event(self);
-    }
-    // An Event runs out after an hour; what it said was so all the same.
-    fn forget(&self, _: &Store) {}
-}
-
-/// Watches for ever.
-pub(super) async fn watch_all(client: Client, namespace: String, store: Arc<Store>) {
-    let ours = || Selector::Labels(format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
-    let about = |kind: &str| Selector::Fields(format!("involvedObject.kind={kind}"));
-    let pvcs = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
-    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
-    let events = Api::<Event>::namespaced(client, &namespace);
-    // The API server keeps no cache of Events, from which lists are streamed best.
-    join4(
-        Box::pin(Watcher::new(pvcs, ours(), WatchSource::Pvcs, &store, true).run()),
-        Box::pin(Watcher::new(pods, ours(), WatchSource::Pods, &store, true).run()),
-        Box::pin(Watcher::new(events.clone(), about("Pod"), WatchSource::PodEvents, &store, false).run()),
-        Box::pin(
-            Watcher::new(events, about("PersistentVolumeClaim"), WatchSource::PvcEvents, &store, false).run(),
-        ),
-    )
-    .await;
-}
-
-/// Varies a pause by up to a fifth, so that routers do not act in step.
-pub(super) fn jitter(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.8..1.2))
+fn no_response() -> WatchEnd {
+    WatchEnd::Failed("the API server does not answer".into())
 }

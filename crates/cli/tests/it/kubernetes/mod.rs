@@ -135,7 +135,7 @@ async fn a_failure_that_no_router_has_stored_is_shown_and_can_be_resumed() {
     let status = json!({ "phase": "Pending", "initContainerStatuses": [init], "containerStatuses": [] });
     cluster.set_pod_status(hash, status).await;
     let show = cluster.run(&["show", &hash.to_string()]).await;
-    assert!(show.success().contains("failed") && show.success().contains("exit code 128"), "{show:?}");
+    assert!(show.success().contains("failed") && show.success().contains("exited with 128"), "{show:?}");
     // Without a router there is nothing to wait for.
     let resume = cluster.run(&["resume", &hash.to_string(), "--wait"]).await;
     resume.failure(1, "No router is running");

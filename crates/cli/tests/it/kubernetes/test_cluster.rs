@@ -84,7 +84,10 @@ impl TestCluster {
         };
         let desired = Desired { state: state.clone(), since: Some(SystemClock.now()) };
         let mut pvc = make_pvc(&session, &self.namespace.settings, session.created_at);
-        pvc.metadata.annotations.get_or_insert_default().insert(names::annotation("wanted"), desired.write());
+        pvc.metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(names::annotation("wanted"), desired.to_annotation());
         self.namespace
             .api::<PersistentVolumeClaim>()
             .create(&PostParams::default(), &pvc)
@@ -145,7 +148,7 @@ impl TestCluster {
             renew_time: Some(MicroTime(now)),
             ..LeaseSpec::default()
         };
-        let name = pod_manager::kubernetes::leader::NAME.to_owned();
+        let name = pod_manager::kubernetes::leader::LEASE_NAME.to_owned();
         let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
         let lease = Lease { metadata, spec: Some(spec) };
         self.namespace.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");

@@ -1,5 +1,6 @@
-//! What a session's objects mean: a pure function of the desired state, the objects, and what this router has probed.
+//! What a session's objects mean: a pure function of the objects and of what this router has probed.
 
+mod failure;
 pub(super) mod fields;
 pub mod pod;
 mod stages;
@@ -8,28 +9,31 @@ use std::{sync::Arc, time::SystemTime};
 
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 
-use self::{fields::wall, pod::PodState};
+use self::{
+    fields::created_at,
+    pod::{PodState, RunningContainer},
+};
 use super::{
     desired::{Desired, DesiredState, run_of},
-    session::{greeted, last_activity},
+    session::{first_prompt_sent, last_activity},
 };
 use crate::{
     git_output::Progress,
     model::{Endpoint, Failure, FailureCode, Phase, Session, SessionStatus, Stage, StopReason},
 };
 
-/// What the objects do not tell: this router asked for it.
+/// What this router has found out about a session's Pod, which no object says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ProbeResults {
-    /// opencode of this run answers.
+    /// The run whose opencode is healthy.
     pub(super) ready: Option<Ready>,
-    /// opencode of this run did not answer in time.
+    /// The run whose opencode did not become healthy in time.
     pub(super) unresponsive: Option<Unresponsive>,
-    /// How far the clone in the Pod of this UID is.
+    /// How far the clone is in the Pod of this UID.
     pub(super) clone: Option<(String, Progress)>,
 }
 
-/// An opencode that answers.
+/// A healthy opencode.
 #[derive(Debug, Clone)]
 pub(super) struct Ready {
     pub(super) run_id: String,
@@ -37,24 +41,40 @@ pub(super) struct Ready {
     pub(super) at: SystemTime,
 }
 
-/// An opencode that does not answer.
+/// An opencode that is not healthy.
 #[derive(Debug, Clone)]
 pub(super) struct Unresponsive {
     pub(super) run_id: String,
     pub(super) failure: Failure,
-    /// It began lately and never answered: the run is over. Else it ran before this router came, and may be at work
-    /// where this router can't reach it: it is left alone, and asked on.
-    pub(super) is_over: bool,
+    /// The run has failed: it started lately and was never healthy. Any other run may be in use where this router
+    /// can't reach it, so it continues, and is probed further.
+    pub(super) has_failed: bool,
 }
 
-/// What [`derive`] makes of a session.
+impl ProbeResults {
+    /// Returns whether this run is known to be healthy.
+    pub(super) fn is_ready(&self, run_id: &str) -> bool {
+        self.ready.as_ref().is_some_and(|ready| ready.run_id == run_id)
+    }
+
+    /// Returns whether this run needs no further probe.
+    pub(super) fn is_final(&self, run_id: &str) -> bool {
+        self.is_ready(run_id) || self.unresponsive(run_id).is_some_and(|result| result.has_failed)
+    }
+
+    fn unresponsive(&self, run_id: &str) -> Option<&Unresponsive> {
+        self.unresponsive.as_ref().filter(|result| result.run_id == run_id)
+    }
+}
+
+/// The meaning of a session's objects.
 pub(super) struct Derived {
     pub(super) status: SessionStatus,
     pub(super) desired: Desired,
     pub(super) pod_state: PodState,
 }
 
-/// Looks at a session's objects.
+/// Derives the status of a session at the time `now`.
 pub(super) fn derive(
     session: &Arc<Session>,
     (pvc, pod, events): (&PersistentVolumeClaim, Option<&Pod>, &[Event]),
@@ -62,86 +82,83 @@ pub(super) fn derive(
     now: SystemTime,
 ) -> Derived {
     let desired = Desired::of(pvc, pod);
-    let made = pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref()).map(wall);
-    let since = desired.since.or(made).unwrap_or(session.created_at);
-    // A Pod of another run tells nothing of the start that is desired.
-    let is_it = |pod: &&Pod| match &desired.state {
+    let created = pod.and_then(created_at);
+    let since = desired.since.or(created).unwrap_or(session.created_at);
+    // The Pod of another run says nothing about the desired one.
+    let is_desired = |pod: &&Pod| match &desired.state {
         DesiredState::Running(run) => run_of(pod) == Some(run),
         DesiredState::Unmanaged => true,
         DesiredState::Stopped(_) | DesiredState::Failed(_) => false,
     };
-    let of_run = pod.filter(is_it);
-    let mut pod_status = pod::derive(pvc, pod, events, since, now);
-    let unresponsive = match &pod_status.state {
-        PodState::Running(running) => {
-            probes.unresponsive.as_ref().filter(|unresponsive| unresponsive.run_id == running.run_id)
-        }
+    let desired_pod = pod.filter(is_desired);
+    let pod_status = pod::derive(pvc, pod, events, since, now);
+    let (mut pod_state, mut stages) = (pod_status.state, pod_status.stages);
+    let unresponsive = match &pod_state {
+        PodState::Running(container) => probes.unresponsive(&container.run_id),
         _ => None,
     };
-    if let Some(unresponsive) = unresponsive.filter(|unresponsive| unresponsive.is_over) {
-        pod_status.state = PodState::Failed(unresponsive.failure.clone());
+    if let Some(failed) = unresponsive.filter(|result| result.has_failed) {
+        pod_state = PodState::Failed(failed.failure.clone());
     }
-    let ready = match &pod_status.state {
-        PodState::Running(running) => {
-            probes.ready.as_ref().filter(|ready| ready.run_id == running.run_id).zip(Some(running))
+    let ready = match &pod_state {
+        PodState::Running(RunningContainer { run_id, started_at, .. }) => {
+            probes.ready.as_ref().filter(|ready| ready.run_id == *run_id).zip(Some(*started_at))
         }
         _ => None,
     };
-    let found = (ready.map(|(ready, _)| ready), unresponsive);
-    let phase = phase(&desired.state, &pod_status.state, pod.is_some(), of_run.is_some(), found);
-    let mut stages = match (&phase, of_run) {
-        (Phase::Stopped(_) | Phase::Stopping, _) => Vec::new(),
-        (Phase::Failed(_), None) => Vec::new(),
-        (_, None) => pod::derive(pvc, None, &[], since, now).stages,
-        (_, Some(_)) => pod_status.stages,
-    };
+    let results = (ready.map(|(ready, _)| ready), unresponsive);
+    let phase = phase(&desired.state, &pod_state, pod.is_some(), desired_pod.is_some(), results);
+    match (&phase, desired_pod) {
+        (Phase::Stopped(_) | Phase::Stopping, _) | (Phase::Failed(_), None) => stages.clear(),
+        (_, None) => stages = pod::derive(pvc, None, &[], since, now).stages,
+        (_, Some(_)) => {}
+    }
     if let (Phase::Running(_), Some((ready, _)), Some(last)) = (&phase, ready, stages.last_mut()) {
         last.ended = Some(last.started.map_or(ready.at, |started| started.max(ready.at)));
     }
-    if let Some((uid, step)) = &probes.clone
+    if let Some((uid, progress)) = &probes.clone
         && pod.and_then(|pod| pod.metadata.uid.as_ref()) == Some(uid)
         && let Some(clone) = stages.iter_mut().find(|stage| stage.stage == Stage::Cloning)
         && clone.started.is_some()
         && clone.ended.is_none()
     {
-        clone.message = Some(step.message.to_string());
-        (clone.percent, clone.bytes) = (step.percent, step.bytes);
+        clone.message = Some(progress.message.to_string());
+        (clone.percent, clone.bytes) = (progress.percent, progress.bytes);
     }
     let status = SessionStatus {
         session: session.clone(),
         since: match (&phase, ready) {
-            (Phase::Running(_), Some((_, running))) => running.started_at.max(since),
+            (Phase::Running(_), Some((_, started_at))) => started_at.max(since),
             _ => since,
         },
         phase,
         stages,
         last_activity: last_activity(pvc, pod, session),
-        first_prompt_sent: greeted(pvc),
+        first_prompt_sent: first_prompt_sent(pvc),
     };
-    Derived { status, desired, pod_state: pod_status.state }
+    Derived { status, desired, pod_state }
 }
 
 fn phase(
     desired: &DesiredState,
-    state: &PodState,
+    pod_state: &PodState,
     has_pod: bool,
-    has_its_pod: bool,
+    has_desired_pod: bool,
     (ready, unresponsive): (Option<&Ready>, Option<&Unresponsive>),
 ) -> Phase {
-    let lost = |failure: &Failure| matches!(failure.code, FailureCode::VolumeLost | FailureCode::NodeLost);
-    match (desired, state) {
+    let is_lost = |failure: &Failure| matches!(failure.code, FailureCode::VolumeLost | FailureCode::NodeLost);
+    match (desired, pod_state) {
         (DesiredState::Failed(failure), _) => Phase::Failed(failure.clone()),
-        // Neither ends by itself, and whatever is wanted waits for it.
-        (_, PodState::Blocked(failure)) if lost(failure) => Phase::Failed(failure.clone()),
-        (DesiredState::Stopped(why), _) if !has_pod => Phase::Stopped(*why),
+        // A lost volume or node needs somebody's help, whatever state is desired.
+        (_, PodState::Blocked(failure)) if is_lost(failure) => Phase::Failed(failure.clone()),
+        (DesiredState::Stopped(reason), _) if !has_pod => Phase::Stopped(*reason),
         (DesiredState::Unmanaged, PodState::Stopped) => Phase::Stopped(StopReason::Idle),
-        (_, PodState::Stopping) => Phase::Stopping,
-        (DesiredState::Stopped(_), _) => Phase::Stopping,
+        (_, PodState::Stopping) | (DesiredState::Stopped(_), _) => Phase::Stopping,
         (DesiredState::Running(_), _) if !has_pod => Phase::Starting,
-        (DesiredState::Running(_), _) if !has_its_pod => Phase::Stopping,
+        (DesiredState::Running(_), _) if !has_desired_pod => Phase::Stopping,
         (_, PodState::Blocked(failure)) => Phase::Failed(failure.clone()),
-        // It is about to be given up, and is told as failed once that is written down: with what its log says, the same by every
-        // router.
+        // The failure is published once it is stored on the claim, with the end of the log: then every router reports
+        // the same.
         (_, PodState::Failed(_)) => Phase::Starting,
         (_, PodState::Running(_)) => match (ready, unresponsive) {
             (Some(ready), _) => Phase::Running(ready.endpoint.clone()),

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::FailureCode;
 
 /// 2026-11-23T10:00:00Z.
-fn made() -> SystemTime {
+fn created() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_428_000)
 }
 
@@ -51,10 +52,10 @@ fn event(reason: &str, message: &str) -> Event {
 }
 
 fn state_after(seconds: u64, pod: &Pod, events: &[Event]) -> PodState {
-    derive(&claim("Bound"), Some(pod), events, made(), made() + Duration::from_secs(seconds)).state
+    derive(&claim("Bound"), Some(pod), events, created(), created() + Duration::from_secs(seconds)).state
 }
 
-/// Fails for good, with these words in its message; and says what to do.
+/// Asserts a failure for good, with these words in its message, and advice.
 #[track_caller]
 fn check_failed(status: Value, code: FailureCode, words: &str) {
     match state_after(5, &pod(status), &[]) {
@@ -63,7 +64,7 @@ fn check_failed(status: Value, code: FailureCode, words: &str) {
     }
 }
 
-/// Is in the way after `seconds`, and may go away by itself.
+/// Asserts a failure after `seconds` that may go away by itself.
 #[track_caller]
 fn check_blocked(seconds: u64, status: Value, events: &[Event], code: FailureCode, words: &str) {
     match state_after(seconds, &pod(status), events) {
@@ -86,7 +87,7 @@ fn unschedulable_pod() -> Value {
 }
 
 #[test]
-fn what_is_over_is_told_for_what_it_was() {
+fn a_failed_pod_says_why_it_failed() {
     use FailureCode as Code;
     check_failed(
         json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory." }),
@@ -129,7 +130,7 @@ fn what_is_over_is_told_for_what_it_was() {
 }
 
 #[test]
-fn what_is_in_the_way_is_told_and_may_go_away() {
+fn a_blocked_pod_says_what_blocks_it() {
     use FailureCode as Code;
     for reason in ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"] {
         let waiting = json!({ "waiting": { "reason": reason, "message": "manifest unknown" } });
@@ -141,8 +142,8 @@ fn what_is_in_the_way_is_told_and_may_go_away() {
         "Multi-Attach error for volume \"pv1\" Volume is already exclusively attached to one node",
     );
     check_blocked(61, json!({ "phase": "Pending" }), &[multi], Code::VolumeUnavailable, "Multi-Attach");
-    let none = event("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found");
-    check_blocked(61, json!({ "phase": "Pending" }), &[none], Code::VolumeUnavailable, "fast");
+    let missing_class = event("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found");
+    check_blocked(61, json!({ "phase": "Pending" }), &[missing_class], Code::VolumeUnavailable, "fast");
     let taint = json!({ "phase": "Running", "conditions": [{ "type": "DisruptionTarget", "status": "True",
         "reason": "DeletionByTaintManager" }] });
     check_blocked(5, taint, &[], Code::NodeLost, "gone");
@@ -151,60 +152,60 @@ fn what_is_in_the_way_is_told_and_may_go_away() {
     );
     assert_eq!(state_after(5, &pod(missing.clone()), &[]), PodState::Starting, "kubelet tries again");
     check_blocked(61, missing, &[], Code::BackendError, "configmap");
-    // A container of the operator's patch is in the way as any other.
+    // A container of the operator's patch blocks the Pod as any other.
     let mut sidecar = init(json!({ "terminated": { "exitCode": 0, "finishedAt": "2026-11-23T10:00:05Z" } }));
     sidecar["containerStatuses"] =
         json!([container_of("proxy", 3, json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({}))]);
-    check_blocked(70, sidecar, &[], Code::BackendError, "proxy ends again and again");
+    check_blocked(70, sidecar, &[], Code::BackendError, "proxy keeps crashing");
 
-    let lost = derive(&claim("Lost"), None, &[], made(), made());
+    let lost = derive(&claim("Lost"), None, &[], created(), created());
     assert!(matches!(lost.state, PodState::Blocked(failure) if failure.code == Code::VolumeLost));
 }
 
 #[test]
-fn what_takes_its_time_is_a_word_before_it_is_a_failure() {
-    let sight = derive(
+fn a_delay_is_a_message_of_the_stage_before_it_is_a_failure() {
+    let status = derive(
         &claim("Pending"),
         Some(&pod(unschedulable_pod())),
         &[],
-        made(),
-        made() + Duration::from_secs(20),
+        created(),
+        created() + Duration::from_secs(20),
     );
-    assert_eq!(sight.state, PodState::Starting);
-    assert!(sight.stages[0].message.as_ref().is_some_and(|word| word.contains("Insufficient memory")));
-    // Once the volume is there, what was said of it counts no more.
+    assert_eq!(status.state, PodState::Starting);
+    assert!(status.stages[0].message.as_ref().is_some_and(|word| word.contains("Insufficient memory")));
+    // A warning about the volume is over once the volume is mounted.
     let mounted = json!({ "phase": "Pending", "conditions": [{ "type": "PodReadyToStartContainers", "status": "True" }] });
     let event = event("FailedMount", "timed out");
     assert_eq!(state_after(600, &pod(mounted), &[event]), PodState::Starting);
 }
 
 #[test]
-fn an_end_that_kubelet_mends_at_once_is_no_failure() {
+fn a_crash_that_kubelet_restarts_at_once_is_no_failure() {
     let ended = json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });
     assert_eq!(state_after(5, &pod(opencode(0, ended, json!({}))), &[]), PodState::Starting);
-    let again = opencode(1, json!({ "running": { "startedAt": "2026-11-23T10:01:00Z" } }), json!({}));
-    let PodState::Running(up) = state_after(5, &pod(again), &[]) else { panic!("it runs again") };
-    assert_eq!((up.address.to_string().as_str(), up.run_id.as_str()), ("10.1.2.3", "u1-1"));
+    let restarted = opencode(1, json!({ "running": { "startedAt": "2026-11-23T10:01:00Z" } }), json!({}));
+    let PodState::Running(container) = state_after(5, &pod(restarted), &[]) else { panic!("it runs again") };
+    assert_eq!((container.address.to_string().as_str(), container.run_id.as_str()), ("10.1.2.3", "u1-1"));
 }
 
 #[test]
-fn a_pod_or_claim_that_goes_is_stopping() {
-    let mut going = pod(opencode(0, json!({ "running": {} }), json!({})));
-    going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
-    assert_eq!(state_after(5, &going, &[]), PodState::Stopping);
+fn a_pod_or_claim_that_is_being_deleted_is_stopping() {
+    let mut deleted = pod(opencode(0, json!({ "running": {} }), json!({})));
+    deleted.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
+    assert_eq!(state_after(5, &deleted, &[]), PodState::Stopping);
     let mut claim = claim("Bound");
-    claim.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
-    assert_eq!(derive(&claim, None, &[], made(), made()).state, PodState::Stopping);
+    claim.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
+    assert_eq!(derive(&claim, None, &[], created(), created()).state, PodState::Stopping);
 }
 
 #[test]
-fn a_volume_that_can_not_be_made_is_told_as_that_and_not_as_a_lack_of_nodes() {
+fn a_missing_volume_is_not_reported_as_a_lack_of_nodes() {
     let unbound = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims." }] });
-    let sight = |claim: &PersistentVolumeClaim, pod: &Pod, events: &[Event]| {
-        derive(claim, Some(pod), events, made(), made() + Duration::from_secs(61)).state
+    let state = |claim: &PersistentVolumeClaim, pod: &Pod, events: &[Event]| {
+        derive(claim, Some(pod), events, created(), created() + Duration::from_secs(61)).state
     };
-    let check = |events: &[Event], status: &Value, code: FailureCode, words: &str| match sight(
+    let check = |events: &[Event], status: &Value, code: FailureCode, words: &str| match state(
         &claim("Pending"),
         &pod(status.clone()),
         events,
@@ -213,20 +214,20 @@ fn a_volume_that_can_not_be_made_is_told_as_that_and_not_as_a_lack_of_nodes() {
         other => panic!("{other:?}"),
     };
     check(&[], &unbound, FailureCode::VolumeUnavailable, "unbound");
-    let none = event("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found");
-    check(std::slice::from_ref(&none), &unbound, FailureCode::VolumeUnavailable, "fast");
-    check(&[none], &unschedulable_pod(), FailureCode::VolumeUnavailable, "fast");
+    let missing_class = event("ProvisioningFailed", "storageclass.storage.k8s.io \"fast\" not found");
+    check(std::slice::from_ref(&missing_class), &unbound, FailureCode::VolumeUnavailable, "fast");
+    check(&[missing_class], &unschedulable_pod(), FailureCode::VolumeUnavailable, "fast");
     check(&[], &unschedulable_pod(), FailureCode::Unschedulable, "Insufficient memory");
 }
 
 #[test]
-fn whatever_the_cluster_warns_of_is_told_while_nothing_begins() {
+fn any_warning_is_reported_while_no_container_has_started() {
     let sandbox =
         event("FailedCreatePodSandBox", "failed to setup network for sandbox: no IP addresses available");
     let waiting = init(json!({ "waiting": { "reason": "PodInitializing" } }));
     assert_eq!(state_after(40, &pod(waiting.clone()), std::slice::from_ref(&sandbox)), PodState::Starting);
     check_blocked(61, waiting, std::slice::from_ref(&sandbox), FailureCode::BackendError, "no IP addresses");
-    // What was long ago is over, and what runs is not in anything's way.
+    // An old warning does not count, and neither does any while a container runs.
     assert_eq!(
         state_after(600, &pod(init(json!({ "waiting": {} }))), std::slice::from_ref(&sandbox)),
         PodState::Starting

@@ -1,4 +1,4 @@
-//! How far a Pod's start is, from its conditions, container statuses and Events.
+//! How far the start of a Pod is, from its conditions, container statuses and Events.
 
 use std::time::SystemTime;
 
@@ -7,69 +7,69 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use super::fields::{condition, container, event_time, wall};
+use super::fields::{condition, container, created_at, event_time, wall};
 use crate::model::{Stage, StageRecord};
 
 const STAGES: [Stage; 6] =
     [Stage::Queued, Stage::Scheduled, Stage::Volume, Stage::Image, Stage::Cloning, Stage::Starting];
 
-/// All stages but `Ready`, which the router alone can see. One is under way at most: a stage ends when the next one
-/// begins, and none begins before the one before it (the cluster's clocks are those of several machines, to the second).
+/// Returns all stages but `Ready`, which only the router can see. At most one is active: a stage ends when the next one
+/// starts, and none starts before the one before it (the times are from several machines' clocks, in whole seconds).
 ///
-/// `queued`: since when the start is wanted.
+/// The start was queued at `queued`.
 pub(super) fn stages(queued: SystemTime, pod: Option<&Pod>, events: &[Event]) -> Vec<StageRecord> {
-    let mut begun = pod.map_or([None; STAGES.len()], |pod| beginnings(pod, events));
-    begun[0] = Some(queued);
-    // What came later says that what is before it has begun too.
-    let last = begun.iter().rposition(Option::is_some).unwrap_or(0);
+    let mut starts = pod.map_or([None; STAGES.len()], |pod| stage_starts(pod, events));
+    starts[0] = Some(queued);
+    // A stage has started if a later one has.
+    let last = starts.iter().rposition(Option::is_some).unwrap_or(0);
     let mut records = Vec::with_capacity(STAGES.len());
     let mut latest = queued;
-    for (at, stage) in STAGES.into_iter().enumerate() {
-        let started = (at <= last).then(|| {
-            latest = begun[at].map_or(latest, |begun| begun.max(latest));
+    for (index, stage) in STAGES.into_iter().enumerate() {
+        let started = (index <= last).then(|| {
+            latest = starts[index].map_or(latest, |start| start.max(latest));
             latest
         });
         records.push(StageRecord { stage, started, ended: None, message: None, percent: None, bytes: None });
     }
-    for at in 0..last {
-        records[at].ended = records[at + 1].started;
+    for index in 0..last {
+        records[index].ended = records[index + 1].started;
     }
-    // opencode may have been started again, long after the clone.
-    let is_again = |pod: &&Pod| container(pod, "opencode").is_some_and(|opencode| opencode.restart_count > 0);
+    // opencode may have been restarted long after the clone ended.
+    let has_restarted =
+        |pod: &&Pod| container(pod, "opencode").is_some_and(|opencode| opencode.restart_count > 0);
     let clone = records.iter_mut().find(|record| record.stage == Stage::Cloning && record.ended.is_some());
-    if let Some((clone, cloned)) = clone.zip(pod.filter(is_again).and_then(cloned)) {
-        clone.ended = clone.started.map(|started| started.max(cloned));
+    if let Some((clone, cloned_at)) = clone.zip(pod.filter(has_restarted).and_then(cloned_at)) {
+        clone.ended = clone.started.map(|started| started.max(cloned_at));
     }
     records
 }
 
-/// When each stage began, as far as something tells.
-fn beginnings(pod: &Pod, events: &[Event]) -> [Option<SystemTime>; STAGES.len()] {
-    let created = pod.metadata.creation_timestamp.as_ref().map(wall);
+/// Returns when each stage started, if the objects say so.
+fn stage_starts(pod: &Pod, events: &[Event]) -> [Option<SystemTime>; STAGES.len()] {
+    let created = created_at(pod);
     let scheduled = became_true(pod, "PodScheduled");
-    // The sandbox stands and the volumes are mounted: kubelet's PodReadyToStartContainers (KEP-3085).
+    // The sandbox exists and the volumes are mounted: kubelet's PodReadyToStartContainers (KEP-3085).
     let mounted = became_true(pod, "PodReadyToStartContainers");
     let pulling = event_named(events, "Pulling", created);
-    let (clone, serve) = (container(pod, "git-init"), container(pod, "opencode"));
-    let cloned = cloned(pod);
+    let (init, opencode) = (container(pod, "git-init"), container(pod, "opencode"));
     [
         created,
         scheduled,
-        // The scheduler's choice and the volume's way begin together.
+        // The volume is attached as soon as the node is chosen.
         scheduled,
         pulling.or(mounted),
-        clone.and_then(began),
-        // Once the clone is there, it is opencode's turn, whatever its container still waits for.
-        serve.and_then(began).or(cloned),
+        init.and_then(started_at),
+        // Once the clone has ended, the stage is opencode's, whatever its container still waits for.
+        opencode.and_then(started_at).or_else(|| cloned_at(pod)),
     ]
 }
 
-/// When the clone was there.
-fn cloned(pod: &Pod) -> Option<SystemTime> {
+/// Returns when the clone ended.
+fn cloned_at(pod: &Pod) -> Option<SystemTime> {
     container(pod, "git-init")?.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(wall)
 }
 
-fn began(container: &ContainerStatus) -> Option<SystemTime> {
+fn started_at(container: &ContainerStatus) -> Option<SystemTime> {
     let state = container.state.as_ref()?;
     let running = state.running.as_ref().and_then(|running| running.started_at.as_ref());
     running.or_else(|| state.terminated.as_ref()?.started_at.as_ref()).map(wall)

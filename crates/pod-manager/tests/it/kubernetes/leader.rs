@@ -7,7 +7,7 @@ use kube::Api;
 use pod_manager::{
     SystemClock,
     kubernetes::{
-        leader::{LeaderElector, NAME},
+        leader::{LEASE_NAME, LeaderElector},
         settings::ElectionTiming,
     },
 };
@@ -34,7 +34,8 @@ impl Cluster {
 async fn one_of_several_routers_holds_it_and_another_follows_at_once_or_in_time() {
     let Some(cluster) = cluster().await else { return };
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.settings.namespace);
-    let holder = async || leases.get(NAME).await.expect("a lease").spec.and_then(|spec| spec.holder_identity);
+    let holder =
+        async || leases.get(LEASE_NAME).await.expect("a lease").spec.and_then(|spec| spec.holder_identity);
     let mut routers: Vec<_> =
         ["one", "two", "three"].into_iter().map(|who| (who, cluster.router(who))).collect();
     for kind_of_end in ["in good order", "killed"] {
@@ -77,7 +78,7 @@ async fn one_whose_lease_was_removed_under_its_hands_takes_it_again_or_leaves_it
         assert!(holders <= 1, "two at once");
         // Both have looked: one that never saw the other's Lease can't know that it was there.
         sleep(QUICK.retry_period * 4).await;
-        if holders == 1 && leases.delete(NAME, &Default::default()).await.is_ok() {
+        if holders == 1 && leases.delete(LEASE_NAME, &Default::default()).await.is_ok() {
             removed += 1;
         }
         sleep(Duration::from_millis(50)).await;

@@ -170,7 +170,7 @@ async fn a_session_whose_password_is_gone_says_so_and_gets_another_one_when_it_i
     played.node.secrets().delete(&name, &DeleteParams::default()).await.expect("deleted");
 
     let mut settings = played.cluster.settings.clone();
-    settings.answer_within = Duration::from_secs(1);
+    settings.ready_timeout = Duration::from_secs(1);
     let backend = KubernetesBackend::start_up(played.cluster.router.clone(), settings, Arc::new(SystemClock));
     let mut eye = Eye::on(&*backend, PATIENCE);
     let failed = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Failed(failure) if failure.message.contains("password"));

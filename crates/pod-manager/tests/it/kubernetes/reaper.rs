@@ -214,7 +214,7 @@ async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_
     opencode.refuse_all(Some(401));
 
     let mut settings = played.cluster.settings.clone();
-    settings.answer_within = Duration::from_secs(2);
+    settings.ready_timeout = Duration::from_secs(2);
     let client = played.cluster.router.clone();
     let router = Router::over(KubernetesBackend::start_up(client, settings, Arc::new(SystemClock))).await;
     reaps(&router.backend).await;

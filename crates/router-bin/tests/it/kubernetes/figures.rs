@@ -64,7 +64,7 @@ async fn fill(cluster: &TestCluster) {
                     Desired { state: DesiredState::Running(run.clone()), since: Some(session.created_at) };
                 let mut pvc = make_pvc(&session, settings, session.created_at);
                 let annotations = pvc.metadata.annotations.get_or_insert_default();
-                annotations.insert(names::annotation("wanted"), desired.write());
+                annotations.insert(names::annotation("wanted"), desired.to_annotation());
                 annotations.insert(names::annotation("greeted"), "true".into());
                 let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
                 pvcs.create(&new, &pvc).await.expect("a claim");
