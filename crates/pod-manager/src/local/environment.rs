@@ -15,6 +15,8 @@ const DENIED: &[&str] = &[
     "API_KEY_SECRET_NAME",
     "ATTACH_PORT",
     "ATTACH_ROUTE_PREFIX",
+    "AUDIT_KEY",
+    "AUTH_COOKIE_NAMES",
     "BACKEND",
     "CHROMIUM_IMAGE",
     "CONFIG_FILE",
@@ -42,15 +44,19 @@ const DENIED: &[&str] = &[
     "LOG_LEVEL",
     "MAX_RUNNING_SESSIONS_PER_USER",
     "MAX_SESSIONS_PER_USER",
+    "MAX_STARTS_PER_MINUTE",
     "OPENCODE_BIN",
     "OPENCODE_IMAGE",
     "OPENCODE_NAMESPACE",
     "OPENCODE_SERVER_PASSWORD",
     "OPENCODE_SERVER_USERNAME",
+    "POD_PATCH_FILE",
     "PORT",
     "ROUTER_DOMAIN",
     "ROUTER_PROTO",
     "ROUTE_SUFFIX",
+    "SESSION_LIMITS",
+    "SESSION_REQUESTS",
     "STATE_DIR",
     "STORAGE_CLASS",
     "STORAGE_SIZE",
@@ -148,6 +154,8 @@ mod tests {
             ("SSH_AUTH_SOCK", "/run/agent"),
             ("PORT", "3000"),
             ("ADMIN_SECRET", "secret"),
+            ("AUDIT_KEY", "secret"),
+            ("MAX_STARTS_PER_MINUTE", "10"),
             ("OPENCODE_ROUTER_COOKIE_KEY", "secret"),
             ("OPENCODE_SERVER_PASSWORD", "secret"),
             ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn on_their_single_user_a_user_finds_their_own_variables_but_not_the_routers() {
+    fn a_single_user_keeps_their_own_variables_without_those_of_the_router() {
         assert_eq!(
             names(true),
             [
