@@ -10,5 +10,5 @@ mod kubernetes;
 mod local;
 mod races;
 mod real_opencode;
-mod resume;
+pub(crate) mod resume;
 mod test_manager;

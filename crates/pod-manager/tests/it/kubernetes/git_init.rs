@@ -1,142 +1,102 @@
-//! The init container's script, run by the shell of this machine on real repositories.
+//! The init container's script: clones, branches, and why it fails. tests/it/resume tests it on clones that
+//! hold work.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::fs;
 
-const SCRIPT: &str = include_str!("../../../src/kubernetes/objects/git-init.sh");
+use crate::resume::script::{OnScript, text};
 
-struct Place {
-    dir: tempfile::TempDir,
+/// Runs the script, which has to check the branch out; returns its output.
+#[track_caller]
+fn check_out(script: &OnScript, branch: &str, source: Option<&str>) -> String {
+    let output = script.run(branch, source);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(script.local.git(&script.workspace(), &["symbolic-ref", "--short", "HEAD"]), branch);
+    text(&output)
 }
 
-impl Place {
-    /// A remote with the branches `main` and `dev`.
-    fn new() -> Self {
-        let place = Self { dir: tempfile::tempdir().expect("a folder") };
-        for name in ["workspace", "home", "seed"] {
-            std::fs::create_dir(place.path(name)).expect("a folder");
-        }
-        let seed = place.path("seed");
-        place.git(&seed, &["init", "--quiet", "--initial-branch=main", "."]);
-        std::fs::write(seed.join("file"), "text").expect("a file");
-        place.git(&seed, &["add", "."]);
-        place.git(&seed, &["commit", "--quiet", "-m", "First"]);
-        place.git(&seed, &["branch", "dev"]);
-        place.git(place.dir.path(), &["clone", "--quiet", "--bare", "seed", "remote.git"]);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, program: &str, dir: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(dir).env("HOME", self.path("home")).env("TMPDIR", self.path("home"));
-        for (name, value) in [("AUTHOR", "a"), ("COMMITTER", "a")] {
-            command.env(format!("GIT_{name}_NAME"), value).env(format!("GIT_{name}_EMAIL"), "a@example.com");
-        }
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        command
-    }
-
-    #[track_caller]
-    fn git(&self, dir: &Path, args: &[&str]) -> String {
-        let done = self.command("git", dir).args(args).output().expect("git");
-        assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8_lossy(&done.stdout).trim().to_owned()
-    }
-
-    fn run(&self, branch: &str, from: Option<&str>) -> Output {
-        let workspace = self.path("workspace");
-        // The one thing that differs from the container.
-        let script = SCRIPT.replace("cd /workspace", "cd \"$WORKSPACE\"");
-        assert_ne!(script, SCRIPT);
-        let mut command = self.command("sh", &workspace);
-        command.args(["-c", &script]).env("WORKSPACE", &workspace).env("BRANCH", branch);
-        command.env("REPO_URL", format!("file://{}", self.path("remote.git").display()));
-        command.envs(from.map(|from| ("SOURCE_BRANCH", from)));
-        command.output().expect("sh")
-    }
-
-    #[track_caller]
-    fn fill(&self, branch: &str, from: Option<&str>) -> String {
-        let done = self.run(branch, from);
-        let said =
-            [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-        assert!(done.status.success(), "{said}");
-        assert_eq!(self.git(&self.path("workspace"), &["symbolic-ref", "--short", "HEAD"]), branch);
-        said
-    }
+#[track_caller]
+fn readme(script: &OnScript) -> String {
+    fs::read_to_string(script.workspace().join("README.md")).expect("README.md")
 }
 
 #[test]
-fn a_clone_is_told_line_by_line_and_has_the_branch() {
-    let place = Place::new();
-    let said = place.fill("dev", None);
-    assert!(!said.contains('\r'), "{said:?}");
-    assert!(said.lines().any(|line| line.starts_with("Receiving objects: 100%")), "{said}");
-    assert_eq!(std::fs::read_to_string(place.path("workspace").join("file")).expect("there"), "text");
-    place.fill("dev", None);
+fn a_clone_is_reported_line_by_line_and_has_the_branch() {
+    let script = OnScript::new();
+    let output = check_out(&script, "release", None);
+    assert!(!output.contains('\r'), "{output:?}");
+    assert!(output.lines().any(|line| line.starts_with("Receiving objects: 100%")), "{output}");
+    assert_eq!(readme(&script), "released\n");
+    check_out(&script, "release", None);
 }
 
 #[test]
-fn a_branch_that_is_nowhere_is_made_from_the_one_named_or_the_default_one() {
-    let place = Place::new();
-    place.fill("work/1", Some("dev"));
-    place.fill("work/2", None);
-    place.fill("work/1", Some("gone"));
-    let place = Place::new();
+fn a_missing_branch_is_created_from_its_source_or_the_default_branch() {
+    let script = OnScript::new();
+    check_out(&script, "work/1", Some("release"));
+    check_out(&script, "work/2", None);
+    check_out(&script, "work/1", Some("gone"));
+}
+
+#[test]
+fn a_missing_source_branch_fails_every_attempt() {
+    let script = OnScript::new();
     for _ in 0..2 {
-        let missing = place.run("work/3", Some("gone"));
-        assert_eq!(missing.status.code(), Some(3));
-        let stderr = String::from_utf8_lossy(&missing.stderr);
-        assert!(stderr.ends_with("opencode-router: branch_not_found gone\n"), "{stderr}");
-        let files = std::fs::read_dir(place.path("workspace")).expect("a folder").count();
-        assert_eq!(files, 0, "the next attempt fails in the same way");
+        let output = script.run("work/3", Some("gone"));
+        assert_eq!(output.status.code(), Some(3));
+        assert!(text(&output).ends_with("opencode-router: branch_not_found gone\n"), "{}", text(&output));
+        assert_eq!(fs::read_dir(script.workspace()).expect("a folder").count(), 0);
     }
 }
 
 #[test]
-fn a_clone_that_fails_says_why_and_how_it_ended() {
-    let place = Place::new();
-    std::fs::remove_dir_all(place.path("remote.git")).expect("gone");
-    let failed = place.run("main", None);
-    assert_eq!(failed.status.code(), Some(128));
-    let said =
-        [failed.stdout, failed.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(said.contains("does not appear to be a git repository"), "{said}");
+fn a_clone_that_fails_reports_its_cause_and_exit_code() {
+    let script = OnScript::new();
+    fs::remove_dir_all(script.local.root().join("origin.git")).expect("removed");
+    let output = script.run("main", None);
+    assert_eq!(output.status.code(), Some(128));
+    assert!(text(&output).contains("does not appear to be a git repository"), "{}", text(&output));
 }
 
 #[test]
-fn work_that_is_not_committed_is_left_as_it_is() {
-    let place = Place::new();
-    place.fill("main", None);
-    std::fs::write(place.path("workspace").join("file"), "mine").expect("written");
-    let done = place.run("dev", None);
-    assert!(done.status.success());
-    assert_eq!(place.git(&place.path("workspace"), &["symbolic-ref", "--short", "HEAD"]), "main");
-    assert_eq!(std::fs::read_to_string(place.path("workspace").join("file")).expect("there"), "mine");
+fn uncommitted_work_is_left_as_it_is() {
+    let script = OnScript::new();
+    check_out(&script, "main", None);
+    fs::write(script.workspace().join("README.md"), "mine").expect("written");
+    assert!(script.run("release", None).status.success());
+    assert_eq!(script.local.git(&script.workspace(), &["symbolic-ref", "--short", "HEAD"]), "main");
+    assert_eq!(readme(&script), "mine");
 }
 
 #[test]
-fn what_an_interrupted_clone_left_is_made_anew() {
-    let place = Place::new();
-    let git = place.path("workspace").join(".git");
-    std::fs::create_dir(&git).expect("a folder");
-    std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n").expect("written");
-    std::fs::create_dir(place.path("workspace").join(".opencode-clone")).expect("a folder");
-    place.fill("main", None);
-    assert_eq!(std::fs::read_to_string(place.path("workspace").join("file")).expect("there"), "text");
+fn an_interrupted_clone_is_made_again() {
+    let script = OnScript::new();
+    let git = script.workspace().join(".git");
+    fs::create_dir(&git).expect("a folder");
+    fs::write(git.join("HEAD"), "ref: refs/heads/main\n").expect("written");
+    fs::create_dir(script.workspace().join(".opencode-clone")).expect("a folder");
+    check_out(&script, "main", None);
+    assert_eq!(readme(&script), "hello\n");
 }
 
 #[test]
-fn with_the_remote_away_a_session_starts_with_what_it_has() {
-    let place = Place::new();
-    place.fill("main", None);
-    std::fs::remove_dir_all(place.path("remote.git")).expect("gone");
-    let said = place.fill("main", None);
-    assert!(said.contains("continuing without it"), "{said}");
+fn a_session_starts_without_its_remote() {
+    let script = OnScript::new();
+    check_out(&script, "main", None);
+    fs::remove_dir_all(script.local.root().join("origin.git")).expect("removed");
+    let output = check_out(&script, "main", None);
+    assert!(output.contains("continuing without it"), "{output}");
+}
+
+#[test]
+fn a_new_project_begins_with_one_empty_commit_and_is_not_touched_again() {
+    let script = OnScript::new();
+    let workspace = script.workspace();
+    assert!(script.run_empty().status.success());
+    assert_eq!(script.local.git(&workspace, &["log", "--format=%s"]), "Start");
+    script.local.git(&workspace, &["switch", "-q", "--orphan", "fresh"]);
+    fs::write(workspace.join("staged"), "mine").expect("written");
+    script.local.git(&workspace, &["add", "."]);
+    assert!(script.run_empty().status.success());
+    assert_eq!(script.local.git(&workspace, &["status", "--porcelain"]), "A  staged");
+    assert_eq!(script.local.git(&workspace, &["rev-list", "--all", "--count"]), "1");
 }

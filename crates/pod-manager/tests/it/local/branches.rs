@@ -1,4 +1,4 @@
-//! Which branch is checked out, and that nobody's work is touched.
+//! Which branch is checked out, and that work is not touched.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use pod_manager::{FailureCode, contract::Harness};
 
 use super::harness::{Local, fail, run, script, stop};
 
-async fn checked_out(branch: &str, from: Option<&str>) -> (String, String, String) {
+async fn check_out(branch: &str, from: Option<&str>) -> (String, String, String) {
     let local = Local::new();
     let work = local.root().join("origin.work");
     let bare = local.root().join("origin.git");
@@ -24,39 +24,43 @@ async fn checked_out(branch: &str, from: Option<&str>) -> (String, String, Strin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_branch_of_the_remote_is_checked_out_and_followed() {
-    let (branch, last, upstream) = checked_out("release", None).await;
+async fn a_remote_branch_is_checked_out_and_tracked() {
+    let (branch, last, upstream) = check_out("release", None).await;
     assert_eq!((&*branch, &*last, &*upstream), ("release", "released", "origin/release"));
-    let (branch, last, upstream) = checked_out("main", Some("release")).await;
-    assert_eq!((&*branch, &*last, &*upstream), ("main", "one", "origin/main"), "it is there: not created");
+    let (branch, last, upstream) = check_out("main", Some("release")).await;
+    assert_eq!(
+        (&*branch, &*last, &*upstream),
+        ("main", "one", "origin/main"),
+        "an existing branch is not created"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_branch_that_is_nowhere_is_created() {
-    let (branch, last, upstream) = checked_out("feature/x", None).await;
+async fn a_missing_branch_is_created() {
+    let (branch, last, upstream) = check_out("feature/x", None).await;
     assert_eq!((&*branch, &*last, &*upstream), ("feature/x", "one", ""), "from the default branch");
-    let (branch, last, upstream) = checked_out("feature/x", Some("release")).await;
+    let (branch, last, upstream) = check_out("feature/x", Some("release")).await;
     assert_eq!((&*branch, &*last, &*upstream), ("feature/x", "released", ""), "from the one named");
-    let (branch, last, _) = checked_out("README.md", None).await;
+    let (branch, last, _) = check_out("README.md", None).await;
     assert_eq!((&*branch, &*last), ("README.md", "one"), "called like a file");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_branch_to_start_from_that_is_not_there_is_told() {
+async fn a_missing_source_branch_fails_the_session() {
     let local = Local::new();
     let backend = local.backend().await;
     let session = local.session("origin", "work", Some("nowhere"));
     let failure = fail(&backend, &session).await;
     assert_eq!(failure.code, FailureCode::BranchNotFound);
     assert!(failure.message.contains("nowhere"), "{}", failure.message);
-    assert!(!local.repo(session.hash).exists(), "there is no session without its branch");
+    assert!(!local.repo(session.hash).exists(), "a clone without its branch is not kept");
     local.git(&local.root().join("origin.git"), &["branch", "nowhere", "main"]);
     run(&backend, &session).await;
     pod_manager::SessionBackend::shutdown(&*backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_repository_is_begun_with_the_branch() {
+async fn an_empty_repository_begins_with_the_branch() {
     let local = Local::new();
     local.git(&local.root(), &["init", "-q", "--bare", "empty.git"]);
     let backend = local.backend().await;
@@ -72,31 +76,39 @@ async fn an_empty_repository_is_begun_with_the_branch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clean_clone_is_brought_up_to_date() {
+async fn a_clean_clone_is_fetched_and_returns_to_its_branch() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
     stop(&backend, &session).await;
     let (work, bare) = (local.root().join("origin.work"), local.root().join("origin.git"));
-    local.git(&work, &["commit", "-q", "--allow-empty", "-m", "news"]);
+    local.git(&work, &["commit", "-q", "--allow-empty", "-m", "new"]);
     local.git(&work, &["push", "-q", bare.to_str().expect("text"), "main"]);
     let repo = local.repo(session.hash);
     local.git(&repo, &["switch", "-q", "-c", "elsewhere"]);
     run(&backend, &session).await;
-    assert_eq!(local.git(&repo, &["log", "-1", "--format=%s", "origin/main"]), "news", "it was fetched");
-    assert_eq!(local.git(&repo, &["branch", "--show-current"]), "main", "the session's branch is back");
-    assert_eq!(local.git(&repo, &["log", "-1", "--format=%s"]), "one", "and nothing is merged into it");
+    assert_eq!(
+        local.git(&repo, &["log", "-1", "--format=%s", "origin/main"]),
+        "new",
+        "the remote was not fetched"
+    );
+    assert_eq!(
+        local.git(&repo, &["branch", "--show-current"]),
+        "main",
+        "the session's branch is not checked out"
+    );
+    assert_eq!(local.git(&repo, &["log", "-1", "--format=%s"]), "one", "the remote's commit was merged");
     pod_manager::SessionBackend::shutdown(&*backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_with_work_in_it_is_left_exactly_as_it_is() {
+async fn uncommitted_work_is_left_exactly_as_it_is() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
     stop(&backend, &session).await;
     let (work, bare) = (local.root().join("origin.work"), local.root().join("origin.git"));
-    local.git(&work, &["commit", "-q", "--allow-empty", "-m", "news"]);
+    local.git(&work, &["commit", "-q", "--allow-empty", "-m", "new"]);
     local.git(&work, &["push", "-q", bare.to_str().expect("text"), "main"]);
     let repo = local.repo(session.hash);
     local.git(&repo, &["switch", "-q", "-c", "elsewhere"]);
@@ -123,7 +135,7 @@ async fn backend_log(backend: &pod_manager::LocalBackend, hash: session_key::Ses
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commits_that_no_branch_holds_stay_checked_out() {
+async fn commits_on_no_branch_stay_check_out() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
@@ -137,7 +149,7 @@ async fn commits_that_no_branch_holds_stay_checked_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remote_that_is_gone_or_silent_does_not_keep_a_session_from_starting() {
+async fn a_session_starts_without_its_remote() {
     let mut local = Local::new();
     let session = local.startable().await;
     let backend = local.backend().await;
@@ -160,7 +172,7 @@ async fn a_remote_that_is_gone_or_silent_does_not_keep_a_session_from_starting()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_repository_is_left_alone_and_never_taken_for_one_further_up() {
+async fn a_damaged_repository_is_not_replaced_by_one_further_up() {
     let local = Local::new();
     // The state folder lies in a repository, as it may in a project's own folder.
     local.git(&local.root(), &["init", "-q", "-b", "outer"]);

@@ -1,4 +1,4 @@
-//! Clones, and why they fail.
+//! Clones, and the failures of clones.
 
 use std::{
     fs,
@@ -15,24 +15,24 @@ use pod_manager::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::harness::{Local, PATIENCE, environment, fail, nothing_runs_in, run, script};
+use super::harness::{Local, TIMEOUT, assert_no_process_in, environment, fail, run, script};
 
-fn cloning(seen: &SessionStatus) -> &pod_manager::StageRecord {
-    seen.stages.iter().find(|record| record.stage == Stage::Cloning).expect("there is such a stage")
+fn cloning(status: &SessionStatus) -> &pod_manager::StageRecord {
+    status.stages.iter().find(|record| record.stage == Stage::Cloning).expect("the stage of cloning")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clone_tells_how_far_it_is() {
+async fn a_clone_reports_its_progress() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     backend.start(&session, Credentials::NONE).await.expect("start");
-    let told = |seen: &SessionStatus| !seen.stages.is_empty() && cloning(seen).percent.is_some();
-    let seen = eye.until(session.hash, "cloning", told).await;
-    assert_eq!(cloning(&seen).message.as_deref(), Some("Receiving the repository"));
+    let in_progress = |status: &SessionStatus| !status.stages.is_empty() && cloning(status).percent.is_some();
+    let status = eye.until(session.hash, "cloning", in_progress).await;
+    assert_eq!(cloning(&status).message.as_deref(), Some("Receiving the repository"));
     eye.running(session.hash).await;
-    let seen = eye.now(session.hash).expect("it runs");
-    assert!(cloning(seen).ended.is_some());
+    let status = eye.now(session.hash).expect("a status");
+    assert!(cloning(status).ended.is_some());
     assert_eq!(fs::read_to_string(local.repo(session.hash).join("README.md")).expect("a file"), "hello\n");
     let log = backend.logs(session.hash, 100).await.expect("logs");
     assert!(log.contains("$ git clone"), "{log}");
@@ -40,7 +40,7 @@ async fn a_clone_tells_how_far_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_of_the_users_single_user_can_be_cloned() {
+async fn a_single_user_can_clone_a_path_of_their_machine() {
     let local = Local::new();
     let path = local.root().join("origin.git").display().to_string();
     let (backend, session) = (local.backend().await, local.session_at(&path, "main", None));
@@ -50,17 +50,17 @@ async fn a_path_of_the_users_single_user_can_be_cloned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repository_that_is_not_there_is_told() {
+async fn a_missing_repository_fails_with_its_own_code() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("nowhere", "main", None));
     let failure = fail(&backend, &session).await;
     assert_eq!(failure.code, FailureCode::RepositoryNotFound);
-    assert!(failure.log_tail.expect("what git said").contains("fatal:"));
-    assert!(!local.folder(session.hash).join("repo.partial").exists(), "no half of it is left");
+    assert!(failure.log_tail.expect("git's output").contains("fatal:"));
+    assert!(!local.folder(session.hash).join("repo.partial").exists(), "a part of the clone is left");
     backend.shutdown().await;
 }
 
-/// A web server that answers everything with one status line; gives its address.
+/// Starts a web server that answers everything with one status line; returns a URL of it.
 async fn web_server(status: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -81,7 +81,7 @@ async fn web_server(status: &'static str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_web_server_says_is_told_apart() {
+async fn statuses_of_a_web_server_have_their_own_codes() {
     let local = Local::new();
     let backend = local.backend().await;
     for (status, code) in [
@@ -98,10 +98,10 @@ async fn what_a_web_server_says_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remote_that_cannot_be_reached_is_told() {
+async fn an_unreachable_remote_fails_with_its_own_code() {
     let local = Local::new();
     let backend = local.backend().await;
-    // Taken and given back: nobody listens there.
+    // A port that was free just now: nothing listens on it.
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     for url in [
         format!("http://127.0.0.1:{port}/a/b"),
@@ -114,7 +114,7 @@ async fn a_remote_that_cannot_be_reached_is_told() {
     backend.shutdown().await;
 }
 
-/// `git daemon`, ended with this.
+/// `git daemon`, which ends when this is dropped.
 struct Daemon(Child, u16);
 
 impl Daemon {
@@ -131,8 +131,8 @@ impl Daemon {
                 .process_group(0)
                 .spawn()
                 .expect("git daemon runs");
-            let begun = std::time::Instant::now();
-            while begun.elapsed() < Duration::from_secs(5) && child.try_wait().expect("a child").is_none() {
+            let start = std::time::Instant::now();
+            while start.elapsed() < Duration::from_secs(5) && child.try_wait().expect("a child").is_none() {
                 if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                     return Self(child, port);
                 }
@@ -154,7 +154,7 @@ impl Drop for Daemon {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clone_over_the_network_works_and_says_what_is_missing() {
+async fn a_clone_over_the_network_works_and_reports_a_missing_repository() {
     let local = Local::new();
     let daemon = Daemon::serve(&local, &local.root());
     let backend = local.backend().await;
@@ -168,7 +168,7 @@ async fn a_clone_over_the_network_works_and_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ssh_asks_nothing_unless_the_user_has_chosen_their_own() {
+async fn ssh_asks_no_questions_unless_the_user_configured_it() {
     let mut local = Local::new();
     let (bin, called) = (local.root().join("bin"), local.root().join("called"));
     fs::create_dir(&bin).expect("a folder");
@@ -188,19 +188,19 @@ async fn ssh_asks_nothing_unless_the_user_has_chosen_their_own() {
     let backend = local.backend().await;
     let failure = fail(&backend, &local.session_at("git@example.invalid:a/b", "main", None)).await;
     assert_eq!(failure.code, FailureCode::AuthenticationFailed, "{failure:?}");
-    let how = fs::read_to_string(&called).expect("it was called");
-    assert!(how.starts_with("ssh -o BatchMode=yes"), "{how}");
+    let command = fs::read_to_string(&called).expect("ssh was called");
+    assert!(command.starts_with("ssh -o BatchMode=yes"), "{command}");
 
     let config = format!("[core]\n\tsshCommand = {}\n", own.display());
     fs::write(local.root().join("home/.gitconfig"), config).expect("a file");
     fail(&backend, &local.session_at("ssh://git@example.invalid/a/b", "main", None)).await;
-    let how = fs::read_to_string(&called).expect("it was called");
-    assert!(how.starts_with("own ") && !how.contains("BatchMode"), "{how}");
+    let command = fs::read_to_string(&called).expect("ssh was called");
+    assert!(command.starts_with("own ") && !command.contains("BatchMode"), "{command}");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_fills_up_during_a_clone_is_told() {
+async fn a_clone_on_a_full_disk_fails_with_its_own_code() {
     let mut local = Local::new();
     local.settings.git = script(
         &local.root().join("git"),
@@ -213,7 +213,7 @@ async fn a_disk_that_fills_up_during_a_clone_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_git_that_is_not_there_is_told() {
+async fn a_missing_git_fails_with_advice() {
     let mut local = Local::new();
     local.settings.git = local.root().join("nowhere/git");
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
@@ -232,8 +232,8 @@ pub(super) fn hanging_git(local: &Local) -> std::path::PathBuf {
     script(&local.root().join("git"), lines)
 }
 
-async fn until_it_hangs(local: &Local, session: &pod_manager::Session) {
-    let hangs = tokio::time::timeout(PATIENCE, async {
+async fn wait_until_git_hangs(local: &Local, session: &pod_manager::Session) {
+    let hangs = tokio::time::timeout(TIMEOUT, async {
         while !local.folder(session.hash).join("hanging").exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -246,22 +246,22 @@ async fn a_stop_or_a_delete_ends_a_clone_with_all_its_processes() {
     let mut local = Local::new();
     local.settings.git = hanging_git(&local);
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     backend.start(&session, Credentials::NONE).await.expect("start");
-    until_it_hangs(&local, &session).await;
+    wait_until_git_hangs(&local, &session).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-    let seen = eye.stopped(session.hash).await;
-    assert_eq!(seen.phase, Phase::Stopped(StopReason::Requested));
-    nothing_runs_in(&local.folder(session.hash));
-    assert!(!local.repo(session.hash).exists(), "half a clone is none");
+    let status = eye.stopped(session.hash).await;
+    assert_eq!(status.phase, Phase::Stopped(StopReason::Requested));
+    assert_no_process_in(&local.folder(session.hash));
+    assert!(!local.repo(session.hash).exists(), "a part of a clone became the repository");
 
     fs::remove_file(local.folder(session.hash).join("hanging")).expect("removed");
     backend.start(&session, Credentials::NONE).await.expect("start");
-    until_it_hangs(&local, &session).await;
+    wait_until_git_hangs(&local, &session).await;
     backend.delete(session.hash).await.expect("delete");
     eye.gone(session.hash).await;
     assert!(!local.stored(session.hash).await, "nothing is left");
-    nothing_runs_in(&local.root());
+    assert_no_process_in(&local.root());
     backend.shutdown().await;
 }
 
@@ -280,7 +280,7 @@ async fn a_new_project_needs_no_identity_of_the_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_project_is_in_the_name_of_who_has_told_git_theirs() {
+async fn a_new_project_uses_the_git_identity_of_the_user() {
     let local = Local::new();
     let config = "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = trunk\n\
                   [commit]\n\tgpgSign = true\n";

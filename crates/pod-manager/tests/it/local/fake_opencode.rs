@@ -1,5 +1,5 @@
-//! A program that stands in for opencode: it listens where it is told to, asks for the password, and breaks
-//! as it is told to. It is this test binary, started again by a shell script called `opencode`.
+//! A fake opencode process: it listens on the given address, requires the password, and fails in chosen ways.
+//! It is this test binary, started by a shell script called `opencode`.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -14,39 +14,39 @@ use base64::Engine;
 
 use super::harness::script;
 
-/// How it behaves, by the variable [`HOW`].
-pub(crate) const HOW: &str = "STAND_IN";
-const ARGS: &str = "STAND_IN_ARGS";
+/// The variable that chooses its behavior.
+pub(crate) const BEHAVIOR: &str = "FAKE_OPENCODE";
+const ARGS: &str = "FAKE_OPENCODE_ARGS";
 
 /// Writes the program into a folder, as `opencode`.
 pub(crate) fn install(dir: &Path) {
     let this = std::env::current_exe().expect("this program has a path");
     let lines = format!(
-        "if [ \"${HOW}\" = deaf ]; then trap '' TERM; fi\n\
-         {ARGS}=\"$*\" exec '{}' --exact local::stand_in::program --ignored --nocapture",
+        "if [ \"${BEHAVIOR}\" = deaf ]; then trap '' TERM; fi\n\
+         {ARGS}=\"$*\" exec '{}' --exact local::fake_opencode::program --ignored --nocapture",
         this.display()
     );
     script(&dir.join("opencode"), &lines);
 }
 
-#[expect(clippy::disallowed_methods, reason = "this program is told by variables what to be")]
+#[expect(clippy::disallowed_methods, reason = "variables configure this program")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 #[test]
-#[ignore = "it is a program that other tests start"]
+#[ignore = "a program that other tests start"]
 fn program() {
     let Some(args) = variable(ARGS) else { return };
-    let how = variable(HOW).unwrap_or_default();
-    println!("stand-in called as: {args}");
+    let behavior = variable(BEHAVIOR).unwrap_or_default();
+    println!("fake called as: {args}");
     let port = args.split_once("--port ").expect("a port").1.trim();
     assert!(args.starts_with("serve --hostname 127.0.0.1 "), "{args}");
     let data = PathBuf::from(variable("XDG_DATA_HOME").expect("data has a place"));
     let starts = data.join("starts");
     let count = std::fs::read_to_string(&starts).map_or(0, |text| text.parse().unwrap_or(0)) + 1;
     std::fs::write(&starts, count.to_string()).expect("the start is counted");
-    match how.as_str() {
+    match behavior.as_str() {
         "crash" => {
             println!("\u{1b}[91mError: it is broken\u{1b}[0m");
             std::process::exit(3);
@@ -63,7 +63,7 @@ fn program() {
             }
         }
         "family" => {
-            // One in the same group, and one in a group of its own that does not hear.
+            // A child in the same group, and one in a group of its own that ignores signals.
             let mut shell = Command::new("/bin/sh");
             leave(shell.args(["-c", "sleep 1000 & exec sleep 1000"]));
             let mut shell = Command::new("/bin/sh");
@@ -72,14 +72,14 @@ fn program() {
         _ => {}
     }
     let listener = TcpListener::bind(("127.0.0.1", port.parse().expect("a port"))).expect("the port is free");
-    println!("stand-in listening on http://127.0.0.1:{port}");
+    println!("fake listening on http://127.0.0.1:{port}");
     for stream in listener.incoming().flatten() {
-        let how = how.clone();
-        std::thread::spawn(move || answer(stream, &how));
+        let behavior = behavior.clone();
+        std::thread::spawn(move || answer(stream, &behavior));
     }
 }
 
-/// Leaves a child running, and its end to nobody.
+/// Leaves a child running.
 fn leave(command: &mut Command) {
     let mut child = command.spawn().expect("a child");
     std::thread::spawn(move || child.wait());
@@ -89,13 +89,13 @@ fn kill_myself() {
     let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
 }
 
-fn answer(mut stream: TcpStream, how: &str) {
-    if how == "mute" {
+fn answer(mut stream: TcpStream, behavior: &str) {
+    if behavior == "mute" {
         std::thread::sleep(Duration::from_secs(1000));
     }
     let password = variable("OPENCODE_SERVER_PASSWORD").expect("a password");
     let expected = base64::engine::general_purpose::STANDARD.encode(format!("opencode:{password}"));
-    let (mut first, mut authorized) = (String::new(), how == "open");
+    let (mut first, mut authorized) = (String::new(), behavior == "open");
     for line in BufReader::new(&stream).lines().map_while(Result::ok) {
         if line.is_empty() {
             break;
@@ -128,7 +128,7 @@ fn answer(mut stream: TcpStream, how: &str) {
     );
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test looks at what the program was given")]
+#[expect(clippy::disallowed_methods, reason = "a test checks the program's environment")]
 fn environment() -> Vec<(String, String)> {
     std::env::vars().collect()
 }

@@ -1,4 +1,4 @@
-//! What lies in the state folder.
+//! The state folder: its lock, its permissions, damage and removal.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -9,13 +9,13 @@ use pod_manager::{
     local::LocalError,
 };
 
-use super::harness::{Local, PATIENCE, run, stop};
+use super::harness::{Local, TIMEOUT, run, stop};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_folder_has_one_router_and_the_second_is_told_which() {
+async fn a_second_router_is_refused_and_learns_of_the_first() {
     let local = Local::new();
     let backend = local.backend().await;
-    let refused = local.try_backend().await.err().expect("it is in use");
+    let refused = local.try_backend().await.err().expect("refused");
     assert!(matches!(refused, LocalError::InUse { pid: Some(pid), .. } if pid == std::process::id()));
     assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
     backend.shutdown().await;
@@ -29,25 +29,25 @@ async fn a_state_folder_of_a_newer_router_is_refused() {
     let path = local.settings.state_dir.join("state.json");
     fs::write(&path, r#"{"version":2}"#).expect("written");
     assert!(matches!(local.try_backend().await, Err(LocalError::Newer { .. })));
-    assert_eq!(fs::read_to_string(&path).expect("a file"), r#"{"version":2}"#, "it is left as it is");
+    assert_eq!(fs::read_to_string(&path).expect("a file"), r#"{"version":2}"#, "the file was changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_folder_that_cannot_be_made_is_an_error_that_names_it() {
+async fn an_unusable_state_folder_is_named_by_the_error() {
     let mut local = Local::new();
     let file = local.root().join("file");
     fs::write(&file, "").expect("a file");
     local.settings.state_dir = file.join("state");
-    let refused = local.try_backend().await.err().expect("it can't be made");
+    let refused = local.try_backend().await.err().expect("refused");
     assert!(refused.to_string().contains("file/state"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_can_read_what_is_stored() {
+async fn stored_files_are_readable_by_their_owner_only() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
-    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
     let folder = local.folder(session.hash);
     for dir in ["", "data", "data/opencode", "state", "cache", "log"] {
         assert_eq!(mode(&folder.join(dir)), 0o700, "{dir}");
@@ -60,7 +60,7 @@ async fn nobody_else_can_read_what_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_record_is_set_aside_and_the_others_load() {
+async fn a_damaged_session_file_is_set_aside_and_the_others_load() {
     let local = Local::new();
     let backend = local.backend().await;
     let sessions = [local.session("origin", "main", None), local.session("origin", "release", None)];
@@ -74,12 +74,12 @@ async fn a_damaged_record_is_set_aside_and_the_others_load() {
 
     let backend = local.backend().await;
     let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
-    assert_eq!(all.iter().map(|seen| seen.session.hash).collect::<Vec<_>>(), [sessions[1].hash]);
-    let aside = fs::read_to_string(folder.join("session.damaged-0.json")).expect("it is set aside");
+    assert_eq!(all.iter().map(|status| status.session.hash).collect::<Vec<_>>(), [sessions[1].hash]);
+    let aside = fs::read_to_string(folder.join("session.damaged-0.json")).expect("the file set aside");
     assert_eq!(aside, "{\"version\": 1, \"sess");
     run(&backend, &sessions[0]).await;
-    let work = fs::read_to_string(folder.join("repo/work.txt")).expect("the work is there");
-    assert_eq!(work, "hours of it", "creating it again finds the files");
+    let work = fs::read_to_string(folder.join("repo/work.txt")).expect("the work");
+    assert_eq!(work, "hours of it", "creating the session again loses its files");
     backend.shutdown().await;
 }
 
@@ -101,7 +101,7 @@ async fn a_session_of_a_newer_router_is_not_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_written_record_counts_as_none() {
+async fn a_partly_written_session_file_is_ignored() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
@@ -114,7 +114,7 @@ async fn a_half_written_record_counts_as_none() {
     let backend = local.backend().await;
     let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.len(), 1);
-    assert!(!empty.exists(), "nothing was made there yet");
+    assert!(!empty.exists(), "an empty folder is left");
     backend.shutdown().await;
 }
 
@@ -132,24 +132,24 @@ async fn read_only_folders_are_removed_too() {
     let precious = local.root().join("precious");
     fs::create_dir(&precious).expect("a folder");
     std::os::unix::fs::symlink(&precious, local.repo(session.hash).join("link")).expect("a link");
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     eye.running(session.hash).await;
     backend.delete(session.hash).await.expect("delete");
     eye.gone(session.hash).await;
     assert!(!local.stored(session.hash).await, "nothing is left");
-    assert!(precious.exists(), "what a link leads to is not the session's");
+    assert!(precious.exists(), "the target of a link was removed");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_that_was_cut_off_is_finished_by_the_next_router() {
+async fn an_interrupted_removal_is_finished_by_the_next_router() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
     stop(&backend, &session).await;
     backend.shutdown().await;
-    // As if the router had ended right after it had written down that the session is to be gone, and after
-    // it had moved another one away.
+    // As if the router had been killed right after it saved the deletion of one session, and after it moved
+    // the files of another one.
     let path = local.folder(session.hash).join("session.json");
     let text = fs::read_to_string(&path).expect("a record");
     fs::write(&path, text.replace("\"deletion\": null", "\"deletion\": {}")).expect("written");
@@ -157,23 +157,23 @@ async fn a_removal_that_was_cut_off_is_finished_by_the_next_router() {
     fs::create_dir_all(moved.join("repo")).expect("a folder");
 
     let backend = local.backend().await;
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     eye.gone(session.hash).await;
     assert!(!local.stored(session.hash).await, "nothing is left");
     backend.shutdown().await;
-    // Blocking work is over with the runtime only; the next opening finishes what this one did not.
+    // Files are removed in the background; the next router finishes what this one did not.
     let backend = local.backend().await;
     backend.shutdown().await;
-    let gone = tokio::time::timeout(PATIENCE, async {
+    let removed = tokio::time::timeout(TIMEOUT, async {
         while moved.exists() {
             tokio::task::yield_now().await;
         }
     });
-    assert!(gone.await.is_ok(), "it is removed");
+    assert!(removed.await.is_ok(), "the folder is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_cannot_be_written_down_is_refused_and_leaves_nothing() {
+async fn a_session_that_cannot_be_saved_is_refused_and_leaves_nothing() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let sessions = local.settings.state_dir.join("sessions");
@@ -183,9 +183,9 @@ async fn a_session_that_cannot_be_written_down_is_refused_and_leaves_nothing() {
     fs::remove_file(&sessions).expect("removed");
     fs::create_dir(&sessions).expect("a folder");
     run(&backend, &session).await;
-    let seen = backend.watch().next().await;
-    let Some(WatchEvent::Snapshot(all)) = seen else { panic!("a snapshot") };
-    assert!(matches!(all[0].phase, Phase::Running(_)), "it may be called again");
+    let first = backend.watch().next().await;
+    let Some(WatchEvent::Snapshot(all)) = first else { panic!("a snapshot") };
+    assert!(matches!(all[0].phase, Phase::Running(_)), "the session does not run");
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     backend.shutdown().await;
 }

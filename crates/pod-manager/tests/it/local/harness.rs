@@ -21,9 +21,9 @@ use pod_manager::{
 use session_key::{GitRef, RepoPolicy, RepoUrl, SessionHash};
 use tempfile::TempDir;
 
-use super::stand_in;
+use super::fake_opencode;
 
-/// One state folder, a remote beside it, and settings that are quick.
+/// A state folder, a remote, and settings with short times.
 pub(crate) struct Local {
     root: PathBuf,
     pub(crate) settings: LocalSettings,
@@ -36,13 +36,13 @@ impl Local {
         let dir = tempfile::tempdir().expect("a folder");
         let root = dir.path().canonicalize().expect("a folder");
         std::fs::create_dir(root.join("home")).expect("a home");
-        stand_in::install(&root);
+        fake_opencode::install(&root);
         let local = Self { _dir: Some(dir), ..Self::at(root) };
         local.make_remote("origin");
         local
     }
 
-    /// On a folder that another one has made.
+    /// Uses a folder that another harness created.
     pub(crate) fn at(root: PathBuf) -> Self {
         let mut settings = LocalSettings::new(root.join("state"), root.join("opencode"));
         settings.environment = environment(&root.join("home"));
@@ -53,15 +53,15 @@ impl Local {
         Self { root, settings, count: AtomicU64::new(0), _dir: None }
     }
 
-    /// The same, with a stand-in that behaves so.
-    pub(crate) fn that(how: &str) -> Self {
+    /// Creates a harness whose opencode has this behavior.
+    pub(crate) fn with_behavior(behavior: &str) -> Self {
         let mut local = Self::new();
-        local.behave(how);
+        local.set_behavior(behavior);
         local
     }
 
-    pub(crate) fn behave(&mut self, how: &str) {
-        self.settings.variables = vec![(stand_in::HOW.into(), how.into())];
+    pub(crate) fn set_behavior(&mut self, behavior: &str) {
+        self.settings.variables = vec![(fake_opencode::BEHAVIOR.into(), behavior.into())];
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -76,7 +76,7 @@ impl Local {
         LocalBackend::open(self.settings.clone(), Arc::new(ManualClock::default())).await
     }
 
-    /// A bare repository with a few branches.
+    /// Creates a bare repository with the branches `main` and `release`.
     pub(crate) fn make_remote(&self, name: &str) -> PathBuf {
         let bare = self.root().join(format!("{name}.git"));
         let work = self.root().join(format!("{name}.work"));
@@ -100,7 +100,7 @@ impl Local {
         self.git(&work, &["push", "-q", self.root().join("origin.git").to_str().expect("text"), "release"]);
     }
 
-    /// git as a person would use it; gives what it answers.
+    /// Runs git as a user would; returns its output.
     pub(crate) fn git(&self, dir: &Path, args: &[&str]) -> String {
         let output = Command::new("git")
             .args(["-c", "user.name=Test", "-c", "user.email=test@example.com"])
@@ -110,12 +110,12 @@ impl Local {
             .envs(environment(&self.root().join("home")))
             .output()
             .expect("git runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "git {args:?}: {said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {args:?}: {errors}");
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 
-    /// A session of the remote of this name, on that branch.
+    /// Creates a session on a branch of the remote with this name.
     pub(crate) fn session(&self, remote: &str, branch: &str, from: Option<&str>) -> Session {
         let url = format!("file://{}/{remote}.git", self.root().display());
         self.session_at(&url, branch, from)
@@ -140,26 +140,26 @@ impl Local {
     }
 }
 
-/// What a person's shell would have, with a home of the test's.
+/// The environment of a user's shell, with a home of the test.
 pub(crate) fn environment(home: &Path) -> Vec<(OsString, OsString)> {
     vec![
-        ("PATH".into(), stand_in::variable("PATH").expect("a PATH").into()),
+        ("PATH".into(), fake_opencode::variable("PATH").expect("a PATH").into()),
         ("HOME".into(), home.into()),
         ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
     ]
 }
 
-/// The processes, other than those that have ended, that work inside a folder.
+/// Returns the running processes whose working folder is inside this folder; `None` if that is unknown.
 #[cfg(target_os = "linux")]
 pub(crate) fn processes_in(folder: &Path) -> Option<Vec<u32>> {
-    let mut found = Vec::new();
+    let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)) {
-            found.push(pid);
+            pids.push(pid);
         }
     }
-    Some(found)
+    Some(pids)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -167,14 +167,14 @@ pub(crate) fn processes_in(_folder: &Path) -> Option<Vec<u32>> {
     None
 }
 
-/// No process works inside a folder (or that can't be told).
+/// Asserts that no process works inside a folder, as far as that is known.
 #[track_caller]
-pub(crate) fn nothing_runs_in(folder: &Path) {
+pub(crate) fn assert_no_process_in(folder: &Path) {
     let left = processes_in(folder).unwrap_or_default();
     assert!(left.is_empty(), "processes are left: {left:?}");
 }
 
-/// Whether a process is opencode (or a child of it), by a variable that nothing else gets.
+/// Whether a process is opencode or a child of it, by a variable that no other process gets.
 fn has_password(pid: u32) -> bool {
     let name = b"OPENCODE_SERVER_PASSWORD=";
     std::fs::read(format!("/proc/{pid}/environ"))
@@ -198,13 +198,13 @@ impl Harness for Local {
     }
 
     async fn repair(&self, session: &Session) {
-        let Source::Repository { url, .. } = &session.source else { panic!("it has a repository") };
+        let Source::Repository { url, .. } = &session.source else { panic!("no repository") };
         let name = url.as_str().rsplit('/').next().and_then(|name| name.strip_suffix(".git"));
         self.make_remote(name.expect("a name of this harness"));
     }
 
     async fn processes(&self, hash: SessionHash) -> Option<usize> {
-        // git works there as well, before opencode does and never beside it.
+        // git works in the folder as well, but never at the same time as opencode.
         let all = processes_in(&self.repo(hash))?;
         let opencode = all.iter().filter(|pid| has_password(**pid)).count();
         Some(opencode + usize::from(opencode > 0 && all.len() > opencode))
@@ -219,7 +219,7 @@ impl Harness for Local {
     }
 
     fn patience(&self) -> Duration {
-        PATIENCE
+        TIMEOUT
     }
 
     fn unread_changes(&self) -> Option<usize> {
@@ -227,32 +227,32 @@ impl Harness for Local {
     }
 }
 
-/// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a test waits before it fails.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Starts a session, and waits until it runs.
+/// Starts a session, and waits until opencode is ready.
 pub(crate) async fn run(backend: &LocalBackend, session: &Session) -> Endpoint {
     backend.start(session, Credentials::NONE).await.expect("start");
-    Eye::on(backend, PATIENCE).running(session.hash).await
+    Eye::on(backend, TIMEOUT).running(session.hash).await
 }
 
 /// Stops a session, and waits until it has stopped.
 pub(crate) async fn stop(backend: &LocalBackend, session: &Session) {
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-    Eye::on(backend, PATIENCE).stopped(session.hash).await;
+    Eye::on(backend, TIMEOUT).stopped(session.hash).await;
 }
 
-/// Starts a session that can't run, and waits for its failure.
+/// Starts a session, and waits for its failure.
 pub(crate) async fn fail(backend: &LocalBackend, session: &Session) -> Failure {
     backend.start(session, Credentials::NONE).await.expect("start");
-    let seen = Eye::on(backend, PATIENCE).failed(session.hash).await;
-    let Phase::Failed(failure) = &seen.phase else { unreachable!("just looked at") };
+    let status = Eye::on(backend, TIMEOUT).failed(session.hash).await;
+    let Phase::Failed(failure) = &status.phase else { unreachable!("a failed session") };
     failure.clone()
 }
 
-/// Asks a session's opencode for a page; `None` where the connection broke.
+/// Gets a page of a session's opencode; returns `None` if the connection breaks.
 pub(crate) async fn get(endpoint: &Endpoint, path: &str) -> Option<String> {
-    let password = endpoint.password.as_ref().expect("it has a password");
+    let password = endpoint.password.as_ref().expect("a password");
     let request = reqwest::Client::new()
         .get(format!("http://{}{path}", endpoint.address))
         .basic_auth("opencode", Some(password.expose()));
@@ -261,7 +261,7 @@ pub(crate) async fn get(endpoint: &Endpoint, path: &str) -> Option<String> {
     response.text().await.ok()
 }
 
-/// Writes a shell script that can be run.
+/// Writes an executable shell script.
 pub(crate) fn script(path: &Path, lines: &str) -> PathBuf {
     std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).expect("the script is written");
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("the script can be run");

@@ -1,4 +1,4 @@
-//! The same with the real opencode, where it is installed (`make test` installs it).
+//! Sessions with the real opencode, if it is installed (`make test` installs it).
 
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
@@ -10,15 +10,15 @@ use pod_manager::{
 };
 
 use super::{
-    crash::{Router, the_next_router_ends_it_all},
-    harness::{Local, PATIENCE, get, nothing_runs_in, processes_in, run, stop},
-    stand_in::variable,
+    crash::{Router, the_next_router_ends_everything},
+    fake_opencode::variable,
+    harness::{Local, TIMEOUT, assert_no_process_in, get, processes_in, run, stop},
 };
 
-/// What is said where there is no opencode.
+/// Printed if opencode is not installed.
 const SKIPPED: &str = "SKIPPED: opencode is not installed; `make test` installs it, or set OPENCODE_BIN";
 
-/// The state folder with the real opencode; `None` where there is none.
+/// Creates a harness with the real opencode; returns `None` if it is not installed.
 fn real() -> Option<Local> {
     let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.opencode/bin/opencode");
     let program = variable("OPENCODE_BIN").map_or(installed, PathBuf::from);
@@ -63,42 +63,42 @@ async fn sessions_of_the_real_opencode_run_side_by_side_and_end() {
     }
     for (at, (endpoint, id)) in made.iter().enumerate() {
         let listed = get(endpoint, "/session").await.expect("an answer");
-        assert!(listed.contains(id.as_str()), "its own is there");
-        assert!(!listed.contains(made[1 - at].1.as_str()), "the other's is not");
+        assert!(listed.contains(id.as_str()), "its own conversation is missing");
+        assert!(!listed.contains(made[1 - at].1.as_str()), "it lists the conversation of another session");
     }
     let providers = get(&made[0].0, "/provider").await.expect("an answer");
     let providers: serde_json::Value = serde_json::from_str(&providers).expect("JSON");
     let connected = providers["connected"].as_array().expect("a list");
     assert!(connected.iter().any(|name| name == "anthropic"), "the user's provider: {connected:?}");
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     stop(&backend, &sessions[0]).await;
-    assert!(begun.elapsed() < local.settings.limits.stop, "it ends by itself when it is asked to");
-    nothing_runs_in(&local.folder(sessions[0].hash));
+    assert!(start.elapsed() < local.settings.limits.stop, "opencode had to be killed");
+    assert_no_process_in(&local.folder(sessions[0].hash));
     let again = run(&backend, &sessions[0]).await;
     let listed = get(&again, "/session").await.expect("an answer");
-    assert!(listed.contains(made[0].1.as_str()), "the conversation is still there");
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    assert!(listed.contains(made[0].1.as_str()), "the conversation is lost");
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     eye.running(sessions[1].hash).await;
     backend.delete(sessions[1].hash).await.expect("delete");
     eye.gone(sessions[1].hash).await;
     assert!(!local.stored(sessions[1].hash).await, "nothing is left");
     backend.shutdown().await;
-    nothing_runs_in(&local.root());
+    assert_no_process_in(&local.root());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_real_opencode_is_started_again() {
+async fn a_killed_real_opencode_is_restarted() {
     let Some(local) = real() else { return println!("{SKIPPED}") };
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let first = run(&backend, &session).await;
     let all = processes_in(&local.repo(session.hash)).unwrap_or_default();
     let Some(pid) = all.first() else { return };
     let pid = nix::unistd::Pid::from_raw(i32::try_from(*pid).expect("an id"));
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     eye.running(session.hash).await;
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is there");
-    let again = |seen: &pod_manager::SessionStatus| matches!(&seen.phase, pod_manager::Phase::Running(endpoint) if endpoint.run_id != first.run_id);
-    eye.until(session.hash, "running again", again).await;
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    let restarted = |status: &pod_manager::SessionStatus| matches!(&status.phase, pod_manager::Phase::Running(endpoint) if endpoint.run_id != first.run_id);
+    eye.until(session.hash, "running again", restarted).await;
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     eye.stopped(session.hash).await;
     backend.shutdown().await;
@@ -109,5 +109,5 @@ async fn a_real_opencode_that_a_killed_router_left_running_is_ended() {
     let Some(local) = real() else { return println!("{SKIPPED}") };
     let session = local.session("origin", "main", None);
     Router::start(&local, "the session runs").kill();
-    the_next_router_ends_it_all(&local, &session).await;
+    the_next_router_ends_everything(&local, &session).await;
 }

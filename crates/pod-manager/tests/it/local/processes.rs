@@ -1,4 +1,4 @@
-//! How opencode's process is started, watched over and ended; with a stand-in for it.
+//! How opencode's process is started, restarted and ended, with a fake opencode.
 
 use std::{fs, time::Duration};
 
@@ -9,7 +9,7 @@ use pod_manager::{
 };
 use tokio::time::timeout;
 
-use super::harness::{Local, PATIENCE, fail, get, nothing_runs_in, processes_in, run, stop};
+use super::harness::{Local, TIMEOUT, assert_no_process_in, fail, get, processes_in, run, stop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn opencode_works_in_the_repository_and_asks_for_its_own_password() {
@@ -28,13 +28,13 @@ async fn opencode_works_in_the_repository_and_asks_for_its_own_password() {
     let password = endpoint.password.expect("a password");
     assert_ne!(Some(&password), others.password.as_ref());
     assert!(password.expose().len() >= 43, "32 bytes");
-    assert!(!found_below(&local.folder(session.hash), password.expose()), "it is in no file");
+    assert!(!contains_below(&local.folder(session.hash), password.expose()), "the password is in a file");
     backend.shutdown().await;
 }
 
-fn found_below(folder: &std::path::Path, text: &str) -> bool {
+fn contains_below(folder: &std::path::Path, text: &str) -> bool {
     fs::read_dir(folder).expect("a folder").flatten().any(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => found_below(&entry.path(), text),
+        Ok(kind) if kind.is_dir() => contains_below(&entry.path(), text),
         Ok(kind) if kind.is_file() => {
             fs::read(entry.path()).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
         }
@@ -43,28 +43,28 @@ fn found_below(folder: &std::path::Path, text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_is_told_and_mended() {
+async fn a_crash_is_reported_and_opencode_restarted() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let first = run(&backend, &session).await;
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut eye = Eye::on(&*backend, TIMEOUT);
     eye.running(session.hash).await;
-    assert_eq!(get(&first, "/crash").await, None, "it breaks");
-    let told = |seen: &pod_manager::SessionStatus| {
-        let stage = seen.stages.iter().find(|record| record.stage == Stage::Starting);
+    assert_eq!(get(&first, "/crash").await, None, "opencode crashes");
+    let restarting = |status: &pod_manager::SessionStatus| {
+        let stage = status.stages.iter().find(|record| record.stage == Stage::Starting);
         let message = stage.and_then(|record| record.message.as_deref()).unwrap_or_default();
-        seen.phase == Phase::Starting && message.contains("exit code 5")
+        status.phase == Phase::Starting && message.contains("exit code 5")
     };
-    eye.until(session.hash, "starting again", told).await;
+    eye.until(session.hash, "starting again", restarting).await;
     let second = eye.running(session.hash).await;
     assert_ne!(first.run_id, second.run_id, "another run");
-    assert!(get(&second, "/folder").await.is_some(), "it answers again");
+    assert!(get(&second, "/folder").await.is_some(), "opencode does not answer");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_once_at_its_start_runs_the_next_time() {
-    let local = Local::that("crash-once");
+async fn a_crash_at_the_start_is_followed_by_a_restart() {
+    let local = Local::with_behavior("crash-once");
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
     assert_eq!(fs::read_to_string(local.folder(session.hash).join("data/starts")).expect("a count"), "2");
@@ -72,8 +72,8 @@ async fn what_breaks_once_at_its_start_runs_the_next_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_again_and_again_has_failed() {
-    let local = Local::that("crash");
+async fn repeated_crashes_fail_the_session() {
+    let local = Local::with_behavior("crash");
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let failure = fail(&backend, &session).await;
     assert_eq!(failure.code, FailureCode::OpencodeCrashed);
@@ -85,14 +85,14 @@ async fn what_breaks_again_and_again_has_failed() {
     backend.shutdown().await;
 
     let backend = local.backend().await;
-    let seen = Eye::on(&*backend, PATIENCE).failed(session.hash).await;
-    assert!(matches!(&seen.phase, Phase::Failed(kept) if kept.message == failure.message), "it is kept");
+    let status = Eye::on(&*backend, TIMEOUT).failed(session.hash).await;
+    assert!(matches!(&status.phase, Phase::Failed(saved) if saved.message == failure.message));
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_from_outside_hints_at_memory() {
-    let local = Local::that("killed");
+async fn a_killed_process_suggests_a_lack_of_memory() {
+    let local = Local::with_behavior("killed");
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let failure = fail(&backend, &session).await;
     assert_eq!(failure.code, FailureCode::OpencodeCrashed);
@@ -102,29 +102,29 @@ async fn a_process_killed_from_outside_hints_at_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told_as_one() {
-    let local = Local::that("full");
+async fn a_full_disk_fails_with_its_own_code() {
+    let local = Local::with_behavior("full");
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     assert_eq!(fail(&backend, &session).await.code, FailureCode::DiskFull);
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_never_answers_or_answers_everybody_is_not_ready() {
-    for how in ["mute", "open"] {
-        let mut local = Local::that(how);
+async fn a_silent_or_unprotected_opencode_is_not_ready() {
+    for behavior in ["mute", "open"] {
+        let mut local = Local::with_behavior(behavior);
         local.settings.limits.ready = Duration::from_secs(2);
         let (backend, session) = (local.backend().await, local.session("origin", "main", None));
         let failure = fail(&backend, &session).await;
-        assert_eq!(failure.code, FailureCode::OpencodeNotReady, "{how}");
-        assert!(failure.log_tail.expect("the end of the log").contains("stand-in listening"));
-        assert_eq!(local.processes(session.hash).await.unwrap_or(0), 0, "no process is left");
+        assert_eq!(failure.code, FailureCode::OpencodeNotReady, "{behavior}");
+        assert!(failure.log_tail.expect("the end of the log").contains("fake listening"));
+        assert_eq!(local.processes(session.hash).await.unwrap_or(0), 0, "a process is left");
         backend.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_opencode_that_is_not_there_is_told_with_what_to_do() {
+async fn a_missing_opencode_fails_with_advice() {
     let mut local = Local::new();
     let missing = local.root().join("nowhere/opencode");
     let no_program = local.root().join("notes.txt");
@@ -140,38 +140,41 @@ async fn an_opencode_that_is_not_there_is_told_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_hear_is_ended_by_force() {
-    let mut local = Local::that("deaf");
+async fn a_process_that_ignores_signals_is_killed() {
+    let mut local = Local::with_behavior("deaf");
     local.settings.limits.stop = Duration::from_millis(600);
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
     stop(&backend, &session).await;
-    nothing_runs_in(&local.folder(session.hash));
+    assert_no_process_in(&local.folder(session.hash));
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_opencode_started_ends_with_it() {
-    let mut local = Local::that("family");
+async fn children_of_opencode_end_with_it() {
+    let mut local = Local::with_behavior("family");
     local.settings.limits.stop = Duration::from_secs(1);
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let endpoint = run(&backend, &session).await;
     let before = processes_in(&local.folder(session.hash)).unwrap_or_default();
-    assert!(before.len() >= 4 || cfg!(not(target_os = "linux")), "there is a family: {before:?}");
-    assert_eq!(get(&endpoint, "/crash").await, None, "it breaks");
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    let again = |seen: &pod_manager::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != endpoint.run_id);
-    eye.until(session.hash, "running again", again).await;
+    assert!(before.len() >= 4 || cfg!(not(target_os = "linux")), "children are missing: {before:?}");
+    assert_eq!(get(&endpoint, "/crash").await, None, "opencode crashes");
+    let mut eye = Eye::on(&*backend, TIMEOUT);
+    let restarted = |status: &pod_manager::SessionStatus| matches!(&status.phase, Phase::Running(e) if e.run_id != endpoint.run_id);
+    eye.until(session.hash, "running again", restarted).await;
     let after = processes_in(&local.folder(session.hash)).unwrap_or_default();
-    assert!(!after.iter().any(|pid| before.contains(pid)), "the first family is gone: {before:?}, {after:?}");
+    assert!(
+        !after.iter().any(|pid| before.contains(pid)),
+        "children of the first run are left: {before:?}, {after:?}"
+    );
     stop(&backend, &session).await;
-    nothing_runs_in(&local.folder(session.hash));
+    assert_no_process_in(&local.folder(session.hash));
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_does_not_grow_without_bound() {
-    let mut local = Local::that("spew");
+    let mut local = Local::with_behavior("spew");
     local.settings.limits.log_bytes = 100_000;
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
@@ -182,25 +185,29 @@ async fn a_log_does_not_grow_without_bound() {
         .sum();
     assert!((100_000..=300_000).contains(&size), "{size}");
     let logs = backend.logs(session.hash, 3).await.expect("logs");
-    assert!(logs.contains("stand-in listening"), "{logs}");
+    assert!(logs.contains("fake listening"), "{logs}");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_routers_end_ends_all_at_once_and_tells_why() {
-    let mut local = Local::that("deaf");
+async fn a_shutdown_stops_all_sessions_at_once_and_reports_why() {
+    let mut local = Local::with_behavior("deaf");
     local.settings.limits.stop = Duration::from_millis(900);
     let backend = local.backend().await;
     let sessions: Vec<_> = (0..4).map(|n| local.session("origin", &format!("work/{n}"), None)).collect();
     for session in &sessions {
         run(&backend, session).await;
     }
-    let mut news = backend.watch();
-    let begun = std::time::Instant::now();
+    let mut events = backend.watch();
+    let start = std::time::Instant::now();
     backend.shutdown().await;
-    assert!(begun.elapsed() < Duration::from_millis(900 * 3), "one after the other: {:?}", begun.elapsed());
-    nothing_runs_in(&local.root());
-    let ended = timeout(PATIENCE, async { while news.next().await.is_some() {} }).await;
+    assert!(
+        start.elapsed() < Duration::from_millis(900 * 3),
+        "sessions ended one after the other: {:?}",
+        start.elapsed()
+    );
+    assert_no_process_in(&local.root());
+    let ended = timeout(TIMEOUT, async { while events.next().await.is_some() {} }).await;
     assert!(ended.is_ok(), "the watchers' streams end");
     let refused = backend.start(&sessions[0], Credentials::NONE).await;
     assert!(matches!(refused, Err(pod_manager::BackendError::Unavailable(_))), "{refused:?}");
@@ -209,27 +216,27 @@ async fn the_routers_end_ends_all_at_once_and_tells_why() {
     let backend = local.backend().await;
     let Some(WatchEvent::Snapshot(all)) = backend.watch().next().await else { panic!("a snapshot") };
     assert_eq!(all.len(), 4);
-    assert!(all.iter().all(|seen| seen.phase == Phase::Stopped(StopReason::RouterStopped)), "{all:?}");
+    assert!(all.iter().all(|status| status.phase == Phase::Stopped(StopReason::RouterStopped)), "{all:?}");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_dropped_leaves_no_process() {
-    let local = Local::that("deaf");
+    let local = Local::with_behavior("deaf");
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
     drop(backend);
-    let gone = timeout(PATIENCE, async {
+    let ended = timeout(TIMEOUT, async {
         while processes_in(&local.root()).is_some_and(|all| !all.is_empty()) {
-            // They are nobody's children here: the table of processes is all there is to look at.
+            // They are no children of this process, so that only the process table shows their end.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    assert!(gone.await.is_ok(), "a process is left");
+    assert!(ended.await.is_ok(), "a process is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_their_single_user_users_have_their_home_and_their_providers() {
+async fn a_single_user_keeps_their_home_and_their_providers() {
     let mut local = Local::new();
     let home = local.root().join("home");
     fs::create_dir_all(home.join(".local/share/opencode")).expect("a folder");
@@ -259,7 +266,7 @@ async fn on_their_single_user_users_have_their_home_and_their_providers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn elsewhere_a_session_has_a_home_of_its_own_with_its_owners_name_for_git() {
+async fn sessions_of_several_users_have_homes_with_their_owners_git_identity() {
     let mut local = Local::new();
     local.settings.single_user = false;
     local.settings.environment.push(("AWS_SECRET_ACCESS_KEY".into(), "the operator's".into()));

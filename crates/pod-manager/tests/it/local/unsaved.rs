@@ -1,4 +1,4 @@
-//! What deleting a session would lose.
+//! The work that deleting a session would lose.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use session_key::SessionHash;
 use super::harness::{Local, run, script, stop};
 
 async fn unsaved(backend: &LocalBackend, hash: SessionHash) -> Option<(u32, u32)> {
-    let work = backend.unsaved_work(hash).await.expect("it is there");
+    let work = backend.unsaved_work(hash).await.expect("the session");
     work.map(|UnsavedWork { uncommitted_files, unpushed_commits }| (uncommitted_files, unpushed_commits))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_commits_and_stashes_that_are_nowhere_else_are_counted() {
+async fn unpushed_files_commits_and_stashes_are_counted() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "work", None));
     run(&backend, &session).await;
@@ -36,14 +36,14 @@ async fn files_commits_and_stashes_that_are_nowhere_else_are_counted() {
     assert_eq!(unsaved(&backend, session.hash).await, Some((0, 2)), "a stash is work");
     local.git(&repo, &["switch", "-q", "--detach"]);
     local.git(&repo, &["branch", "-q", "-D", "aside"]);
-    assert_eq!(unsaved(&backend, session.hash).await, Some((0, 2)), "what is checked out counts");
+    assert_eq!(unsaved(&backend, session.hash).await, Some((0, 2)), "a detached commit counts");
     stop(&backend, &session).await;
-    assert_eq!(unsaved(&backend, session.hash).await, Some((0, 2)), "of what is stopped, too");
+    assert_eq!(unsaved(&backend, session.hash).await, Some((0, 2)), "a stopped session counts, too");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_empty_commit_of_a_new_project_is_no_work() {
+async fn the_first_commit_of_a_new_project_does_not_count() {
     let local = Local::new();
     let mut session = local.session("origin", "main", None);
     session.source = Source::Empty;
@@ -54,18 +54,18 @@ async fn the_first_empty_commit_of_a_new_project_is_no_work() {
     fs::write(repo.join("a"), "a").expect("a file");
     local.git(&repo, &["add", "."]);
     local.git(&repo, &["commit", "-q", "--amend", "-m", "all of it"]);
-    assert_eq!(unsaved(&backend, session.hash).await, Some((0, 1)), "what was put into it is");
+    assert_eq!(unsaved(&backend, session.hash).await, Some((0, 1)), "a changed first commit counts");
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_told_is_not_told() {
+async fn unknown_work_is_not_reported_as_none() {
     let mut local = Local::new();
     let session = local.session("origin", "main", None);
     let backend = local.backend().await;
     run(&backend, &session).await;
     fs::remove_file(local.repo(session.hash).join(".git/HEAD")).expect("removed");
-    assert_eq!(unsaved(&backend, session.hash).await, None, "it is no repository any more");
+    assert_eq!(unsaved(&backend, session.hash).await, None, "a damaged repository");
     backend.shutdown().await;
 
     local.settings.git = script(&local.root().join("git"), "exec sleep 1000");
@@ -76,7 +76,7 @@ async fn what_cannot_be_told_is_not_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repository_cannot_make_the_question_run_its_own_programs() {
+async fn counting_work_runs_no_program_of_the_repository() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;

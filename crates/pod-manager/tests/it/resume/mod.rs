@@ -20,7 +20,7 @@ use pod_manager::{
     Credentials, FailureCode, LocalBackend, Phase, Session, SessionBackend, SessionStatus, contract::Eye,
 };
 
-use super::local::harness::{Local, PATIENCE, environment};
+use super::local::harness::{Local, TIMEOUT, environment};
 use states::{Expected, STATES, State};
 
 /// The branch that the sessions of this table are on.
@@ -61,7 +61,7 @@ impl Implementation for OnLocal {
     }
 
     async fn start(&self) {
-        let mut eye = Eye::on(&*self.backend, PATIENCE);
+        let mut eye = Eye::on(&*self.backend, TIMEOUT);
         self.backend.start(&self.session, Credentials::NONE).await.expect("start");
         let starts = |status: &SessionStatus| status.phase == Phase::Starting;
         eye.until(self.session.hash, "starting", starts).await;
