@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use parking_lot::Mutex;
@@ -49,6 +49,8 @@ struct State {
     silent: bool,
     refuses: Option<u16>,
     lose_answers_to_prompts: bool,
+    /// Header lines of every answer.
+    extra_headers: String,
     prompts: usize,
 }
 
@@ -156,6 +158,12 @@ impl FakeOpencode {
     /// It takes prompts, and its answers to them are lost.
     pub fn lose_answers_to_prompts(&self, lose: bool) {
         self.inside.state.lock().lose_answers_to_prompts = lose;
+    }
+
+    /// Adds these headers to every answer from now on.
+    pub fn set_extra_headers(&self, headers: &[(&str, &str)]) {
+        let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        self.inside.state.lock().extra_headers = lines.collect();
     }
 
     /// Somebody begins a conversation on its page; it is the newest from then on.
@@ -266,6 +274,7 @@ impl Inside {
             self.asked.send_modify(|count| *count += 1);
             self.pass_gate().await;
         }
+        let extra_headers = self.state.lock().extra_headers.clone();
         let (status, answer) = if self.admits(&head) {
             let mut state = self.state.lock();
             if state.silent {
@@ -290,7 +299,8 @@ impl Inside {
         };
         let length = text.len();
         let response = format!(
-            "HTTP/1.1 {status} Fake\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
+            "HTTP/1.1 {status} Fake\r\n{extra_headers}content-type: {content_type}\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{text}"
         );
         // Whoever asked may be gone.
         let _ = stream.write_all(response.as_bytes()).await;
@@ -326,13 +336,17 @@ impl Inside {
     }
 }
 
-/// The path and the headers of a request, their names in lower case.
+/// The path and the headers of a request, their names in lower case. Repeated headers are joined by commas.
 fn echo(head: &str) -> Value {
     let mut lines = head.lines();
     let path = lines.next().and_then(|line| line.split(' ').nth(1));
-    let headers = lines.filter_map(|line| line.split_once(':'));
-    let headers = headers.map(|(name, value)| (name.to_lowercase(), Value::from(value.trim())));
-    json!({ "path": path, "headers": headers.collect::<serde_json::Map<_, _>>() })
+    let mut headers = BTreeMap::<String, String>::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let values = headers.entry(name.to_lowercase()).or_default();
+        *values =
+            if values.is_empty() { value.trim().to_owned() } else { format!("{values}, {}", value.trim()) };
+    }
+    json!({ "path": path, "headers": headers })
 }
 
 /// One request: its head as text, its body as JSON.

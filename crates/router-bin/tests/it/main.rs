@@ -11,4 +11,5 @@ mod kubernetes;
 mod metrics;
 mod network_policies;
 mod program;
+mod session_lists;
 mod site;

@@ -1,6 +1,7 @@
 //! What one user sees of another's sessions, and which headers pass between users and sessions.
 
 use http::StatusCode;
+use pod_manager::memory::FakeOpencode;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -60,7 +61,7 @@ async fn nothing_of_the_users_sign_in_reaches_a_session() {
     let hash = app.running_session(ALICE).await;
     let host = format!("{hash}.localhost");
     let response = app
-        .request_as(ALICE, Method::POST, &host, "/echo")
+        .request_as(ALICE, Method::POST, &host, FakeOpencode::ECHO)
         .header("authorization", "Bearer the-sites")
         .header("x-auth-request-access-token", "gho_secret")
         .header("x-forwarded-access-token", "gho_secret")
@@ -78,10 +79,7 @@ async fn nothing_of_the_users_sign_in_reaches_a_session() {
     for secret in [ALICE, PROXY_SECRET, "the-sites", "gho_secret", "_oauth2_proxy", "203.0.113.9"] {
         assert!(!text.contains(secret), "{secret} in {echoed:#}");
     }
-    let header = |name: &str| {
-        let headers = echoed["headers"].as_array().expect("headers");
-        headers.iter().find(|pair| pair[0] == name).map(|pair| pair[1].as_str().expect("text").to_owned())
-    };
+    let header = |name: &str| echoed["headers"][name].as_str().map(str::to_owned);
     assert_eq!(header("host"), Some(app.public_name(&host)));
     assert_eq!(header("cookie").as_deref(), Some("theirs=1"));
     assert_eq!(header("x-forwarded-host"), Some(app.public_name(&host)));
@@ -94,7 +92,16 @@ async fn nothing_of_the_users_sign_in_reaches_a_session() {
 async fn headers_that_a_session_may_not_set_on_our_domain_are_removed() {
     let app = TestApp::start().await;
     let hash = app.running_session(ALICE).await;
-    let response = app.get(ALICE, &format!("{hash}.localhost"), "/hostile").await;
+    app.opencode.set_extra_headers(&[
+        ("set-cookie", "own=1; Path=/"),
+        ("set-cookie", "wide=1; Domain=localhost"),
+        ("set-cookie", "_oauth2_proxy=stolen"),
+        ("clear-site-data", "\"*\""),
+        ("strict-transport-security", "max-age=1"),
+        ("alt-svc", "h3=\":443\""),
+        ("x-kept", "yes"),
+    ]);
+    let response = app.get(ALICE, &format!("{hash}.localhost"), FakeOpencode::ECHO).await;
     let headers = response.headers();
     let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["own=1; Path=/"]);
@@ -111,7 +118,7 @@ async fn the_cookies_of_auth_cookie_names_reach_no_session() {
     let app = TestApp::with(&[("DEV_EMAIL", ALICE), ("AUTH_COOKIE_NAMES", "corp_sso, other")]).await;
     let host = format!("{}.localhost", app.running_session(ALICE).await);
     let request = app
-        .request(Method::POST, &host, "/echo")
+        .request(Method::POST, &host, FakeOpencode::ECHO)
         .header("cookie", "corp_sso=secret; _oauth2_proxy=theirs; corp_sso_1=secret; other=secret")
         .header("origin", format!("http://{}", app.public_name(&host)))
         .body("x");

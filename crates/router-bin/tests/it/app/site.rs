@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use pod_manager::memory::FakeOpencode;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -106,7 +107,8 @@ async fn a_session_accepts_changes_from_its_own_pages_only() {
     for (origin, status) in
         [(own.as_str(), StatusCode::OK), (other, StatusCode::FORBIDDEN), ("null", StatusCode::FORBIDDEN)]
     {
-        let request = app.request_as(ALICE, Method::POST, &host, "/echo").header("origin", origin).body("x");
+        let request =
+            app.request_as(ALICE, Method::POST, &host, FakeOpencode::ECHO).header("origin", origin).body("x");
         assert_eq!(request.send().await.expect("a response").status(), status, "{origin}");
     }
 }

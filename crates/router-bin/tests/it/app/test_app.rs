@@ -1,21 +1,16 @@
-//! A router for two users, whose sessions are all one server that echoes requests.
+//! A router for two users, with sessions in memory whose opencode is a fake.
 
 use std::{ffi::OsString, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use axum::{
-    Json, Router,
-    extract::Request,
-    response::IntoResponse,
-    routing::{any, get, post},
-};
-use http::{HeaderMap, StatusCode};
-use pod_manager::{ManualClock, MemoryBackend, Password};
+use pod_manager::{ManualClock, MemoryBackend, Password, memory::FakeOpencode};
 use proxy_core::{ServeSettings, serve};
 use reqwest::{Method, RequestBuilder, Response};
 use router_bin::{app::App, config::Config};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::session_lists::{has_state, wait_for_list};
 
 pub(super) const ALICE: &str = "alice@example.org";
 pub(super) const BOB: &str = "bob@example.org";
@@ -25,6 +20,8 @@ pub(super) const PROXY_SECRET: &str = "known to the sign-in proxy";
 /// A running router; dropping it ends it.
 pub(crate) struct TestApp {
     pub(super) backend: Arc<MemoryBackend>,
+    /// The opencode of all sessions.
+    pub(super) opencode: FakeOpencode,
     pub(super) port: u16,
     pub(super) health: String,
     pub(super) shutdown: CancellationToken,
@@ -64,11 +61,11 @@ impl TestApp {
         let config = Config::load(None, environment).expect("a configuration");
 
         let mut tasks = JoinSet::new();
-        let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let password = Password::new(PASSWORD);
+        let opencode = FakeOpencode::start(Some(password.clone())).await;
         let clock = Arc::new(ManualClock::default());
         let backend = MemoryBackend::new(clock.clone());
-        backend.set_endpoint(upstream.local_addr().expect("an address"), Some(Password::new(PASSWORD)));
-        tasks.spawn(async move { drop(axum::serve(upstream, echo_server()).await) });
+        backend.set_endpoint(opencode.address(), Some(password));
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let health = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
@@ -88,6 +85,7 @@ impl TestApp {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         Self {
             backend,
+            opencode,
             port,
             health: format!("http://127.0.0.1:{health_port}"),
             shutdown,
@@ -144,63 +142,9 @@ impl TestApp {
 
     /// Waits until the user's event stream shows the session in that state.
     pub(super) async fn wait_for_state(&self, user: &str, hash: &str, state: &str) {
-        let mut stream = self.get(user, "localhost", "/api/sessions/stream").await;
-        let reached = async {
-            let mut text = String::new();
-            while let Some(chunk) = stream.chunk().await.expect("an open stream") {
-                text.push_str(&String::from_utf8_lossy(&chunk));
-                // A complete event ends with an empty line.
-                let Some((complete, rest)) = text.rsplit_once("\n\n") else { continue };
-                let mut lists = complete
-                    .lines()
-                    .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
-                let sessions = lists.next_back().map(|list| list["sessions"].clone()).unwrap_or_default();
-                let matches = |session: &Value| session["hash"] == hash && session["state"] == state;
-                if sessions.as_array().is_some_and(|sessions| sessions.iter().any(matches)) {
-                    return;
-                }
-                text = rest.to_owned();
-            }
-            panic!("the stream ended");
-        };
-        timeout(Duration::from_secs(10), reached).await.unwrap_or_else(|_| panic!("{hash} is not {state}"));
+        let stream = self.get(user, "localhost", "/api/sessions/stream").await;
+        let matched =
+            wait_for_list(stream, Duration::from_secs(10), |list| has_state(list, hash, state)).await;
+        matched.unwrap_or_else(|last| panic!("{hash} is not {state}: {last:#}"));
     }
-}
-
-/// Returns a server with the routes of opencode that the manager uses, which echoes all other requests.
-fn echo_server() -> Router {
-    let conversation = json!({ "id": "ses_1", "title": "A title", "directory": "/work" });
-    let list = Json(json!([conversation]));
-    Router::new()
-        .route("/session", get(|| async { list }))
-        .route("/session/status", get(|| async { Json(json!({})) }))
-        .route("/session/{id}/message", get(|| async { Json(json!([])) }))
-        .route("/session/{id}/prompt_async", post(|| async { StatusCode::NO_CONTENT }))
-        .route("/hostile", get(hostile))
-        .fallback(any(echo))
-}
-
-async fn echo(request: Request) -> Json<Value> {
-    let headers: Vec<(String, String)> = request
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-        .collect();
-    Json(json!({ "method": request.method().as_str(), "path": request.uri().path(), "headers": headers }))
-}
-
-async fn hostile() -> impl IntoResponse {
-    let mut headers = HeaderMap::new();
-    for (name, value) in [
-        ("set-cookie", "own=1; Path=/"),
-        ("set-cookie", "wide=1; Domain=localhost"),
-        ("set-cookie", "_oauth2_proxy=stolen"),
-        ("clear-site-data", "\"*\""),
-        ("strict-transport-security", "max-age=1"),
-        ("alt-svc", "h3=\":443\""),
-        ("x-kept", "yes"),
-    ] {
-        headers.append(name, value.parse().expect("a value"));
-    }
-    (headers, "hostile")
 }

@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::session_lists::{has_state, wait_for_list};
+
 pub(super) const ALICE: &str = "alice@example.org";
 pub(super) const BOB: &str = "bob@example.org";
 pub(super) const TOKEN: &str = "gho_alices-token";
@@ -133,37 +135,15 @@ impl TestRouter {
     /// Waits until the user's event stream shows a list that matches.
     pub(super) async fn wait_for(&self, user: &str, goal: &str, matches: impl Fn(&Value) -> bool) {
         let stream = self.request_as(user, Method::GET, "", "/api/sessions/stream");
-        let mut stream = stream.timeout(Duration::from_secs(600)).send().await.expect("a stream");
-        let mut last = Value::Null;
-        let reached = async {
-            let mut text = String::new();
-            while let Some(chunk) = stream.chunk().await.expect("an open stream") {
-                text.push_str(&String::from_utf8_lossy(&chunk));
-                // A complete event ends with an empty line.
-                let Some((complete, rest)) = text.rsplit_once("\n\n") else { continue };
-                let lists = complete.lines().filter_map(|line| line.strip_prefix("data:"));
-                if let Some(list) =
-                    lists.filter_map(|data| serde_json::from_str::<Value>(data).ok()).next_back()
-                {
-                    last = list["sessions"].clone();
-                    if matches(&last) {
-                        return;
-                    }
-                }
-                text = rest.to_owned();
-            }
-            panic!("the stream ended");
-        };
-        if timeout(TIMEOUT, reached).await.is_err() {
-            panic!("{goal}: {last:#}");
-        }
+        let stream = stream.timeout(Duration::from_secs(600)).send().await.expect("a stream");
+        let matched = wait_for_list(stream, TIMEOUT, matches).await;
+        matched.unwrap_or_else(|last| panic!("{goal}: {last:#}"));
     }
 
     /// Waits until the session is in that state.
     pub(super) async fn wait_for_state(&self, user: &str, hash: &str, state: &str) {
-        let matches = |session: &Value| session["hash"] == hash && session["state"] == state;
-        let list_matches = |list: &Value| list.as_array().is_some_and(|list| list.iter().any(matches));
-        self.wait_for(user, &format!("{hash} should be {state}"), list_matches).await;
+        let goal = format!("{hash} should be {state}");
+        self.wait_for(user, &goal, |list| has_state(list, hash, state)).await;
     }
 
     /// Ends the router as SIGTERM does.
