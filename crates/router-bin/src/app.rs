@@ -18,11 +18,12 @@ use crate::{
     audit::Audit,
     config::{Backend, Config, IdentitySource},
     health::HealthState,
-    metrics::{Metrics, StartTracker},
+    metrics::Metrics,
     refusals::RouterRefusals,
     resolver::PortAccess,
     site::Site,
     stack::{HttpService, StackParts, stack},
+    start_tracker::StartTracker,
 };
 
 /// The header in which a sign-in proxy sends TRUSTED_PROXY_SECRET.

@@ -14,12 +14,14 @@ pub mod logging;
 pub mod metrics;
 mod observe;
 mod opencode_version;
+mod process_metrics;
 mod refusals;
 mod request_id;
 mod resolver;
 pub mod run;
 pub mod site;
 pub mod stack;
+pub mod start_tracker;
 mod startup;
 
 pub use resolver::PortAccess;

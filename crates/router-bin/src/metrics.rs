@@ -3,20 +3,19 @@
 //! A request costs two atomic additions: the counters of all routes and statuses are created in advance.
 
 use std::{
-    collections::HashSet,
     fmt,
-    sync::atomic::AtomicU64,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use http::StatusCode;
-use pod_manager::{Phase, SessionStatus, Stage, WatchEvent};
+use pod_manager::Stage;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-use session_key::SessionHash;
+
+use crate::process_metrics::ProcessMetrics;
 
 /// What a request is for: the label `route`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ pub struct Metrics {
     stages: Family<StageLabel, Histogram>,
     leader: Gauge,
     conflicts: Counter,
-    process: Process,
+    process: ProcessMetrics,
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -77,13 +76,6 @@ struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {
     stage: &'static str,
-}
-
-#[derive(Debug, Default)]
-struct Process {
-    memory: Gauge,
-    cpu: Counter<f64, AtomicU64>,
-    files: Gauge,
 }
 
 impl RouteKind {
@@ -117,7 +109,6 @@ impl Metrics {
         let (panics, limit_refusals) = (Counter::default(), Counter::default());
         let (sessions, starts) = (Family::default(), Family::default());
         let (leader, conflicts) = (Gauge::default(), Counter::default());
-        let process = Process::default();
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
             "requests_in_flight",
@@ -148,18 +139,7 @@ impl Metrics {
             "The router's version",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        // The conventional names of process metrics.
-        let process_registry = root.sub_registry_with_prefix("process");
-        process_registry.register("resident_memory_bytes", "Resident memory", process.memory.clone());
-        process_registry.register("cpu_seconds", "CPU time used", process.cpu.clone());
-        process_registry.register("open_fds", "Open file descriptors", process.files.clone());
-        let started: Gauge<f64, AtomicU64> = Gauge::default();
-        started.set(now.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
-        process_registry.register(
-            "start_time_seconds",
-            "Start time of the process, in seconds since 1970",
-            started,
-        );
+        let process = ProcessMetrics::register(&mut root, now);
         Self {
             requests: RouteKind::ALL.map(|kind| {
                 CLASSES.map(|status| requests.get_or_create_owned(&Request { route: kind.as_str(), status }))
@@ -189,6 +169,11 @@ impl Metrics {
     pub fn record_response(&self, kind: RouteKind, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.requests[kind as usize][class].inc();
+    }
+
+    /// Counts a session start that finished.
+    pub fn record_start(&self, outcome: &'static str) {
+        self.starts.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Adds the duration of a start's stage to the histogram.
@@ -239,60 +224,6 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts the outcomes of session starts and the durations of their stages, from a backend's events.
-#[derive(Debug, Default)]
-pub struct StartTracker {
-    starting: HashSet<SessionHash>,
-}
-
-impl StartTracker {
-    /// Takes in an event. Without `metrics`, starts are tracked but not counted.
-    pub fn observe(&mut self, event: &WatchEvent, metrics: Option<&Metrics>) {
-        match event {
-            // Starts that finished before the snapshot are not counted: when they finished is unknown.
-            WatchEvent::Snapshot(all) => {
-                self.starting = all
-                    .iter()
-                    .filter(|status| is_starting(status))
-                    .map(|status| status.session.hash)
-                    .collect();
-            }
-            WatchEvent::Applied(status) => self.applied(status, metrics),
-            WatchEvent::Removed(hash) => {
-                self.starting.remove(hash);
-            }
-        }
-    }
-
-    fn applied(&mut self, status: &SessionStatus, metrics: Option<&Metrics>) {
-        let hash = status.session.hash;
-        if is_starting(status) {
-            self.starting.insert(hash);
-            return;
-        }
-        if !self.starting.remove(&hash) {
-            return;
-        }
-        let Some(metrics) = metrics else { return };
-        let outcome = match &status.phase {
-            Phase::Running(_) => "running",
-            Phase::Failed(failure) => failure.code.as_str(),
-            _ => "stopped",
-        };
-        metrics.starts.get_or_create(&Outcome { outcome }).inc();
-        for stage in &status.stages {
-            let duration = stage.started.zip(stage.ended).and_then(|(from, to)| to.duration_since(from).ok());
-            if let Some(duration) = duration {
-                metrics.observe_stage(stage.stage, duration);
-            }
-        }
-    }
-}
-
-fn is_starting(status: &SessionStatus) -> bool {
-    matches!(status.phase, Phase::Starting)
-}
-
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Queued => "queued",
@@ -302,24 +233,5 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::Cloning => "cloning",
         Stage::Starting => "starting",
         Stage::Ready => "ready",
-    }
-}
-
-impl Process {
-    /// Reads the process's figures from /proc. On systems other than Linux they stay zero.
-    fn measure(&self) {
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        let kilobytes = read("status").lines().find_map(|line| {
-            line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()
-        });
-        self.memory.set(kilobytes.unwrap_or_default() * 1024);
-        // User and system time are fields 14 and 15, in hundredths of a second; field 2 is the name in
-        // parentheses.
-        let stat = read("stat");
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
-        self.cpu.inc_by((f64::from(ticks) / 100.0 - self.cpu.get()).max(0.0));
-        let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        self.files.set(i64::try_from(files).unwrap_or_default());
     }
 }

@@ -7,7 +7,7 @@ use pod_manager::{
     Clock as _, Credentials, Failure, FailureCode, ManualClock, MemoryBackend, Phase, Session,
     SessionBackend as _, Source, Stage, WatchEvent,
 };
-use router_bin::metrics::{Metrics, StartTracker};
+use router_bin::{metrics::Metrics, start_tracker::StartTracker};
 use session_key::{Identity, SessionHash};
 
 #[tokio::test]
