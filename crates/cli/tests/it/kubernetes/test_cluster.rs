@@ -16,7 +16,7 @@ use pod_manager::{
     kubernetes::{
         desired::{Desired, DesiredState},
         objects::{names, pod::make_pod, pvc::make_pvc, secret::make_github_secret},
-        testing::TestNamespace,
+        testing::{TestNamespace, now, pod_status},
     },
     model::{Session, Source},
 };
@@ -99,27 +99,21 @@ impl TestCluster {
             let mut pod = make_pod(&session, &self.namespace.settings, session.created_at);
             pod.metadata.annotations.get_or_insert_default().insert(names::annotation("run"), run);
             self.namespace.api::<Pod>().create(&PostParams::default(), &pod).await.expect("a new object");
-            self.set_running(session.hash).await;
+            let terminated = json!({ "exitCode": 0, "startedAt": now(), "finishedAt": now() });
+            let states = json!({
+                "init": { "terminated": terminated },
+                "opencode": { "running": { "startedAt": now() } },
+                "ip": "10.9.9.9",
+            });
+            self.set_pod_status(session.hash, states).await;
         }
         session
     }
 
-    /// Sets the status that kubelet reports for a running Pod.
-    async fn set_running(&self, hash: SessionHash) {
-        let at = "2026-11-25T10:00:00Z";
-        let terminated = json!({ "terminated": { "exitCode": 0, "startedAt": at, "finishedAt": at } });
-        let status = json!({
-            "phase": "Running", "podIP": "10.9.9.9",
-            "initContainerStatuses": [container_status("git-init", &terminated)],
-            "containerStatuses": [container_status("opencode", &json!({ "running": { "startedAt": at } }))],
-        });
-        self.set_pod_status(hash, status).await;
-    }
-
-    /// Sets a Pod's status, as kubelet does.
-    pub(super) async fn set_pod_status(&self, hash: SessionHash, status: Value) {
+    /// Sets a Pod's status, as kubelet does; see [`pod_status`] for the states.
+    pub(super) async fn set_pod_status(&self, hash: SessionHash, states: Value) {
+        let patch = Patch::Merge(json!({ "status": pod_status(&states) }));
         let pods = self.namespace.api::<Pod>();
-        let patch = Patch::Merge(json!({ "status": status }));
         pods.patch_status(&names::pod_name(hash), &PatchParams::default(), &patch).await.expect("a status");
     }
 
@@ -169,10 +163,4 @@ impl TestCluster {
         let patched = pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &patch).await;
         assert!(patched.is_ok() || self.pvc(hash).await.is_none(), "{patched:?}");
     }
-}
-
-/// Returns a container's status as kubelet reports it.
-pub(super) fn container_status(name: &str, state: &Value) -> Value {
-    let ready = state.get("running").is_some() || state["terminated"]["exitCode"] == 0;
-    json!({ "name": name, "image": "i", "imageID": "i", "ready": ready, "restartCount": 0, "state": state })
 }
