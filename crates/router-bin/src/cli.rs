@@ -8,8 +8,12 @@ use crate::config::variables::{Scope, VARIABLES, Variable};
 
 /// Runs one isolated opencode server for every user, repository and branch.
 #[derive(Debug, Parser)]
-#[command(name = "opencode-router", version, after_help = "--help lists all \
-    variables.", after_long_help = variables())]
+#[command(
+    name = "opencode-router",
+    version,
+    after_help = "--help lists all variables.",
+    after_long_help = variables()
+)]
 pub struct Arguments {
     /// A file that sets variables: .toml, .yaml or .yml. The environment overrides it.
     #[arg(long, value_name = "FILE")]

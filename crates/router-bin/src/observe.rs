@@ -99,8 +99,8 @@ where
                 metrics.record_limit_refusal();
             }
             let status = response.status().as_u16();
-            tracing::debug!(route = kind.as_str(), %method, status, latency = ?started.elapsed(), "request \
-                answered");
+            let (route, latency) = (kind.as_str(), started.elapsed());
+            tracing::debug!(route, %method, status, ?latency, "request answered");
             Ok(track_body(response, in_flight, shutdown))
         };
         Box::pin(observed.instrument(span))

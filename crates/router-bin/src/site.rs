@@ -70,8 +70,8 @@ impl Site {
         Self::new(files)
     }
 
-    /// Returns a site of these files, by path without a leading slash. `x.br` and `x.gz` are encodings of
-    /// `x`.
+    /// Returns a site of these files, by path without a leading slash. `x.br` and `x.gz` are
+    /// encodings of `x`.
     #[must_use]
     pub fn new(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
         let mut all: BTreeMap<String, Bytes> = files.into_iter().collect();
@@ -139,25 +139,26 @@ impl File {
             Some(encoding) => format!("\"{}-{encoding}\"", self.tag),
             None => format!("\"{}\"", self.tag),
         };
-        let fresh = is_known(headers, &tag);
-        let mut response = Response::new(if fresh { Full::default() } else { Full::new(bytes.clone()) });
-        let out = response.headers_mut();
+        let not_modified = is_known(headers, &tag);
+        let mut response =
+            Response::new(if not_modified { Full::default() } else { Full::new(bytes.clone()) });
+        let response_headers = response.headers_mut();
         if let Ok(tag) = HeaderValue::from_str(&tag) {
-            out.insert(header::ETAG, tag);
+            response_headers.insert(header::ETAG, tag);
         }
-        let keep = if self.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
-        out.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        let cache_control = if self.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+        response_headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
         if !self.encoded.is_empty() {
-            out.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            response_headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
-        if fresh {
+        if not_modified {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        out.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        out.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        response_headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        response_headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         if let Some(encoding) = encoding {
-            out.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            response_headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         response
     }

@@ -19,8 +19,8 @@ async fn a_body_that_does_not_arrive_is_answered_with_408_and_the_connection_clo
         TestApp::build(&[("DEV_EMAIL", ALICE)], |app| app.body_deadline = Duration::from_millis(50)).await;
     let mut socket = TcpStream::connect(("127.0.0.1", app.port)).await.expect("a connection");
     let head = format!(
-        "POST /api/sessions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: \
-         10\r\n\r\n{{",
+        "POST /api/sessions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+         content-length: 10\r\n\r\n{{",
         app.public_name("localhost"),
     );
     socket.write_all(head.as_bytes()).await.expect("a sent head");

@@ -64,8 +64,8 @@ fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
 fn a_file_may_be_yaml_and_may_hold_lists() {
     let path = file(
         ".yaml",
-        "identity: headers\ntrusted_proxies:\n  - 10.42.0.0/16\n  - ::1\nlog_format: json\ndebug_headers: \
-         true\n",
+        "identity: headers\ntrusted_proxies:\n  - 10.42.0.0/16\n  - ::1\nlog_format: json\n\
+         debug_headers: true\n",
     );
     let environment = [("CONFIG_FILE", path.to_str().expect("text"))];
     let config = load(None, &environment).expect("a configuration");
