@@ -44,7 +44,8 @@ pub(crate) fn jitter(duration: Duration) -> Duration {
     duration.mul_f64(rand::rng().random_range(0.8..1.2))
 }
 
-#[cfg(all(test, any(feature = "kubernetes", all(feature = "local", unix))))]
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

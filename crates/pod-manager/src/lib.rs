@@ -25,7 +25,7 @@ pub mod model;
 mod opencode;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod persisted;
-#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix), feature = "test-util"))]
 mod publisher;
 
 pub use backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent};

@@ -6,7 +6,7 @@
 //! Reasons and codes are written as strings. One that this version does not know was written by a newer
 //! router; it reads as the nearest known one, so that an older router can still handle the session.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Failure, FailureCode, StopReason};
 
@@ -42,7 +42,9 @@ struct PersistedFailure {
 }
 
 mod stop_reason {
-    use super::*;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::model::StopReason;
 
     pub(super) fn serialize<S: Serializer>(reason: &StopReason, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(reason.as_str())
@@ -56,7 +58,9 @@ mod stop_reason {
 }
 
 mod failure_code {
-    use super::*;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::model::FailureCode;
 
     pub(super) fn serialize<S: Serializer>(code: &FailureCode, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(code.as_str())
@@ -73,10 +77,10 @@ mod failure_code {
 /// `log_tail` instead of `logTail`.
 #[cfg(all(feature = "local", unix))]
 pub(crate) mod local {
-    use serde::{de, ser};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
     use serde_json::{Map, Value};
 
-    use super::*;
+    use crate::persisted::PersistedState;
 
     const KEYS: [(&str, &str); 2] = [("state", "is"), ("logTail", "log_tail")];
 

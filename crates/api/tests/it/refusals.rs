@@ -9,7 +9,7 @@ use api::{
     testing::{TestRouter, USER},
     wire::{CreateSession, ErrorBody},
 };
-use pod_manager::{BackendError, ManagerSettings, memory::Verb};
+use pod_manager::{BackendError, ManagerSettings, memory::BackendCommand};
 use reqwest::{Method, Response};
 use session_key::SessionHash;
 use tokio::{
@@ -76,7 +76,11 @@ async fn another_users_session_is_answered_like_one_that_does_not_exist() {
     }
     let session = soon(router.client(ALICE).get(alices)).await.expect("the session");
     assert_eq!(session.hash, alices);
-    assert_eq!(router.backend.calls(Verb::Stop, alices) + router.backend.calls(Verb::Delete, alices), 0);
+    assert_eq!(
+        router.backend.calls(BackendCommand::Stop, alices)
+            + router.backend.calls(BackendCommand::Delete, alices),
+        0
+    );
 }
 
 #[tokio::test]

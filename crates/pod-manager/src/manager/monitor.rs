@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rand::RngExt;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     backend::BackendError,
+    backoff::jitter,
     clock::elapsed,
     model::{Endpoint, SessionStatus, StopReason},
     opencode::{Conversation, OpencodeError},
@@ -257,7 +257,7 @@ impl RunMonitor {
         let watched = self.manager.subscriptions.has_subscribers(&self.entry.owner);
         let longest =
             if watched { settings.probe_interval_watched } else { settings.probe_interval_unwatched };
-        let interval = longest.mul_f64(rand::rng().random_range(0.8..1.2));
+        let interval = jitter(longest);
         match self.idle_time_left() {
             Some(left) => interval.min(left.max(settings.min_probe_interval)),
             None => interval,

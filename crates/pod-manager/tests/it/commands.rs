@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_manager::{
     BackendError, Credentials, Failure, FailureCode, Limit, Manager, ManagerError, ManagerSettings,
-    NewSession, RouteError, Source, Stage, ViewState, memory::Verb,
+    NewSession, RouteError, Source, Stage, ViewState, memory::BackendCommand,
 };
 use session_key::{Identity, SessionHash};
 use tokio::time::timeout;
@@ -51,7 +51,7 @@ async fn a_created_session_is_visible_before_the_backend_reports_it() {
     let created = test.create("widgets").await;
     assert!(created.new);
     assert_eq!(created.view.state, ViewState::Creating);
-    let (old, new) = (&test.backend.observed(hash).expect("a session").session, &created.view.status.session);
+    let (old, new) = (&test.backend.status(hash).expect("a session").session, &created.view.status.session);
     assert!(old.created_at < new.created_at, "the new session is later, though no time has passed");
     test.backend.hold_stops(false);
     let view = test.wait_state(hash, ViewState::Running).await;
@@ -123,7 +123,7 @@ async fn another_users_session_is_not_found() {
     assert_eq!(manager.get(&alice(), hash).expect("hers").state, ViewState::Running);
     let nowhere = SessionHash::from_bytes([1; 6]);
     assert!(matches!(manager.stop(&alice(), nowhere).await, Err(ManagerError::NotFound)));
-    assert_eq!(test.backend.calls(Verb::Stop, nowhere), 0);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, nowhere), 0);
 }
 
 #[tokio::test]
@@ -161,7 +161,8 @@ async fn a_subscription_reports_only_the_users_changes_and_many_as_one() {
 #[tokio::test]
 async fn backend_errors_are_returned_and_nothing_is_shown() {
     let test = TestManager::new().await;
-    test.backend.refuse(|verb| (verb == Verb::Start).then(|| BackendError::DiskFull("/data".into())));
+    test.backend
+        .refuse(|command| (command == BackendCommand::Start).then(|| BackendError::DiskFull("/data".into())));
     let refused = test.manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::DiskFull)));
     assert!(test.manager.list(&alice()).is_empty(), "nothing was created");
@@ -176,7 +177,7 @@ async fn backend_errors_are_returned_and_nothing_is_shown() {
 async fn limits_per_user_hold_for_concurrent_commands() {
     let settings = ManagerSettings { max_sessions: Some(3), max_running: Some(2), ..fast_settings() };
     let test = TestManager::with(settings).await;
-    test.backend.slow_verbs(Duration::from_millis(2));
+    test.backend.delay_commands(Duration::from_millis(2));
     let names: Vec<_> = (0..8).map(|number| format!("repo-{number}")).collect();
     let user = alice();
     let all = names.iter().map(|name| test.manager.create(&user, repository(name, None), Credentials::NONE));
@@ -275,5 +276,5 @@ async fn a_resume_of_a_stopped_session_counts_as_a_start() {
     assert!(matches!(refused, Err(ManagerError::TooManyStarts { .. })), "{refused:?}");
     let refused = test.manager.create(&alice(), repository("widgets", None), Credentials::NONE).await;
     assert!(matches!(refused, Err(ManagerError::TooManyStarts { .. })), "{refused:?}");
-    assert_eq!(test.backend.calls(Verb::Start, hash), 1);
+    assert_eq!(test.backend.calls(BackendCommand::Start, hash), 1);
 }

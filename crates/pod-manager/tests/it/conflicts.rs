@@ -36,7 +36,7 @@ async fn a_session_reported_under_another_owner_is_served_to_nobody() {
     }
     assert!(matches!(create(&test, "widgets").await, Err(ManagerError::Conflict)));
     assert_eq!(test.manager.conflicts(), 1, "counted once, however often it is reported");
-    assert!(matches!(test.backend.observed(hash).expect("a session").phase, Phase::Running(_)), "untouched");
+    assert!(matches!(test.backend.status(hash).expect("a session").phase, Phase::Running(_)), "untouched");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_conflict_ends_with_the_session() {
     wait_applied(&test).await;
     SessionBackend::delete(&*test.backend, hash).await.expect("deleted by an administrator");
     wait_applied(&test).await;
-    test.eventually("the key is free", || test.backend.observed(hash).is_none()).await;
+    test.eventually("the key is free", || test.backend.status(hash).is_none()).await;
     test.create_running("widgets").await;
 }
 
@@ -69,7 +69,7 @@ async fn a_hash_of_another_owner_is_refused_without_naming_them() {
     let hash = test.create_running("widgets").await;
     test.backend.edit_session(hash, set_owner_to_bob);
     // The next router knows the session only as bob's.
-    test.restart(Restart::ProcessesWentOn).await;
+    test.restart(Restart::ProcessesContinued).await;
     let error = create(&test, "widgets").await.expect_err("a conflict");
     assert!(matches!(error, ManagerError::Conflict));
     assert!(!error.to_string().contains("bob") && !error.to_string().contains("widgets"), "{error}");
@@ -84,7 +84,7 @@ async fn a_hash_of_another_branch_is_refused() {
         let Source::Repository { branch, .. } = &mut session.source else { panic!("a repository") };
         *branch = GitRef::parse("another").expect("a branch");
     });
-    test.restart(Restart::ProcessesWentOn).await;
+    test.restart(Restart::ProcessesContinued).await;
     assert!(matches!(create(&test, "widgets").await, Err(ManagerError::Conflict)));
     let view = test.view(hash);
     assert_eq!(view.state, ViewState::Running, "what exists stays as it is");

@@ -9,5 +9,5 @@ mod whose_processes_end_with_the_router {
 mod whose_processes_outlive_the_router {
     use pod_manager::{contract::MemoryHarness, memory::Restart};
 
-    pod_manager::backend_contract!(MemoryHarness::new(Restart::ProcessesWentOn));
+    pod_manager::backend_contract!(MemoryHarness::new(Restart::ProcessesContinued));
 }

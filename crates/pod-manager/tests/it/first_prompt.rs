@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pod_manager::{
-    BackendError, Credentials, ManagerSettings, Phase, SessionBackend, Stage, ViewState, memory::Restart,
-    memory::Verb,
+    BackendError, Credentials, ManagerSettings, Phase, SessionBackend, Stage, ViewState,
+    memory::BackendCommand, memory::Restart,
 };
 use session_key::SessionHash;
 
@@ -80,15 +80,17 @@ async fn the_first_prompt_is_sent_once() {
     test.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
     test.wait_state(hash, ViewState::Running).await;
     assert_eq!(test.opencode.prompts(), 1);
-    assert_eq!(test.backend.calls(Verb::Greeted, hash), 1);
+    assert_eq!(test.backend.calls(BackendCommand::MarkFirstPromptSent, hash), 1);
 }
 
 #[tokio::test]
 async fn a_router_that_crashed_between_sending_and_recording_sends_no_second_prompt() {
-    for restart in [Restart::ProcessesEnded, Restart::ProcessesWentOn] {
+    for restart in [Restart::ProcessesEnded, Restart::ProcessesContinued] {
         let mut test = TestManager::new().await;
         // The prompt arrives, recording that fails, and the router crashes.
-        test.backend.refuse(|verb| (verb == Verb::Greeted).then(|| BackendError::Unavailable("gone".into())));
+        test.backend.refuse(|command| {
+            (command == BackendCommand::MarkFirstPromptSent).then(|| BackendError::Unavailable("gone".into()))
+        });
         let hash = create(&test).await;
         test.eventually("the prompt is sent", || test.opencode.prompts() > 0).await;
         // Meanwhile the user works in another conversation.
@@ -146,7 +148,9 @@ async fn a_session_is_opened_without_a_first_prompt_that_cannot_be_delivered() {
 async fn delivery_is_retried_after_the_session_was_opened_without_it() {
     let test =
         TestManager::with(ManagerSettings { deliver_timeout: Duration::ZERO, ..fast_settings() }).await;
-    test.backend.refuse(|verb| (verb == Verb::Greeted).then(|| BackendError::Unavailable("gone".into())));
+    test.backend.refuse(|command| {
+        (command == BackendCommand::MarkFirstPromptSent).then(|| BackendError::Unavailable("gone".into()))
+    });
     let hash = create(&test).await;
     test.wait_state(hash, ViewState::Running).await;
     test.backend.refuse_nothing();
@@ -160,7 +164,7 @@ async fn a_session_that_ran_before_the_router_is_open_at_once() {
     let mut test = TestManager::new().await;
     let hash = test.create_running("widgets").await;
     test.opencode.set_silent(true);
-    test.restart(Restart::ProcessesWentOn).await;
+    test.restart(Restart::ProcessesContinued).await;
     assert_eq!(test.state(hash), ViewState::Running);
     assert!(test.manager.route(&alice(), hash).is_ok());
     test.opencode.set_silent(false);
@@ -204,7 +208,7 @@ async fn the_ready_duration_of_a_run_is_reported_once() {
     test.opencode.set_silent(false);
     test.wait_state(hash, ViewState::Running).await;
     assert_eq!(durations.recv().await, Ok(Duration::from_secs(3)));
-    test.restart(Restart::ProcessesWentOn).await;
+    test.restart(Restart::ProcessesContinued).await;
     let mut durations = test.manager.ready_durations();
     test.wait_for(hash, |view| view.landing_path.is_some()).await;
     let other = test.create("gadgets").await.view.status.session.hash;
@@ -221,8 +225,8 @@ async fn a_first_prompt_that_was_sent_is_not_kept_in_memory() {
         let view = test.view(hash);
         assert_eq!(view.status.session.initial_message, None);
         assert_eq!(view.description.as_deref(), Some("Fix the \"build\","), "its description stays");
-        test.restart(Restart::ProcessesWentOn).await;
+        test.restart(Restart::ProcessesContinued).await;
     }
-    let recorded = test.backend.observed(hash).expect("a session");
+    let recorded = test.backend.status(hash).expect("a session");
     assert_eq!(recorded.session.initial_message.as_deref(), Some(MESSAGE), "the record keeps it");
 }

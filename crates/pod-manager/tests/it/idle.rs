@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pod_manager::{
-    BackendError, Credentials, ManagerSettings, Phase, RouteError, StopReason, ViewState, memory::Restart,
-    memory::Verb,
+    BackendError, Credentials, ManagerSettings, Phase, RouteError, StopReason, ViewState,
+    memory::BackendCommand, memory::Restart,
 };
 
 use crate::test_manager::{IDLE, TestManager, alice, fast_settings};
@@ -30,7 +30,7 @@ async fn an_unused_session_is_stopped_at_the_idle_timeout_and_not_before() {
     let view = test.wait_state(hash, ViewState::Stopped).await;
     assert_eq!(view.status.phase, Phase::Stopped(StopReason::Idle));
     assert!(matches!(test.manager.route(&alice(), hash), Err(RouteError::NotRunning(ViewState::Stopped))));
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 1);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 1);
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn an_unreachable_session_is_not_stopped() {
     test.clock.advance(3 * IDLE);
     test.wait_probed().await;
     assert_eq!(test.state(hash), ViewState::Running);
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 0);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 0);
     test.opencode.set_silent(false);
     test.wait_state(hash, ViewState::Stopped).await;
 }
@@ -93,7 +93,7 @@ async fn a_router_that_was_down_does_not_count_that_time_as_idle() {
     let hash = test.create_running("widgets").await;
     test.end().await;
     test.clock.advance(3 * IDLE);
-    test.restart(Restart::ProcessesWentOn).await;
+    test.restart(Restart::ProcessesContinued).await;
     test.wait_for(hash, |view| view.landing_path.is_some()).await;
     test.wait_probed().await;
     assert_eq!(test.state(hash), ViewState::Running);
@@ -128,14 +128,14 @@ async fn activity_is_written_every_minute_and_published_every_ten_seconds() {
     }
     // Every ten seconds, and once more after each write.
     assert!(all_published.len() <= 17, "published {} times in two minutes", all_published.len());
-    let written = test.backend.calls(Verb::Touch, hash);
+    let written = test.backend.calls(BackendCommand::Touch, hash);
     assert!((1..=3).contains(&written), "written {written} times in two minutes");
     let used = test.now();
     test.clock.advance(10 * SECOND);
     test.eventually("the last activity is published", || published() == used).await;
     test.clock.advance(61 * SECOND);
     test.eventually("the last activity is written", || {
-        test.backend.observed(hash).expect("a session").last_activity == used
+        test.backend.status(hash).expect("a session").last_activity == used
     })
     .await;
 }
@@ -144,13 +144,15 @@ async fn activity_is_written_every_minute_and_published_every_ten_seconds() {
 async fn a_failed_stop_leaves_the_session_open_and_is_retried() {
     let test = TestManager::new().await;
     let hash = test.create_running("widgets").await;
-    test.backend.refuse(|verb| (verb == Verb::Stop).then(|| BackendError::Unavailable("gone".into())));
+    test.backend.refuse(|command| {
+        (command == BackendCommand::Stop).then(|| BackendError::Unavailable("gone".into()))
+    });
     test.opencode.hold_status().await;
     test.clock.advance(IDLE);
     // Two probes find no agent at work; then the stop fails; then the next probe begins.
     test.opencode.answer_one().await;
     test.opencode.answer_one().await;
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 1);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 1);
     assert_eq!(test.state(hash), ViewState::Running);
     assert!(test.manager.route(&alice(), hash).is_ok());
     test.opencode.release_status();
@@ -204,7 +206,7 @@ async fn an_agent_that_starts_work_before_the_stop_keeps_the_session_running() {
     test.opencode.set_busy(true);
     test.opencode.release_status();
     test.wait_probed().await;
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 0);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 0);
     assert_eq!(test.state(hash), ViewState::Running);
 }
 
@@ -218,7 +220,7 @@ async fn a_request_during_the_last_probe_keeps_the_session_running() {
     test.manager.route(&alice(), hash).expect("a route");
     // Any request counts, whether or not a person sent it.
     test.opencode.answer_one().await;
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 0, "the request is not cut off");
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 0, "the request is not cut off");
     test.opencode.release_status();
     test.wait_state(hash, ViewState::Stopped).await;
 }
@@ -227,10 +229,10 @@ async fn a_request_during_the_last_probe_keeps_the_session_running() {
 async fn no_request_is_routed_while_the_stop_is_written() {
     let test = TestManager::new().await;
     let hash = test.create_running("widgets").await;
-    test.backend.slow_verbs(Duration::from_millis(500));
+    test.backend.delay_commands(Duration::from_millis(500));
     test.clock.advance(IDLE);
-    test.eventually("the stop begins", || test.backend.calls(Verb::Stop, hash) == 1).await;
-    assert!(matches!(test.backend.observed(hash).expect("a session").phase, Phase::Running(_)));
+    test.eventually("the stop begins", || test.backend.calls(BackendCommand::Stop, hash) == 1).await;
+    assert!(matches!(test.backend.status(hash).expect("a session").phase, Phase::Running(_)));
     assert_eq!(test.manager.route(&alice(), hash), Err(RouteError::NotRunning(ViewState::Stopping)));
     assert_eq!(test.state(hash), ViewState::Stopping);
     test.wait_state(hash, ViewState::Stopped).await;
@@ -247,8 +249,8 @@ async fn only_the_leader_stops_idle_sessions() {
     test.backend.set_leader(true);
     // Activity that other replicas saw may not be written yet.
     test.wait_probed().await;
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 0);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 0);
     test.clock.advance(2 * ManagerSettings::default().activity_write_interval);
     test.wait_state(hash, ViewState::Stopped).await;
-    assert_eq!(test.backend.calls(Verb::Stop, hash), 1);
+    assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 1);
 }

@@ -11,7 +11,7 @@ use crate::test_manager::{IDLE, TestManager, alice, repository};
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_commands_on_one_session_end_in_a_consistent_state() {
     let test = TestManager::new().await;
-    test.backend.slow_verbs(Duration::from_micros(300));
+    test.backend.delay_commands(Duration::from_micros(300));
     let hash = test.create("widgets").await.view.status.session.hash;
     for _ in 0..5 {
         let mut commands = JoinSet::new();
@@ -45,18 +45,18 @@ async fn concurrent_commands_on_one_session_end_in_a_consistent_state() {
         test.wait_state(hash, ViewState::Running).await;
         assert_eq!(test.backend.processes(hash), 1);
         let endpoint = test.manager.route(&alice(), hash).expect("a route");
-        let status = test.backend.observed(hash).expect("a session");
+        let status = test.backend.status(hash).expect("a session");
         assert_eq!(status.phase, Phase::Running(endpoint));
     }
     test.manager.delete(&alice(), hash).await.expect("delete");
-    assert!(test.backend.observed(hash).is_none());
+    assert!(test.backend.status(hash).is_none());
     assert!(test.manager.list(&alice()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_creations_create_once() {
     let test = TestManager::new().await;
-    test.backend.slow_verbs(Duration::from_millis(2));
+    test.backend.delay_commands(Duration::from_millis(2));
     let mut all = JoinSet::new();
     for _ in 0..32 {
         let manager = test.manager.clone();

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use pod_manager::{Credentials, Password, ViewState, memory::Restart, memory::Verb};
+use pod_manager::{Credentials, Password, ViewState, memory::BackendCommand, memory::Restart};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -174,8 +174,9 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     test.backend.set_endpoint(opencode.address, Some(Password::new(password)));
 
     // The router is gone after each sending, before it could note it: three times.
-    test.backend.refuse(|verb| {
-        (verb == Verb::Greeted).then(|| pod_manager::BackendError::Unavailable("gone".into()))
+    test.backend.refuse(|command| {
+        (command == BackendCommand::MarkFirstPromptSent)
+            .then(|| pod_manager::BackendError::Unavailable("gone".into()))
     });
     let created = test
         .manager
@@ -184,8 +185,9 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
         .expect("create");
     let hash = created.view.status.session.hash;
     for _ in 0..3 {
-        test.eventually("it is sent", || test.backend.calls(Verb::Greeted, hash) > 0).await;
-        test.restart(Restart::ProcessesWentOn).await;
+        test.eventually("it is sent", || test.backend.calls(BackendCommand::MarkFirstPromptSent, hash) > 0)
+            .await;
+        test.restart(Restart::ProcessesContinued).await;
     }
     test.backend.refuse_nothing();
     let seen =

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use pod_manager::{
     Credentials, KubernetesBackend, SessionBackend, SystemClock, Token,
-    contract::{Eye, Harness},
+    contract::{Harness, WatchProbe},
     model::{Phase, Session, StopReason},
 };
 use tokio::time::{sleep, timeout};
@@ -60,23 +60,23 @@ impl Verb {
 
     /// Brings the session to where the verb begins.
     async fn prepare(self, backend: &dyn SessionBackend, session: &Session) {
-        let mut eye = Eye::on(backend, PATIENCE);
+        let mut probe = WatchProbe::new(backend, PATIENCE);
         if matches!(self, Self::Create | Self::CreateWithToken) {
             return;
         }
         backend.start(session, &with_token()).await.expect("start");
-        eye.running(session.hash).await;
+        probe.wait_running(session.hash).await;
         if matches!(self, Self::Resume | Self::ResumeWithToken | Self::DeleteStopped) {
             backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-            eye.stopped(session.hash).await;
+            probe.wait_stopped(session.hash).await;
         }
     }
 
     /// Asks for it, and waits until it is so.
     async fn carry_out(self, backend: &dyn SessionBackend, session: &Session) {
         let hash = session.hash;
-        let mut eye = Eye::on(backend, PATIENCE);
-        eye.read().await;
+        let mut probe = WatchProbe::new(backend, PATIENCE);
+        probe.next().await;
         match self {
             Self::Create | Self::Resume => backend.start(session, Credentials::NONE).await.expect("start"),
             Self::CreateWithToken | Self::ResumeWithToken => {
@@ -94,9 +94,9 @@ impl Verb {
             }
         }
         match self.end() {
-            End::Runs => drop(eye.running(hash).await),
-            End::Stopped => drop(eye.stopped(hash).await),
-            End::Gone => eye.gone(hash).await,
+            End::Runs => drop(probe.wait_running(hash).await),
+            End::Stopped => drop(probe.wait_stopped(hash).await),
+            End::Gone => probe.wait_removed(hash).await,
         }
     }
 }
@@ -106,20 +106,20 @@ fn with_token() -> Credentials {
 }
 
 /// Waits until the session is at rest: as it was, as it was asked for, or not there. Nothing is to be between.
-async fn at_rest(eye: &mut Eye, session: &Session) -> End {
-    eye.read().await;
+async fn at_rest(probe: &mut WatchProbe, session: &Session) -> End {
+    probe.next().await;
     let rest = timeout(PATIENCE, async {
         loop {
-            match eye.now(session.hash).map(|seen| seen.phase.clone()) {
+            match probe.status(session.hash).map(|seen| seen.phase.clone()) {
                 None => return End::Gone,
                 Some(Phase::Running(_)) => return End::Runs,
                 Some(Phase::Stopped(_)) => return End::Stopped,
                 Some(Phase::Failed(failure)) => panic!("it failed: {failure:?}"),
-                Some(Phase::Starting | Phase::Stopping) => drop(eye.read().await),
+                Some(Phase::Starting | Phase::Stopping) => drop(probe.next().await),
             }
         }
     });
-    rest.await.unwrap_or_else(|_| panic!("it is stuck: {:#?}", eye.history))
+    rest.await.unwrap_or_else(|_| panic!("it is stuck: {:#?}", probe.history))
 }
 
 /// Whether the router ended: a verb makes only so many calls.
@@ -135,7 +135,7 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
     let link = Link::new().await;
     let settings = played.cluster.settings.clone();
     let ending = KubernetesBackend::start_up(link.client.clone(), settings, Arc::new(SystemClock));
-    Eye::on(&*ending, PATIENCE).read().await;
+    WatchProbe::new(&*ending, PATIENCE).next().await;
     // What is asked before the verb (passwords of what runs) is not counted.
     link.hands.crash(crash);
     let work: BoxFuture<'_, bool> = async {
@@ -155,7 +155,7 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
 
     // Another one begins, and whoever asked asks again.
     let second = played.backend();
-    let rest = at_rest(&mut Eye::on(&*second, PATIENCE), &session).await;
+    let rest = at_rest(&mut WatchProbe::new(&*second, PATIENCE), &session).await;
     let may_be = match verb {
         Verb::Create => vec![End::Gone, End::Runs],
         Verb::CreateWithToken => vec![End::Gone, End::Stopped, End::Runs],
@@ -168,7 +168,11 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
     };
     assert!(may_be.contains(&rest), "{verb:?}, {crash:?}: {rest:?}");
     verb.carry_out(&*second, &session).await;
-    assert_eq!(at_rest(&mut Eye::on(&*second, PATIENCE), &session).await, verb.end(), "{verb:?}, {crash:?}");
+    assert_eq!(
+        at_rest(&mut WatchProbe::new(&*second, PATIENCE), &session).await,
+        verb.end(),
+        "{verb:?}, {crash:?}"
+    );
     let [pvcs, pods, secrets] = played.objects(hash).await;
     match verb.end() {
         End::Runs => {
@@ -181,9 +185,9 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
     }
     // It is usable: it can be started, and nothing of it outlasts its end.
     second.start(&session, Credentials::NONE).await.expect("start");
-    Eye::on(&*second, PATIENCE).running(hash).await;
+    WatchProbe::new(&*second, PATIENCE).wait_running(hash).await;
     second.delete(hash).await.expect("delete");
-    Eye::on(&*second, PATIENCE).gone(hash).await;
+    WatchProbe::new(&*second, PATIENCE).wait_removed(hash).await;
     assert!(
         !played.stored(hash).await,
         "{verb:?}, {crash:?}: something is left: {:?}",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use pod_manager::{
     SessionBackend, WatchEvent,
-    contract::Eye,
+    contract::WatchProbe,
     model::{Phase, Source},
 };
 use session_key::{GitRef, SessionHash};
@@ -26,8 +26,8 @@ fn resident_mib() -> f64 {
 async fn two_thousand_sessions() {
     let Some(played) = Played::new().await else { return };
     let maker = played.backend();
-    let mut eye = Eye::on(&*maker, Duration::from_secs(600));
-    eye.read().await;
+    let mut probe = WatchProbe::new(&*maker, Duration::from_secs(600));
+    probe.next().await;
     let begun = Instant::now();
     let sessions: Vec<_> = (0..SESSIONS)
         .map(|number| {
@@ -44,10 +44,10 @@ async fn two_thousand_sessions() {
         })
         .await;
     for session in &sessions {
-        eye.running(session.hash).await;
+        probe.wait_running(session.hash).await;
     }
     println!("{SESSIONS} sessions made and running after {:.1} s", begun.elapsed().as_secs_f64());
-    drop(eye);
+    drop(probe);
     maker.shutdown().await;
     drop(maker);
 
@@ -62,9 +62,9 @@ async fn two_thousand_sessions() {
         begun.elapsed().as_secs_f64(),
         all.len()
     );
-    let mut eye = Eye::on(&*backend, Duration::from_secs(600));
+    let mut probe = WatchProbe::new(&*backend, Duration::from_secs(600));
     for session in &sessions {
-        eye.running(session.hash).await;
+        probe.wait_running(session.hash).await;
     }
     println!("all of them seen to answer after {:.2} s", begun.elapsed().as_secs_f64());
     println!("resident memory: {:.0} MiB more than before", resident_mib() - before);

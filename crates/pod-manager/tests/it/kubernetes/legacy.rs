@@ -4,7 +4,7 @@
 use kube::{ResourceExt, api::PostParams};
 use pod_manager::{
     Credentials, SessionBackend,
-    contract::Eye,
+    contract::WatchProbe,
     model::{Phase, Session, StopReason},
 };
 use serde_json::{Value, json};
@@ -65,10 +65,10 @@ async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_r
     let session = played.session();
     leave(&played, &session, true).await;
     let backend = played.backend();
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    let endpoint = eye.running(session.hash).await;
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let endpoint = probe.wait_running(session.hash).await;
     assert_eq!(endpoint.password, None, "it knows of no password");
-    let seen = eye.now(session.hash).expect("listed");
+    let seen = probe.status(session.hash).expect("listed");
     assert_eq!(seen.session.owner, session.owner);
     assert_eq!(seen.session.source, session.source);
     assert!(seen.first_prompt_sent, "the first message is not sent again");
@@ -77,20 +77,20 @@ async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_r
 
     // Starting what runs leaves it as it is.
     backend.start(&session, Credentials::NONE).await.expect("start");
-    assert_eq!(Eye::on(&*backend, PATIENCE).running(session.hash).await, endpoint);
+    assert_eq!(WatchProbe::new(&*backend, PATIENCE).wait_running(session.hash).await, endpoint);
 
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
-    assert_eq!(eye.stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
+    assert_eq!(probe.wait_stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
     backend.start(&session, Credentials::NONE).await.expect("resume");
-    let resumed = eye.running(session.hash).await;
+    let resumed = probe.wait_running(session.hash).await;
     assert!(resumed.password.is_some(), "now it has one");
-    let seen = eye.now(session.hash).expect("it runs");
+    let seen = probe.status(session.hash).expect("it runs");
     assert!(seen.first_prompt_sent, "the first message is not sent again");
     assert_eq!(seen.last_activity, std::time::SystemTime::from(activity), "what was known is not lost");
     assert_eq!(seen.session.initial_message.as_deref(), Some("Fix the tests"));
 
     backend.delete(session.hash).await.expect("delete");
-    eye.gone(session.hash).await;
+    probe.wait_removed(session.hash).await;
     let github =
         played.node.secrets().get_opt(&format!("opencode-github-{}", session.hash)).await.expect("asked");
     assert!(github.is_none(), "the token goes too: {:?}", github.map(|secret| secret.name_any()));
@@ -103,11 +103,11 @@ async fn what_the_typescript_router_left_stopped_is_listed_and_resumed() {
     let session = played.session();
     leave(&played, &session, false).await;
     let backend = played.backend();
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    assert_eq!(eye.stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    assert_eq!(probe.wait_stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
     backend.stop(session.hash, StopReason::Requested).await.expect("stop of what is stopped");
     backend.start(&session, Credentials::NONE).await.expect("resume");
-    assert!(eye.running(session.hash).await.password.is_some());
-    assert!(eye.now(session.hash).expect("it runs").first_prompt_sent);
+    assert!(probe.wait_running(session.hash).await.password.is_some());
+    assert!(probe.status(session.hash).expect("it runs").first_prompt_sent);
     backend.shutdown().await;
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use kube::{ResourceExt, api::DeleteParams};
 use pod_manager::{
     Credentials, KubernetesBackend, SessionBackend,
-    contract::Eye,
+    contract::WatchProbe,
     model::{Phase, Session, StopReason},
 };
 use tokio::time::sleep;
@@ -30,7 +30,9 @@ async fn routers_that_start_a_session_at_once_start_it_once() {
         result.expect("start");
     }
     let runs: Vec<_> = join_all(
-        backends.iter().map(|backend| async { Eye::on(&**backend, PATIENCE).running(session.hash).await }),
+        backends
+            .iter()
+            .map(|backend| async { WatchProbe::new(&**backend, PATIENCE).wait_running(session.hash).await }),
     )
     .await;
     assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
@@ -57,18 +59,17 @@ async fn a_storm_on_several_routers_ends_in_what_was_asked_last() {
             result.expect("every verb is success");
         }
         start(&backends[round], &session).await;
-        let runs: Vec<_> = join_all(
-            backends
-                .iter()
-                .map(|backend| async { Eye::on(&**backend, PATIENCE).running(session.hash).await }),
-        )
-        .await;
+        let runs: Vec<_> =
+            join_all(backends.iter().map(|backend| async {
+                WatchProbe::new(&**backend, PATIENCE).wait_running(session.hash).await
+            }))
+            .await;
         assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
         assert_eq!(played.node.max_process_count(session.hash), 1, "two at once");
     }
     backends[1].delete(session.hash).await.expect("delete");
     for backend in &backends {
-        Eye::on(&**backend, PATIENCE).gone(session.hash).await;
+        WatchProbe::new(&**backend, PATIENCE).wait_removed(session.hash).await;
     }
     end(&backends).await;
 }
@@ -80,24 +81,24 @@ async fn whenever_a_router_is_killed_another_one_goes_on() {
     for millis in [0, 1, 2, 4, 8, 12, 16, 24, 40, 80] {
         let session = played.session();
         let killed = played.backend();
-        Eye::on(&*killed, PATIENCE).read().await;
+        WatchProbe::new(&*killed, PATIENCE).next().await;
         start(&killed, &session).await;
         sleep(Duration::from_millis(millis)).await;
         // Its tasks end in the middle of whatever they do.
         drop(killed);
-        Eye::on(&*survivor, PATIENCE).running(session.hash).await;
+        WatchProbe::new(&*survivor, PATIENCE).wait_running(session.hash).await;
 
         let killed = played.backend();
-        Eye::on(&*killed, PATIENCE).running(session.hash).await;
+        WatchProbe::new(&*killed, PATIENCE).wait_running(session.hash).await;
         killed.stop(session.hash, StopReason::Requested).await.expect("stop");
         drop(killed);
-        Eye::on(&*survivor, PATIENCE).stopped(session.hash).await;
+        WatchProbe::new(&*survivor, PATIENCE).wait_stopped(session.hash).await;
 
         let killed = played.backend();
-        Eye::on(&*killed, PATIENCE).read().await;
+        WatchProbe::new(&*killed, PATIENCE).next().await;
         killed.delete(session.hash).await.expect("delete");
         drop(killed);
-        Eye::on(&*survivor, PATIENCE).gone(session.hash).await;
+        WatchProbe::new(&*survivor, PATIENCE).wait_removed(session.hash).await;
         assert_eq!(played.node.max_process_count(session.hash), 1);
     }
     survivor.shutdown().await;
@@ -110,12 +111,12 @@ async fn a_start_on_one_router_while_another_one_stops_it_comes_after_the_end() 
     let backends: Vec<_> = (0..2).map(|_| played.backend()).collect();
     let session = played.session();
     start(&backends[0], &session).await;
-    let first = Eye::on(&*backends[1], PATIENCE).running(session.hash).await;
+    let first = WatchProbe::new(&*backends[1], PATIENCE).wait_running(session.hash).await;
     backends[0].stop(session.hash, StopReason::Idle).await.expect("stop");
     start(&backends[1], &session).await;
     let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != first.run_id);
     for backend in &backends {
-        Eye::on(&**backend, PATIENCE).until(session.hash, "running again", another).await;
+        WatchProbe::new(&**backend, PATIENCE).wait_for(session.hash, "running again", another).await;
     }
     assert_eq!(played.node.max_process_count(session.hash), 1);
     end(&backends).await;
@@ -127,13 +128,13 @@ async fn a_pod_deleted_by_another_hand_is_made_anew() {
     let backend = played.backend();
     let session = played.session();
     start(&backend, &session).await;
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     for _ in 0..3 {
-        let run = eye.running(session.hash).await;
+        let run = probe.wait_running(session.hash).await;
         let name = format!("opencode-session-{}", session.hash);
         played.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
         let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != run.run_id);
-        eye.until(session.hash, "running again", another).await;
+        probe.wait_for(session.hash, "running again", another).await;
     }
     assert_eq!(played.node.max_process_count(session.hash), 1);
     end(&[backend]).await;
@@ -145,13 +146,13 @@ async fn a_claim_deleted_by_another_hand_takes_the_session_with_it() {
     let backend = played.backend();
     let session = played.session();
     start(&backend, &session).await;
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    eye.running(session.hash).await;
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    probe.wait_running(session.hash).await;
     let name = format!("opencode-pvc-{}", session.hash);
     played.node.pvcs().delete(&name, &DeleteParams::default()).await.expect("delete");
-    eye.gone(session.hash).await;
+    probe.wait_removed(session.hash).await;
     start(&backend, &session).await;
-    eye.running(session.hash).await;
+    probe.wait_running(session.hash).await;
     end(&[backend]).await;
 }
 
@@ -160,18 +161,18 @@ async fn an_earlier_sessions_password_is_not_the_next_ones() {
     let Some(played) = Played::new().await else { return };
     let backend = played.backend();
     let session = played.session();
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let mut passwords = Vec::new();
     for _ in 0..3 {
         start(&backend, &session).await;
-        let endpoint = eye.running(session.hash).await;
+        let endpoint = probe.wait_running(session.hash).await;
         passwords.push(endpoint.password.expect("a password").expose().to_owned());
         let secret =
             played.node.secrets().get(&format!("opencode-server-{}", session.hash)).await.expect("there");
         let claim = played.node.pvcs().get(&format!("opencode-pvc-{}", session.hash)).await.expect("there");
         assert_eq!(secret.owner_references()[0].uid, claim.uid().expect("a uid"));
         backend.delete(session.hash).await.expect("delete");
-        eye.gone(session.hash).await;
+        probe.wait_removed(session.hash).await;
     }
     passwords.sort();
     passwords.dedup();

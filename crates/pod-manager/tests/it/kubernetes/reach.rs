@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kube::api::DeleteParams;
 use pod_manager::{
     BackendError, Credentials, KubernetesBackend, SessionBackend, SystemClock, WatchEvent,
-    contract::Eye,
+    contract::WatchProbe,
     model::{Phase, StopReason},
 };
 
@@ -21,11 +21,11 @@ async fn with_the_api_server_away_what_runs_goes_on_being_served() {
     let link = Link::new().await;
     let backend = backend(&played, &link);
     let (one, two) = (played.session(), played.session());
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     for session in [&one, &two] {
         backend.start(session, Credentials::NONE).await.expect("start");
     }
-    let runs = [eye.running(one.hash).await, eye.running(two.hash).await];
+    let runs = [probe.wait_running(one.hash).await, probe.wait_running(two.hash).await];
     link.cut();
     for done in [
         backend.start(&played.session(), Credentials::NONE).await,
@@ -35,21 +35,23 @@ async fn with_the_api_server_away_what_runs_goes_on_being_served() {
     ] {
         assert!(matches!(done, Err(BackendError::Unavailable(_))), "{done:?}");
     }
-    let WatchEvent::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
+    let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, PATIENCE).next().await else {
+        panic!("no snapshot")
+    };
     assert_eq!(all.len(), 2);
     assert!(all.iter().all(|seen| matches!(&seen.phase, Phase::Running(at) if runs.contains(at))), "{all:?}");
     // Meanwhile another one is at work there.
     let other = played.backend();
     other.delete(one.hash).await.expect("delete");
-    Eye::on(&*other, PATIENCE).gone(one.hash).await;
+    WatchProbe::new(&*other, PATIENCE).wait_removed(one.hash).await;
     let name = format!("opencode-session-{}", two.hash);
     played.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
     link.mend();
-    eye.gone(one.hash).await;
+    probe.wait_removed(one.hash).await;
     let again = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(at) if at.run_id != runs[1].run_id);
-    eye.until(two.hash, "running again", again).await;
+    probe.wait_for(two.hash, "running again", again).await;
     backend.stop(two.hash, StopReason::Requested).await.expect("stop");
-    eye.stopped(two.hash).await;
+    probe.wait_stopped(two.hash).await;
     other.shutdown().await;
     backend.shutdown().await;
 }
@@ -60,11 +62,11 @@ async fn a_router_that_begins_without_an_api_server_waits_for_it() {
     let link = Link::new().await;
     link.cut();
     let backend = backend(&played, &link);
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    let early = tokio::time::timeout(Duration::from_millis(300), eye.read()).await;
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let early = tokio::time::timeout(Duration::from_millis(300), probe.next()).await;
     assert!(early.is_err(), "nothing is told before it is known: {early:?}");
     link.mend();
-    assert_eq!(eye.read().await, WatchEvent::Snapshot(Vec::new()));
+    assert_eq!(probe.next().await, WatchEvent::Snapshot(Vec::new()));
     backend.shutdown().await;
 }
 
@@ -73,8 +75,8 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
     let Some(played) = Played::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&played, &link);
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    eye.read().await;
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    probe.next().await;
     // The watch that goes on behind a list begins a moment after what was listed is told.
     let begun = async {
         while link.hands.calls.lock().iter().filter(|call| call.starts_with("WATCH")).count() < 2 {
@@ -90,7 +92,7 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
         (session.hash, session)
     };
     backend.start(&session, Credentials::NONE).await.expect("start");
-    eye.running(hash).await;
+    probe.wait_running(hash).await;
     let namespace = format!("/api/v1/namespaces/{}", played.cluster.settings.namespace);
     let call = |verb: &str, what: &str| format!("{verb} {namespace}/{what}");
     // The clone's log is followed while its container runs: that may be over before it is seen.
@@ -109,7 +111,7 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
 
     // Whoever asks where to send a request is answered from what was told: nothing is asked of the API server.
     for _ in 0..100 {
-        let WatchEvent::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else {
+        let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, PATIENCE).next().await else {
             panic!("no snapshot")
         };
         assert_eq!(all.len(), 1);
@@ -119,11 +121,11 @@ async fn a_session_costs_these_calls_and_one_that_runs_none() {
     assert_eq!(asked(&link), [call("PATCH", &claim)], "what a minute of use costs");
 
     backend.stop(hash, StopReason::Idle).await.expect("stop");
-    eye.stopped(hash).await;
+    probe.wait_stopped(hash).await;
     let stop = asked(&link);
     assert!(stop.len() <= 4, "what a stop costs: {stop:#?}");
     backend.delete(hash).await.expect("delete");
-    eye.gone(hash).await;
+    probe.wait_removed(hash).await;
     let delete = asked(&link);
     assert_eq!(delete.len(), 2, "what a delete of what is stopped costs: {delete:#?}");
     backend.shutdown().await;
@@ -136,7 +138,7 @@ async fn what_another_router_saw_used_is_not_stopped_as_idle_however_late_this_o
     let backend = backend(&played, &link);
     let session = played.session();
     backend.start(&session, Credentials::NONE).await.expect("start");
-    let run = Eye::on(&*backend, PATIENCE).running(session.hash).await;
+    let run = WatchProbe::new(&*backend, PATIENCE).wait_running(session.hash).await;
     link.hands.hold_news(true);
     // By another one.
     let later = std::time::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
@@ -145,15 +147,19 @@ async fn what_another_router_saw_used_is_not_stopped_as_idle_however_late_this_o
     let refused = backend.stop(session.hash, StopReason::Idle).await;
     assert!(matches!(refused, Err(BackendError::InUse)), "{refused:?}");
     link.hands.hold_news(false);
-    assert_eq!(Eye::on(&*other, PATIENCE).running(session.hash).await.run_id, run.run_id, "it runs on");
+    assert_eq!(
+        WatchProbe::new(&*other, PATIENCE).wait_running(session.hash).await.run_id,
+        run.run_id,
+        "it runs on"
+    );
     // Once it is known, it is this one's to decide; and whoever asks for a stop gets it in any case.
-    let mut eye = Eye::on(&*backend, PATIENCE);
-    eye.until(session.hash, "known to be used", |seen| seen.last_activity == later).await;
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    probe.wait_for(session.hash, "known to be used", |seen| seen.last_activity == later).await;
     link.hands.hold_news(true);
     other.touch(session.hash, later + Duration::from_secs(1)).await.expect("touch");
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
     link.hands.hold_news(false);
-    eye.stopped(session.hash).await;
+    probe.wait_stopped(session.hash).await;
     other.shutdown().await;
     backend.shutdown().await;
 }
@@ -164,7 +170,7 @@ async fn a_session_whose_password_is_gone_says_so_and_gets_another_one_when_it_i
     let first = played.backend();
     let session = played.session();
     first.start(&session, Credentials::NONE).await.expect("start");
-    Eye::on(&*first, PATIENCE).running(session.hash).await;
+    WatchProbe::new(&*first, PATIENCE).wait_running(session.hash).await;
     first.shutdown().await;
     let name = format!("opencode-server-{}", session.hash);
     played.node.secrets().delete(&name, &DeleteParams::default()).await.expect("deleted");
@@ -172,11 +178,11 @@ async fn a_session_whose_password_is_gone_says_so_and_gets_another_one_when_it_i
     let mut settings = played.cluster.settings.clone();
     settings.ready_timeout = Duration::from_secs(1);
     let backend = KubernetesBackend::start_up(played.cluster.router.clone(), settings, Arc::new(SystemClock));
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let failed = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Failed(failure) if failure.message.contains("password"));
-    eye.until(session.hash, "failed for its password", failed).await;
+    probe.wait_for(session.hash, "failed for its password", failed).await;
     backend.start(&session, Credentials::NONE).await.expect("start");
-    assert!(eye.running(session.hash).await.password.is_some());
+    assert!(probe.wait_running(session.hash).await.password.is_some());
     backend.shutdown().await;
 }
 
@@ -185,10 +191,10 @@ async fn a_failure_is_told_once_it_is_written_down_so_that_every_router_tells_th
     let Some(played) = Played::new().await else { return };
     let backend = played.backend();
     let session = played.session();
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     played.node.fail_clones(session.hash, true);
     backend.start(&session, Credentials::NONE).await.expect("start");
-    eye.until(session.hash, "failed", |seen| matches!(seen.phase, Phase::Failed(_))).await;
+    probe.wait_for(session.hash, "failed", |seen| matches!(seen.phase, Phase::Failed(_))).await;
     let claim = played.node.pvcs().get(&format!("opencode-pvc-{}", session.hash)).await.expect("a claim");
     let wanted = &claim.metadata.annotations.expect("annotations")["opencode.ai/wanted"];
     assert!(wanted.contains("\"state\":\"failed\""), "{wanted}");

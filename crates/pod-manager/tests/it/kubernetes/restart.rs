@@ -10,7 +10,7 @@ use std::{
 use pod_manager::{
     BackendError, Credentials, KubernetesBackend, Leadership, Manager, SessionBackend, SystemClock,
     WatchEvent,
-    contract::Eye,
+    contract::WatchProbe,
     kubernetes::{settings::ElectionTiming, testing::kubeconfig},
     model::{Phase, StopReason},
 };
@@ -102,16 +102,16 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     );
     let stop = CancellationToken::new();
     let managing = tokio::spawn(manager.clone().run(stop.clone()));
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let [one, two, three] = [(); 3].map(|()| played.session());
     let mut runs = Vec::new();
     for session in [&one, &two] {
         backend.start(session, Credentials::NONE).await.expect("start");
-        runs.push(eye.running(session.hash).await);
+        runs.push(probe.wait_running(session.hash).await);
         eventually("it is open to its owner", || manager.route(&alice(), session.hash).is_ok()).await;
     }
     eventually("it reaps", || backend.is_leader()).await;
-    let told = eye.history.len();
+    let told = probe.history.len();
 
     plane.api_server("stop").await;
     let new = played.session();
@@ -140,21 +140,21 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
         }
     };
     timeout(PATIENCE, begun).await.expect("it goes on by itself");
-    eye.running(new.hash).await;
+    probe.wait_running(new.hash).await;
     backend.stop(new.hash, StopReason::Requested).await.expect("stop");
-    eye.stopped(new.hash).await;
+    probe.wait_stopped(new.hash).await;
     backend.delete(new.hash).await.expect("delete");
-    eye.gone(new.hash).await;
+    probe.wait_removed(new.hash).await;
     eventually("it reaps again", || backend.is_leader()).await;
 
     // Meanwhile away from it, what it was told last is too old for an API server that began anew.
     link.cut();
     let other = played.backend();
-    let mut others = Eye::on(&*other, PATIENCE);
+    let mut others = WatchProbe::new(&*other, PATIENCE);
     other.start(&three, Credentials::NONE).await.expect("start");
-    others.running(three.hash).await;
+    others.wait_running(three.hash).await;
     other.delete(two.hash).await.expect("delete");
-    others.gone(two.hash).await;
+    others.wait_removed(two.hash).await;
     plane.api_server("stop").await;
     plane.api_server("start").await;
     let client = played.cluster.router.clone();
@@ -166,12 +166,12 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     timeout(PATIENCE, answers).await.expect("the API server is back");
     link.asked();
     link.mend();
-    eye.running(three.hash).await;
-    eye.gone(two.hash).await;
+    probe.wait_running(three.hash).await;
+    probe.wait_removed(two.hash).await;
     let lists = link.asked().iter().filter(|call| call.starts_with("LIST")).count();
     assert!(lists >= 2, "claims and Pods were listed anew");
 
-    for seen in &eye.history[told..] {
+    for seen in &probe.history[told..] {
         if let WatchEvent::Applied(seen) = seen
             && seen.session.hash == one.hash
         {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use pod_manager::{
     Credentials, KubernetesBackend, SessionBackend, SystemClock, WatchEvent,
-    contract::Eye,
+    contract::WatchProbe,
     model::{Phase, Session, StopReason},
 };
 use serde_json::json;
@@ -18,9 +18,9 @@ fn backend(played: &Played, link: &Link) -> Arc<KubernetesBackend> {
     KubernetesBackend::start_up(link.client.clone(), played.cluster.settings.clone(), Arc::new(SystemClock))
 }
 
-async fn running(backend: &KubernetesBackend, eye: &mut Eye, session: &Session) {
+async fn running(backend: &KubernetesBackend, probe: &mut WatchProbe, session: &Session) {
     backend.start(session, Credentials::NONE).await.expect("start");
-    eye.running(session.hash).await;
+    probe.wait_running(session.hash).await;
 }
 
 /// Refuses every watch that would go on where it was, until claims and Pods were listed anew.
@@ -42,8 +42,8 @@ async fn list_anew(link: &Link, how: TooOld) {
 
 /// Everything that was told of this session was that it runs, as at first.
 #[track_caller]
-fn never_flapped(eye: &Eye, hash: SessionHash, from: usize) {
-    for seen in &eye.history[from..] {
+fn never_flapped(probe: &WatchProbe, hash: SessionHash, from: usize) {
+    for seen in &probe.history[from..] {
         match seen {
             WatchEvent::Applied(one) if one.session.hash == hash => {
                 assert!(matches!(one.phase, Phase::Running(_)), "{one:#?}");
@@ -58,40 +58,42 @@ async fn nothing_is_lost(how: Option<TooOld>) {
     let Some(played) = Played::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&played, &link);
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let [stays, stops, goes, newest] = [(); 4].map(|()| played.session());
     for session in [&stays, &stops, &goes, &newest] {
-        running(&backend, &mut eye, session).await;
+        running(&backend, &mut probe, session).await;
     }
-    let told = eye.history.len();
+    let told = probe.history.len();
 
     // While nothing is heard another router deletes two, one of them the newest of all, and stops and makes one.
     link.cut();
     let other = played.backend();
-    let mut others = Eye::on(&*other, PATIENCE);
+    let mut others = WatchProbe::new(&*other, PATIENCE);
     for session in [&goes, &newest] {
         other.delete(session.hash).await.expect("delete");
-        others.gone(session.hash).await;
+        others.wait_removed(session.hash).await;
     }
     other.stop(stops.hash, StopReason::Requested).await.expect("stop");
-    others.stopped(stops.hash).await;
+    others.wait_stopped(stops.hash).await;
     let made = played.session();
     running(&other, &mut others, &made).await;
     match how {
         Some(how) => list_anew(&link, how).await,
         None => link.mend(),
     }
-    eye.gone(goes.hash).await;
-    eye.gone(newest.hash).await;
-    eye.stopped(stops.hash).await;
-    eye.running(made.hash).await;
-    never_flapped(&eye, stays.hash, told);
+    probe.wait_removed(goes.hash).await;
+    probe.wait_removed(newest.hash).await;
+    probe.wait_stopped(stops.hash).await;
+    probe.wait_running(made.hash).await;
+    never_flapped(&probe, stays.hash, told);
     // And it is still heard what happens.
     other.stop(made.hash, StopReason::Requested).await.expect("stop");
-    eye.stopped(made.hash).await;
+    probe.wait_stopped(made.hash).await;
     backend.stop(stays.hash, StopReason::Requested).await.expect("stop");
-    eye.stopped(stays.hash).await;
-    let WatchEvent::Snapshot(all) = Eye::on(&*backend, PATIENCE).read().await else { panic!("no snapshot") };
+    probe.wait_stopped(stays.hash).await;
+    let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, PATIENCE).next().await else {
+        panic!("no snapshot")
+    };
     assert_eq!(all.len(), 3, "{all:#?}");
     other.shutdown().await;
     backend.shutdown().await;
@@ -117,17 +119,17 @@ async fn the_last_session_of_all_is_gone_too() {
     let Some(played) = Played::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&played, &link);
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let session = played.session();
-    running(&backend, &mut eye, &session).await;
+    running(&backend, &mut probe, &session).await;
     link.cut();
     let other = played.backend();
-    Eye::on(&*other, PATIENCE).running(session.hash).await;
+    WatchProbe::new(&*other, PATIENCE).wait_running(session.hash).await;
     other.delete(session.hash).await.expect("delete");
-    Eye::on(&*other, PATIENCE).gone(session.hash).await;
+    WatchProbe::new(&*other, PATIENCE).wait_removed(session.hash).await;
     // The next list is empty.
     list_anew(&link, TooOld::ByEvent).await;
-    eye.gone(session.hash).await;
+    probe.wait_removed(session.hash).await;
     other.shutdown().await;
     backend.shutdown().await;
 }
@@ -137,10 +139,10 @@ async fn connections_that_are_cut_again_and_again_are_not_seen_in_any_session() 
     let Some(played) = Played::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&played, &link);
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let session = played.session();
-    running(&backend, &mut eye, &session).await;
-    let told = eye.history.len();
+    running(&backend, &mut probe, &session).await;
+    let told = probe.history.len();
     for round in 0..12_u64 {
         if round % 3 == 0 {
             link.hands.expire_watches();
@@ -159,9 +161,9 @@ async fn connections_that_are_cut_again_and_again_are_not_seen_in_any_session() 
             .expect("patched");
         let at: jiff::Timestamp = at.parse().expect("a time");
         let is_told = |seen: &pod_manager::model::SessionStatus| seen.last_activity == at.into();
-        eye.until(session.hash, "used", is_told).await;
+        probe.wait_for(session.hash, "used", is_told).await;
     }
-    never_flapped(&eye, session.hash, told);
+    never_flapped(&probe, session.hash, told);
     backend.shutdown().await;
 }
 
@@ -170,12 +172,12 @@ async fn a_list_that_comes_late_brings_nothing_back() {
     let Some(played) = Played::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&played, &link);
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let [deleted, stopped, replaced] = [(); 3].map(|()| played.session());
     for session in [&deleted, &stopped, &replaced] {
-        running(&backend, &mut eye, session).await;
+        running(&backend, &mut probe, session).await;
     }
-    let run = eye.running(replaced.hash).await.run_id;
+    let run = probe.wait_running(replaced.hash).await.run_id;
     // Lists that were made while all of them ran arrive after the rest happened.
     link.hands.hold_lists(true);
     link.hands.expire_watches();
@@ -190,16 +192,16 @@ async fn a_list_that_comes_late_brings_nothing_back() {
         }
     };
     timeout(PATIENCE, gone).await.expect("the loops act on what the calls answered");
-    while eye.now(deleted.hash).is_none_or(|seen| seen.phase != Phase::Stopping) {
-        eye.read().await;
+    while probe.status(deleted.hash).is_none_or(|seen| seen.phase != Phase::Stopping) {
+        probe.next().await;
     }
-    let told = eye.history.len();
+    let told = probe.history.len();
     link.hands.hold_lists(false);
-    eye.gone(deleted.hash).await;
-    eye.stopped(stopped.hash).await;
+    probe.wait_removed(deleted.hash).await;
+    probe.wait_stopped(stopped.hash).await;
     let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(at) if at.run_id != run);
-    eye.until(replaced.hash, "running again", another).await;
-    for seen in &eye.history[told..] {
+    probe.wait_for(replaced.hash, "running again", another).await;
+    for seen in &probe.history[told..] {
         if let WatchEvent::Applied(one) = seen
             && [deleted.hash, stopped.hash].contains(&one.session.hash)
         {

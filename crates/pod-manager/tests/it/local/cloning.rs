@@ -11,7 +11,7 @@ use std::{
 
 use pod_manager::{
     Credentials, FailureCode, Phase, SessionBackend, SessionStatus, Source, Stage, StopReason,
-    contract::{Eye, Harness},
+    contract::{Harness, WatchProbe},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -25,13 +25,13 @@ fn cloning(status: &SessionStatus) -> &pod_manager::StageRecord {
 async fn a_clone_reports_its_progress() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
-    let mut eye = Eye::on(&*backend, TIMEOUT);
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
     backend.start(&session, Credentials::NONE).await.expect("start");
     let in_progress = |status: &SessionStatus| !status.stages.is_empty() && cloning(status).percent.is_some();
-    let status = eye.until(session.hash, "cloning", in_progress).await;
+    let status = probe.wait_for(session.hash, "cloning", in_progress).await;
     assert_eq!(cloning(&status).message.as_deref(), Some("Receiving the repository"));
-    eye.running(session.hash).await;
-    let status = eye.now(session.hash).expect("a status");
+    probe.wait_running(session.hash).await;
+    let status = probe.status(session.hash).expect("a status");
     assert!(cloning(status).ended.is_some());
     assert_eq!(fs::read_to_string(local.repo(session.hash).join("README.md")).expect("a file"), "hello\n");
     let log = backend.logs(session.hash, 100).await.expect("logs");
@@ -246,11 +246,11 @@ async fn a_stop_or_a_delete_ends_a_clone_with_all_its_processes() {
     let mut local = Local::new();
     local.settings.git = hanging_git(&local);
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
-    let mut eye = Eye::on(&*backend, TIMEOUT);
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
     backend.start(&session, Credentials::NONE).await.expect("start");
     wait_until_git_hangs(&local, &session).await;
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-    let status = eye.stopped(session.hash).await;
+    let status = probe.wait_stopped(session.hash).await;
     assert_eq!(status.phase, Phase::Stopped(StopReason::Requested));
     assert_no_process_in(&local.folder(session.hash));
     assert!(!local.repo(session.hash).exists(), "a part of a clone became the repository");
@@ -259,7 +259,7 @@ async fn a_stop_or_a_delete_ends_a_clone_with_all_its_processes() {
     backend.start(&session, Credentials::NONE).await.expect("start");
     wait_until_git_hangs(&local, &session).await;
     backend.delete(session.hash).await.expect("delete");
-    eye.gone(session.hash).await;
+    probe.wait_removed(session.hash).await;
     assert!(!local.stored(session.hash).await, "nothing is left");
     assert_no_process_in(&local.root());
     backend.shutdown().await;

@@ -10,7 +10,7 @@ use std::{
 
 use pod_manager::{
     Credentials, Phase, Session, SessionBackend, StopReason,
-    contract::{Eye, Harness},
+    contract::{Harness, WatchProbe},
 };
 
 use super::{
@@ -59,10 +59,10 @@ fn router() {
         local.settings.git = variable(GIT).expect("a git").into();
         local.settings.opencode = variable(OPENCODE).expect("an opencode").into();
         let (backend, session) = (local.backend().await, local.session("origin", "main", None));
-        let mut eye = Eye::on(&*backend, TIMEOUT);
+        let mut probe = WatchProbe::new(&*backend, TIMEOUT);
         backend.start(&session, Credentials::NONE).await.expect("start");
         println!("the router has started");
-        eye.running(session.hash).await;
+        probe.wait_running(session.hash).await;
         println!("the session runs");
         std::future::pending::<()>().await;
     });
@@ -84,7 +84,7 @@ pub(super) async fn the_next_router_ends_everything(local: &Local, session: &Ses
     assert!(left_running(local, session) > 0, "something was left running");
     let backend = local.backend().await;
     assert_no_process_in(&local.folder(session.hash));
-    let status = Eye::on(&*backend, TIMEOUT).stopped(session.hash).await;
+    let status = WatchProbe::new(&*backend, TIMEOUT).wait_stopped(session.hash).await;
     assert_eq!(status.phase, Phase::Stopped(StopReason::RouterCrashed));
     run(&backend, session).await;
     assert_eq!(local.processes(session.hash).await.unwrap_or(1), 1);

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use futures_util::StreamExt;
 use pod_manager::{
     BackendError, Credentials, Phase, SessionBackend, StopReason, WatchEvent,
-    contract::{Eye, Harness},
+    contract::{Harness, WatchProbe},
     local::LocalError,
 };
 
@@ -132,10 +132,10 @@ async fn read_only_folders_are_removed_too() {
     let precious = local.root().join("precious");
     fs::create_dir(&precious).expect("a folder");
     std::os::unix::fs::symlink(&precious, local.repo(session.hash).join("link")).expect("a link");
-    let mut eye = Eye::on(&*backend, TIMEOUT);
-    eye.running(session.hash).await;
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
+    probe.wait_running(session.hash).await;
     backend.delete(session.hash).await.expect("delete");
-    eye.gone(session.hash).await;
+    probe.wait_removed(session.hash).await;
     assert!(!local.stored(session.hash).await, "nothing is left");
     assert!(precious.exists(), "the target of a link was removed");
     backend.shutdown().await;
@@ -157,8 +157,8 @@ async fn an_interrupted_removal_is_finished_by_the_next_router() {
     fs::create_dir_all(moved.join("repo")).expect("a folder");
 
     let backend = local.backend().await;
-    let mut eye = Eye::on(&*backend, TIMEOUT);
-    eye.gone(session.hash).await;
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
+    probe.wait_removed(session.hash).await;
     assert!(!local.stored(session.hash).await, "nothing is left");
     backend.shutdown().await;
     // Files are removed in the background; the next router finishes what this one did not.

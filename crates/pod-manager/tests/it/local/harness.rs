@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use pod_manager::{
     Credentials, Endpoint, Failure, ManualClock, Phase, Session, SessionBackend, Source, StopReason,
-    contract::{Eye, Harness, session_of},
+    contract::{Harness, WatchProbe, session_of},
     local::{LocalBackend, LocalError, LocalSettings, UNREAD_CHANGES},
 };
 use session_key::{GitRef, RepoPolicy, RepoUrl, SessionHash};
@@ -233,19 +233,19 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 /// Starts a session, and waits until opencode is ready.
 pub(crate) async fn run(backend: &LocalBackend, session: &Session) -> Endpoint {
     backend.start(session, Credentials::NONE).await.expect("start");
-    Eye::on(backend, TIMEOUT).running(session.hash).await
+    WatchProbe::new(backend, TIMEOUT).wait_running(session.hash).await
 }
 
 /// Stops a session, and waits until it has stopped.
 pub(crate) async fn stop(backend: &LocalBackend, session: &Session) {
     backend.stop(session.hash, StopReason::Requested).await.expect("stop");
-    Eye::on(backend, TIMEOUT).stopped(session.hash).await;
+    WatchProbe::new(backend, TIMEOUT).wait_stopped(session.hash).await;
 }
 
 /// Starts a session, and waits for its failure.
 pub(crate) async fn fail(backend: &LocalBackend, session: &Session) -> Failure {
     backend.start(session, Credentials::NONE).await.expect("start");
-    let status = Eye::on(backend, TIMEOUT).failed(session.hash).await;
+    let status = WatchProbe::new(backend, TIMEOUT).wait_failed(session.hash).await;
     let Phase::Failed(failure) = &status.phase else { unreachable!("a failed session") };
     failure.clone()
 }

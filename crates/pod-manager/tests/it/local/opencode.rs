@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use pod_manager::{
     SessionBackend, StopReason,
-    contract::{Eye, Harness},
+    contract::{Harness, WatchProbe},
 };
 
 use super::{
@@ -77,10 +77,10 @@ async fn sessions_of_the_real_opencode_run_side_by_side_and_end() {
     let again = run(&backend, &sessions[0]).await;
     let listed = get(&again, "/session").await.expect("an answer");
     assert!(listed.contains(made[0].1.as_str()), "the conversation is lost");
-    let mut eye = Eye::on(&*backend, TIMEOUT);
-    eye.running(sessions[1].hash).await;
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
+    probe.wait_running(sessions[1].hash).await;
     backend.delete(sessions[1].hash).await.expect("delete");
-    eye.gone(sessions[1].hash).await;
+    probe.wait_removed(sessions[1].hash).await;
     assert!(!local.stored(sessions[1].hash).await, "nothing is left");
     backend.shutdown().await;
     assert_no_process_in(&local.root());
@@ -94,13 +94,13 @@ async fn a_killed_real_opencode_is_restarted() {
     let all = processes_in(&local.repo(session.hash)).unwrap_or_default();
     let Some(pid) = all.first() else { return };
     let pid = nix::unistd::Pid::from_raw(i32::try_from(*pid).expect("an id"));
-    let mut eye = Eye::on(&*backend, TIMEOUT);
-    eye.running(session.hash).await;
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
+    probe.wait_running(session.hash).await;
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
     let restarted = |status: &pod_manager::SessionStatus| matches!(&status.phase, pod_manager::Phase::Running(endpoint) if endpoint.run_id != first.run_id);
-    eye.until(session.hash, "running again", restarted).await;
+    probe.wait_for(session.hash, "running again", restarted).await;
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
-    eye.stopped(session.hash).await;
+    probe.wait_stopped(session.hash).await;
     backend.shutdown().await;
 }
 

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use futures_util::StreamExt;
 use pod_manager::{
     Credentials, FailureCode, Phase, SessionBackend, Stage, StopReason, WatchEvent,
-    contract::{Eye, Harness},
+    contract::{Harness, WatchProbe},
 };
 use tokio::time::timeout;
 
@@ -47,16 +47,16 @@ async fn a_crash_is_reported_and_opencode_restarted() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let first = run(&backend, &session).await;
-    let mut eye = Eye::on(&*backend, TIMEOUT);
-    eye.running(session.hash).await;
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
+    probe.wait_running(session.hash).await;
     assert_eq!(get(&first, "/crash").await, None, "opencode crashes");
     let restarting = |status: &pod_manager::SessionStatus| {
         let stage = status.stages.iter().find(|record| record.stage == Stage::Starting);
         let message = stage.and_then(|record| record.message.as_deref()).unwrap_or_default();
         status.phase == Phase::Starting && message.contains("exit code 5")
     };
-    eye.until(session.hash, "starting again", restarting).await;
-    let second = eye.running(session.hash).await;
+    probe.wait_for(session.hash, "starting again", restarting).await;
+    let second = probe.wait_running(session.hash).await;
     assert_ne!(first.run_id, second.run_id, "another run");
     assert!(get(&second, "/folder").await.is_some(), "opencode does not answer");
     backend.shutdown().await;
@@ -85,7 +85,7 @@ async fn repeated_crashes_fail_the_session() {
     backend.shutdown().await;
 
     let backend = local.backend().await;
-    let status = Eye::on(&*backend, TIMEOUT).failed(session.hash).await;
+    let status = WatchProbe::new(&*backend, TIMEOUT).wait_failed(session.hash).await;
     assert!(matches!(&status.phase, Phase::Failed(saved) if saved.message == failure.message));
     backend.shutdown().await;
 }
@@ -159,9 +159,9 @@ async fn children_of_opencode_end_with_it() {
     let before = processes_in(&local.folder(session.hash)).unwrap_or_default();
     assert!(before.len() >= 4 || cfg!(not(target_os = "linux")), "children are missing: {before:?}");
     assert_eq!(get(&endpoint, "/crash").await, None, "opencode crashes");
-    let mut eye = Eye::on(&*backend, TIMEOUT);
+    let mut probe = WatchProbe::new(&*backend, TIMEOUT);
     let restarted = |status: &pod_manager::SessionStatus| matches!(&status.phase, Phase::Running(e) if e.run_id != endpoint.run_id);
-    eye.until(session.hash, "running again", restarted).await;
+    probe.wait_for(session.hash, "running again", restarted).await;
     let after = processes_in(&local.folder(session.hash)).unwrap_or_default();
     assert!(
         !after.iter().any(|pid| before.contains(pid)),

@@ -17,7 +17,8 @@ use std::{
 
 use futures_util::FutureExt;
 use pod_manager::{
-    Credentials, FailureCode, LocalBackend, Phase, Session, SessionBackend, SessionStatus, contract::Eye,
+    Credentials, FailureCode, LocalBackend, Phase, Session, SessionBackend, SessionStatus,
+    contract::WatchProbe,
 };
 
 use super::local::harness::{Local, TIMEOUT, environment};
@@ -61,11 +62,11 @@ impl Implementation for OnLocal {
     }
 
     async fn start(&self) {
-        let mut eye = Eye::on(&*self.backend, TIMEOUT);
+        let mut probe = WatchProbe::new(&*self.backend, TIMEOUT);
         self.backend.start(&self.session, Credentials::NONE).await.expect("start");
         let starts = |status: &SessionStatus| status.phase == Phase::Starting;
-        eye.until(self.session.hash, "starting", starts).await;
-        let status = eye.failed(self.session.hash).await;
+        probe.wait_for(self.session.hash, "starting", starts).await;
+        let status = probe.wait_failed(self.session.hash).await;
         let Phase::Failed(failure) = &status.phase else { unreachable!("it failed") };
         assert_eq!(failure.code, FailureCode::OpencodeNotFound, "{failure:?}");
     }

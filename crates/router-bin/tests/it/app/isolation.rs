@@ -175,7 +175,7 @@ async fn ports_of_a_local_session_are_reachable_only_if_the_machine_has_one_user
     };
     assert_eq!(get(port).await.text().await.expect("text"), "a dev server");
     let health = single_user.health.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let session = single_user.backend.observed(hash.parse().expect("a hash")).expect("a session");
+    let session = single_user.backend.status(hash.parse().expect("a hash")).expect("a session");
     let pod_manager::Phase::Running(endpoint) = &session.phase else { panic!("{session:?}") };
     for closed in [single_user.port, health, endpoint.address.port()] {
         assert_eq!(get(closed).await.status(), StatusCode::NOT_FOUND, "{closed}");

@@ -1,33 +1,38 @@
+//! One session as the backend holds it, and its transitions.
+
 use std::{sync::Arc, time::SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::STAGES;
 use crate::{
     backend::UnsavedWork,
     model::{Endpoint, Failure, Phase, Session, SessionStatus, Stage, StageRecord, StopReason},
 };
 
-/// One session, as the backend holds it.
+/// The stages of a start.
+pub(super) const STAGES: [Stage; 2] = [Stage::Cloning, Stage::Starting];
+
+/// A session, with what a real backend keeps outside of the router.
 #[derive(Clone)]
-pub(super) struct Record {
-    pub(super) observed: Arc<SessionStatus>,
-    /// Asked for while it was stopping: to be started again once it has stopped (or is gone).
-    pub(super) again: Option<Arc<Session>>,
-    /// It is to be gone once it has stopped.
+pub(super) struct StoredSession {
+    pub(super) status: SessionStatus,
+    /// Asked for while the session was stopping: it is started, or created again, once it has stopped.
+    pub(super) recreate_as: Option<Arc<Session>>,
+    /// The session is removed once it has stopped.
     pub(super) deleting: bool,
-    /// Processes that exist for it; more than one would be a fault.
+    /// Processes of the session; more than one would be an error.
     pub(super) processes: usize,
     pub(super) log: String,
     pub(super) unsaved: Option<UnsavedWork>,
-    /// Calls the present start off.
+    /// Cancels the present start.
     token: CancellationToken,
-    why: StopReason,
+    /// Why the session stops.
+    reason: StopReason,
 }
 
-impl Record {
+impl StoredSession {
     pub(super) fn new(session: Arc<Session>, now: SystemTime) -> Self {
-        let observed = SessionStatus {
+        let status = SessionStatus {
             session,
             phase: Phase::Stopped(StopReason::NeverStarted),
             since: now,
@@ -36,21 +41,22 @@ impl Record {
             first_prompt_sent: false,
         };
         Self {
-            observed: Arc::new(observed),
-            again: None,
+            status,
+            recreate_as: None,
             deleting: false,
             processes: 0,
             log: String::new(),
             unsaved: Some(UnsavedWork { uncommitted_files: 0, unpushed_commits: 0 }),
             token: CancellationToken::new(),
-            why: StopReason::NeverStarted,
+            reason: StopReason::NeverStarted,
         }
     }
 
-    pub(super) fn begin(&mut self, now: SystemTime) -> CancellationToken {
+    /// Begins a start, and returns the token that cancels it.
+    pub(super) fn start(&mut self, now: SystemTime) -> CancellationToken {
         self.token = CancellationToken::new();
         self.deleting = false;
-        let to_come = |stage| StageRecord {
+        let pending = |stage| StageRecord {
             stage,
             started: None,
             ended: None,
@@ -58,16 +64,14 @@ impl Record {
             percent: None,
             bytes: None,
         };
-        Arc::make_mut(&mut self.observed).stages = STAGES.map(to_come).to_vec();
-        self.set(Phase::Starting, now);
+        self.status.stages = STAGES.map(pending).to_vec();
+        self.set_phase(Phase::Starting, now);
         self.token.clone()
     }
 
     pub(super) fn enter_stage(&mut self, stage: Stage, now: SystemTime) {
         self.end_stage(now);
-        if let Some(record) =
-            Arc::make_mut(&mut self.observed).stages.iter_mut().find(|record| record.stage == stage)
-        {
+        if let Some(record) = self.status.stages.iter_mut().find(|record| record.stage == stage) {
             record.started = Some(now);
         }
         if stage == Stage::Starting {
@@ -79,7 +83,7 @@ impl Record {
     pub(super) fn run(&mut self, endpoint: Endpoint, now: SystemTime) {
         self.end_stage(now);
         self.log.push_str(&format!("running as {}\n", endpoint.run_id));
-        self.set(Phase::Running(endpoint), now);
+        self.set_phase(Phase::Running(endpoint), now);
     }
 
     pub(super) fn fail(&mut self, failure: Failure, now: SystemTime) {
@@ -87,45 +91,44 @@ impl Record {
         self.token.cancel();
         self.processes = 0;
         self.log.push_str(&format!("failed: {}\n", failure.message));
-        self.set(Phase::Failed(failure), now);
+        self.set_phase(Phase::Failed(failure), now);
     }
 
-    pub(super) fn begin_end(&mut self, why: StopReason, deleting: bool, now: SystemTime) {
+    pub(super) fn stop(&mut self, reason: StopReason, deleting: bool, now: SystemTime) {
         self.end_stage(now);
         self.token.cancel();
-        (self.why, self.deleting, self.again) = (why, deleting, None);
-        self.set(Phase::Stopping, now);
+        (self.reason, self.deleting, self.recreate_as) = (reason, deleting, None);
+        self.set_phase(Phase::Stopping, now);
     }
 
     pub(super) fn stopped(&mut self, now: SystemTime) {
-        self.set(Phase::Stopped(self.why), now);
+        self.set_phase(Phase::Stopped(self.reason), now);
     }
 
-    /// As the next router finds it where processes ended with the last one.
-    pub(super) fn forget_process(&mut self, why: StopReason, now: SystemTime) {
+    /// Sets the state in which the next router finds a session whose process ended with the last router.
+    pub(super) fn forget_process(&mut self, reason: StopReason, now: SystemTime) {
         self.token.cancel();
         self.processes = 0;
-        if !matches!(self.observed.phase, Phase::Stopped(_) | Phase::Failed(_)) {
+        if !matches!(self.status.phase, Phase::Stopped(_) | Phase::Failed(_)) {
             self.end_stage(now);
-            self.set(Phase::Stopped(why), now);
+            self.set_phase(Phase::Stopped(reason), now);
         }
     }
 
-    /// Gives it a token of its own, after it was copied into another backend.
+    /// Replaces the token that it shares with the session of another backend, of which it is a copy.
     pub(super) fn adopt(&mut self) {
         self.token = CancellationToken::new();
     }
 
     fn end_stage(&mut self, now: SystemTime) {
-        for record in &mut Arc::make_mut(&mut self.observed).stages {
+        for record in &mut self.status.stages {
             if record.started.is_some() && record.ended.is_none() {
                 record.ended = Some(now);
             }
         }
     }
 
-    fn set(&mut self, phase: Phase, now: SystemTime) {
-        let observed = Arc::make_mut(&mut self.observed);
-        (observed.phase, observed.since) = (phase, now);
+    fn set_phase(&mut self, phase: Phase, now: SystemTime) {
+        (self.status.phase, self.status.since) = (phase, now);
     }
 }

@@ -1,10 +1,12 @@
+//! Runs the promises against the backend in memory.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use session_key::{RepoPolicy, SessionHash};
 
-use super::{Harness, session_of};
+use super::harness::{Harness, session_of};
 use crate::{
     backend::SessionBackend,
     clock::ManualClock,
@@ -12,14 +14,14 @@ use crate::{
     model::{Failure, FailureCode, Session},
 };
 
-/// [`MemoryBackend`], put to the test; also what other crates may use to try a promise out.
+/// The harness of [`MemoryBackend`].
 pub struct MemoryHarness {
     backend: Mutex<Arc<MemoryBackend>>,
     restart: Restart,
 }
 
 impl MemoryHarness {
-    /// A harness whose processes end, or go on, with a restart.
+    /// Creates a harness whose processes end or continue at a restart.
     #[must_use]
     pub fn new(restart: Restart) -> Self {
         let clock = Arc::new(ManualClock::default());
@@ -69,7 +71,7 @@ impl Harness for MemoryHarness {
     }
 
     async fn stored(&self, hash: SessionHash) -> bool {
-        self.backend().observed(hash).is_some()
+        self.backend().status(hash).is_some()
     }
 
     fn unread_changes(&self) -> Option<usize> {
