@@ -5,8 +5,8 @@ mod failure;
 mod progress;
 mod sanitize;
 
+pub(crate) use failure::{Machine, branch_not_found, clone_failure};
 #[cfg(all(feature = "local", unix))]
-pub(crate) use failure::checkout_failure;
-pub(crate) use failure::{Machine, branch_not_found, clone_failure, disk_full};
+pub(crate) use failure::{checkout_failure, disk_full};
 pub(crate) use progress::{Progress, parse as parse_progress};
 pub(crate) use sanitize::{redact_urls, strip_control};
