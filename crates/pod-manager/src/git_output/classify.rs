@@ -115,11 +115,13 @@ mod tests {
             Some(Code::NetworkUnreachable),
         );
         check(
-            "ssh: Could not resolve hostname x: Name or service not known\nfatal: Could not read from remote repository.",
+            "ssh: Could not resolve hostname x: Name or service not known\n\
+             fatal: Could not read from remote repository.",
             Some(Code::NetworkUnreachable),
         );
         check(
-            "fatal: unable to access 'http://127.0.0.1:1/': Failed to connect to 127.0.0.1 port 1 after 0 ms: Couldn't connect to server",
+            "fatal: unable to access 'http://127.0.0.1:1/': Failed to connect to 127.0.0.1 port 1 after 0 ms: \
+             Couldn't connect to server",
             Some(Code::NetworkUnreachable),
         );
         check(

@@ -53,7 +53,8 @@ pub(crate) fn clone_failure(lines: &[String], machine: Machine) -> Failure {
             "Connect to the host once with ssh and accept its key, then try again.",
         ),
         FailureCode::AuthenticationFailed => (
-            "The repository's host requires a sign-in. Some hosts answer the same if a repository does not exist."
+            "The repository's host requires a sign-in. Some hosts answer the same if a repository does not \
+             exist."
                 .to_owned(),
             match single_user {
                 true => {

@@ -145,7 +145,9 @@ impl LocalBackend {
         tokio::task::spawn_blocking(move || {
             for path in trash {
                 if let Err(error) = remove_tree(&path) {
-                    tracing::error!(%error, path = %path.display(), "removing files of a deleted session failed");
+                    tracing::error!(
+                        %error, path = %path.display(), "removing files of a deleted session failed",
+                    );
                 }
             }
         });

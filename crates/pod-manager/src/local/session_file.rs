@@ -296,7 +296,9 @@ mod tests {
             "session": {
                 "hash": "a48da0606867",
                 "owner": "alice@example.com",
-                "source": { "kind": "repository", "url": "https://example.com/a/b", "branch": "dev", "from": null },
+                "source": {
+                    "kind": "repository", "url": "https://example.com/a/b", "branch": "dev", "from": null
+                },
                 "initialMessage": null,
                 "createdAt": "2026-09-21T13:33:20Z"
             },

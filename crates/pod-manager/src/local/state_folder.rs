@@ -112,7 +112,9 @@ impl StateFolder {
             match read {
                 Ok(saved) => content.sessions.push(saved),
                 Err(LoadError::Newer) => {
-                    tracing::error!(session.hash = %hash, "a newer router wrote this session; it is not touched");
+                    tracing::error!(
+                        session.hash = %hash, "a newer router wrote this session; it is not touched",
+                    );
                     content.newer.insert(hash);
                 }
                 Err(LoadError::Damaged(why)) => {

@@ -6,7 +6,9 @@
 set -eu
 cd /workspace
 partial=.opencode-clone
-network_errors='Could not resolve host|Temporary failure in name resolution|Failed to connect|Connection refused|Connection timed out|Network is unreachable|No route to host'
+network_errors='Could not resolve host|Temporary failure in name resolution|Failed to connect'
+network_errors="$network_errors|Connection refused|Connection timed out"
+network_errors="$network_errors|Network is unreachable|No route to host"
 
 # Adds a setting that wins over every configuration file.
 config() {
@@ -51,7 +53,8 @@ disable_programs() {
   done <<END
 $helpers
 END
-  filters=$(git config --show-scope --name-only --get-regexp '^filter\..*\.(clean|smudge|process|required)$' || true)
+  filters='^filter\..*\.(clean|smudge|process|required)$'
+  filters=$(git config --show-scope --name-only --get-regexp "$filters" || true)
   while read -r scope key; do
     case $scope in local | worktree) config "$key" "$(outside --get "$key")" ;; esac
   done <<END
@@ -133,7 +136,8 @@ clone() {
   rm -rf -- "$partial"
   # A Pod's network policies can take effect a little after its start: the first attempts may fail.
   tries=1
-  until record by_line git clone --progress --no-checkout --no-recurse-submodules -- "$REPO_URL" "$partial"; do
+  until record by_line \
+    git clone --progress --no-checkout --no-recurse-submodules -- "$REPO_URL" "$partial"; do
     if [ "$tries" -ge 3 ] || ! grep -qE "$network_errors" "$output"; then exit 128; fi
     tries=$((tries + 1))
     echo "the remote is unreachable; trying again" >&2

@@ -204,7 +204,8 @@ async fn a_clone_on_a_full_disk_fails_with_its_own_code() {
     let mut local = Local::new();
     local.settings.git = script(
         &local.root().join("git"),
-        "case \"$*\" in *clone*) echo 'error: file write error: No space left on device' >&2; exit 128;; esac",
+        "case \"$*\" in *clone*)\n\
+         echo 'error: file write error: No space left on device' >&2; exit 128;; esac",
     );
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     let failure = fail(&backend, &session).await;

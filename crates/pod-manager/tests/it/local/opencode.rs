@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use pod_manager::{
-    SessionBackend, StopReason,
+    Endpoint, Phase, SessionBackend, SessionStatus, StopReason,
     contract::{Harness, WatchProbe},
 };
 
@@ -97,7 +97,9 @@ async fn a_killed_real_opencode_is_restarted() {
     let mut probe = WatchProbe::new(&*backend, TIMEOUT);
     probe.wait_running(session.hash).await;
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
-    let restarted = |status: &pod_manager::SessionStatus| matches!(&status.phase, pod_manager::Phase::Running(endpoint) if endpoint.run_id != first.run_id);
+    let is_new = |endpoint: &Endpoint| endpoint.run_id != first.run_id;
+    let restarted =
+        |status: &SessionStatus| matches!(&status.phase, Phase::Running(endpoint) if is_new(endpoint));
     probe.wait_for(session.hash, "running again", restarted).await;
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     probe.wait_stopped(session.hash).await;

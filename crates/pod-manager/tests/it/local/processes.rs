@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use futures_util::StreamExt;
 use pod_manager::{
-    Credentials, FailureCode, Phase, SessionBackend, Stage, StopReason, WatchEvent,
+    Credentials, Endpoint, FailureCode, Phase, SessionBackend, SessionStatus, Stage, StopReason, WatchEvent,
     contract::{Harness, WatchProbe},
 };
 use tokio::time::timeout;
@@ -50,7 +50,7 @@ async fn a_crash_is_reported_and_opencode_restarted() {
     let mut probe = WatchProbe::new(&*backend, TIMEOUT);
     probe.wait_running(session.hash).await;
     assert_eq!(get(&first, "/crash").await, None, "opencode crashes");
-    let restarting = |status: &pod_manager::SessionStatus| {
+    let restarting = |status: &SessionStatus| {
         let stage = status.stages.iter().find(|record| record.stage == Stage::Starting);
         let message = stage.and_then(|record| record.message.as_deref()).unwrap_or_default();
         status.phase == Phase::Starting && message.contains("exit code 5")
@@ -160,7 +160,9 @@ async fn children_of_opencode_end_with_it() {
     assert!(before.len() >= 4 || cfg!(not(target_os = "linux")), "children are missing: {before:?}");
     assert_eq!(get(&endpoint, "/crash").await, None, "opencode crashes");
     let mut probe = WatchProbe::new(&*backend, TIMEOUT);
-    let restarted = |status: &pod_manager::SessionStatus| matches!(&status.phase, Phase::Running(e) if e.run_id != endpoint.run_id);
+    let is_new = |running: &Endpoint| running.run_id != endpoint.run_id;
+    let restarted =
+        |status: &SessionStatus| matches!(&status.phase, Phase::Running(running) if is_new(running));
     probe.wait_for(session.hash, "running again", restarted).await;
     let after = processes_in(&local.folder(session.hash)).unwrap_or_default();
     assert!(

@@ -184,9 +184,8 @@ async fn check_all<I: Implementation>(make: impl AsyncFn() -> I) {
     for state in STATES {
         let implementation = make().await;
         let result = AssertUnwindSafe(check(state, &implementation)).catch_unwind().await;
-        if result.is_err() {
-            eprintln!("^ {}", state.name);
-            broken.push(state.name);
+        if let Err(panic) = result {
+            broken.push((state.name, panic.downcast_ref::<String>().cloned().unwrap_or_default()));
         }
     }
     assert!(broken.is_empty(), "{} of {} states: {broken:#?}", broken.len(), STATES.len());

@@ -161,10 +161,9 @@ pub(super) const STATES: &[State] = &[
     ),
     state(
         "detached at a commit of a remote branch that was deleted",
-        "git -C $REMOTE branch -q gone \"$(git commit-tree -m gone HEAD: -p HEAD)\" 2>/dev/null || \
-         { git switch -q -c gone; git commit -q --allow-empty -m gone; git push -q origin gone; }; \
-         git fetch -q; git switch -q --detach origin/gone; git branch -q -D gone; \
-         git -C $REMOTE branch -q -D gone; git config fetch.prune true",
+        "git switch -q -c gone; git commit -q --allow-empty -m gone; git push -q origin gone; \
+         git switch -q --detach; git branch -q -D gone; git -C $REMOTE branch -q -D gone; \
+         git config fetch.prune true",
         CheckedOut,
     ),
     // Operations in progress, with a clean tree.
@@ -176,7 +175,8 @@ pub(super) const STATES: &[State] = &[
     ),
     state(
         "a merge with conflicts",
-        "git switch -q -c mine main; echo mine > README.md; git commit -qam mine; git merge -q release || true",
+        "git switch -q -c mine main; echo mine > README.md; git commit -qam mine; \
+         git merge -q release || true",
         Untouched,
     ),
     state(
@@ -195,7 +195,8 @@ pub(super) const STATES: &[State] = &[
     state(
         "a revert",
         "echo mine > README.md; git commit -qam mine; echo more > README.md; git commit -qam more; \
-         git switch -q -c other; git revert --no-edit HEAD~1 >/dev/null 2>&1 || true; git checkout -q HEAD -- .",
+         git switch -q -c other; git revert --no-edit HEAD~1 >/dev/null 2>&1 || true; \
+         git checkout -q HEAD -- .",
         Untouched,
     ),
     state(
@@ -223,7 +224,7 @@ pub(super) const STATES: &[State] = &[
     ),
     state(
         "no commit at all",
-        "git switch -q --orphan fresh; git branch -q -D release main 2>/dev/null || git branch -q -D release; \
+        "git switch -q main; git switch -q --orphan fresh; git branch -q -D release main; \
          git tag -l | xargs -r git tag -d; git remote remove origin",
         CheckedOut,
     ),
@@ -247,8 +248,9 @@ pub(super) const STATES: &[State] = &[
     // Remotes.
     state(
         "a mirror of the remote",
-        "git switch -q -c mine; git commit -q --allow-empty -m mine; git config remote.origin.fetch '+refs/*:refs/*'; \
-         git config remote.origin.mirror true; git config remote.origin.prune true",
+        "git switch -q -c mine; git commit -q --allow-empty -m mine; \
+         git config remote.origin.fetch '+refs/*:refs/*'; git config remote.origin.mirror true; \
+         git config remote.origin.prune true",
         CheckedOut,
     ),
     state(
