@@ -55,6 +55,12 @@ pub trait SessionBackend: Send + Sync + 'static {
     /// What deleting the session would lose; `None` where it can't be told.
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError>;
 
+    /// Returns how often the backend has found that a session's storage contradicts its hash or its owner. It reports no
+    /// such session.
+    fn conflicts(&self) -> u64 {
+        0
+    }
+
     /// Ends what must not outlive the router (local processes) and waits until it has ended; where sessions live on
     /// without it (Pods) it does nothing. No verb is called after it.
     async fn shutdown(&self);

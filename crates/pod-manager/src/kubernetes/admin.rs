@@ -328,7 +328,7 @@ impl Admin {
         pod: Option<&Pod>,
         events: &[Event],
     ) -> std::result::Result<Arc<SessionStatus>, String> {
-        let session = Arc::new(session::session(pvc)?);
+        let session = Arc::new(session::session(pvc).map_err(|error| error.to_string())?);
         let now = self.clock.now();
         let mut probes = ProbeResults::default();
         // Nobody probes opencode here: a running process counts as healthy.

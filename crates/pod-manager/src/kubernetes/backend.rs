@@ -136,6 +136,10 @@ impl SessionBackend for KubernetesBackend {
         self.0.unsaved_work(hash).await
     }
 
+    fn conflicts(&self) -> u64 {
+        self.0.store.conflicts()
+    }
+
     async fn shutdown(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();

@@ -19,7 +19,7 @@ use super::{
         names::{annotation, rfc3339},
         pvc::make_pvc,
     },
-    session::{self, ACTIVITY_KEY, FIRST_PROMPT_SENT_KEY},
+    session::{self, ACTIVITY_KEY, ClaimError, FIRST_PROMPT_SENT_KEY},
 };
 use crate::{
     backend::{BackendError, UnsavedWork},
@@ -64,6 +64,7 @@ impl Context {
                 claim = self.read_claim(hash).await?;
                 continue;
             }
+            check_identity(&pvc, session)?;
             let (pod, status) = (self.store.pod(hash), self.store.status(hash));
             let phase = status.as_deref().map(|status| &status.phase);
             if Desired::of(&pvc, pod.as_deref()).state.is_started(pod.is_some(), phase) {
@@ -249,5 +250,14 @@ impl Context {
     pub(super) async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError> {
         self.store.status(hash).ok_or(BackendError::NotFound)?;
         Ok(None)
+    }
+}
+
+/// Checks that the claim is that of this session, and not of another one under the same name.
+fn check_identity(pvc: &PersistentVolumeClaim, session: &Session) -> Result<(), BackendError> {
+    match session::session(pvc) {
+        Ok(existing) if session::is_same(&existing, session) => Ok(()),
+        Ok(_) | Err(ClaimError::HashMismatch) => Err(BackendError::Conflict),
+        Err(ClaimError::Unreadable(reason)) => Err(BackendError::Storage(reason)),
     }
 }

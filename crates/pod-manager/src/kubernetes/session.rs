@@ -7,7 +7,8 @@ use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+use session_key::{GitRef, Identity, InvalidName, RepoPolicy, RepoUrl, SessionHash};
+use thiserror::Error;
 
 use super::{
     desired::{DESIRED_KEY, Desired},
@@ -26,28 +27,47 @@ pub fn hash_of(meta: &ObjectMeta) -> Option<SessionHash> {
     SessionHash::parse(meta.labels.as_ref()?.get(HASH_LABEL)?).ok()
 }
 
-/// Reads the session.
+/// Why a claim is no session.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClaimError {
+    /// Something is missing or malformed.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The hash belongs to another owner, repository or branch.
+    #[error("its hash is not that of its owner, repository and branch")]
+    HashMismatch,
+}
+
+impl From<InvalidName> for ClaimError {
+    fn from(error: InvalidName) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+/// Reads the session. A hash is a key and proves nothing, so it is compared with what it was made of; the hash of a session
+/// without a repository is random.
 ///
 /// # Errors
-/// What of the claim can't be read.
-pub fn session(pvc: &PersistentVolumeClaim) -> Result<Session, String> {
+/// [`ClaimError`]
+pub fn session(pvc: &PersistentVolumeClaim) -> Result<Session, ClaimError> {
     let value = |key| value(&pvc.metadata, key);
-    let text = |error: session_key::InvalidName| error.to_string();
-    let hash = hash_of(&pvc.metadata).ok_or("it has no session hash")?;
-    let owner = Identity::parse(value("user-email").ok_or("it has no owner")?).map_err(text)?;
+    let missing = |what: &str| ClaimError::Unreadable(format!("it has no {what}"));
+    let hash = hash_of(&pvc.metadata).ok_or_else(|| missing("session hash"))?;
+    let owner = Identity::parse(value("user-email").ok_or_else(|| missing("owner"))?)?;
     let source = match (value("repo-url"), value("branch")) {
         (Some(url), Some(branch)) if !url.is_empty() => Source::Repository {
             // The address was allowed when the session was created.
-            url: RepoUrl::parse(url, RepoPolicy { ssh_and_git: true, local_paths: false }).map_err(text)?,
-            branch: GitRef::parse(branch).map_err(text)?,
-            from: value("source-branch")
-                .filter(|from| !from.is_empty())
-                .map(GitRef::parse)
-                .transpose()
-                .map_err(text)?,
+            url: RepoUrl::parse(url, RepoPolicy { ssh_and_git: true, local_paths: false })?,
+            branch: GitRef::parse(branch)?,
+            from: value("source-branch").filter(|from| !from.is_empty()).map(GitRef::parse).transpose()?,
         },
         _ => Source::Empty,
     };
+    if let Source::Repository { url, branch, .. } = &source
+        && SessionHash::of(&owner, url, branch) != hash
+    {
+        return Err(ClaimError::HashMismatch);
+    }
     let created = pvc.metadata.creation_timestamp.as_ref().map(|at| at.0.into());
     Ok(Session {
         hash,
@@ -56,6 +76,16 @@ pub fn session(pvc: &PersistentVolumeClaim) -> Result<Session, String> {
         initial_message: value("initial-message").filter(|text| !text.is_empty()).map(str::to_owned),
         created_at: time(value("created-at")).or(created).unwrap_or(SystemTime::UNIX_EPOCH),
     })
+}
+
+/// Returns whether two sessions have the same owner, repository and branch.
+#[must_use]
+pub fn is_same(one: &Session, other: &Session) -> bool {
+    let repository = |session: &Session| match &session.source {
+        Source::Repository { url, branch, .. } => Some((url.clone(), branch.clone())),
+        Source::Empty => None,
+    };
+    one.owner == other.owner && repository(one) == repository(other)
 }
 
 /// Returns the latest activity. The TypeScript router wrote it on the Pod only.

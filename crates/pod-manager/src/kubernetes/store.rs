@@ -20,7 +20,7 @@ use super::{
     cache::{Versioned, has_password, is_cloning, trim, version},
     desired::{Desired, DesiredState},
     reconcile::{Action, Current, reconcile},
-    session,
+    session::{self, ClaimError},
     status::{
         self, Derived, ProbeResults,
         fields::event_time,
@@ -69,6 +69,8 @@ struct Sessions {
     is_synced: bool,
     /// The UIDs of claims that can't be read, each reported once.
     unreadable: BTreeSet<String>,
+    /// How often a claim was found that contradicts its hash, or its earlier owner.
+    conflicts: u64,
 }
 
 #[derive(Default)]
@@ -79,6 +81,8 @@ struct Entry {
     events: BTreeMap<String, Event>,
     /// The session, and the UID of the claim that it was read from.
     session: Option<(String, Arc<Session>)>,
+    /// The claim contradicts its hash or its earlier owner.
+    has_conflict: bool,
     probes: ProbeResults,
     pod_state: Option<PodState>,
     desired: Option<Desired>,
@@ -123,6 +127,11 @@ impl Store {
             updates: watch::Sender::new(0),
         };
         (store, receiver)
+    }
+
+    /// Returns how often a claim was found that contradicts its hash, or its earlier owner.
+    pub(super) fn conflicts(&self) -> u64 {
+        self.sessions.lock().conflicts
     }
 
     /// Waits until every watch has listed all objects.
@@ -240,13 +249,23 @@ impl Store {
     /// Derives the session's status and publishes it. The lock is held meanwhile, so statuses are published in order.
     fn publish(&self, hash: SessionHash, sessions: &mut Sessions) {
         let Some(entry) = sessions.entries.get_mut(&hash) else { return };
+        let had_conflict = entry.has_conflict;
         let derived = entry.derive(self.clock.now(), &mut sessions.unreadable);
+        if entry.has_conflict && !had_conflict {
+            sessions.conflicts += 1;
+            tracing::error!(session.hash = %hash, "claim contradicts its hash or its owner; serving it to nobody");
+        }
         let (has_pvc, has_pod) = (entry.pvc.object.is_some(), entry.pod.object.is_some());
         entry.empty_since =
             if has_pvc || has_pod { None } else { entry.empty_since.or(Some(Instant::now())) };
         if let Some(Derived { status, desired, pod_state }) = derived {
             (entry.desired, entry.pod_state) = (Some(desired), Some(pod_state));
-            if self.publisher.get(hash).is_none_or(|published| *published != status) {
+            let published = self.publisher.get(hash);
+            // Another owner's claim under the same name is another session.
+            if published.as_ref().is_some_and(|old| !session::is_same(&old.session, &status.session)) {
+                self.publisher.remove(hash);
+            }
+            if published.is_none_or(|published| *published != status) {
                 self.publisher.publish(&status);
             }
         } else {
@@ -264,6 +283,7 @@ impl Store {
             }
             if !has_pvc && !has_pod {
                 (entry.session, entry.is_local, entry.probes) = (None, false, ProbeResults::default());
+                entry.has_conflict = false;
             }
         }
         self.updates.send_modify(|count| *count += 1);
@@ -363,29 +383,45 @@ impl Entry {
         }
     }
 
-    /// Derives the session's status from its objects; `None` without a claim that can be read.
+    /// Derives the session's status from its objects; `None` without a claim that can be trusted.
     fn derive(&mut self, now: SystemTime, unreadable: &mut BTreeSet<String>) -> Option<Derived> {
         let pvc = self.pvc.object.clone()?;
-        let uid = pvc.metadata.uid.clone().unwrap_or_default();
-        if self.session.as_ref().is_none_or(|(of, _)| *of != uid) {
-            match session::session(&pvc) {
-                Ok(session) => self.session = Some((uid, Arc::new(session))),
-                Err(error) => {
-                    if unreadable.insert(uid) {
-                        tracing::warn!(
-                            claim = pvc.metadata.name,
-                            error,
-                            "claim unreadable; ignoring the session"
-                        );
-                    }
-                    self.session = None;
-                    return None;
-                }
-            }
+        if !self.read_session(&pvc, unreadable) {
+            return None;
         }
         let (_, session) = self.session.as_ref()?;
         let events: Vec<_> = self.events.values().cloned().collect();
         Some(status::derive(session, (&pvc, self.pod.object.as_deref(), &events), &self.probes, now))
+    }
+
+    /// Reads the session from the claim, which has to keep its owner, repository and branch. Returns whether the claim can
+    /// be trusted.
+    fn read_session(&mut self, pvc: &PersistentVolumeClaim, unreadable: &mut BTreeSet<String>) -> bool {
+        let uid = pvc.metadata.uid.clone().unwrap_or_default();
+        let known = self.session.take().filter(|(of, _)| *of == uid);
+        match session::session(pvc) {
+            Ok(session) => {
+                self.has_conflict =
+                    known.as_ref().is_some_and(|(_, known)| !session::is_same(known, &session));
+                self.session = known.or_else(|| Some((uid, Arc::new(session))));
+                !self.has_conflict
+            }
+            Err(ClaimError::HashMismatch) => {
+                (self.has_conflict, self.session) = (true, known);
+                false
+            }
+            Err(ClaimError::Unreadable(reason)) => {
+                (self.has_conflict, self.session) = (false, known);
+                if unreadable.insert(uid) {
+                    tracing::warn!(
+                        claim = pvc.metadata.name,
+                        reason,
+                        "claim unreadable; ignoring the session"
+                    );
+                }
+                false
+            }
+        }
     }
 }
 

@@ -168,7 +168,7 @@ impl Manager {
 
     /// Returns how often the backend has reported a known session under another owner.
     pub fn conflicts(&self) -> u64 {
-        self.index.conflicts()
+        self.index.conflicts() + self.backend.conflicts()
     }
 
     /// Returns after how long without use a session is stopped.

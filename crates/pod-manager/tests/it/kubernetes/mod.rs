@@ -2,6 +2,7 @@
 
 mod admission;
 mod cluster;
+mod conflicts;
 mod contract;
 mod crash;
 mod credentials;

@@ -153,9 +153,9 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
         opencode.asked(3).await;
         assert_eq!(router.state(hash), ViewState::Running, "an agent is at work");
         for (status, why) in [
-            (Some(401), "it answers 401 Unauthorized"),
-            (Some(500), "it answers 500 Internal Server Error"),
-            (None, "it does not answer: "),
+            (Some(401), "opencode answered with status 401"),
+            (Some(500), "opencode answered with status 500"),
+            (None, "opencode did not answer in time"),
         ] {
             opencode.refuse_all(status);
             opencode.set_silent(status.is_none());

@@ -125,7 +125,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
         assert!(why.starts_with("the API server can't be reached: "), "{why}");
     }
     let refused = manager.stop(&alice(), one.hash).await.expect_err("the API server is down");
-    assert_eq!(refused.to_string(), "sessions can't be managed now");
+    assert_eq!(refused.to_string(), "the session backend is unavailable");
     eventually("without a Lease nobody is reaped", || !backend.is_leader()).await;
     for (session, run) in [&one, &two].into_iter().zip(&runs) {
         let endpoint = manager.route(&alice(), session.hash).expect("it is served");
