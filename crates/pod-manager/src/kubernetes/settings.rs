@@ -25,6 +25,9 @@ pub struct KubernetesSettings {
     pub user_namespaces: bool,
     /// Requests and limits of the opencode container; the init container has the same.
     pub resources: ContainerResources,
+    /// `EPHEMERAL_STORAGE_SIZE`, a Kubernetes quantity: how much a session may write outside of its volume, in `/tmp`
+    /// and in the container's own files; `None`: without a limit.
+    pub ephemeral_storage: Option<String>,
     /// Further variables of the session; no secrets.
     pub environment: BTreeMap<String, String>,
     /// `POD_PATCH_FILE`: merged into each Pod.
@@ -70,6 +73,7 @@ impl KubernetesSettings {
             config_map: "opencode-config-dir".into(),
             user_namespaces: false,
             resources: ContainerResources::default(),
+            ephemeral_storage: Some("8Gi".into()),
             environment: BTreeMap::new(),
             pod_patch: None,
             ready_timeout: Duration::from_secs(180),

@@ -25,6 +25,7 @@ impl Reader<'_> {
                 requests: self.resources("SESSION_REQUESTS"),
                 limits: self.resources("SESSION_LIMITS"),
             },
+            ephemeral_storage: self.quantity_or_zero("EPHEMERAL_STORAGE_SIZE"),
             // Unique per process: a restarted router must not take the old one's Lease for its own.
             identity: format!("{pod_name}-{:08x}", rand::random::<u32>()),
             ..settings
@@ -86,6 +87,11 @@ impl Reader<'_> {
             self.problem(name, &format!("is {text:?}, which is not a Kubernetes quantity"), "10Gi");
         }
         text.to_owned()
+    }
+
+    /// A quantity; `None` for `0`, which lifts the limit.
+    fn quantity_or_zero(&mut self, name: &'static str) -> Option<String> {
+        (self.text(name) != "0").then(|| self.quantity(name))
     }
 
     fn resources(&mut self, name: &'static str) -> BTreeMap<String, String> {

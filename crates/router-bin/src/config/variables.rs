@@ -314,6 +314,13 @@ pub const VARIABLES: &[Variable] = &[
         "The size of a session's volume. Existing volumes keep their size.",
     ),
     Kubernetes.variable(
+        "EPHEMERAL_STORAGE_SIZE",
+        Text("8Gi"),
+        "quantity, or `0` for no limit",
+        "How much a session may write outside of its volume: into `/tmp`, and into its container's own files. A Pod \
+         that exceeds it is evicted.",
+    ),
+    Kubernetes.variable(
         "SESSION_REQUESTS",
         Text("cpu=100m,memory=512Mi"),
         "`resource=quantity`, comma-separated, or `none`",

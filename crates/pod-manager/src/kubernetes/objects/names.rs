@@ -10,11 +10,11 @@ use session_key::{Identity, SessionHash};
 use super::super::settings::KubernetesSettings;
 use crate::model::{Session, Source};
 
-/// `app.kubernetes.io/managed-by` of everything here.
+/// The value of `app.kubernetes.io/managed-by` on all objects of sessions.
 pub const MANAGED_BY: &str = "opencode-router";
 /// The label that holds the session's hash.
 pub const HASH_LABEL: &str = "opencode.ai/session-hash";
-/// opencode's port in the Pod.
+/// The port of opencode in the Pod.
 pub const PORT: u16 = 4096;
 
 /// `opencode-session-<hash>`.
@@ -47,6 +47,7 @@ pub fn user_secret_name(who: &Identity) -> String {
     format!("opencode-user-{}", who.digest())
 }
 
+/// Returns the labels of a session's objects.
 pub(super) fn labels(hash: SessionHash) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned()),
@@ -54,23 +55,23 @@ pub(super) fn labels(hash: SessionHash) -> BTreeMap<String, String> {
     ])
 }
 
+/// Returns the metadata of a claim or a Pod.
 pub(super) fn metadata(
     name: String,
     session: &Session,
     settings: &KubernetesSettings,
-    seen: Option<SystemTime>,
+    last_activity: SystemTime,
 ) -> ObjectMeta {
     let mut annotations = BTreeMap::from([
         (annotation("user-email"), session.owner.email().to_owned()),
         (annotation("created-at"), rfc3339(session.created_at)),
+        (annotation("last-activity"), rfc3339(last_activity)),
     ]);
     if let Source::Repository { url, branch, from } = &session.source {
         annotations.insert(annotation("repo-url"), url.to_string());
         annotations.insert(annotation("branch"), branch.to_string());
         annotations.extend(from.as_ref().map(|from| (annotation("source-branch"), from.to_string())));
     }
-    annotations.extend(session.initial_message.clone().map(|text| (annotation("initial-message"), text)));
-    annotations.extend(seen.map(|at| (annotation("last-activity"), rfc3339(at))));
     ObjectMeta {
         name: Some(name),
         namespace: Some(settings.namespace.clone()),
@@ -86,7 +87,7 @@ pub fn annotation(key: &str) -> String {
     format!("opencode.ai/{key}")
 }
 
-/// Milliseconds and `Z`, as the TypeScript router writes it.
+/// Formats a time with milliseconds and `Z`, as the TypeScript router does.
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
 }

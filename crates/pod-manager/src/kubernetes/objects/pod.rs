@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
-        DownwardAPIVolumeFile, EnvFromSource, EnvVar, LocalObjectReference, ObjectFieldSelector,
-        PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ProjectedVolumeSource,
-        ResourceRequirements, SeccompProfile, SecretEnvSource, SecurityContext, Volume, VolumeMount,
-        VolumeProjection,
+        DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvFromSource, EnvVar, LocalObjectReference,
+        ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
+        ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretEnvSource, SecurityContext,
+        Volume, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -22,6 +22,8 @@ use crate::model::{Session, Source};
 pub(super) const HOME: &str = "/home/opencode";
 const REPO: &str = "/home/opencode/repo";
 const USER: i64 = 1000;
+/// What the scheduler reserves of a node's own disk.
+const EPHEMERAL_STORAGE_REQUEST: &str = "64Mi";
 /// Constant text: what differs between sessions comes by environment.
 const GIT_INIT: &str = include_str!("git-init.sh");
 const SERVE: &str = concat!(
@@ -49,7 +51,7 @@ pub(super) fn unpatched_pod(
     last_activity: SystemTime,
 ) -> Pod {
     Pod {
-        metadata: metadata(pod_name(session.hash), session, settings, Some(last_activity)),
+        metadata: metadata(pod_name(session.hash), session, settings, last_activity),
         spec: Some(PodSpec {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -172,6 +174,10 @@ fn git_environment() -> Vec<EnvVar> {
 }
 
 fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
+    let tmp = EmptyDirVolumeSource {
+        size_limit: settings.ephemeral_storage.clone().map(Quantity),
+        ..Default::default()
+    };
     let data = PersistentVolumeClaimVolumeSource { claim_name: pvc_name(session.hash), read_only: None };
     // opencode writes a `.gitignore` into each folder of configuration that lacks one, and answers every request with an
     // error where it can't (seen with 1.18): this one is there. Its text is no pattern that fits anything. What the
@@ -195,7 +201,7 @@ fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
     vec![
         Volume { name: "user-data".into(), persistent_volume_claim: Some(data), ..Default::default() },
         Volume { name: "config-dir".into(), projected: Some(config), ..Default::default() },
-        Volume { name: "tmp".into(), empty_dir: Some(Default::default()), ..Default::default() },
+        Volume { name: "tmp".into(), empty_dir: Some(tmp), ..Default::default() },
     ]
 }
 
@@ -209,13 +215,19 @@ fn security_context() -> SecurityContext {
 }
 
 fn resources(settings: &KubernetesSettings) -> ResourceRequirements {
-    let quantities = |list: &BTreeMap<String, String>| {
-        (!list.is_empty())
-            .then(|| list.iter().map(|(name, value)| (name.clone(), Quantity(value.clone()))).collect())
+    let quantities = |list: &BTreeMap<String, String>, ephemeral_storage: Option<&str>| {
+        let mut all: BTreeMap<_, _> =
+            list.iter().map(|(name, value)| (name.clone(), Quantity(value.clone()))).collect();
+        if let Some(size) = ephemeral_storage {
+            all.entry("ephemeral-storage".into()).or_insert_with(|| Quantity(size.into()));
+        }
+        (!all.is_empty()).then_some(all)
     };
+    let limit = settings.ephemeral_storage.as_deref();
     ResourceRequirements {
-        requests: quantities(&settings.resources.requests),
-        limits: quantities(&settings.resources.limits),
+        // Without a request, Kubernetes would reserve the limit.
+        requests: quantities(&settings.resources.requests, limit.map(|_| EPHEMERAL_STORAGE_REQUEST)),
+        limits: quantities(&settings.resources.limits, limit),
         claims: None,
     }
 }

@@ -1,5 +1,6 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     },
     *,
 };
-use crate::model::Password;
+use crate::{kubernetes::settings::ContainerResources, model::Password};
 
 fn session(source: Source, initial_message: Option<&str>) -> Session {
     Session {
@@ -103,4 +104,38 @@ fn settings_reach_the_manifest() {
     let spec = make_pvc(&widgets(), &settings, seen()).spec.unwrap();
     assert_eq!(spec.storage_class_name.as_deref(), Some("fast"));
     assert_eq!(spec.resources.unwrap().requests.unwrap()["storage"].0, "3Gi");
+}
+
+#[test]
+fn the_first_message_is_stored_on_the_claim_only() {
+    let settings = KubernetesSettings::new("i");
+    let message =
+        |meta: &ObjectMeta| meta.annotations.as_ref().unwrap().get("opencode.ai/initial-message").cloned();
+    assert_eq!(message(&make_pvc(&widgets(), &settings, seen()).metadata).as_deref(), Some("Fix the tests"));
+    assert_eq!(message(&make_pod(&widgets(), &settings, seen()).metadata), None);
+}
+
+#[test]
+fn ephemeral_storage_is_limited_unless_the_operator_lifts_the_limit() {
+    #[track_caller]
+    fn check(settings: &KubernetesSettings, expected: [Option<&str>; 3]) {
+        let spec = make_pod(&widgets(), settings, seen()).spec.unwrap();
+        let tmp = spec.volumes.unwrap().into_iter().find(|volume| volume.name == "tmp").unwrap();
+        let size_limit = tmp.empty_dir.unwrap().size_limit.map(|size| size.0);
+        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+            let resources = container.resources.clone().unwrap();
+            let of = |list: Option<BTreeMap<String, Quantity>>| {
+                list.unwrap_or_default().remove("ephemeral-storage").map(|size| size.0)
+            };
+            let found = [of(resources.requests), of(resources.limits), size_limit.clone()];
+            assert_eq!(found.each_ref().map(Option::as_deref), expected);
+        }
+    }
+    let default = KubernetesSettings::new("i");
+    check(&default, [Some("64Mi"), Some("8Gi"), Some("8Gi")]);
+    check(&KubernetesSettings { ephemeral_storage: None, ..default.clone() }, [None; 3]);
+    // Requests and limits that name it win.
+    let list = |size: &str| BTreeMap::from([("ephemeral-storage".to_owned(), size.to_owned())]);
+    let resources = ContainerResources { requests: list("1Gi"), limits: list("2Gi") };
+    check(&KubernetesSettings { resources, ..default }, [Some("1Gi"), Some("2Gi"), Some("8Gi")]);
 }

@@ -9,11 +9,11 @@ use k8s_openapi::{
 
 use super::{
     super::settings::KubernetesSettings,
-    names::{metadata, pvc_name},
+    names::{annotation, metadata, pvc_name},
 };
 use crate::model::Session;
 
-/// The storage, and with its annotations the only record, of a session.
+/// Makes the claim of a session.
 #[must_use]
 pub fn make_pvc(
     session: &Session,
@@ -21,8 +21,12 @@ pub fn make_pvc(
     last_activity: SystemTime,
 ) -> PersistentVolumeClaim {
     let storage = BTreeMap::from([("storage".to_owned(), Quantity(settings.storage_size.clone()))]);
+    let mut metadata = metadata(pvc_name(session.hash), session, settings, last_activity);
+    let annotations = metadata.annotations.get_or_insert_default();
+    // Stored once: a Pod would carry it again, for everybody who may read Pods.
+    annotations.extend(session.initial_message.clone().map(|text| (annotation("initial-message"), text)));
     PersistentVolumeClaim {
-        metadata: metadata(pvc_name(session.hash), session, settings, Some(last_activity)),
+        metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".into()]),
             storage_class_name: settings.storage_class.clone(),

@@ -1,7 +1,7 @@
 //! Claims that somebody rewrote: a session's name is no proof of who owns it.
 
 use kube::api::{Patch, PatchParams};
-use pod_manager::{BackendError, Credentials, SessionBackend, contract::Eye, model::Phase};
+use pod_manager::{BackendError, Credentials, SessionBackend, contract::WatchProbe, model::Phase};
 use serde_json::json;
 use session_key::SessionHash;
 
@@ -20,18 +20,18 @@ async fn a_claim_of_another_owner_is_neither_served_nor_started() {
     let backend = played.backend();
     let session = played.session();
     let hash = session.hash;
-    let mut eye = Eye::on(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, PATIENCE);
     backend.start(&session, Credentials::NONE).await.expect("start");
-    eye.running(hash).await;
+    probe.wait_running(hash).await;
 
     set_owner(&played, hash, "bob@example.com").await;
-    eye.gone(hash).await;
+    probe.wait_removed(hash).await;
     assert_eq!(backend.conflicts(), 1);
     // A router that starts now has never seen the owner, but the hash is not bob's.
     let second = played.backend();
-    let mut second_eye = Eye::on(&*second, PATIENCE);
-    second_eye.read().await;
-    assert_eq!(second_eye.now(hash), None);
+    let mut second_probe = WatchProbe::new(&*second, PATIENCE);
+    second_probe.next().await;
+    assert_eq!(second_probe.status(hash), None);
     for backend in [&backend, &second] {
         let refused = backend.start(&session, Credentials::NONE).await;
         assert!(matches!(refused, Err(BackendError::Conflict)), "{refused:?}");
@@ -39,8 +39,8 @@ async fn a_claim_of_another_owner_is_neither_served_nor_started() {
     assert_eq!(played.objects(hash).await[..2], [1, 1], "nothing of the session was touched");
 
     set_owner(&played, hash, session.owner.email()).await;
-    for eye in [&mut eye, &mut second_eye] {
-        eye.until(hash, "running again", |status| matches!(status.phase, Phase::Running(_))).await;
+    for probe in [&mut probe, &mut second_probe] {
+        probe.wait_for(hash, "running again", |status| matches!(status.phase, Phase::Running(_))).await;
     }
     backend.shutdown().await;
     second.shutdown().await;

@@ -155,7 +155,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
         for (status, why) in [
             (Some(401), "opencode answered with status 401"),
             (Some(500), "opencode answered with status 500"),
-            (None, "opencode did not answer in time"),
+            (None, "opencode can't be reached: "),
         ] {
             opencode.refuse_all(status);
             opencode.set_silent(status.is_none());

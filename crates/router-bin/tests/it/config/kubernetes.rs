@@ -79,6 +79,7 @@ fn every_variable_reaches_the_settings() {
         ("IMAGE_PULL_SECRET_NAME", "pull"),
         ("STORAGE_CLASS", "fast"),
         ("STORAGE_SIZE", "1.5Ti"),
+        ("EPHEMERAL_STORAGE_SIZE", "0"),
         ("USER_NAMESPACES", "true"),
         ("SESSION_REQUESTS", "cpu = 250m, memory=1e9,nvidia.com/gpu=1"),
         ("SESSION_LIMITS", "none"),
@@ -89,6 +90,7 @@ fn every_variable_reaches_the_settings() {
         ("config.v2", Some("pull"))
     );
     assert_eq!((settings.storage_class.as_deref(), settings.storage_size.as_str()), (Some("fast"), "1.5Ti"));
+    assert_eq!(settings.ephemeral_storage, None, "0 lifts the limit");
     assert!(settings.user_namespaces && settings.resources.limits.is_empty());
     let requests: Vec<_> =
         settings.resources.requests.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -112,6 +114,7 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("STORAGE_SIZE", "10GB", "not a Kubernetes quantity"),
         ("STORAGE_SIZE", "-1Gi", "not a Kubernetes quantity"),
         ("STORAGE_SIZE", "0", "not a Kubernetes quantity"),
+        ("EPHEMERAL_STORAGE_SIZE", "much", "not a Kubernetes quantity"),
         ("SESSION_REQUESTS", "cpu", "not a resource with a quantity"),
         ("SESSION_LIMITS", "memory=much", "not a resource with a quantity"),
         ("USER_NAMESPACES", "yes", "`false` or `true`"),
