@@ -17,37 +17,23 @@ use api::server::error_response;
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use proxy_core::Body;
-use tower::{Layer, Service};
+use tower::Service;
 
 use crate::{metrics::Metrics, request_id};
-
-/// Makes [`CatchPanic`] services.
-#[derive(Debug, Clone)]
-pub(crate) struct CatchPanicLayer {
-    metrics: Arc<Metrics>,
-}
-
-impl CatchPanicLayer {
-    /// Returns a layer that counts panics in `metrics`.
-    #[must_use]
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
-    }
-}
-
-impl<S> Layer<S> for CatchPanicLayer {
-    type Service = CatchPanic<S>;
-
-    fn layer(&self, inner: S) -> CatchPanic<S> {
-        CatchPanic { metrics: self.metrics.clone(), inner }
-    }
-}
 
 /// Answers a panic with 500, counts it and logs it.
 #[derive(Debug, Clone)]
 pub(crate) struct CatchPanic<S> {
     metrics: Arc<Metrics>,
     inner: S,
+}
+
+impl<S> CatchPanic<S> {
+    /// Wraps a service; panics are counted in `metrics`.
+    #[must_use]
+    pub(crate) fn new(inner: S, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, inner }
+    }
 }
 
 impl<S> Service<Request<Body>> for CatchPanic<S>
@@ -108,9 +94,10 @@ mod tests {
             panic!("in the future")
         }
         let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
-        let layer = CatchPanicLayer::new(metrics.clone());
-        let in_call = identified(layer.layer(service_fn(in_call)), RequestIds::new());
-        let in_future = identified(layer.layer(service_fn(in_future)), RequestIds::new());
+        let in_call = CatchPanic::new(service_fn(in_call), metrics.clone());
+        let in_future = CatchPanic::new(service_fn(in_future), metrics.clone());
+        let (in_call, in_future) =
+            (identified(in_call, RequestIds::new()), identified(in_future, RequestIds::new()));
         for _ in 0..2 {
             let request = || Request::new(Body::empty());
             let Ok(first) = in_call.clone().oneshot(request()).await;

@@ -20,7 +20,7 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
     audit::{self, Audit},
-    catch_panic::CatchPanicLayer,
+    catch_panic::CatchPanic,
     metrics::Metrics,
     observe::ObserveLayer,
     refusals::is_navigation,
@@ -100,10 +100,8 @@ pub fn stack(parts: StackParts) -> impl HttpService {
         .map_request(move |request| audit_navigation(&parts.audit, request))
         .layer(TrackActivityLayer::new(resolver))
         .service(Forward::with_refusals(forward, refusals.clone()));
-    let all = ServiceBuilder::new()
-        .layer(CatchPanicLayer::new(parts.metrics))
-        .service(HostRouter::new(parts.scheme, session, site).with_refusals(refusals));
-    identified(all, RequestIds::new())
+    let all = HostRouter::new(parts.scheme, session, site).with_refusals(refusals);
+    identified(CatchPanic::new(all, parts.metrics), RequestIds::new())
 }
 
 /// Returns the service of the site's host: `/api`, else the pages.
