@@ -6,6 +6,7 @@ mod app;
 mod audit;
 mod config;
 mod documentation;
+mod import_cycles;
 mod import_table;
 mod kubernetes;
 mod metrics;
