@@ -1,4 +1,28 @@
-//! Who brings sessions about.
+//! The backend's trait: what the manager needs in order to create, run and remove sessions.
+//!
+//! A backend is a place where sessions live: a Kubernetes cluster, the local machine, or memory in tests. The
+//! manager sends commands to it and learns the outcome from its event stream:
+//!
+//! ```
+//! # use futures_util::StreamExt;
+//! # use pod_manager::{BackendError, Credentials, SessionBackend, WatchEvent, model::{Phase, Session}};
+//! # async fn example(backend: &dyn SessionBackend, session: &Session) -> Result<(), BackendError> {
+//! let mut events = backend.watch();
+//! backend.start(session, Credentials::NONE).await?;
+//! // The start is recorded now. Whether the session runs is in the events:
+//! while let Some(event) = events.next().await {
+//!     if let WatchEvent::Applied(status) = event
+//!         && let Phase::Running(endpoint) = &status.phase
+//!     {
+//!         println!("opencode serves at {}", endpoint.address);
+//!         break;
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! What every backend promises beyond its signatures is written down as checks in `contract` (feature
+//! `test-util`), which run against each of them.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -9,103 +33,120 @@ use thiserror::Error;
 
 use crate::model::{Credentials, Session, SessionStatus, StopReason};
 
-/// Brings sessions about. Every verb is idempotent and may be called at any time, from several tasks
-/// at once; it asks for a change and returns once that is *written down*, not once it is *done*. What
-/// came of it is seen by [`watch`](SessionBackend::watch), never by the answer: a repository that can't
-/// be cloned is a phase (`Failed`), not an error here.
+/// Creates, runs and removes sessions.
 ///
-/// Dropping a verb's future half-way leaves the session as it was, or as asked for; never between.
+/// A command (`start`, `stop`, `delete`, `touch`, `mark_first_prompt_sent`) records what is asked for and
+/// returns; it does not wait until it is carried out. Its outcome is reported by
+/// [`watch`](SessionBackend::watch): a repository that can't be cloned is a session whose phase is
+/// [`Failed`](crate::Phase::Failed), not an error of `start`.
+///
+/// Every command is idempotent and may be called at any time, also concurrently. If its future is dropped,
+/// the command has either taken effect or not; there is no state in between.
 #[async_trait]
 pub trait SessionBackend: Send + Sync + 'static {
-    /// Makes the session's storage if it has none, and starts it if it does not run. A session that is
-    /// stopping is started once it has stopped: never two processes on one storage.
+    /// Starts a session, and creates its storage if it has none.
     ///
-    /// Of a session that exists, the recorded [`Session`] stays as it is: `session` only names it.
-    /// Starting what runs or starts already is success and changes nothing.
+    /// A session that runs or starts stays as it is. A session that stops is started once it has stopped: two
+    /// processes never share one storage. If the session exists already, its recorded [`Session`] does not
+    /// change; `session` then only names it.
     ///
-    /// `credentials` are those of the request at hand. They are for the start that it asks for, and are shown nowhere;
-    /// a backend that has no use for them leaves them.
+    /// `credentials` are used for this start and shown nowhere. A backend without a use for them ignores
+    /// them.
     async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError>;
 
-    /// Ends the session's process, in good order if it can; its storage stays. Stopping what is stopped,
-    /// stopping already, or not there is success. A failed session stays failed. For [`StopReason::Idle`] alone, a backend that
-    /// several routers share refuses with [`BackendError::InUse`] where it knows of newer activity, or another start, than it told.
-    async fn stop(&self, hash: SessionHash, why: StopReason) -> Result<(), BackendError>;
+    /// Stops a session's process, gracefully if possible, and keeps its storage.
+    ///
+    /// A session that is stopped, stops or does not exist is not an error. A failed session stays failed.
+    ///
+    /// # Errors
+    /// [`BackendError::InUse`], for [`StopReason::Idle`] only, if a backend that several routers share knows
+    /// of newer activity or of another start than it has reported.
+    async fn stop(&self, hash: SessionHash, reason: StopReason) -> Result<(), BackendError>;
 
-    /// Ends the process and removes everything of the session, storage included. Deleting what is not
-    /// there is success.
+    /// Stops a session's process and removes the session with its storage. A session that does not exist is
+    /// not an error.
     async fn delete(&self, hash: SessionHash) -> Result<(), BackendError>;
 
-    /// Writes down that the session was used at that time; an earlier time than the one recorded changes
-    /// nothing. Not there: success.
+    /// Records that the session was used at this time. A time before the recorded one changes nothing, and a
+    /// session that does not exist is not an error.
     async fn touch(&self, hash: SessionHash, at: SystemTime) -> Result<(), BackendError>;
 
-    /// Writes down, durably before it returns, that the initial message was handed over.
+    /// Records that the initial message was sent to opencode; the record is durable when this returns.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`] if there is no such session.
     async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError>;
 
-    /// What is there: first a [`WatchEvent::Snapshot`] of all, then each change, in order for one session.
-    /// A reader that is too slow gets a new snapshot instead of what it missed. The stream ends only
-    /// with the backend.
+    /// Returns the events of all sessions: a [`WatchEvent::Snapshot`] first, then every change.
+    ///
+    /// The changes of one session come in their order. A reader that is too slow gets a new snapshot instead
+    /// of the changes that it missed. The stream ends only with the backend.
     fn watch(&self) -> BoxStream<'static, WatchEvent>;
 
-    /// The last `lines` lines that the session's process (or what failed before it) wrote. Empty where
-    /// there is none.
+    /// Returns the last `lines` lines of the session's log: the output of its process, or of the step of its
+    /// start that failed. Empty if it has none.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`] if there is no such session.
     async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, BackendError>;
 
-    /// What deleting the session would lose; `None` where it can't be told.
+    /// Returns what deleting the session would lose; `None` if that is unknown.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`] if there is no such session.
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError>;
 
-    /// Returns how often the backend has found that a session's storage contradicts its hash or its owner. It reports no
-    /// such session.
+    /// Returns how often the backend has found that a session's storage contradicts its hash or its owner. Such
+    /// a session is not reported.
     fn conflicts(&self) -> u64 {
         0
     }
 
-    /// Ends what must not outlive the router (local processes) and waits until it has ended; where sessions live on
-    /// without it (Pods) it does nothing. No verb is called after it.
+    /// Ends what must not outlive the router, and waits for it: local processes are stopped, Pods continue.
+    /// No command may follow.
     async fn shutdown(&self);
 }
 
-/// What a backend tells of its sessions.
+/// A report of a backend on its sessions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchEvent {
-    /// All there are. Who is not in it is gone.
+    /// All sessions that exist. A session that is missing here has been removed.
     Snapshot(Vec<Arc<SessionStatus>>),
-    /// This one is new, or has changed.
+    /// A session that is new or has changed.
     Applied(Arc<SessionStatus>),
-    /// This one is gone, its storage too.
+    /// A session that has been removed, together with its storage.
     Removed(SessionHash),
 }
 
-/// Work that is nowhere but in the session's storage.
+/// Work that exists only in the session's storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnsavedWork {
-    /// Files changed or new, and not committed.
+    /// The number of files that are changed or new, and not committed.
     pub uncommitted_files: u32,
-    /// Commits that no remote branch holds.
+    /// The number of commits that are on no branch of the remote.
     pub unpushed_commits: u32,
 }
 
-/// Why a verb could not be carried out. It may be called again.
+/// Why a command failed. It may be repeated.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// There is no space left where sessions are kept.
-    #[error("no space left where sessions are kept: {0}")]
+    /// No space is left for the sessions' storage.
+    #[error("no space left for sessions: {0}")]
     DiskFull(String),
     /// The session's record can't be read or written.
     #[error("the session's record can't be read or written: {0}")]
     Storage(String),
-    /// The backend can't be reached now, or is ending.
+    /// The backend can't be reached now, or is shutting down.
     #[error("the backend can't be reached: {0}")]
     Unavailable(String),
-    /// The session was used, or asked for anew, after what the caller decided on: what is idle no more is not stopped.
-    #[error("the session was used meanwhile")]
+    /// An idle stop came too late: the session was used or started in the meantime.
+    #[error("the session was used in the meantime")]
     InUse,
     /// The hash belongs to a session of another owner, repository or branch.
     #[error("the hash belongs to another session")]
     Conflict,
-    /// The session was asked for that is not there (`logs`, `unsaved_work`, `greeted`).
-    #[error("there is no such session")]
+    /// There is no such session. Only queries and `mark_first_prompt_sent` fail with this.
+    #[error("no such session")]
     NotFound,
 }

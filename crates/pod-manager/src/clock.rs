@@ -1,10 +1,10 @@
-//! Wall time, from one place, so that tests can move it.
+//! Wall time. It comes from one place, so that tests can set it.
 
 use std::time::{Duration, SystemTime};
 
-/// Tells the wall time. Timers are tokio's; this is for instants that are kept or compared.
+/// A source of wall time, for times that are recorded or compared. Timers use tokio's clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now.
+    /// Returns the present time.
     fn now(&self) -> SystemTime;
 }
 
@@ -13,7 +13,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -24,25 +24,25 @@ pub(crate) fn elapsed(now: SystemTime, then: SystemTime) -> Duration {
     now.duration_since(then).unwrap_or_default()
 }
 
-/// A clock that stands still until it is told to go on.
+/// A clock that changes only when a test sets it.
 #[cfg(feature = "test-util")]
 #[derive(Debug)]
 pub struct ManualClock(parking_lot::Mutex<SystemTime>);
 
 #[cfg(feature = "test-util")]
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// Creates a clock at this time.
     #[must_use]
     pub fn at(now: SystemTime) -> std::sync::Arc<Self> {
         std::sync::Arc::new(Self(parking_lot::Mutex::new(now)))
     }
 
-    /// Moves it on.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         *self.0.lock() += by;
     }
 
-    /// Sets it, backwards too.
+    /// Sets the clock, also backwards.
     pub fn set(&self, now: SystemTime) {
         *self.0.lock() = now;
     }
@@ -50,7 +50,7 @@ impl ManualClock {
 
 #[cfg(feature = "test-util")]
 impl Default for ManualClock {
-    /// Some moment in 2026, at a whole second.
+    /// Starts in 2026, at a whole second.
     fn default() -> Self {
         Self(parking_lot::Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)))
     }

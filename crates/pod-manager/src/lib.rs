@@ -1,9 +1,12 @@
-//! What opencode sessions are, who brings them about, and when they stop.
+//! Sessions of opencode: what they are, how they are created and run, and when they are stopped.
 //!
-//! A [`SessionBackend`] (Kubernetes, local processes, memory) makes sessions real and tells what it
-//! sees by [`SessionBackend::watch`]; the manager, shared by all of them, keeps the one index that
-//! every question is answered from, and decides when a session is idle. Nothing here knows of HTTP
-//! servers.
+//! - [`model`] has the types: a [`Session`], and its [`SessionStatus`] with a [`Phase`].
+//! - A [`SessionBackend`] (Kubernetes, local processes, memory) creates and runs sessions, and reports their
+//!   statuses as events.
+//! - The [`Manager`] turns the events into an index that answers every question from memory. It watches
+//!   running sessions, sends first prompts and stops idle sessions. It works with every backend.
+//!
+//! This crate contains no HTTP server; the `api` and `router-bin` crates put one in front of the manager.
 
 pub mod backend;
 mod backoff;

@@ -1,4 +1,36 @@
-//! What a session is, and what can be seen of it.
+//! What a session is, and what is known of it.
+//!
+//! A [`Session`] is what its owner asked for, and never changes. A [`SessionStatus`] is what a backend
+//! reports of it. Its life, as a [`Phase`]:
+//!
+//! ```text
+//!             start             opencode is ready           stop
+//!  Stopped ──────────▶ Starting ────────────────▶ Running ──────▶ Stopping ──▶ Stopped, or removed
+//!      start              │ a stage fails            │ opencode crashes too often
+//!  Failed ──▶ Starting    └──────▶ Failed ◀──────────┘
+//! ```
+//!
+//! A failed session is started again only if somebody asks for it. A stop during a start cancels the start.
+//!
+//! ```
+//! # use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
+//! # use std::time::SystemTime;
+//! use pod_manager::model::{Session, Source};
+//!
+//! # fn example(created_at: SystemTime) -> Result<Session, session_key::InvalidName> {
+//! let owner = Identity::parse("alice@example.com")?;
+//! let url = RepoUrl::parse("https://github.com/acme/widgets", RepoPolicy::default())?;
+//! let branch = GitRef::parse("main")?;
+//! let session = Session {
+//!     // The same owner, repository and branch always give the same hash.
+//!     hash: SessionHash::of(&owner, &url, &branch),
+//!     owner,
+//!     source: Source::Repository { url, branch, from: None },
+//!     initial_message: Some("Fix the failing test.".into()),
+//!     created_at,
+//! };
+//! # Ok(session) }
+//! ```
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -6,77 +38,79 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::header::HeaderValue;
 use session_key::{GitRef, Identity, RepoUrl, SessionHash};
 
-/// A session as it was asked for. It never changes.
+/// A session as its owner asked for it. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Its key.
+    /// The session's key, which also is its host name.
     pub hash: SessionHash,
-    /// Whose it is; nobody else's requests reach it.
+    /// The user whose requests, and only whose, reach the session.
     pub owner: Identity,
-    /// What is worked on.
+    /// What the session works on.
     pub source: Source,
-    /// The first prompt, to be sent exactly once.
+    /// The first prompt, which is sent exactly once.
     pub initial_message: Option<String>,
-    /// When it was first asked for.
+    /// When the session was asked for.
     pub created_at: SystemTime,
 }
 
-/// What a session's folder is filled with.
+/// What a session's working folder holds at first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A clone with `branch` checked out.
+    /// A clone of a repository, with `branch` checked out.
     Repository {
-        /// Where it is cloned from.
+        /// The address of the repository.
         url: RepoUrl,
-        /// The branch worked on.
+        /// The branch of the session.
         branch: GitRef,
-        /// What `branch` is created from where neither clone nor remote has it; `None`: the remote's default.
+        /// The branch from which `branch` is created if it exists neither in the clone nor on the remote;
+        /// `None` is the remote's default branch.
         from: Option<GitRef>,
     },
-    /// A new project: an empty repository with an empty first commit.
+    /// A new project: an empty repository with one empty commit.
     Empty,
 }
 
-/// What a backend sees of one session, at one moment.
+/// What a backend reports of one session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionStatus {
-    /// What was asked for.
+    /// The session as it is recorded.
     pub session: Arc<Session>,
-    /// What is there.
+    /// What the session is doing.
     pub phase: Phase,
-    /// Since when it is so.
+    /// When the phase began.
     pub since: SystemTime,
-    /// The present or last start, stage by stage; those to come are there, without times.
+    /// The stages of the present or last start, in order. Stages that have not begun have no times.
     pub stages: Vec<StageRecord>,
-    /// The newest activity that was written down.
+    /// The newest activity that is recorded; users see newer activity, since it is recorded with a delay.
     pub last_activity: SystemTime,
-    /// The initial message (where there is one) was handed to opencode: never again.
+    /// Whether the initial message was sent to opencode; it is never sent again.
     pub first_prompt_sent: bool,
 }
 
 /// What a session is doing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
-    /// No process, and none asked for. Its files are kept.
+    /// The session has no process. Its files are kept.
     Stopped(StopReason),
-    /// On its way to `Running`; [`SessionStatus::stages`] tell how far.
+    /// The session is being started; [`SessionStatus::stages`] show the progress.
     Starting,
-    /// opencode answers there.
+    /// opencode serves at this endpoint.
     Running(Endpoint),
-    /// On its way to `Stopped`, or to being gone.
+    /// The process is being stopped; the session will be `Stopped`, started again, or removed.
     Stopping,
-    /// It could not be started or kept running; nothing tries again by itself. Its files are kept.
+    /// The session could not be started or kept running, and is not started again by itself. Its files are
+    /// kept.
     Failed(Failure),
 }
 
-/// Where a running session's opencode answers.
+/// The address and the password of a running session's opencode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its address; dev servers of the session are at other ports of the same host.
+    /// opencode's address. Dev servers of the session listen on other ports of the same IP address.
     pub address: SocketAddr,
-    /// What it asks for (Basic, user `opencode`); `None` for a pod that the TypeScript router made.
+    /// The password of Basic authentication, with user `opencode`; `None` for a Pod of the TypeScript router.
     pub password: Option<Password>,
-    /// Names this run of it: another start has another one.
+    /// The id of this run; every start has a new one.
     pub run_id: Arc<str>,
 }
 
@@ -106,8 +140,8 @@ impl Password {
         &self.text
     }
 
-    /// Returns the value of the `Authorization` header that opencode requires (Basic, RFC 7617). It is encoded once,
-    /// since every request needs it.
+    /// Returns the value of the `Authorization` header that opencode requires (Basic, RFC 7617). It is
+    /// encoded once, since every request needs it.
     #[must_use]
     pub fn authorization(&self) -> &HeaderValue {
         &self.authorization
@@ -120,34 +154,34 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What a session may use in its owner's name; kept apart from [`Session`], which is shown and written down.
+/// What a session may use in its owner's name. It is not part of [`Session`], which is shown and recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// The owner's GitHub token, where the sign-in gives one.
+    /// The owner's GitHub token, if the sign-in provides one.
     pub github_token: Option<Token>,
 }
 
 impl Credentials {
-    /// None at all.
+    /// No credentials.
     pub const NONE: &Self = &Self { github_token: None };
 }
 
-/// An access token. `Debug` shows none of it.
+/// An access token. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Arc<str>);
 
 impl Token {
-    /// Longer ones are none.
+    /// The longest token that is accepted, in bytes.
     pub const MAX_BYTES: usize = 8 * 1024;
 
-    /// Takes visible ASCII without spaces, which is what tokens are made of; `None` for anything else.
+    /// Accepts a token: visible ASCII characters without spaces. Returns `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
         (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.into()))
     }
 
-    /// The token itself.
+    /// Returns the token itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -163,40 +197,40 @@ impl fmt::Debug for Token {
 /// Why a session is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// Nobody used it for the idle timeout.
+    /// The session was not used for the idle timeout.
     Idle,
-    /// Somebody asked for it.
+    /// A user or an administrator stopped the session.
     Requested,
-    /// The router ended in good order, and its child processes with it.
+    /// The router shut down, and stopped its child processes.
     RouterStopped,
-    /// The router was killed; what it had left running was ended at its next start.
+    /// The router was killed; its next start ended the processes that were left.
     RouterCrashed,
-    /// It was made, but never started.
+    /// The session was created but never started.
     NeverStarted,
 }
 
-/// Why a session failed, for a person.
+/// Why a session failed, in words for its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Stable, for programs and translations.
+    /// A stable code, for programs and translations.
     pub code: FailureCode,
-    /// One sentence: what happened.
+    /// What happened, in a sentence.
     pub message: String,
-    /// One sentence: what to do.
+    /// What to do, in a sentence.
     pub advice: String,
-    /// The last lines of the log of what failed; free of secrets.
+    /// The last lines of the log of the step that failed, without secrets.
     pub log_tail: Option<String>,
 }
 
-/// The kinds of failure.
+/// The kinds of failure. The strings are part of the API; see [`as_str`](FailureCode::as_str).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureCode {
-    /// The remote says that there is no such repository (or hides it from who may not see it).
+    /// The remote has no such repository, or hides it from users without access.
     RepositoryNotFound,
-    /// The remote wants other credentials, or any.
+    /// The remote requires credentials, or refused those that it got.
     AuthenticationFailed,
-    /// The branch to create from does not exist.
+    /// The branch from which the session's branch is to be created does not exist.
     BranchNotFound,
     /// The remote could not be reached.
     NetworkUnreachable,
@@ -204,34 +238,34 @@ pub enum FailureCode {
     CloneFailed,
     /// git could not check the branch out.
     CheckoutFailed,
-    /// No space left where the session is kept.
+    /// No space is left in the session's storage.
     DiskFull,
-    /// The opencode binary is not there, or can't be run.
+    /// The opencode binary does not exist, or can't be run.
     OpencodeNotFound,
-    /// opencode ended again and again.
+    /// opencode ended by itself too often.
     OpencodeCrashed,
-    /// opencode never answered.
+    /// opencode did not become ready in time.
     OpencodeNotReady,
-    /// No node has room for the Pod, or none may take it.
+    /// No node has room for the Pod, or none is allowed to run it.
     Unschedulable,
     /// The session image can't be pulled.
     ImagePullFailed,
-    /// The session needed more memory than it may have.
+    /// The session used more memory than its limit.
     OutOfMemory,
-    /// The node needed its resources for others.
+    /// The node ran out of resources and evicted the Pod.
     Evicted,
-    /// The node is gone.
+    /// The Pod's node no longer exists or does not respond.
     NodeLost,
-    /// The volume is gone.
+    /// The session's volume no longer exists.
     VolumeLost,
-    /// The volume can't be made, or can't be attached to the node.
+    /// The volume can't be created, or can't be attached to the node.
     VolumeUnavailable,
-    /// Whatever brings sessions about failed itself.
+    /// The backend itself failed.
     BackendError,
 }
 
 impl FailureCode {
-    /// All of them.
+    /// All codes.
     pub const ALL: [Self; 18] = [
         Self::RepositoryNotFound,
         Self::AuthenticationFailed,
@@ -253,7 +287,7 @@ impl FailureCode {
         Self::BackendError,
     ];
 
-    /// The code as programs see it.
+    /// Returns the code as it is in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -280,11 +314,11 @@ impl FailureCode {
 }
 
 impl StopReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 5] =
         [Self::Idle, Self::Requested, Self::RouterStopped, Self::RouterCrashed, Self::NeverStarted];
 
-    /// The reason as programs see it.
+    /// Returns the reason as it is in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -297,38 +331,38 @@ impl StopReason {
     }
 }
 
-/// The stages that a start can have; each backend has some of them, in this order.
+/// The stages of a start. A backend has some of them, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Waiting for its turn.
+    /// The start waits for its turn.
     Queued,
-    /// A node was found for the Pod.
+    /// A node is being found for the Pod.
     Scheduled,
     /// The volume is being attached.
     Volume,
     /// The image is being pulled.
     Image,
-    /// The repository is being cloned, or brought up to date.
+    /// The repository is being cloned, or updated if it was cloned before.
     Cloning,
     /// opencode is starting.
     Starting,
-    /// opencode answers; its first session is being opened.
+    /// opencode is ready, and its first conversation is being opened.
     Ready,
 }
 
 /// One stage of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageRecord {
-    /// Which one.
+    /// The stage.
     pub stage: Stage,
-    /// When it began; `None`: it is to come.
+    /// When the stage began; `None` if it has not begun.
     pub started: Option<SystemTime>,
-    /// When it ended, well or not; `None` with a beginning: it is under way.
+    /// When the stage ended, successfully or not; `None` if it has not ended.
     pub ended: Option<SystemTime>,
-    /// What it is doing, in words.
+    /// What is being done, for people.
     pub message: Option<String>,
-    /// How much of what it is doing is done, 0 to 100.
+    /// The progress of it, 0 to 100 percent.
     pub percent: Option<u8>,
-    /// Bytes received so far.
+    /// The number of bytes received so far.
     pub bytes: Option<u64>,
 }

@@ -1,3 +1,5 @@
+//! Publishes the statuses of sessions to any number of watchers.
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Weak},
@@ -15,41 +17,43 @@ use crate::{backend::WatchEvent, model::SessionStatus};
 /// How many changes a watcher may leave unread before it gets a new snapshot instead.
 pub const UNREAD_CHANGES: usize = 256;
 
-/// What is seen of the sessions, and who watches.
+/// The present status of every session, and the channel to its watchers.
 pub(crate) struct Publisher {
-    seen: Mutex<BTreeMap<SessionHash, Arc<SessionStatus>>>,
-    news: broadcast::Sender<WatchEvent>,
+    statuses: Mutex<BTreeMap<SessionHash, Arc<SessionStatus>>>,
+    events: broadcast::Sender<WatchEvent>,
     ended: CancellationToken,
 }
 
 impl Publisher {
+    /// Creates a publisher without sessions.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            seen: Mutex::default(),
-            news: broadcast::Sender::new(UNREAD_CHANGES),
+            statuses: Mutex::default(),
+            events: broadcast::Sender::new(UNREAD_CHANGES),
             ended: CancellationToken::new(),
         })
     }
 
+    /// Returns a session's present status.
     pub(crate) fn get(&self, hash: SessionHash) -> Option<Arc<SessionStatus>> {
-        self.seen.lock().get(&hash).cloned()
+        self.statuses.lock().get(&hash).cloned()
     }
 
-    /// Tells of a session that is new or has changed.
-    pub(crate) fn publish(&self, observed: &SessionStatus) {
-        let observed = Arc::new(observed.clone());
-        let mut seen = self.seen.lock();
-        seen.insert(observed.session.hash, observed.clone());
-        // Sent under the lock, so that watchers are told in the order of the changes. No receiver is no
-        // error: nobody watches.
-        let _ = self.news.send(WatchEvent::Applied(observed));
+    /// Publishes the status of a session that is new or has changed.
+    pub(crate) fn publish(&self, status: &SessionStatus) {
+        let status = Arc::new(status.clone());
+        let mut statuses = self.statuses.lock();
+        statuses.insert(status.session.hash, status.clone());
+        // Sent under the lock, so that watchers get the changes in their order. Having no receiver is not an
+        // error.
+        let _ = self.events.send(WatchEvent::Applied(status));
     }
 
-    /// Tells that a session is gone.
+    /// Publishes that a session was removed.
     pub(crate) fn remove(&self, hash: SessionHash) {
-        let mut seen = self.seen.lock();
-        if seen.remove(&hash).is_some() {
-            let _ = self.news.send(WatchEvent::Removed(hash));
+        let mut statuses = self.statuses.lock();
+        if statuses.remove(&hash).is_some() {
+            let _ = self.events.send(WatchEvent::Removed(hash));
         }
     }
 
@@ -58,30 +62,31 @@ impl Publisher {
         self.ended.cancel();
     }
 
+    /// Returns the events: a snapshot first, then every change.
     pub(crate) fn watch(self: &Arc<Self>) -> BoxStream<'static, WatchEvent> {
         let (publisher, ended) = (Arc::downgrade(self), self.ended.clone());
-        stream::unfold(None, move |news| next(publisher.clone(), news))
+        stream::unfold(None, move |events| next(publisher.clone(), events))
             .take_until(ended.cancelled_owned())
             .boxed()
     }
 }
 
-/// The next thing to tell a watcher: a snapshot at first and after it fell behind, else the next change.
-/// Subscribing and copying happen under one lock, so that nothing falls between the two.
+/// Returns a watcher's next event: a snapshot at first and after it fell behind, otherwise the next change.
+/// Subscribing and copying happen under one lock, so that no change is lost between them.
 async fn next(
     publisher: Weak<Publisher>,
-    news: Option<broadcast::Receiver<WatchEvent>>,
+    events: Option<broadcast::Receiver<WatchEvent>>,
 ) -> Option<(WatchEvent, Option<broadcast::Receiver<WatchEvent>>)> {
-    if let Some(mut news) = news {
-        match news.recv().await {
-            Ok(change) => return Some((change, Some(news))),
+    if let Some(mut events) = events {
+        match events.recv().await {
+            Ok(change) => return Some((change, Some(events))),
             Err(broadcast::error::RecvError::Closed) => return None,
             Err(broadcast::error::RecvError::Lagged(_)) => {}
         }
     }
     let publisher = publisher.upgrade()?;
-    let seen = publisher.seen.lock();
-    let news = publisher.news.subscribe();
-    let all = seen.values().cloned().collect();
-    Some((WatchEvent::Snapshot(all), Some(news)))
+    let statuses = publisher.statuses.lock();
+    let events = publisher.events.subscribe();
+    let all = statuses.values().cloned().collect();
+    Some((WatchEvent::Snapshot(all), Some(events)))
 }

@@ -19,7 +19,8 @@ use crate::{
 /// A backend under test. Each promise gets a harness of its own, with an empty storage.
 #[async_trait]
 pub trait Harness: Send + Sync + 'static {
-    /// Opens a backend on the harness's storage. It is called once, and then by [`restart`](Harness::restart).
+    /// Opens a backend on the harness's storage. It is called once, and then by
+    /// [`restart`](Harness::restart).
     async fn open(&self) -> Arc<dyn SessionBackend>;
 
     /// Ends the backend as a router that ends does, and opens another one on the same storage.

@@ -14,8 +14,9 @@ use crate::{
     model::{Failure, Password, Stage},
 };
 
-/// The commands of [`SessionBackend`](crate::SessionBackend), for [`MemoryBackend::refuse`](super::MemoryBackend::refuse)
-/// and [`MemoryBackend::calls`](super::MemoryBackend::calls).
+/// The commands of [`SessionBackend`](crate::SessionBackend), for
+/// [`MemoryBackend::refuse`](super::MemoryBackend::refuse) and
+/// [`MemoryBackend::calls`](super::MemoryBackend::calls).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the methods of SessionBackend, by name")]
 pub enum BackendCommand {

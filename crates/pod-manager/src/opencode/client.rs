@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::http::{self, HttpClient, Limits, MAX_BYTES, OpencodeError};
 use crate::model::{Endpoint, Session};
 
-/// The first request after a start takes 0.4 s (opencode loads the project), and far longer on a busy machine.
+/// The first request after a start takes 0.4 s (opencode loads the project), and far longer on a busy
+/// machine.
 const LIMITS: Limits = Limits { bytes: MAX_BYTES, time: Duration::from_secs(5) };
 const MAX_TITLE: usize = 200;
 const MAX_DIRECTORY: usize = 4096;
@@ -46,8 +47,8 @@ pub(crate) struct MessageIds {
 }
 
 impl MessageIds {
-    /// opencode orders messages by id: 48 bits of milliseconds and counter, then 14 characters. With the time at
-    /// which the session was asked for, the message comes before its answer.
+    /// opencode orders messages by id: 48 bits of milliseconds and counter, then 14 characters. With the time
+    /// at which the session was asked for, the message comes before its answer.
     pub(crate) fn of(session: &Session) -> Self {
         let millis = session.created_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let stamp = |counter: u128| (millis * 0x1000 + counter) & 0xffff_ffff_ffff;

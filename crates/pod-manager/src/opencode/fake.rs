@@ -14,9 +14,11 @@ use crate::model::Password;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// As much of opencode as the manager asks for, on a loopback port of its own; behaves as opencode 1.18 was seen to.
+/// As much of opencode as the manager asks for, on a loopback port of its own; behaves as opencode 1.18 was
+/// seen to.
 ///
-/// Give its [`address`](FakeOpencode::address) to [`MemoryBackend::set_endpoint`](super::MemoryBackend::set_endpoint).
+/// Give its [`address`](FakeOpencode::address) to
+/// [`MemoryBackend::set_endpoint`](super::MemoryBackend::set_endpoint).
 pub struct FakeOpencode {
     address: SocketAddr,
     inside: Arc<Inside>,
@@ -115,7 +117,8 @@ impl FakeOpencode {
         self.inside.state.lock().busy = busy;
     }
 
-    /// Whoever asks whether an agent is at work has to wait for the answer from now on; returns once one waits.
+    /// Whoever asks whether an agent is at work has to wait for the answer from now on; returns once one
+    /// waits.
     ///
     /// # Panics
     /// Where nobody asks within half a minute.

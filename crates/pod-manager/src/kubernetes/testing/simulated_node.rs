@@ -1,5 +1,5 @@
-//! The parts of a cluster that an API server alone does not have: scheduler, kubelet, garbage collector and the
-//! controller that protects claims in use. The "containers" are fake opencodes on loopback addresses.
+//! The parts of a cluster that an API server alone does not have: scheduler, kubelet, garbage collector and
+//! the controller that protects claims in use. The "containers" are fake opencodes on loopback addresses.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
