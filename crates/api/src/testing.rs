@@ -56,7 +56,7 @@ impl TestRouter {
         let (shutdown, mut tasks) = (CancellationToken::new(), JoinSet::new());
 
         let opencode = FakeOpencode::start(None).await;
-        opencode.converse("A title");
+        opencode.create_conversation("A title");
         backend.set_endpoint(opencode.address(), None);
 
         let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), manager);

@@ -4,7 +4,7 @@
 use crate::{
     backend::{BackendError, SessionBackend},
     model::{Endpoint, Session},
-    opencode::{Conversation, MessageIds, Opencode, OpencodeError},
+    opencode::{Conversation, MessageIds, OpencodeClient, OpencodeError},
 };
 
 /// In how many of the newest conversations the first prompt is searched for.
@@ -13,7 +13,7 @@ const SEARCHED_CONVERSATIONS: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliverError {
     #[error(transparent)]
-    Opencode(#[from] OpencodeError),
+    OpencodeClient(#[from] OpencodeError),
     #[error("the delivery could not be recorded")]
     Backend(#[from] BackendError),
 }
@@ -25,7 +25,7 @@ pub(super) enum DeliverError {
 /// ids each time, so that opencode takes it for the same message; and it is searched for in the existing
 /// conversations, so that it is not sent to a second one.
 pub(super) async fn deliver(
-    opencode: &Opencode,
+    opencode: &OpencodeClient,
     backend: &dyn SessionBackend,
     session: &Session,
     first_prompt_sent: bool,
@@ -34,12 +34,12 @@ pub(super) async fn deliver(
     match session.initial_message.as_deref().filter(|_| !first_prompt_sent) {
         None => match opencode.conversations(endpoint, 1).await?.pop() {
             Some(newest) => Ok(newest),
-            None => Ok(opencode.converse(endpoint).await?),
+            None => Ok(opencode.create_conversation(endpoint).await?),
         },
         Some(message) => {
             let ids = MessageIds::of(session);
             let conversation = conversation_for_prompt(opencode, endpoint, &ids).await?;
-            opencode.prompt(endpoint, &conversation.id, &ids, message).await?;
+            opencode.send_prompt(endpoint, &conversation.id, &ids, message).await?;
             backend.mark_first_prompt_sent(session.hash).await?;
             Ok(conversation)
         }
@@ -48,7 +48,7 @@ pub(super) async fn deliver(
 
 /// Returns the conversation to show while another router delivers: `None` until the first prompt is in one.
 pub(super) async fn delivered_by_leader(
-    opencode: &Opencode,
+    opencode: &OpencodeClient,
     session: &Session,
     first_prompt_sent: bool,
     endpoint: &Endpoint,
@@ -62,18 +62,18 @@ pub(super) async fn delivered_by_leader(
 /// Returns the conversation that has the first prompt; otherwise the newest one if it is empty, since an
 /// earlier message must not follow later ones; otherwise a new one.
 async fn conversation_for_prompt(
-    opencode: &Opencode,
+    opencode: &OpencodeClient,
     endpoint: &Endpoint,
     ids: &MessageIds,
 ) -> Result<Conversation, OpencodeError> {
     let conversations = opencode.conversations(endpoint, SEARCHED_CONVERSATIONS).await?;
     for conversation in &conversations {
-        if opencode.holds(endpoint, &conversation.id, ids).await? {
+        if opencode.has_message(endpoint, &conversation.id, ids).await? {
             return Ok(conversation.clone());
         }
     }
     match conversations.into_iter().next() {
         Some(newest) if opencode.is_empty(endpoint, &newest.id).await? => Ok(newest),
-        _ => opencode.converse(endpoint).await,
+        _ => opencode.create_conversation(endpoint).await,
     }
 }

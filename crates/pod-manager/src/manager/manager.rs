@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     keyed_mutex::KeyedMutex,
     model::{Endpoint, Phase},
-    opencode::Opencode,
+    opencode::OpencodeClient,
 };
 
 /// How many durations a receiver of [`Manager::ready_durations`] may leave unread.
@@ -37,7 +37,7 @@ pub struct Manager {
     pub(super) leadership: LeadershipHistory,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: ManagerSettings,
-    pub(super) opencode: Opencode,
+    pub(super) opencode: OpencodeClient,
     pub(super) index: Index,
     pub(super) subscriptions: Subscriptions,
     /// Held while a command on the session runs.
@@ -76,7 +76,7 @@ impl Manager {
             clock,
             start_limiter: StartLimiter::new(settings.max_starts_per_minute),
             settings,
-            opencode: Opencode::new(),
+            opencode: OpencodeClient::new(),
             index: Index::default(),
             subscriptions: Subscriptions::default(),
             command_locks: KeyedMutex::default(),

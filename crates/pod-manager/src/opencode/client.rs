@@ -1,5 +1,5 @@
-//! The few questions asked of a session's opencode. What runs there is hostile: answers are bounded in time
-//! and size, and what they hold is checked before it is used.
+//! The requests that the manager sends to a session's opencode. Their answers may be hostile: [`http`] bounds
+//! their size and time, and their content is checked here before it is used.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,30 +16,30 @@ const LIMITS: Limits = Limits { bytes: MAX_BYTES, time: Duration::from_secs(5) }
 const MAX_TITLE: usize = 200;
 const MAX_DIRECTORY: usize = 4096;
 
-/// Asks opencode instances; cheap to clone.
+/// Sends requests to the opencode of any session; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Opencode(HttpClient);
+pub(crate) struct OpencodeClient(HttpClient);
 
-/// A conversation of opencode's, one that no other conversation started.
+/// A conversation in opencode (its API says *session*) that no other conversation started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Conversation {
     pub(crate) id: String,
-    /// `None` where it has only the name that opencode gives to every new one.
+    /// `None` if it has only the name that opencode gives to every new conversation.
     pub(crate) title: Option<String>,
-    /// The folder it is about.
+    /// The folder that the conversation works in.
     directory: String,
 }
 
 impl Conversation {
-    /// The path of the page that shows it, in the repository it belongs to.
+    /// Returns the path of the page that shows the conversation.
     pub(crate) fn landing_path(&self) -> String {
         format!("/{}/session/{}", BASE64_URL_SAFE_NO_PAD.encode(&self.directory), self.id)
     }
 }
 
-/// The ids under which an initial message is sent. The same session has the same ids always, and opencode
-/// takes a message that comes again under the same ids for the same one (seen with 1.18): so a message whose
-/// fate is unknown may be sent again.
+/// The ids with which an initial message is sent. They depend on the session alone. opencode 1.18 treats a
+/// message with the ids of an earlier one as the same message, so a message may be sent again if it is
+/// unknown whether it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MessageIds {
     pub(crate) message: String,
@@ -47,8 +47,9 @@ pub(crate) struct MessageIds {
 }
 
 impl MessageIds {
-    /// opencode orders messages by id: 48 bits of milliseconds and counter, then 14 characters. With the time
-    /// at which the session was asked for, the message comes before its answer.
+    /// Returns the ids of a session's initial message. opencode orders messages by id: 48 bits of
+    /// milliseconds and counter, then 14 characters. With the session's time of creation, the message is
+    /// before its answer.
     pub(crate) fn of(session: &Session) -> Self {
         let millis = session.created_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let stamp = |counter: u128| (millis * 0x1000 + counter) & 0xffff_ffff_ffff;
@@ -57,53 +58,60 @@ impl MessageIds {
     }
 }
 
-impl Opencode {
+impl OpencodeClient {
     /// Creates a client.
     pub(crate) fn new() -> Self {
         Self(HttpClient::new())
     }
 
-    /// The conversations last used, newest first; `limit` at most.
+    /// Returns the conversations that were used last, the newest first; `limit` at most.
     pub(crate) async fn conversations(
         &self,
-        at: &Endpoint,
+        endpoint: &Endpoint,
         limit: usize,
     ) -> Result<Vec<Conversation>, OpencodeError> {
-        let list = self.get(at, &format!("/session?roots=true&limit={limit}")).await?;
-        let list = list.as_array().ok_or(OpencodeError::Unexpected("no list of sessions"))?;
+        let list = self.get(endpoint, &format!("/session?roots=true&limit={limit}")).await?;
+        let list = list.as_array().ok_or(OpencodeError::Unexpected("not a list of sessions"))?;
         list.iter().take(limit).map(conversation).collect()
     }
 
-    /// Begins a conversation.
-    pub(crate) async fn converse(&self, at: &Endpoint) -> Result<Conversation, OpencodeError> {
-        conversation(&self.ask(at, Method::POST, "/session", Some(json!({}))).await?)
+    /// Creates a conversation.
+    pub(crate) async fn create_conversation(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Conversation, OpencodeError> {
+        conversation(&self.send_json(endpoint, Method::POST, "/session", Some(json!({}))).await?)
     }
 
-    /// Whether the conversation holds the message.
-    pub(crate) async fn holds(
+    /// Returns whether the conversation has the message.
+    pub(crate) async fn has_message(
         &self,
-        at: &Endpoint,
+        endpoint: &Endpoint,
         conversation: &str,
         ids: &MessageIds,
     ) -> Result<bool, OpencodeError> {
         let path = format!("/session/{conversation}/message/{}", ids.message);
-        match self.get(at, &path).await {
+        match self.get(endpoint, &path).await {
             Ok(_) => Ok(true),
             Err(OpencodeError::Status(StatusCode::NOT_FOUND)) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether nothing was said in it yet.
-    pub(crate) async fn is_empty(&self, at: &Endpoint, conversation: &str) -> Result<bool, OpencodeError> {
-        let messages = self.get(at, &format!("/session/{conversation}/message?limit=1")).await?;
-        messages.as_array().map(Vec::is_empty).ok_or(OpencodeError::Unexpected("no list of messages"))
+    /// Returns whether the conversation has no message.
+    pub(crate) async fn is_empty(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &str,
+    ) -> Result<bool, OpencodeError> {
+        let messages = self.get(endpoint, &format!("/session/{conversation}/message?limit=1")).await?;
+        messages.as_array().map(Vec::is_empty).ok_or(OpencodeError::Unexpected("not a list of messages"))
     }
 
-    /// Hands a message over; opencode has it on disk when this returns, and answers it by itself.
-    pub(crate) async fn prompt(
+    /// Sends a message. opencode has stored it when this returns, and works on it by itself.
+    pub(crate) async fn send_prompt(
         &self,
-        at: &Endpoint,
+        endpoint: &Endpoint,
         conversation: &str,
         ids: &MessageIds,
         text: &str,
@@ -111,33 +119,39 @@ impl Opencode {
         let part = json!({ "id": ids.part, "type": "text", "text": text });
         let body = json!({ "messageID": ids.message, "parts": [part] });
         let path = format!("/session/{conversation}/prompt_async");
-        http::bytes(self.request(at, Method::POST, &path, Some(body)), LIMITS).await.map(drop)
+        http::bytes(self.request(endpoint, Method::POST, &path, Some(body)), LIMITS).await.map(drop)
     }
 
-    /// Whether an agent is at work in any conversation, child conversations too. One that waits to ask its
-    /// model again, or for its person's answer, is at work.
-    pub(crate) async fn is_busy(&self, at: &Endpoint) -> Result<bool, OpencodeError> {
-        let status = self.get(at, "/session/status").await?;
-        let status = status.as_object().ok_or(OpencodeError::Unexpected("no status"))?;
+    /// Returns whether an agent is working in any conversation, including child conversations. An agent that
+    /// waits for its next request to the model, or for the user's answer, is working.
+    pub(crate) async fn is_busy(&self, endpoint: &Endpoint) -> Result<bool, OpencodeError> {
+        let status = self.get(endpoint, "/session/status").await?;
+        let status = status.as_object().ok_or(OpencodeError::Unexpected("not a status"))?;
         Ok(status.values().any(|one| one["type"].as_str() != Some("idle")))
     }
 
-    async fn get(&self, at: &Endpoint, path: &str) -> Result<Value, OpencodeError> {
-        self.ask(at, Method::GET, path, None).await
+    async fn get(&self, endpoint: &Endpoint, path: &str) -> Result<Value, OpencodeError> {
+        self.send_json(endpoint, Method::GET, path, None).await
     }
 
-    async fn ask(
+    async fn send_json(
         &self,
-        at: &Endpoint,
+        endpoint: &Endpoint,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> Result<Value, OpencodeError> {
-        http::json(self.request(at, method, path, body), LIMITS).await
+        http::json(self.request(endpoint, method, path, body), LIMITS).await
     }
 
-    fn request(&self, at: &Endpoint, method: Method, path: &str, body: Option<Value>) -> RequestBuilder {
-        let request = self.0.request(method, at.address, path, at.password.as_ref());
+    fn request(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> RequestBuilder {
+        let request = self.0.request(method, endpoint.address, path, endpoint.password.as_ref());
         match body {
             Some(body) => request.json(&body),
             None => request,
@@ -151,7 +165,7 @@ fn conversation(value: &Value) -> Result<Conversation, OpencodeError> {
         (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     if !id.strip_prefix("ses_").is_some_and(proper) {
-        return Err(OpencodeError::Unexpected("an id that is none of its own"));
+        return Err(OpencodeError::Unexpected("an invalid id"));
     }
     let directory = value["directory"].as_str().unwrap_or_default();
     if directory.is_empty() || directory.len() > MAX_DIRECTORY {

@@ -1,4 +1,4 @@
-//! What an opencode that means harm, or is broken, can do to who asks it: nothing.
+//! A hostile or broken opencode does no harm to the router that sends it requests.
 
 use session_key::{Identity, SessionHash};
 
@@ -16,7 +16,7 @@ fn ok(body: &str) -> Response {
 async fn an_endless_answer_is_cut_off() {
     let response = Response::endless("content-type: application/json\r\n", vec![b' '; 64 * 1024]);
     let server = TestServer::start(response).await;
-    let answer = Opencode::new().conversations(&server.endpoint(), 1).await;
+    let answer = OpencodeClient::new().conversations(&server.endpoint(), 1).await;
     assert!(matches!(answer, Err(OpencodeError::TooLarge(MAX_BYTES))), "{answer:?}");
     assert!(server.most_sent() < 3 * MAX_BYTES, "{} bytes were read", server.most_sent());
 }
@@ -25,7 +25,7 @@ async fn an_endless_answer_is_cut_off() {
 async fn an_answer_in_slow_drips_is_given_up() {
     let response = Response::endless("content-type: application/json\r\n", b" ");
     let server = TestServer::start(Response { pause: Duration::from_millis(10), ..response }).await;
-    let (client, at) = (Opencode::new(), server.endpoint());
+    let (client, at) = (OpencodeClient::new(), server.endpoint());
     let answer = tokio::time::timeout(LIMITS.time * 2, client.is_busy(&at)).await.expect("given up");
     assert!(matches!(answer, Err(OpencodeError::Timeout)), "{answer:?}");
 }
@@ -38,9 +38,9 @@ async fn a_redirect_is_not_followed() {
         elsewhere.address
     );
     let server = TestServer::start(Response { head: head.into(), ..Response::default() }).await;
-    let answer = Opencode::new().is_busy(&server.endpoint()).await;
+    let answer = OpencodeClient::new().is_busy(&server.endpoint()).await;
     assert!(matches!(answer, Err(OpencodeError::Status(StatusCode::FOUND))), "{answer:?}");
-    assert!(elsewhere.requests.try_recv().is_err(), "nobody was asked elsewhere");
+    assert!(elsewhere.requests.try_recv().is_err(), "a request was sent to the other address");
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn an_invalid_id_never_reaches_a_path() {
     for id in ["", "ses_", "ses_../../x", "ses_a/b", "ses_a?b", "msg_a", &format!("ses_{}", "a".repeat(65))] {
         let session = json!([{ "id": id, "directory": "/repo", "title": "t" }]).to_string();
         let server = TestServer::start(ok(&session)).await;
-        let answer = Opencode::new().conversations(&server.endpoint(), 1).await;
+        let answer = OpencodeClient::new().conversations(&server.endpoint(), 1).await;
         assert!(matches!(answer, Err(OpencodeError::Unexpected(_))), "{id:?}: {answer:?}");
     }
 }
@@ -56,21 +56,30 @@ async fn an_invalid_id_never_reaches_a_path() {
 #[tokio::test]
 async fn an_answer_of_another_form_is_an_error() {
     let page = TestServer::start(Response::ok("text/html", "<!doctype html>")).await;
-    assert!(matches!(Opencode::new().is_busy(&page.endpoint()).await, Err(OpencodeError::Unexpected(_))));
+    assert!(matches!(
+        OpencodeClient::new().is_busy(&page.endpoint()).await,
+        Err(OpencodeError::Unexpected(_))
+    ));
     let text = TestServer::start(Response::ok("text/html", "{}")).await;
-    assert!(matches!(Opencode::new().is_busy(&text.endpoint()).await, Err(OpencodeError::Unexpected(_))));
+    assert!(matches!(
+        OpencodeClient::new().is_busy(&text.endpoint()).await,
+        Err(OpencodeError::Unexpected(_))
+    ));
     let list = TestServer::start(ok("[]")).await;
-    assert!(matches!(Opencode::new().is_busy(&list.endpoint()).await, Err(OpencodeError::Unexpected(_))));
+    assert!(matches!(
+        OpencodeClient::new().is_busy(&list.endpoint()).await,
+        Err(OpencodeError::Unexpected(_))
+    ));
     let object = TestServer::start(ok("{}")).await;
-    let (client, at) = (Opencode::new(), object.endpoint());
+    let (client, at) = (OpencodeClient::new(), object.endpoint());
     assert!(matches!(client.conversations(&at, 1).await, Err(OpencodeError::Unexpected(_))));
-    assert!(matches!(client.converse(&at).await, Err(OpencodeError::Unexpected(_))));
+    assert!(matches!(client.create_conversation(&at).await, Err(OpencodeError::Unexpected(_))));
 }
 
 #[tokio::test]
 async fn an_opencode_that_hangs_is_given_up() {
     let server = TestServer::start(Response { hang: true, ..Response::default() }).await;
-    let (client, at) = (Opencode::new(), server.endpoint());
+    let (client, at) = (OpencodeClient::new(), server.endpoint());
     let answer = tokio::time::timeout(LIMITS.time * 2, client.is_busy(&at)).await.expect("given up");
     assert!(matches!(answer, Err(OpencodeError::Timeout)), "{answer:?}");
 }
@@ -79,7 +88,7 @@ async fn an_opencode_that_hangs_is_given_up() {
 async fn the_password_is_sent_and_no_error_contains_it() {
     let head = b"HTTP/1.1 500 Oops\r\nconnection: close\r\n\r\n".to_vec();
     let mut server = TestServer::start(Response { head, ..Response::default() }).await;
-    let error = Opencode::new().is_busy(&server.endpoint()).await.expect_err("an error");
+    let error = OpencodeClient::new().is_busy(&server.endpoint()).await.expect_err("an error");
     let request = server.requests.recv().await.expect("a request").to_lowercase();
     // base64 of opencode:geheim
     assert!(request.contains(&"authorization: Basic b3BlbmNvZGU6Z2VoZWlt".to_lowercase()), "{request}");
@@ -87,7 +96,7 @@ async fn the_password_is_sent_and_no_error_contains_it() {
 }
 
 #[test]
-fn a_title_is_one_short_line_and_not_the_name_that_all_have() {
+fn a_title_is_one_short_line_and_not_the_default_name() {
     assert_eq!(title(" Fix\u{1b}[31m\nit "), Some("Fix[31mit".into()));
     assert_eq!(title("New session - 2026-11-23T16:19:39.611Z"), None);
     assert_eq!(title(" \n"), None);
@@ -95,7 +104,7 @@ fn a_title_is_one_short_line_and_not_the_name_that_all_have() {
 }
 
 #[test]
-fn a_session_has_the_same_message_ids_always_in_opencodes_form() {
+fn message_ids_depend_on_the_session_alone_and_have_opencodes_form() {
     let session = |millis: u64, hash| Session {
         hash: SessionHash::from_bytes(hash),
         owner: Identity::parse("alice@example.com").expect("an address"),
@@ -105,7 +114,7 @@ fn a_session_has_the_same_message_ids_always_in_opencodes_form() {
     };
     let ids = MessageIds::of(&session(1_795_451_689_147, [0xab; 6]));
     assert_eq!(ids, MessageIds::of(&session(1_795_451_689_147, [0xab; 6])));
-    // The time as opencode 1.18 itself encoded it, and 14 characters.
+    // The time as opencode 1.18 encodes it, and 14 characters.
     assert_eq!(ids.message, "msg_2094298bb001R0abababababab");
     assert_eq!(ids.part, "prt_2094298bb002R0abababababab");
     assert_ne!(ids, MessageIds::of(&session(1_795_451_689_148, [0xab; 6])));

@@ -1,3 +1,5 @@
+//! A fake opencode for tests.
+
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -12,62 +14,61 @@ use tokio::{
 
 use crate::model::Password;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// As much of opencode as the manager asks for, on a loopback port of its own; behaves as opencode 1.18 was
-/// seen to.
+/// The routes of opencode that the router calls, on a loopback port. They behave as those of opencode 1.18.
 ///
 /// Give its [`address`](FakeOpencode::address) to
 /// [`MemoryBackend::set_endpoint`](super::MemoryBackend::set_endpoint).
 pub struct FakeOpencode {
     address: SocketAddr,
-    inside: Arc<Inside>,
-    server: JoinHandle<()>,
+    server: Arc<Server>,
+    task: JoinHandle<()>,
 }
 
-struct Inside {
+struct Server {
     password: Option<Password>,
-    state: Mutex<State>,
-    /// How often it was asked whether an agent is at work.
-    asked: watch::Sender<usize>,
+    behaviour: Mutex<Behaviour>,
+    /// The number of requests for the status so far.
+    probes: watch::Sender<usize>,
     gate: watch::Sender<Gate>,
 }
 
-/// Where who asks whether an agent is at work may have to wait.
+/// Holds requests for the status (whether an agent is working).
 #[derive(Default)]
 struct Gate {
     closed: bool,
-    /// How many may pass all the same.
+    /// The number of requests that may pass although the gate is closed.
     passes: usize,
-    /// How many had to wait so far.
+    /// The number of requests that had to wait so far.
     waited: usize,
 }
 
 #[derive(Default)]
-struct State {
-    /// Oldest first.
-    conversations: Vec<Talk>,
+struct Behaviour {
+    /// The oldest first.
+    conversations: Vec<FakeConversation>,
     busy: bool,
-    silent: bool,
-    refuses: Option<u16>,
-    lose_answers_to_prompts: bool,
-    /// Header lines of every answer.
+    unresponsive: bool,
+    status: Option<u16>,
+    drop_prompt_responses: bool,
+    /// Header lines of every response.
     extra_headers: String,
     prompts: usize,
 }
 
-struct Talk {
+struct FakeConversation {
     id: String,
     title: String,
     messages: Vec<Message>,
 }
 
-/// A message that a person sent.
+/// A message of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its id; one message has one, however often it is sent.
+    /// The message's id. A message that is sent again has the same id.
     pub id: String,
-    /// The ids of its parts, and their texts.
+    /// The ids and the texts of its parts.
     pub parts: Vec<(String, String)>,
 }
 
@@ -75,157 +76,164 @@ impl FakeOpencode {
     /// A path that opencode does not have; it is answered with the request's `path` and `headers`.
     pub const ECHO: &'static str = "/echo";
 
-    /// Starts one that asks for this password.
+    /// Starts a fake that requires this password.
     ///
     /// # Panics
-    /// Where no loopback port can be had.
+    /// If no loopback port can be bound.
     pub async fn start(password: Option<Password>) -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into(), password).await
     }
 
-    /// Starts one at this address.
+    /// Starts a fake at this address.
     ///
     /// # Panics
-    /// Where that can't be had.
+    /// If the address can't be bound.
     pub async fn start_at(address: SocketAddr, password: Option<Password>) -> Self {
         let listener = TcpListener::bind(address).await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
-        let inside = Arc::new(Inside {
+        let server = Arc::new(Server {
             password,
-            state: Mutex::default(),
-            asked: watch::Sender::new(0),
+            behaviour: Mutex::default(),
+            probes: watch::Sender::new(0),
             gate: watch::Sender::default(),
         });
-        let served = inside.clone();
-        let server = tokio::spawn(async move {
+        let served = server.clone();
+        let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let inside = served.clone();
-                tokio::spawn(async move { inside.serve(stream).await });
+                let server = served.clone();
+                tokio::spawn(async move { server.serve(stream).await });
             }
         });
-        Self { address, inside, server }
+        Self { address, server, task }
     }
 
-    /// Where it answers.
+    /// Returns the fake's address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// An agent is at work, or is not.
+    /// Sets whether an agent is working.
     pub fn set_busy(&self, busy: bool) {
-        self.inside.state.lock().busy = busy;
+        self.server.behaviour.lock().busy = busy;
     }
 
-    /// Whoever asks whether an agent is at work has to wait for the answer from now on; returns once one
-    /// waits.
+    /// Holds requests for the status from now on, and returns once one is held.
     ///
     /// # Panics
-    /// Where nobody asks within half a minute.
+    /// If none comes within 30 seconds.
     pub async fn hold_status(&self) {
-        self.inside.gate.send_modify(|gate| gate.closed = true);
+        self.server.gate.send_modify(|gate| gate.closed = true);
         self.waited(1).await;
     }
 
-    /// Answers one who waits, and returns once another one waits.
+    /// Answers one held request, and returns once another one is held.
     ///
     /// # Panics
-    /// Where nobody asks again within half a minute.
-    pub async fn answer_one(&self) {
-        let waited = self.inside.gate.borrow().waited;
-        self.inside.gate.send_modify(|gate| gate.passes += 1);
+    /// If no other comes within 30 seconds.
+    pub async fn release_one_status(&self) {
+        let waited = self.server.gate.borrow().waited;
+        self.server.gate.send_modify(|gate| gate.passes += 1);
         self.waited(waited + 1).await;
     }
 
-    /// Answers all, as before [`hold_status`](FakeOpencode::hold_status).
+    /// Ends [`hold_status`](FakeOpencode::hold_status).
     pub fn release_status(&self) {
-        self.inside.gate.send_replace(Gate::default());
+        self.server.gate.send_replace(Gate::default());
     }
 
     async fn waited(&self, count: usize) {
-        let mut gate = self.inside.gate.subscribe();
-        let all = tokio::time::timeout(PATIENCE, gate.wait_for(|gate| gate.waited >= count));
-        assert!(all.await.is_ok(), "nobody asked whether an agent is at work");
+        let mut gate = self.server.gate.subscribe();
+        let all = tokio::time::timeout(TIMEOUT, gate.wait_for(|gate| gate.waited >= count));
+        assert!(all.await.is_ok(), "no request for the status came in time");
     }
 
-    /// It takes connections and closes them without an answer.
-    pub fn set_silent(&self, silent: bool) {
-        self.inside.state.lock().silent = silent;
+    /// Sets whether connections are closed without a response.
+    pub fn set_unresponsive(&self, unresponsive: bool) {
+        self.server.behaviour.lock().unresponsive = unresponsive;
     }
 
-    /// It answers everything with this status, whoever asks; `None`: as it should.
+    /// Answers every request with this status; `None` undoes it.
     pub fn refuse_all(&self, status: Option<u16>) {
-        self.inside.state.lock().refuses = status;
+        self.server.behaviour.lock().status = status;
     }
 
-    /// It takes prompts, and its answers to them are lost.
-    pub fn lose_answers_to_prompts(&self, lose: bool) {
-        self.inside.state.lock().lose_answers_to_prompts = lose;
+    /// Sets whether prompts are accepted but not answered.
+    pub fn drop_prompt_responses(&self, drop: bool) {
+        self.server.behaviour.lock().drop_prompt_responses = drop;
     }
 
-    /// Adds these headers to every answer from now on.
+    /// Adds these headers to every response from now on.
     pub fn set_extra_headers(&self, headers: &[(&str, &str)]) {
         let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
-        self.inside.state.lock().extra_headers = lines.collect();
+        self.server.behaviour.lock().extra_headers = lines.collect();
     }
 
-    /// Somebody begins a conversation on its page; it is the newest from then on.
-    pub fn converse(&self, title: &str) -> String {
-        self.inside.state.lock().converse(title)
+    /// Creates a conversation, as a user does on opencode's page, and returns its id. It is the newest one.
+    pub fn create_conversation(&self, title: &str) -> String {
+        self.server.behaviour.lock().create_conversation(title)
     }
 
-    /// Every conversation's id and what people said in it, oldest first.
+    /// Returns the id and the users' messages of every conversation, the oldest first.
     #[must_use]
     pub fn conversations(&self) -> Vec<(String, Vec<Message>)> {
-        let state = self.inside.state.lock();
-        state.conversations.iter().map(|talk| (talk.id.clone(), talk.messages.clone())).collect()
+        let behaviour = self.server.behaviour.lock();
+        behaviour
+            .conversations
+            .iter()
+            .map(|conversation| (conversation.id.clone(), conversation.messages.clone()))
+            .collect()
     }
 
-    /// How often a prompt was sent, the same ones too.
+    /// Returns how often a prompt was sent, including repetitions.
     #[must_use]
     pub fn prompts(&self) -> usize {
-        self.inside.state.lock().prompts
+        self.server.behaviour.lock().prompts
     }
 
-    /// Waits until it was asked `times` more whether an agent is at work.
+    /// Waits for `times` further requests for the status.
     ///
     /// # Panics
-    /// Where nobody asks so often within half a minute.
-    pub async fn asked(&self, times: usize) {
-        let mut asked = self.inside.asked.subscribe();
-        let goal = *asked.borrow_and_update() + times;
-        let all = tokio::time::timeout(PATIENCE, asked.wait_for(|count| *count >= goal));
-        assert!(all.await.is_ok(), "nobody asked whether an agent is at work");
+    /// If they do not come within 30 seconds.
+    pub async fn wait_for_probes(&self, times: usize) {
+        let mut probes = self.server.probes.subscribe();
+        let goal = *probes.borrow_and_update() + times;
+        let all = tokio::time::timeout(TIMEOUT, probes.wait_for(|count| *count >= goal));
+        assert!(all.await.is_ok(), "no request for the status came in time");
     }
 }
 
 impl Drop for FakeOpencode {
     fn drop(&mut self) {
-        self.server.abort();
+        self.task.abort();
     }
 }
 
-impl State {
-    fn converse(&mut self, title: &str) -> String {
+impl Behaviour {
+    fn create_conversation(&mut self, title: &str) -> String {
         let id = format!("ses_fake{}", self.conversations.len() + 1);
-        self.conversations.push(Talk { id: id.clone(), title: title.to_owned(), messages: Vec::new() });
+        self.conversations.push(FakeConversation {
+            id: id.clone(),
+            title: title.to_owned(),
+            messages: Vec::new(),
+        });
         id
     }
 
-    fn prompt(&mut self, talk: &str, body: &Value) -> (u16, Value) {
+    fn prompt(&mut self, conversation: &str, body: &Value) -> (u16, Value) {
         self.prompts += 1;
-        let Some(talk) = self.conversations.iter_mut().find(|one| one.id == talk) else {
+        let Some(conversation) = self.conversations.iter_mut().find(|one| one.id == conversation) else {
             return (404, json!({ "name": "NotFoundError" }));
         };
         let (Some(id), Some(part)) = (body["messageID"].as_str(), body["parts"][0]["id"].as_str()) else {
             return (400, json!({ "name": "BadRequest" }));
         };
         let text = body["parts"][0]["text"].as_str().unwrap_or_default().to_owned();
-        let at = talk.messages.iter().position(|message| message.id == id).unwrap_or_else(|| {
-            talk.messages.push(Message { id: id.to_owned(), parts: Vec::new() });
-            talk.messages.len() - 1
+        let at = conversation.messages.iter().position(|message| message.id == id).unwrap_or_else(|| {
+            conversation.messages.push(Message { id: id.to_owned(), parts: Vec::new() });
+            conversation.messages.len() - 1
         });
-        let parts = &mut talk.messages[at].parts;
+        let parts = &mut conversation.messages[at].parts;
         parts.retain(|(other, _)| other != part);
         parts.push((part.to_owned(), text));
         (204, Value::Null)
@@ -233,7 +241,7 @@ impl State {
 
     fn answer(&mut self, method: &str, path: &str, query: &str, body: &Value) -> (u16, Value) {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
-        let session = |talk: &Talk| json!({ "id": talk.id, "title": talk.title, "directory": "/fake/repo" });
+        let session = |conversation: &FakeConversation| json!({ "id": conversation.id, "title": conversation.title, "directory": "/fake/repo" });
         match (method, parts.as_slice()) {
             ("GET", ["global", "health"]) => (200, json!({ "healthy": true, "version": "1.18.0" })),
             ("GET", ["session"]) => {
@@ -242,53 +250,53 @@ impl State {
                 (200, self.conversations.iter().rev().take(limit).map(session).collect())
             }
             ("POST", ["session"]) => {
-                self.converse("New session - 2026-11-23T16:19:39.611Z");
+                self.create_conversation("New session - 2026-11-23T16:19:39.611Z");
                 (200, self.conversations.last().map(session).unwrap_or_default())
             }
             ("GET", ["session", "status"]) if self.busy => (200, json!({ "ses_child": { "type": "busy" } })),
             ("GET", ["session", "status"]) => (200, json!({})),
-            ("GET", ["session", talk, "message", rest @ ..]) => {
-                let Some(talk) = self.conversations.iter().find(|one| one.id == *talk) else {
+            ("GET", ["session", conversation, "message", rest @ ..]) => {
+                let Some(conversation) = self.conversations.iter().find(|one| one.id == *conversation) else {
                     return (404, json!({ "name": "NotFoundError" }));
                 };
                 let info = |message: &Message| json!({ "info": { "id": message.id, "role": "user" } });
                 match rest.first() {
-                    None => (200, talk.messages.iter().map(info).collect()),
-                    Some(id) => match talk.messages.iter().find(|message| message.id == *id) {
+                    None => (200, conversation.messages.iter().map(info).collect()),
+                    Some(id) => match conversation.messages.iter().find(|message| message.id == *id) {
                         Some(message) => (200, info(message)),
                         None => (404, json!({ "name": "NotFoundError" })),
                     },
                 }
             }
-            ("POST", ["session", talk, "prompt_async"]) => self.prompt(talk, body),
-            // As opencode does: the page.
+            ("POST", ["session", conversation, "prompt_async"]) => self.prompt(conversation, body),
+            // opencode answers unknown paths with its page.
             _ => (200, Value::String("<!doctype html>".into())),
         }
     }
 }
 
-impl Inside {
+impl Server {
     async fn serve(&self, mut stream: TcpStream) {
         let Some((head, body)) = read_request(&mut stream).await else { return };
         let mut words = head.split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         if path == "/session/status" {
-            self.asked.send_modify(|count| *count += 1);
+            self.probes.send_modify(|count| *count += 1);
             self.pass_gate().await;
         }
-        let extra_headers = self.state.lock().extra_headers.clone();
+        let extra_headers = self.behaviour.lock().extra_headers.clone();
         let (status, answer) = if self.admits(&head) {
-            let mut state = self.state.lock();
-            if state.silent {
+            let mut behaviour = self.behaviour.lock();
+            if behaviour.unresponsive {
                 return;
             }
-            let answer = match state.refuses {
+            let answer = match behaviour.status {
                 Some(status) => (status, Value::Null),
                 None if path == FakeOpencode::ECHO => (200, echo(&head)),
-                None => state.answer(method, path, query, &body),
+                None => behaviour.answer(method, path, query, &body),
             };
-            if path.ends_with("/prompt_async") && state.lose_answers_to_prompts {
+            if path.ends_with("/prompt_async") && behaviour.drop_prompt_responses {
                 return;
             }
             answer
@@ -305,7 +313,7 @@ impl Inside {
             "HTTP/1.1 {status} Fake\r\n{extra_headers}content-type: {content_type}\r\ncontent-length: {length}\r\n\
              connection: close\r\n\r\n{text}"
         );
-        // Whoever asked may be gone.
+        // The client may have closed the connection.
         let _ = stream.write_all(response.as_bytes()).await;
     }
 
@@ -317,7 +325,7 @@ impl Inside {
         });
         let mut passed = false;
         while !passed {
-            // The sender is in `self`: it can't be gone.
+            // The sender is in `self`, so it exists.
             let _ = gate.wait_for(|gate| !gate.closed || gate.passes > 0).await;
             self.gate.send_if_modified(|gate| {
                 let took = gate.closed && gate.passes > 0;
@@ -339,7 +347,8 @@ impl Inside {
     }
 }
 
-/// The path and the headers of a request, their names in lower case. Repeated headers are joined by commas.
+/// Returns the path and the headers of a request, with their names in lower case. Repeated headers are joined
+/// by commas.
 fn echo(head: &str) -> Value {
     let mut lines = head.lines();
     let path = lines.next().and_then(|line| line.split(' ').nth(1));
@@ -352,7 +361,7 @@ fn echo(head: &str) -> Value {
     json!({ "path": path, "headers": headers })
 }
 
-/// One request: its head as text, its body as JSON.
+/// Reads a request: its head as text, its body as JSON.
 async fn read_request(stream: &mut TcpStream) -> Option<(String, Value)> {
     let mut bytes = Vec::new();
     loop {

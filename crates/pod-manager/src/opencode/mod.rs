@@ -10,5 +10,5 @@ mod http;
 #[cfg(test)]
 mod test_server;
 
-pub(crate) use client::{Conversation, MessageIds, Opencode};
+pub(crate) use client::{Conversation, MessageIds, OpencodeClient};
 pub(crate) use http::{HttpClient, OpencodeError};

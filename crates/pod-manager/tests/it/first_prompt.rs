@@ -30,13 +30,13 @@ fn messages(test: &TestManager) -> Vec<String> {
 #[tokio::test]
 async fn a_session_runs_once_its_landing_path_is_known() {
     let test = TestManager::new().await;
-    test.opencode.set_silent(true);
+    test.opencode.set_unresponsive(true);
     let hash = test.create("widgets").await.view.status.session.hash;
     let waiting = test.wait_for(hash, |view| view.endpoint().is_some()).await;
     assert_eq!(waiting.state, ViewState::Creating, "opencode answers, but its conversation is not open");
     let ready = waiting.stages.last().expect("a stage");
     assert_eq!((ready.stage, ready.started.is_some(), ready.ended), (Stage::Ready, true, None));
-    test.opencode.set_silent(false);
+    test.opencode.set_unresponsive(false);
     let view = test.wait_state(hash, ViewState::Running).await;
     let conversation = &test.opencode.conversations()[0].0;
     // base64url of /fake/repo
@@ -53,7 +53,7 @@ async fn a_session_runs_once_its_landing_path_is_known() {
 async fn the_landing_path_follows_the_newest_conversation() {
     let test = TestManager::new().await;
     let hash = test.create_running("widgets").await;
-    let newest = test.opencode.converse("Fix the build");
+    let newest = test.opencode.create_conversation("Fix the build");
     let view = test.wait_for(hash, |view| view.title.is_some()).await;
     assert_eq!(view.title.as_deref(), Some("Fix the build"));
     assert!(view.landing_path.as_ref().expect("a landing path").ends_with(&newest));
@@ -94,7 +94,7 @@ async fn a_router_that_crashed_between_sending_and_recording_sends_no_second_pro
         let hash = create(&test).await;
         test.eventually("the prompt is sent", || test.opencode.prompts() > 0).await;
         // Meanwhile the user works in another conversation.
-        test.opencode.converse("Another matter");
+        test.opencode.create_conversation("Another matter");
         test.backend.refuse_nothing();
         test.restart(restart).await;
         if restart == Restart::ProcessesEnded {
@@ -108,10 +108,10 @@ async fn a_router_that_crashed_between_sending_and_recording_sends_no_second_pro
 #[tokio::test]
 async fn a_prompt_whose_answer_was_lost_is_in_a_conversation_once() {
     let test = TestManager::new().await;
-    test.opencode.lose_answers_to_prompts(true);
+    test.opencode.drop_prompt_responses(true);
     let hash = create(&test).await;
     test.eventually("the prompt is sent again", || test.opencode.prompts() >= 2).await;
-    test.opencode.lose_answers_to_prompts(false);
+    test.opencode.drop_prompt_responses(false);
     test.wait_for(hash, |view| view.status.first_prompt_sent).await;
     assert_eq!(messages(&test), [MESSAGE]);
 }
@@ -119,11 +119,11 @@ async fn a_prompt_whose_answer_was_lost_is_in_a_conversation_once() {
 #[tokio::test]
 async fn a_late_first_prompt_goes_into_an_empty_conversation() {
     let test = TestManager::new().await;
-    test.opencode.set_silent(true);
+    test.opencode.set_unresponsive(true);
     let hash = create(&test).await;
     test.wait_for(hash, |view| view.endpoint().is_some()).await;
-    test.opencode.converse("Made elsewhere");
-    test.opencode.set_silent(false);
+    test.opencode.create_conversation("Made elsewhere");
+    test.opencode.set_unresponsive(false);
     test.wait_for(hash, |view| view.status.first_prompt_sent).await;
     let conversations = test.opencode.conversations();
     assert_eq!(conversations.len(), 1, "the empty one is used");
@@ -163,11 +163,11 @@ async fn delivery_is_retried_after_the_session_was_opened_without_it() {
 async fn a_session_that_ran_before_the_router_is_open_at_once() {
     let mut test = TestManager::new().await;
     let hash = test.create_running("widgets").await;
-    test.opencode.set_silent(true);
+    test.opencode.set_unresponsive(true);
     test.restart(Restart::ProcessesContinued).await;
     assert_eq!(test.state(hash), ViewState::Running);
     assert!(test.manager.route(&alice(), hash).is_ok());
-    test.opencode.set_silent(false);
+    test.opencode.set_unresponsive(false);
     test.wait_for(hash, |view| view.landing_path.is_some()).await;
 }
 
@@ -177,7 +177,7 @@ async fn only_the_leader_sends_the_first_prompt() {
     test.backend.set_leader(false);
     let hash = create(&test).await;
     test.wait_for(hash, |view| view.endpoint().is_some()).await;
-    let conversation = test.opencode.converse("Made by the leader");
+    let conversation = test.opencode.create_conversation("Made by the leader");
     assert_eq!(test.opencode.prompts(), 0, "the leader sends the prompt");
     assert_eq!(test.state(hash), ViewState::Creating);
     SessionBackend::mark_first_prompt_sent(&*test.backend, hash).await.expect("the leader has sent it");
@@ -201,11 +201,11 @@ async fn a_new_leader_sends_a_first_prompt_that_was_not_sent() {
 async fn the_ready_duration_of_a_run_is_reported_once() {
     let mut test = TestManager::new().await;
     let mut durations = test.manager.ready_durations();
-    test.opencode.set_silent(true);
+    test.opencode.set_unresponsive(true);
     let hash = test.create("widgets").await.view.status.session.hash;
     test.wait_for(hash, |view| view.endpoint().is_some()).await;
     test.clock.advance(Duration::from_secs(3));
-    test.opencode.set_silent(false);
+    test.opencode.set_unresponsive(false);
     test.wait_state(hash, ViewState::Running).await;
     assert_eq!(durations.recv().await, Ok(Duration::from_secs(3)));
     test.restart(Restart::ProcessesContinued).await;

@@ -15,7 +15,7 @@ impl TestManager {
     /// Waits until the manager has probed the session again and acted on it: the third probe begins after
     /// that.
     async fn wait_probed(&self) {
-        self.opencode.asked(3).await;
+        self.opencode.wait_for_probes(3).await;
     }
 }
 
@@ -78,12 +78,12 @@ async fn a_busy_agent_keeps_the_session_running_and_restarts_the_timeout() {
 async fn an_unreachable_session_is_not_stopped() {
     let test = TestManager::new().await;
     let hash = test.create_running("widgets").await;
-    test.opencode.set_silent(true);
+    test.opencode.set_unresponsive(true);
     test.clock.advance(3 * IDLE);
     test.wait_probed().await;
     assert_eq!(test.state(hash), ViewState::Running);
     assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 0);
-    test.opencode.set_silent(false);
+    test.opencode.set_unresponsive(false);
     test.wait_state(hash, ViewState::Stopped).await;
 }
 
@@ -150,8 +150,8 @@ async fn a_failed_stop_leaves_the_session_open_and_is_retried() {
     test.opencode.hold_status().await;
     test.clock.advance(IDLE);
     // Two probes find no agent at work; then the stop fails; then the next probe begins.
-    test.opencode.answer_one().await;
-    test.opencode.answer_one().await;
+    test.opencode.release_one_status().await;
+    test.opencode.release_one_status().await;
     assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 1);
     assert_eq!(test.state(hash), ViewState::Running);
     assert!(test.manager.route(&alice(), hash).is_ok());
@@ -202,7 +202,7 @@ async fn an_agent_that_starts_work_before_the_stop_keeps_the_session_running() {
     test.opencode.hold_status().await;
     test.clock.advance(IDLE);
     // The first probe finds no agent at work; the second one is the last before the stop.
-    test.opencode.answer_one().await;
+    test.opencode.release_one_status().await;
     test.opencode.set_busy(true);
     test.opencode.release_status();
     test.wait_probed().await;
@@ -216,10 +216,10 @@ async fn a_request_during_the_last_probe_keeps_the_session_running() {
     let hash = test.create_running("widgets").await;
     test.opencode.hold_status().await;
     test.clock.advance(IDLE);
-    test.opencode.answer_one().await;
+    test.opencode.release_one_status().await;
     test.manager.route(&alice(), hash).expect("a route");
     // Any request counts, whether or not a person sent it.
-    test.opencode.answer_one().await;
+    test.opencode.release_one_status().await;
     assert_eq!(test.backend.calls(BackendCommand::Stop, hash), 0, "the request is not cut off");
     test.opencode.release_status();
     test.wait_state(hash, ViewState::Stopped).await;

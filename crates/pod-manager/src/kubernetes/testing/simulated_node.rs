@@ -287,7 +287,7 @@ impl SimulatedNode {
         let mut containers = self.containers.lock();
         opencode.refuse_all(containers.refusing.get(&hash).copied());
         if let Some(title) = &containers.title {
-            opencode.converse(title);
+            opencode.create_conversation(title);
         }
         containers.running.insert(uid.to_owned(), (hash, opencode));
         let count = containers.count(hash);

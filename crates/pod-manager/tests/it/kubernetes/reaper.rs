@@ -106,12 +106,12 @@ async fn what_the_typescript_router_left_running_is_reaped_once_it_was_idle_for_
 
     // This router was not there: it does not stop what it did not see.
     router.clock.advance(IDLE - Duration::from_secs(1));
-    opencode.asked(3).await;
+    opencode.wait_for_probes(3).await;
     assert_eq!(router.state(hash), ViewState::Running);
     // A person's use counts.
     router.manager.touch(hash);
     router.clock.advance(IDLE - Duration::from_secs(1));
-    opencode.asked(3).await;
+    opencode.wait_for_probes(3).await;
     assert_eq!(router.state(hash), ViewState::Running);
     assert_eq!(played.objects(hash).await[..2], [1, 1]);
 
@@ -150,7 +150,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
         opencode.set_busy(true);
         router.when(hash, "busy", |view| view.busy).await;
         router.clock.advance(3 * IDLE);
-        opencode.asked(3).await;
+        opencode.wait_for_probes(3).await;
         assert_eq!(router.state(hash), ViewState::Running, "an agent is at work");
         for (status, why) in [
             (Some(401), "opencode answered with status 401"),
@@ -158,18 +158,18 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
             (None, "opencode can't be reached: "),
         ] {
             opencode.refuse_all(status);
-            opencode.set_silent(status.is_none());
+            opencode.set_unresponsive(status.is_none());
             let says = |view: &View| view.probe_error.as_ref().is_some_and(|said| said.starts_with(why));
             router.when(hash, why, says).await;
             router.clock.advance(3 * IDLE);
-            opencode.asked(3).await;
+            opencode.wait_for_probes(3).await;
             let view = router.manager.get(&alice(), hash).expect("it is there");
             assert_eq!(view.state, ViewState::Running, "{why}");
             assert!(says(&view), "it says so: {view:#?}");
             assert_eq!(played.objects(hash).await[..2], [1, 1], "{why}");
         }
         opencode.set_busy(false);
-        opencode.set_silent(false);
+        opencode.set_unresponsive(false);
         let view = router.when(hash, "stopped", |view| view.state == ViewState::Stopped).await;
         assert_eq!(view.status.phase, Phase::Stopped(StopReason::Idle), "once it says that nothing is done");
         assert_eq!(view.probe_error, None);
@@ -186,13 +186,13 @@ async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
     let router = Router::over(played.backend()).await;
     router.until(session.hash, ViewState::Running).await;
     router.clock.advance(3 * IDLE);
-    opencode.asked(10).await;
+    opencode.wait_for_probes(10).await;
     assert_eq!(router.state(session.hash), ViewState::Running);
     assert!(!router.backend.is_leader());
     holder.shutdown().await;
     reaps(&router.backend).await;
     // First it waits for what the one before it may have seen, and not have written down yet.
-    opencode.asked(10).await;
+    opencode.wait_for_probes(10).await;
     assert_eq!(router.state(session.hash), ViewState::Running);
     router.clock.advance(2 * fast_settings().activity_write_interval);
     router.until(session.hash, ViewState::Stopped).await;
