@@ -49,7 +49,7 @@ pub(super) fn git_not_started(program: &Path, error: &io::Error) -> Failure {
 }
 
 /// Explains that opencode ended too often.
-pub(super) fn opencode_crashed(how: &str, killed: bool, starts: u32, log_tail: Option<String>) -> Failure {
+pub(super) fn opencode_crashed(cause: &str, killed: bool, starts: u32, log_tail: Option<String>) -> Failure {
     if let Some(tail) = &log_tail {
         let tail = tail.to_lowercase();
         if NO_SPACE.iter().any(|text| tail.contains(text)) {
@@ -65,7 +65,7 @@ pub(super) fn opencode_crashed(how: &str, killed: bool, starts: u32, log_tail: O
     };
     Failure {
         code: FailureCode::OpencodeCrashed,
-        message: format!("opencode {how}, {starts} times in a row."),
+        message: format!("opencode {cause}, {starts} times in a row."),
         advice: advice.to_owned(),
         log_tail,
     }

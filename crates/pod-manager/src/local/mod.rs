@@ -1,7 +1,7 @@
 //! Sessions as child processes and folders of this machine.
 //!
 //! Each session has a folder in the state folder (`sessions/<hash>`) with its repository, opencode's data and
-//! the log, and one task ([`actor`]) that drives it: clone, start `opencode serve`, wait until it is healthy,
+//! the log, and one task that drives it: clone, start `opencode serve`, wait until it is healthy,
 //! restart it after a crash, stop it. A command is written to the folder's `session.json` before it returns,
 //! so that the next router knows it.
 //!

@@ -35,11 +35,11 @@ use crate::{
 /// The signal by which the system or a person kills a process.
 const SIGKILL: i32 = 9;
 
-/// How one start of opencode ended.
+/// The end of one start of opencode.
 enum ServeEnd {
     /// By itself.
     Crashed {
-        how: String,
+        cause: String,
         killed: bool,
     },
     Run(RunEnd),
@@ -54,21 +54,21 @@ pub(super) async fn keep_running(run: &RunContext, log: &Log) -> RunEnd {
         let mut healthy_for = Duration::ZERO;
         let end = serve(run, log, &mut healthy_for).await;
         run.reporter.persist(Persist::Process(None)).await;
-        let (how, killed) = match end {
-            ServeEnd::Crashed { how, killed } => (how, killed),
+        let (cause, killed) = match end {
+            ServeEnd::Crashed { cause, killed } => (cause, killed),
             ServeEnd::Run(end) => return end,
         };
         if healthy_for >= limits.stable_after {
             crashes = 0;
             backoff.reset();
         }
-        log.line(&format!("opencode {how}."));
-        tracing::warn!(session.hash = %run.session.hash, how, crashes, "opencode ended by itself");
+        log.line(&format!("opencode {cause}."));
+        tracing::warn!(session.hash = %run.session.hash, cause, crashes, "opencode ended by itself");
         if crashes == limits.restarts {
-            return RunEnd::Failed(opencode_crashed(&how, killed, crashes + 1, run.log_tail().await));
+            return RunEnd::Failed(opencode_crashed(&cause, killed, crashes + 1, run.log_tail().await));
         }
         crashes += 1;
-        let message = format!("opencode {how}; restarting ({crashes} of {})", limits.restarts);
+        let message = format!("opencode {cause}; restarting ({crashes} of {})", limits.restarts);
         run.reporter.report(Report::Restarting(message.into())).await;
         tokio::select! {
             () = run.cancel.cancelled() => return RunEnd::Cancelled,
@@ -97,7 +97,7 @@ async fn serve(run: &RunContext, log: &Log, healthy_for: &mut Duration) -> Serve
         Ok(group) => group,
         // The program is being replaced at this moment.
         Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
-            return ServeEnd::Crashed { how: format!("could not be started: {error}"), killed: false };
+            return ServeEnd::Crashed { cause: format!("could not be started: {error}"), killed: false };
         }
         Err(error) if !is_dir(&run.repo()) => {
             let failure = storage_failure("the repository's folder is missing", &error);
@@ -198,7 +198,7 @@ fn new_password() -> Password {
 }
 
 fn crashed(status: io::Result<ExitStatus>) -> ServeEnd {
-    let (how, killed) = match status {
+    let (cause, killed) = match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => (format!("ended by itself with exit code {code}"), false),
             (None, Some(signal)) => (format!("was killed by signal {signal}"), signal == SIGKILL),
@@ -206,5 +206,5 @@ fn crashed(status: io::Result<ExitStatus>) -> ServeEnd {
         },
         Err(error) => (format!("could not be waited for: {error}"), false),
     };
-    ServeEnd::Crashed { how, killed }
+    ServeEnd::Crashed { cause, killed }
 }

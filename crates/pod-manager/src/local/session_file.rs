@@ -74,15 +74,15 @@ impl SavedSession {
             session: SessionFile::of(&self.session)?,
             last_activity: timestamp(self.last_activity)?,
             first_prompt_sent: self.first_prompt_sent,
-            kept: self.desired.clone(),
+            desired: self.desired.clone(),
             since: timestamp(self.since)?,
             process: self.process,
             first_commit: self.first_commit.clone(),
             deletion: match &self.deletion {
                 None => None,
-                Some(Deletion { recreate_as: None }) => Some(DeletionFile { anew: None }),
+                Some(Deletion { recreate_as: None }) => Some(DeletionFile { recreate_as: None }),
                 Some(Deletion { recreate_as: Some(session) }) => {
-                    Some(DeletionFile { anew: Some(SessionFile::of(session)?) })
+                    Some(DeletionFile { recreate_as: Some(SessionFile::of(session)?) })
                 }
             },
         };
@@ -117,8 +117,8 @@ struct File {
     last_activity: Timestamp,
     #[serde(rename = "greeted")]
     first_prompt_sent: bool,
-    #[serde(with = "persisted::local")]
-    kept: PersistedState,
+    #[serde(rename = "kept", with = "persisted::local")]
+    desired: PersistedState,
     since: Timestamp,
     #[serde(default)]
     process: Option<ProcessId>,
@@ -147,23 +147,23 @@ enum SourceFile {
 
 #[derive(Serialize, Deserialize)]
 struct DeletionFile {
-    #[serde(default)]
-    anew: Option<SessionFile>,
+    #[serde(default, rename = "anew")]
+    recreate_as: Option<SessionFile>,
 }
 
 impl File {
     fn into_saved(self) -> Result<SavedSession, String> {
         let deletion = match self.deletion {
             None => None,
-            Some(DeletionFile { anew }) => {
-                Some(Deletion { recreate_as: anew.map(SessionFile::session).transpose()?.map(Arc::new) })
-            }
+            Some(DeletionFile { recreate_as }) => Some(Deletion {
+                recreate_as: recreate_as.map(SessionFile::session).transpose()?.map(Arc::new),
+            }),
         };
         Ok(SavedSession {
             session: Arc::new(self.session.session()?),
             last_activity: self.last_activity.into(),
             first_prompt_sent: self.first_prompt_sent,
-            desired: self.kept,
+            desired: self.desired,
             since: self.since.into(),
             process: self.process,
             first_commit: self.first_commit,
