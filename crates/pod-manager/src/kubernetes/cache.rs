@@ -1,13 +1,16 @@
-//! Cached objects: the newest version of each, with Pods trimmed to the fields that are read.
+//! Cached objects: the newest version of each, with Pods and claims trimmed to the fields that are read.
 
 use std::sync::Arc;
 
 use k8s_openapi::{
-    api::core::v1::{Container, Pod, PodSpec},
+    api::core::v1::{Container, PersistentVolumeClaim, Pod, PodSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::status::fields::container;
+use super::{objects::names::annotation, session::first_prompt_sent, status::fields::container};
+
+/// How much of a first prompt is enough to describe the session.
+const DESCRIBING_BYTES: usize = 1024;
 
 /// An object, and the newest version that is known of it or of its deletion.
 ///
@@ -69,6 +72,22 @@ pub(super) fn trim(pod: &mut Pod) {
     }
 }
 
+/// Removes the fields of a claim that are not read. A first prompt that was sent is cut to its beginning, which
+/// describes the session: it may be long, and only the claim itself keeps it as a whole.
+pub(super) fn trim_pvc(pvc: &mut PersistentVolumeClaim) {
+    pvc.metadata.managed_fields = None;
+    pvc.spec = None;
+    if !first_prompt_sent(pvc) {
+        return;
+    }
+    let annotations = pvc.metadata.annotations.as_mut();
+    if let Some(text) = annotations.and_then(|all| all.get_mut(&annotation("initial-message"))) {
+        let start = text.trim_start();
+        // A new string: truncating would keep the memory.
+        *text = start[..start.floor_char_boundary(DESCRIBING_BYTES)].to_owned();
+    }
+}
+
 /// Returns whether the Pod's environment has the server Secret. Pods of the TypeScript router do not.
 pub(super) fn has_password(pod: &Pod) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
@@ -85,6 +104,27 @@ pub(super) fn version(meta: &ObjectMeta) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_prompt_is_kept_whole_only_until_it_is_sent() {
+        let message = format!("\n Fix the build.\n{}", "é".repeat(30_000));
+        let cached = |sent: bool| {
+            let mut annotations = serde_json::json!({
+                "opencode.ai/initial-message": message, "opencode.ai/wanted": "{}",
+            });
+            if sent {
+                annotations["opencode.ai/greeted"] = "true".into();
+            }
+            let mut pvc: PersistentVolumeClaim =
+                serde_json::from_value(serde_json::json!({ "metadata": { "annotations": annotations } }))
+                    .unwrap();
+            trim_pvc(&mut pvc);
+            pvc.metadata.annotations.unwrap().remove("opencode.ai/initial-message").unwrap()
+        };
+        assert_eq!(cached(false), message);
+        let start = cached(true);
+        assert!(start.starts_with("Fix the build.\né") && start.len() <= DESCRIBING_BYTES, "{}", start.len());
+    }
 
     #[test]
     fn a_late_event_brings_no_older_version_back() {

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    cache::{Versioned, has_password, is_cloning, trim, version},
+    cache::{Versioned, has_password, is_cloning, trim, trim_pvc, version},
     desired::{Desired, DesiredState},
     reconcile::{Action, Current, reconcile},
     session::{self, ClaimError},
@@ -141,8 +141,7 @@ impl Store {
     }
 
     pub(super) fn apply_pvc(&self, mut pvc: PersistentVolumeClaim) {
-        pvc.metadata.managed_fields = None;
-        pvc.spec = None;
+        trim_pvc(&mut pvc);
         let Some(hash) = session::hash_of(&pvc.metadata) else { return };
         let version = version(&pvc.metadata);
         self.update(hash, |entry, observed| {
