@@ -1,5 +1,5 @@
-//! The imports between the files of a crate: none may lead back to where it started. So no file imports from the
-//! module above itself, whose file lists it.
+//! The imports between the files of a crate: none may lead back to where it started. So no file imports from
+//! the module above itself, whose file lists it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +38,8 @@ fn is_test(module: &Module) -> bool {
     module.iter().any(|name| name == "tests" || name.ends_with("_tests"))
 }
 
-/// Splits a source into names, `::` and single characters, without comments, literals and the tests at its end.
+/// Splits a source into names, `::` and single characters, without comments, literals and the tests at its
+/// end.
 fn tokens(source: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -172,7 +173,7 @@ fn resolve(files: &Files, from: &Module, path: &[String]) -> Option<Module> {
         names = &names[1..];
     }
     for name in names {
-        let inner = [&module[..], &[name.clone()]].concat();
+        let inner = [&module[..], std::slice::from_ref(name)].concat();
         if !files.contains_key(&inner) {
             break;
         }
