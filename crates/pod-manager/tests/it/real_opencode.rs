@@ -1,7 +1,6 @@
-//! The same with the real opencode, and a model that answers when the test says so.
+//! The manager with the real opencode, and a fake model that responds when the test lets it.
 //!
-//! It wants the program that `make opencode` installs, and is left out where tests are run by cargo alone;
-//! `make test` runs it.
+//! The test needs the program that `make opencode` installs. It is ignored by default; `make test` runs it.
 
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
@@ -25,7 +24,7 @@ use crate::test_manager::{IDLE, TestManager, alice, repository};
 
 const MESSAGE: &str = "Say \"hello\",\nplease: ümläut 🦀";
 
-/// Chat completions, held back until they are let go.
+/// A server for chat completions, which holds its responses until `go` is set.
 struct Model {
     address: SocketAddr,
     go: watch::Sender<bool>,
@@ -131,7 +130,7 @@ fn program() -> PathBuf {
     program.canonicalize().expect("it exists")
 }
 
-/// A home in which opencode has nothing to download.
+/// Creates a home in which opencode has nothing to download.
 fn make_home(home: &Path) {
     let configuration = home.join(".config/opencode");
     std::fs::create_dir_all(configuration.join("node_modules")).expect("folders");
@@ -147,8 +146,8 @@ fn make_home(home: &Path) {
     std::fs::write(home.join("models.json"), "{}").expect("a file");
 }
 
-/// What was said in all conversations: who said it, and the text.
-async fn said(opencode: &Opencode, password: &str) -> Vec<(String, String)> {
+/// Returns the role and the text of every message in all conversations.
+async fn messages(opencode: &Opencode, password: &str) -> Vec<(String, String)> {
     let mut said = Vec::new();
     let conversations = opencode.get("/session?roots=true", password).await.expect("conversations");
     for conversation in conversations.as_array().expect("a list") {
@@ -166,7 +165,7 @@ async fn said(opencode: &Opencode, password: &str) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real opencode; `make test` runs it"]
-async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
+async fn a_real_opencode_gets_one_first_prompt_and_is_stopped_when_idle() {
     let password = "geheim";
     let model = Model::start().await;
     let opencode = Arc::new(Opencode::start(&model, password).await);
@@ -214,7 +213,7 @@ async fn it_is_greeted_once_seen_at_work_followed_and_stopped() {
     model.go.send_replace(true);
     let seen = test.wait_for(hash, |view| !view.busy && view.title.is_some()).await;
     assert_eq!(seen.title.as_deref(), Some("Hello indeed"), "the model names it");
-    let said = said(&opencode, password).await;
+    let said = messages(&opencode, password).await;
     let expected = [("user", MESSAGE), ("assistant", "Hello indeed")];
     assert_eq!(
         said,
