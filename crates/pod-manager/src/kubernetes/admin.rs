@@ -1,9 +1,10 @@
 //! The sessions of one namespace without a router: for a tool that reads, writes a desired state, and ends.
 //!
-//! Every method makes single calls as the user of its client, and fails if they lack the right. It changes what a router
-//! changes: the desired state on the claim ([`desired`](super::desired)), and then the session's next action, if that is
-//! to delete its Pod. So stop and delete take effect without a router. Only a router creates Pods, since it has the
-//! operator's settings: a resume is stored, and carried out by the next router that sees it.
+//! Every method makes single calls as the user of its client, and fails if they lack the right. It changes
+//! what a router changes: the desired state on the claim ([`desired`](super::desired)), and then the
+//! session's next action, if that is to delete its Pod. So stop and delete take effect without a router. Only
+//! a router creates Pods, since it has the operator's settings: a resume is stored, and carried out by the
+//! next router that sees it.
 
 use std::{
     collections::HashMap,
@@ -132,8 +133,8 @@ impl Admin {
         Ok(list)
     }
 
-    /// Returns one session. Needs `get` of persistentvolumeclaims and pods. With `list` of events, it says more about a
-    /// start that is stuck.
+    /// Returns one session. Needs `get` of persistentvolumeclaims and pods. With `list` of events, it says
+    /// more about a start that is stuck.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -149,8 +150,8 @@ impl Admin {
         self.status(&pvc, pod.as_ref(), &events).map_err(|reason| AdminError::Unreadable { hash, reason })
     }
 
-    /// Stops the session and deletes its Pod; its storage stays. Needs `patch` of persistentvolumeclaims and `delete` of
-    /// pods; without the latter, a router deletes the Pod. A stopped session stays as it is.
+    /// Stops the session and deletes its Pod; its storage stays. Needs `patch` of persistentvolumeclaims and
+    /// `delete` of pods; without the latter, a router deletes the Pod. A stopped session stays as it is.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -166,7 +167,8 @@ impl Admin {
         }
     }
 
-    /// Resumes the session. Needs `patch` of persistentvolumeclaims. A session that runs or starts stays as it is.
+    /// Resumes the session. Needs `patch` of persistentvolumeclaims. A session that runs or starts stays as
+    /// it is.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -177,9 +179,10 @@ impl Admin {
         .await
     }
 
-    /// Deletes the session with its storage: the claim, by its UID, and then the objects that the cluster does not remove
-    /// with it. Needs `delete` of persistentvolumeclaims, pods and secrets. Without the second, a router deletes the Pod;
-    /// without the third, the cluster removes the Secrets that the claim owns, which are all but the TypeScript router's.
+    /// Deletes the session with its storage: the claim, by its UID, and then the objects that the cluster
+    /// does not remove with it. Needs `delete` of persistentvolumeclaims, pods and secrets. Without the
+    /// second, a router deletes the Pod; without the third, the cluster removes the Secrets that the claim
+    /// owns, which are all but the TypeScript router's.
     ///
     /// # Errors
     /// [`AdminError`]; [`AdminError::Refused`] if the claim may not be deleted: then nothing was changed.
@@ -214,8 +217,8 @@ impl Admin {
         }
     }
 
-    /// Returns the last lines of the log of opencode, or of the clone before it; of a failed session, the log that was
-    /// stored with the failure. Needs `get` of pods/log.
+    /// Returns the last lines of the log of opencode, or of the clone before it; of a failed session, the log
+    /// that was stored with the failure. Needs `get` of pods/log.
     ///
     /// # Errors
     /// [`AdminError`]. An empty log is no error.
@@ -238,8 +241,8 @@ impl Admin {
         }
     }
 
-    /// Returns when a router last renewed the leader's Lease, by that router's clock; `None` if there never was a router,
-    /// or the last one was shut down. Needs `get` of leases.
+    /// Returns when a router last renewed the leader's Lease, by that router's clock; `None` if there never
+    /// was a router, or the last one was shut down. Needs `get` of leases.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -279,8 +282,8 @@ impl Admin {
             };
             let desired = change(&Desired::of(pvc, pod.as_ref()), pod.is_some(), Some(&status.phase));
             Ok::<_, ApiError>(desired.map(|mut desired| {
-                // The state has to be younger than a Pod of the TypeScript router, or it would not count. This machine's
-                // clock may be behind the cluster's.
+                // The state has to be younger than a Pod of the TypeScript router, or it would not count.
+                // This machine's clock may be behind the cluster's.
                 let pod_created = pod.as_ref().and_then(created_at);
                 desired.since = desired.since.max(pod_created.map(|at| at + Duration::from_secs(1)));
                 session::with_desired(pvc, pod.as_ref(), &desired)

@@ -145,9 +145,10 @@ impl ApiClient {
         with_timeout(self.pvcs.patch(&pvc_name(hash), &params, &Patch::Merge(patch))).await
     }
 
-    /// Writes the annotations that `change` returns for the claim's current version, and tries again if somebody changed
-    /// the claim in between (optimistic concurrency, as client-go's RetryOnConflict). `change` returns `None` to leave
-    /// the claim as it is. `pvc` is the claim as far as it is known; without it, the claim is read first.
+    /// Writes the annotations that `change` returns for the claim's current version, and tries again if
+    /// somebody changed the claim in between (optimistic concurrency, as client-go's RetryOnConflict).
+    /// `change` returns `None` to leave the claim as it is. `pvc` is the claim as far as it is known; without
+    /// it, the claim is read first.
     ///
     /// # Errors
     /// That of `change`, or of a call; [`ApiError::Conflict`] if others were faster again and again.
@@ -211,11 +212,12 @@ impl ApiClient {
         with_timeout(self.secrets.delete(&server_secret_name(hash), &uid_precondition(uid))).await.map(drop)
     }
 
-    /// Writes the owner's GitHub token for a start, in place of an older one. It has to come before the Pod is created:
-    /// a container's environment is read when it starts.
+    /// Writes the owner's GitHub token for a start, in place of an older one. It has to come before the Pod
+    /// is created: a container's environment is read when it starts.
     ///
-    /// Without a token, the Secret stays as it is: a sign-in that brings no token (another provider, a script) is no
-    /// reason to take the session's. GitHub refuses a token that has expired, and the Secret is removed with the session.
+    /// Without a token, the Secret stays as it is: a sign-in that brings no token (another provider, a
+    /// script) is no reason to take the session's. GitHub refuses a token that has expired, and the Secret is
+    /// removed with the session.
     ///
     /// # Errors
     /// Those of the API server. It is no error if the Secret exists.

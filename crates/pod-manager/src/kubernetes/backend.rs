@@ -34,13 +34,13 @@ const TICK: Duration = Duration::from_secs(5);
 /// How long the first snapshot waits for the first probes of the sessions that run.
 const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The sessions of one namespace. Its tasks end with [`shutdown`](SessionBackend::shutdown), or when it is dropped; the
-/// sessions continue.
+/// The sessions of one namespace. Its tasks end with [`shutdown`](SessionBackend::shutdown), or when it is
+/// dropped; the sessions continue.
 pub struct KubernetesBackend(Arc<Context>);
 
 impl KubernetesBackend {
-    /// Starts the tasks that watch, reconcile and take part in the leader election. It returns at once, whether or not the
-    /// API server answers.
+    /// Starts the tasks that watch, reconcile and take part in the leader election. It returns at once,
+    /// whether or not the API server answers.
     ///
     /// # Panics
     /// Outside a tokio runtime.

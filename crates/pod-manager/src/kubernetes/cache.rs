@@ -14,8 +14,8 @@ const DESCRIBING_BYTES: usize = 1024;
 
 /// An object, and the newest version that is known of it or of its deletion.
 ///
-/// Watches and the answers to our own writes arrive in any order. Versions are the API server's revisions, which grow
-/// (KEP-5504), so the newer one is kept.
+/// Watches and the answers to our own writes arrive in any order. Versions are the API server's revisions,
+/// which grow (KEP-5504), so the newer one is kept.
 pub(super) struct Versioned<K> {
     pub(super) object: Option<Arc<K>>,
     pub(super) version: u64,
@@ -30,8 +30,8 @@ impl<K> Default for Versioned<K> {
 impl<K> Versioned<K> {
     /// Replaces the object unless a newer version is known; returns whether it did.
     ///
-    /// `observed_version` is how far the watch has come. An object that is unknown and older than that was deleted, so
-    /// a late answer does not bring it back.
+    /// `observed_version` is how far the watch has come. An object that is unknown and older than that was
+    /// deleted, so a late answer does not bring it back.
     pub(super) fn apply(&mut self, object: K, version: u64, observed_version: u64) -> bool {
         let is_deleted = self.object.is_none() && version <= observed_version;
         if is_deleted || version <= self.version {
@@ -41,8 +41,8 @@ impl<K> Versioned<K> {
         true
     }
 
-    /// Removes the object unless a newer version is known; returns whether it did. The answer to a delete may have the
-    /// version of the deletion itself: of one version, the deletion counts.
+    /// Removes the object unless a newer version is known; returns whether it did. The answer to a delete may
+    /// have the version of the deletion itself: of one version, the deletion counts.
     pub(super) fn delete(&mut self, version: u64) -> bool {
         let is_known = version == self.version && self.object.is_none();
         if version < self.version || is_known {
@@ -59,7 +59,8 @@ pub(super) fn is_cloning(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
 }
 
-/// Removes the fields that are not read, which are most of a Pod. Of the specification, [`has_password`] reads a part.
+/// Removes the fields that are not read, which are most of a Pod. Of the specification, [`has_password`]
+/// reads a part.
 pub(super) fn trim(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(spec) = pod.spec.take() {

@@ -1,8 +1,8 @@
 //! What users ask for: start, stop and delete a session, and record its use.
 //!
-//! A command reads the claim and writes the new desired state, unless somebody changed the claim in between; then it
-//! tries again. So commands take effect one after another, whichever routers they are given to. The controller does the
-//! rest.
+//! A command reads the claim and writes the new desired state, unless somebody changed the claim in between;
+//! then it tries again. So commands take effect one after another, whichever routers they are given to. The
+//! controller does the rest.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +26,8 @@ use crate::{
     model::{Credentials, Phase, Session, StopReason},
 };
 
-/// How long a start waits until an earlier session of the same name is removed: longer than the Pod's grace period.
+/// How long a start waits until an earlier session of the same name is removed: longer than the Pod's grace
+/// period.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The result of creating a claim.
@@ -83,7 +84,8 @@ impl Context {
         let hash = session.hash;
         let now = self.clock.now();
         let mut pvc = make_pvc(session, &self.settings, session.created_at);
-        // The claim owns the token's Secret, so it is created first; and the Pod needs the Secret, so it comes last.
+        // The claim owns the token's Secret, so it is created first; and the Pod needs the Secret, so it
+        // comes last.
         let desired = match credentials.github_token {
             Some(_) => Desired { state: DesiredState::Stopped(StopReason::NeverStarted), since: Some(now) },
             None => Desired::new_run(now),
@@ -127,7 +129,8 @@ impl Context {
         .await
     }
 
-    /// Updates the claim as [`ApiClient::update_claim`](super::api::ApiClient::update_claim) does, and the store with it.
+    /// Updates the claim as [`ApiClient::update_claim`](super::api::ApiClient::update_claim) does, and the
+    /// store with it.
     async fn update_claim(
         &self,
         hash: SessionHash,
@@ -192,7 +195,8 @@ impl Context {
 
     pub(super) async fn delete(&self, hash: SessionHash) -> Result<(), BackendError> {
         self.store.mark_local(hash);
-        // The cluster removes the other Secrets with their owner; the TypeScript router gave this one no owner.
+        // The cluster removes the other Secrets with their owner; the TypeScript router gave this one no
+        // owner.
         match self.api.delete_github_secret(hash).await {
             Ok(()) | Err(ApiError::NotFound) => {}
             Err(error) => return Err(error.into()),

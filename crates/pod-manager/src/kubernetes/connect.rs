@@ -36,8 +36,9 @@ pub struct Connection {
     pub namespace: Option<String>,
 }
 
-/// Connects with this `kubeconfig` (one path, or several as in the variable of that name); without it, with the Pod's
-/// service account or the user's kubeconfig. Uses this `context`, or the current one. It makes no call.
+/// Connects with this `kubeconfig` (one path, or several as in the variable of that name); without it, with
+/// the Pod's service account or the user's kubeconfig. Uses this `context`, or the current one. It makes no
+/// call.
 ///
 /// # Errors
 /// [`ConnectError`]

@@ -183,7 +183,8 @@ fn pod_of(ctx: &Context, session: &Session, pvc: &PersistentVolumeClaim, run: &s
     pod
 }
 
-/// Makes sure that the session has a password, in a Secret that is owned by this claim and not by an earlier one.
+/// Makes sure that the session has a password, in a Secret that is owned by this claim and not by an earlier
+/// one.
 async fn ensure_password(
     ctx: &Context,
     session: &Session,

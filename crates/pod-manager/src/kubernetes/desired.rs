@@ -1,4 +1,5 @@
-//! The desired state of a session: an annotation of its claim, so that it outlasts every router and all routers see it.
+//! The desired state of a session: an annotation of its claim, so that it outlasts every router and all
+//! routers see it.
 //!
 //! | `opencode.ai/wanted` | means |
 //! |---|---|
@@ -64,8 +65,8 @@ impl DesiredState {
         self.has_pod(pod_exists) && !matches!(phase, Some(Phase::Failed(_)))
     }
 
-    /// Returns the desired state after a stop; `None` if there is nothing to stop. A session whose start is blocked by a
-    /// failure stays failed, and is not tried again.
+    /// Returns the desired state after a stop; `None` if there is nothing to stop. A session whose start is
+    /// blocked by a failure stays failed, and is not tried again.
     #[must_use]
     pub fn after_stop(&self, pod_exists: bool, phase: Option<&Phase>, reason: StopReason) -> Option<Self> {
         self.has_pod(pod_exists).then(|| match phase {
@@ -82,8 +83,8 @@ impl Desired {
         Self { state: DesiredState::Running(format!("{:016x}", rand::random::<u64>())), since: Some(now) }
     }
 
-    /// Reads the claim. A Pod without a run that is younger than the claim's annotation was created by the TypeScript
-    /// router, which ran in between; then the annotation is outdated.
+    /// Reads the claim. A Pod without a run that is younger than the claim's annotation was created by the
+    /// TypeScript router, which ran in between; then the annotation is outdated.
     #[must_use]
     pub fn of(pvc: &PersistentVolumeClaim, pod: Option<&Pod>) -> Self {
         let text = pvc.metadata.annotations.as_ref().and_then(|all| all.get(&annotation(DESIRED_KEY)));

@@ -1,13 +1,15 @@
-//! Leader election by a `coordination.k8s.io` Lease: one of several routers stops idle sessions and sends first prompts.
+//! Leader election by a `coordination.k8s.io` Lease: one of several routers stops idle sessions and sends
+//! first prompts.
 //!
-//! The leader leads until [`ElectionTiming::renew_deadline`] after it *started* the last successful renewal, by its own
-//! monotonic clock. Another router takes the Lease only after it has *seen* the Lease unchanged for
-//! [`ElectionTiming::lease_duration`], by its own clock. The former is shorter, every write has the resource version as its
-//! precondition, and no wall clocks are compared. So there is at most one leader at any time, however far the clocks are
-//! apart and however late a request arrives. The times in the Lease are for people and for `kubectl`.
+//! The leader leads until [`ElectionTiming::renew_deadline`] after it *started* the last successful renewal,
+//! by its own monotonic clock. Another router takes the Lease only after it has *seen* the Lease unchanged
+//! for [`ElectionTiming::lease_duration`], by its own clock. The former is shorter, every write has the
+//! resource version as its precondition, and no wall clocks are compared. So there is at most one leader at
+//! any time, however far the clocks are apart and however late a request arrives. The times in the Lease are
+//! for people and for `kubectl`.
 //!
-//! If somebody deletes the Lease, the leader creates it again at once, and another router only after it would have expired.
-//! (A router that starts at that very moment has never seen a Lease, and creates one.)
+//! If somebody deletes the Lease, the leader creates it again at once, and another router only after it would
+//! have expired. (A router that starts at that very moment has never seen a Lease, and creates one.)
 
 use std::{
     sync::Arc,
@@ -36,7 +38,8 @@ use crate::clock::Clock;
 /// The Lease's name.
 pub const LEASE_NAME: &str = "opencode-router-reaper";
 
-/// One router's part in the election. If it is dropped without [`release`](LeaderElector::release), the Lease expires.
+/// One router's part in the election. If it is dropped without [`release`](LeaderElector::release), the Lease
+/// expires.
 #[derive(Debug)]
 pub struct LeaderElector {
     /// Until when this router is the leader.
@@ -110,8 +113,8 @@ struct Candidate {
     leads_until: watch::Sender<Option<Instant>>,
     /// The Lease as this router wrote it last, while it is the holder.
     own: Option<Lease>,
-    /// The version of another holder's Lease, and since when it is unchanged; the version is empty if the Lease was
-    /// deleted.
+    /// The version of another holder's Lease, and since when it is unchanged; the version is empty if the
+    /// Lease was deleted.
     observed: Option<(String, Instant)>,
     /// Whether this process has ever seen a Lease.
     has_seen_lease: bool,
@@ -194,7 +197,8 @@ impl Candidate {
         }
     }
 
-    /// Returns whether a missing Lease may be created: not as long as the holder of a deleted one may still lead.
+    /// Returns whether a missing Lease may be created: not as long as the holder of a deleted one may still
+    /// lead.
     fn may_create(&mut self) -> bool {
         let leads = self.leads_until.borrow().is_some_and(|until| Instant::now() < until);
         if leads || !self.has_seen_lease {

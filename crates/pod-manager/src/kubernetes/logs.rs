@@ -1,7 +1,8 @@
-//! Reads the logs of a session's containers: the progress of a clone, the last lines for people, and the end of a
-//! failed container's log for the failure.
+//! Reads the logs of a session's containers: the progress of a clone, the last lines for people, and the end
+//! of a failed container's log for the failure.
 //!
-//! A session decides what its containers print, so every read is bounded: a line, the log as a whole, and the time.
+//! A session decides what its containers print, so every read is bounded: a line, the log as a whole, and the
+//! time.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -86,7 +87,8 @@ impl<R: AsyncBufRead + Unpin> BoundedLines<R> {
     }
 }
 
-/// Reports how far the clone is while the init container runs. Returns once its log has ended, or has reached a limit.
+/// Reports how far the clone is while the init container runs. Returns once its log has ended, or has reached
+/// a limit.
 pub(super) async fn follow_clone(api: &ApiClient, hash: SessionHash, report: impl FnMut(Progress)) {
     let params = LogParams { container: Some("git-init".into()), follow: true, ..LogParams::default() };
     let read = async {
@@ -168,7 +170,8 @@ fn plain(line: &[u8]) -> String {
     strip_control(&String::from_utf8_lossy(line))
 }
 
-/// Returns the failure with the last lines of the container that failed and, if git failed, with their meaning.
+/// Returns the failure with the last lines of the container that failed and, if git failed, with their
+/// meaning.
 pub(super) async fn with_log(
     api: &ApiClient,
     hash: SessionHash,
@@ -182,8 +185,8 @@ pub(super) async fn with_log(
     let name = if cloned { "opencode" } else { "git-init" };
     let mut log = String::new();
     for _ in 0..MAX_LOG_READS {
-        // kubelet restarts what ended, maybe just now. If there is an earlier attempt by the time the current log was
-        // read, that attempt is the one that failed.
+        // kubelet restarts what ended, maybe just now. If there is an earlier attempt by the time the current
+        // log was read, that attempt is the one that failed.
         let current = tail(api, hash, (name, false), FAILURE_LINES).await.unwrap_or_default();
         let previous = tail(api, hash, (name, true), FAILURE_LINES).await.unwrap_or_default();
         log = of_the_failure([end_of(&previous), end_of(&current)]);
@@ -223,7 +226,8 @@ fn end_of(log: &str) -> String {
     log[start..].trim().to_owned()
 }
 
-/// Returns the container whose log matters now, and whether it is the log from before the container's last restart.
+/// Returns the container whose log matters now, and whether it is the log from before the container's last
+/// restart.
 pub(super) fn log_source(pod: &Pod) -> (&'static str, bool) {
     let opencode = container(pod, "opencode");
     let has_started = opencode

@@ -91,7 +91,8 @@ fn keep_task<T>(
     }
 }
 
-/// Probes opencode until it is healthy. The router probes it itself, since kubelet probes once in a second at most.
+/// Probes opencode until it is healthy. The router probes it itself, since kubelet probes once in a second at
+/// most.
 async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, has_password: bool) {
     let RunningContainer { address, run_id, started_at } = container;
     let limit = ctx.settings.ready_timeout;
@@ -117,8 +118,8 @@ async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, ha
         if attempts > 0 {
             continue;
         }
-        // Giving up ends the session for every replica, so only the leader may do it, and not while somebody uses the
-        // session through another replica.
+        // Giving up ends the session for every replica, so only the leader may do it, and not while somebody
+        // uses the session through another replica.
         let has_failed = is_new && ctx.leader.is_leader() && !was_used_since(ctx, hash, started_at);
         report_failure(unresponsive(limit, has_failed), has_failed);
         if has_failed {
@@ -174,8 +175,8 @@ fn unresponsive(limit: Duration, has_failed: bool) -> Failure {
     }
 }
 
-/// Returns the session's password; `None` once the API server has said for `ready_timeout` that there is none. While the
-/// API server is unreachable, this waits.
+/// Returns the session's password; `None` once the API server has said for `ready_timeout` that there is
+/// none. While the API server is unreachable, this waits.
 async fn read_password(ctx: &Context, hash: SessionHash) -> Option<Password> {
     let mut missing_since: Option<Instant> = None;
     loop {

@@ -1,8 +1,8 @@
 //! The life of a session on one page: from the desired state and the current objects to the next action.
 //!
-//! Every router runs it after every change that it sees. Whichever comes first acts, and the API server refuses the
-//! others: the session's name is the Pod's, and what is deleted is identified by its UID. So a router may be killed
-//! between any two calls.
+//! Every router runs it after every change that it sees. Whichever comes first acts, and the API server
+//! refuses the others: the session's name is the Pod's, and what is deleted is identified by its UID. So a
+//! router may be killed between any two calls.
 
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
@@ -22,9 +22,9 @@ pub enum Action {
     Nothing,
     /// Creates the Pod of this run.
     CreatePod(String),
-    /// Deletes the Pod with this UID, if that is still the next action after the claim was read anew. Watches deliver
-    /// Pod and claim in any order, so the Pod may belong to a start that was not seen yet. (Once the Pod of a run that is
-    /// not desired exists, that run is never desired again.)
+    /// Deletes the Pod with this UID, if that is still the next action after the claim was read anew. Watches
+    /// deliver Pod and claim in any order, so the Pod may belong to a start that was not seen yet. (Once the
+    /// Pod of a run that is not desired exists, that run is never desired again.)
     DeletePod(String),
     /// Stores that the run failed; its Pod is deleted after that.
     GiveUp(Failure),

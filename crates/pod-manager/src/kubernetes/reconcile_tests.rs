@@ -289,8 +289,8 @@ impl Cluster {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// In any order of steps, with routers that see changes late and are killed between any two calls: no desired Pod
-    /// is ever deleted, and in the end the cluster is in the desired state.
+    /// In any order of steps, with routers that see changes late and are killed between any two calls: no
+    /// desired Pod is ever deleted, and in the end the cluster is in the desired state.
     #[test]
     fn any_order_of_steps_ends_in_the_desired_state(steps in prop::collection::vec(step(), 0..60)) {
         let (mut cluster, mut routers) = (Cluster::default(), <[Router; ROUTERS]>::default());

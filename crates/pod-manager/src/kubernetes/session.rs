@@ -44,8 +44,8 @@ impl From<InvalidName> for ClaimError {
     }
 }
 
-/// Reads the session. A hash is a key and proves nothing, so it is compared with what it was made of; the hash of a session
-/// without a repository is random.
+/// Reads the session. A hash is a key and proves nothing, so it is compared with what it was made of; the
+/// hash of a session without a repository is random.
 ///
 /// # Errors
 /// [`ClaimError`]
@@ -110,8 +110,8 @@ pub fn is_newer(current: &PersistentVolumeClaim, earlier: &PersistentVolumeClaim
         || desired(current) != desired(earlier)
 }
 
-/// Returns the annotations to write with a new desired state. On a claim of the TypeScript router, they include what
-/// the new state would hide.
+/// Returns the annotations to write with a new desired state. On a claim of the TypeScript router, they
+/// include what the new state would hide.
 #[must_use]
 pub fn with_desired(
     pvc: &PersistentVolumeClaim,

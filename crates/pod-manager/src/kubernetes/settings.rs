@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::objects::patch::PodPatch;
 
-/// The operator's settings for session Pods. [`KubernetesSettings::new`] has the defaults of docs/configuration.md.
+/// The operator's settings for session Pods. [`KubernetesSettings::new`] has the defaults of
+/// docs/configuration.md.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KubernetesSettings {
     /// The namespace of the sessions (`OPENCODE_NAMESPACE`).
@@ -25,8 +26,8 @@ pub struct KubernetesSettings {
     pub user_namespaces: bool,
     /// Requests and limits of the opencode container; the init container has the same.
     pub resources: ContainerResources,
-    /// `EPHEMERAL_STORAGE_SIZE`, a Kubernetes quantity: how much a session may write outside of its volume, in `/tmp`
-    /// and in the container's own files; `None`: without a limit.
+    /// `EPHEMERAL_STORAGE_SIZE`, a Kubernetes quantity: how much a session may write outside of its volume,
+    /// in `/tmp` and in the container's own files; `None`: without a limit.
     pub ephemeral_storage: Option<String>,
     /// Further variables of the session; no secrets.
     pub environment: BTreeMap<String, String>,
@@ -50,8 +51,8 @@ pub struct ContainerResources {
 }
 
 impl Default for ContainerResources {
-    /// opencode needs 315 MB at start and 700 MB in use; the rest is for what the agent runs. CPU has no limit, since a
-    /// limit throttles even on an idle node.
+    /// opencode needs 315 MB at start and 700 MB in use; the rest is for what the agent runs. CPU has no
+    /// limit, since a limit throttles even on an idle node.
     fn default() -> Self {
         let list =
             |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -83,15 +84,16 @@ impl KubernetesSettings {
     }
 }
 
-/// The times of the leader election, in client-go's words. By default, the leader renews the Lease every 3 s and leads for
-/// at most 10 s without a renewal, and another router takes an expired Lease after 15 s.
+/// The times of the leader election, in client-go's words. By default, the leader renews the Lease every 3 s
+/// and leads for at most 10 s without a renewal, and another router takes an expired Lease after 15 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ElectionTiming {
     /// The time between two attempts to acquire or renew the Lease.
     pub retry_period: Duration,
     /// How long a leader leads without a renewal.
     pub renew_deadline: Duration,
-    /// How long a Lease is unchanged before another router takes it: whole seconds, and longer than `renew_deadline`.
+    /// How long a Lease is unchanged before another router takes it: whole seconds, and longer than
+    /// `renew_deadline`.
     pub lease_duration: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! All sessions' objects in memory: fed by the watches and by the answers to our own writes, read by everybody.
+//! All sessions' objects in memory: fed by the watches and by the answers to our own writes, read by
+//! everybody.
 //!
 //! Every update derives the session's status anew, publishes it, and queues the session for the controller.
 
@@ -193,8 +194,8 @@ impl Store {
         *observed = version.max(*observed);
     }
 
-    /// Records that a list of this version was delivered as a whole: an object that is not in it was deleted, unless
-    /// the object is newer.
+    /// Records that a list of this version was delivered as a whole: an object that is not in it was deleted,
+    /// unless the object is newer.
     pub(super) fn synced(&self, source: WatchSource, listed: &BTreeSet<SessionHash>, list_version: u64) {
         self.observed_version(source, list_version);
         let missing: Vec<_> = {
@@ -245,14 +246,15 @@ impl Store {
         });
     }
 
-    /// Derives the session's status and publishes it. The lock is held meanwhile, so statuses are published in order.
+    /// Derives the session's status and publishes it. The lock is held meanwhile, so statuses are published
+    /// in order.
     fn publish(&self, hash: SessionHash, sessions: &mut Sessions) {
         let Some(entry) = sessions.entries.get_mut(&hash) else { return };
         let had_conflict = entry.has_conflict;
         let derived = entry.derive(self.clock.now(), &mut sessions.unreadable);
         if entry.has_conflict && !had_conflict {
             sessions.conflicts += 1;
-            tracing::error!(session.hash = %hash, "claim contradicts its hash or its owner; serving it to nobody");
+            tracing::error!(session.hash = %hash, "claim contradicts its owner; serving it to nobody");
         }
         let (has_pvc, has_pod) = (entry.pvc.object.is_some(), entry.pod.object.is_some());
         entry.empty_since =
@@ -318,8 +320,8 @@ impl Store {
         self.publisher.get(hash)
     }
 
-    /// Records that a command for the session was given here: this router acts at once, and others wait a little for
-    /// it.
+    /// Records that a command for the session was given here: this router acts at once, and others wait a
+    /// little for it.
     pub(super) fn mark_local(&self, hash: SessionHash) {
         self.sessions.lock().entries.entry(hash).or_default().is_local = true;
     }
@@ -393,8 +395,8 @@ impl Entry {
         Some(status::derive(session, (&pvc, self.pod.object.as_deref(), &events), &self.probes, now))
     }
 
-    /// Reads the session from the claim, which has to keep its owner, repository and branch. Returns whether the claim can
-    /// be trusted.
+    /// Reads the session from the claim, which has to keep its owner, repository and branch. Returns whether
+    /// the claim can be trusted.
     fn read_session(&mut self, pvc: &PersistentVolumeClaim, unreadable: &mut BTreeSet<String>) -> bool {
         let uid = pvc.metadata.uid.clone().unwrap_or_default();
         let known = self.session.take().filter(|(of, _)| *of == uid);

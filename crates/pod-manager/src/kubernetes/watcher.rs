@@ -1,7 +1,8 @@
 //! Lists and watches all objects of one kind, and keeps the store up to date with them.
 //!
-//! kube's own `watcher` does not report the version of a list. Without it, nobody knows whether an object that the list
-//! lacks was deleted before it or created after it. And it repeats a watch that is refused as too old forever.
+//! kube's own `watcher` does not report the version of a list. Without it, nobody knows whether an object
+//! that the list lacks was deleted before it or created after it. And it repeats a watch that is refused as
+//! too old forever.
 
 use std::{collections::BTreeSet, fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
@@ -159,7 +160,7 @@ impl<'a, K: Cached> Watcher<'a, K> {
                     self.resource_version = None;
                 }
                 WatchEnd::StreamingUnsupported => {
-                    tracing::info!(source = ?self.source, "the API server does not stream lists; requesting them");
+                    tracing::info!(source = ?self.source, "list streaming unsupported; requesting lists");
                     self.streams_lists = false;
                     continue;
                 }
@@ -183,7 +184,8 @@ impl<'a, K: Cached> Watcher<'a, K> {
             Selector::Labels(labels) => params.labels(labels),
             Selector::Fields(fields) => params.fields(fields),
         };
-        // Without a version, the list is of the current objects, and not of those that some API server has cached.
+        // Without a version, the list is of the current objects, and not of those that some API server has
+        // cached.
         let (params, from, mut listed) = match &self.resource_version {
             Some(version) => (params, version.clone(), None),
             None => (params.initial_events(), String::new(), Some(BTreeSet::new())),

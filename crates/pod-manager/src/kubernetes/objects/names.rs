@@ -1,5 +1,5 @@
-//! Names, labels and annotations of a session's objects: those of the TypeScript router, so that either router finds
-//! what the other made.
+//! Names, labels and annotations of a session's objects: those of the TypeScript router, so that either
+//! router finds what the other made.
 
 use std::{collections::BTreeMap, time::SystemTime};
 

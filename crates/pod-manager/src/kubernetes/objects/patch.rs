@@ -1,16 +1,16 @@
-//! What an operator lays over a session's Pod (`POD_PATCH_FILE`): a strategic merge, as the API server does it.
+//! The operator's patch of session Pods (`POD_PATCH_FILE`): a strategic merge patch, as in the API server.
 //!
-//! Maps are merged, `null` removes. Lists are replaced, but for those that have a key (containers and volumes by name, mounts
-//! by path): there an entry changes the one of its key or is a new one. `$patch: delete` removes an entry, `$patch: replace`
-//! replaces a map or a list as a whole, `$retainKeys` keeps no other keys than those it names. New entries come first, in
-//! the patch's order, unless the patch names entries that are there before them.
+//! Maps are merged, and `null` removes a key. Lists are replaced, except those with a merge key (containers and
+//! volumes by name, mounts by path): there an entry changes the one with its key, or is added. `$patch: delete`
+//! removes an entry, `$patch: replace` replaces a map or a list as a whole, and `$retainKeys` removes all other
+//! keys. New entries come first, in the patch's order, unless the patch names existing entries before them.
 //! <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md>
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
 
-/// The lists of a Pod that are merged, each by the key that tells its entries apart. `*` stands for any entry of a list.
-/// Tolerations are not among them: the API server replaces those.
+/// The lists of a Pod that are merged, and their merge keys. `*` stands for any entry of a list. Tolerations are
+/// not among them: the API server replaces those.
 const MERGED: [(&str, &str); 20] = [
     ("metadata/ownerReferences", "uid"),
     ("spec/containers", "name"),
@@ -34,12 +34,12 @@ const MERGED: [(&str, &str); 20] = [
     ("status/podIPs", "ip"),
 ];
 
-/// A patch that was found to fit.
+/// A validated patch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodPatch(pub(super) Map<String, Value>);
 
 impl PodPatch {
-    /// The Pod with the patch laid over it.
+    /// Returns the Pod with the patch applied.
     #[must_use]
     pub fn apply(&self, pod: Pod) -> Pod {
         match self
@@ -48,8 +48,8 @@ impl PodPatch {
         {
             Ok(patched) => patched,
             Err(error) => {
-                // It was tried at the start, on Pods of every shape.
-                tracing::error!(error, "the patch does not fit this Pod; it is made without");
+                // It was tried at startup, on Pods of every shape.
+                tracing::error!(error, "pod patch not applicable; creating the Pod without it");
                 pod
             }
         }
@@ -61,7 +61,7 @@ impl PodPatch {
     }
 }
 
-/// Lays one map over another; `path` is where they stand.
+/// Merges a patch into a map; `path` is the map's place in the Pod.
 fn merge_maps(
     mut into: Map<String, Value>,
     patch: &Map<String, Value>,
@@ -119,30 +119,27 @@ fn merge_lists(mut into: Vec<Value>, patch: &[Value], path: &str) -> Result<Vec<
     below.push_str("/*");
     for entry in patch {
         let Value::Object(entry) = entry else {
-            return Err(format!("{} holds an entry that is no map", at(path)));
+            return Err(format!("{} has an entry that is not a map", at(path)));
         };
         let Some(name) = entry.get(key).filter(|name| !name.is_null()) else {
-            return Err(format!(
-                "{} holds an entry without `{key}`, which tells its entries apart",
-                at(path)
-            ));
+            return Err(format!("{} has an entry without `{key}`, its merge key", at(path)));
         };
         if changed.iter().any(|other: &Value| other.get(key) == Some(name)) {
-            return Err(format!("{} holds {name} twice", at(path)));
+            return Err(format!("{} has {name} twice", at(path)));
         }
         if entry.get("$patch").and_then(Value::as_str) == Some("delete") {
-            into.retain(|there| there.get(key) != Some(name));
+            into.retain(|entry| entry.get(key) != Some(name));
             continue;
         }
-        let there = into.iter().find(|there| there.get(key) == Some(name)).and_then(Value::as_object);
+        let there = into.iter().find(|entry| entry.get(key) == Some(name)).and_then(Value::as_object);
         changed.push(Value::Object(merge_maps(there.cloned().unwrap_or_default(), entry, &below)?));
     }
     Ok(in_order(&into, &changed, key))
 }
 
-/// Those that were changed in the patch's order, the others in theirs, and the two as they stood to one another.
+/// Returns the changed entries in the patch's order and the others in theirs, each before those it preceded.
 fn in_order(before: &[Value], changed: &[Value], key: &str) -> Vec<Value> {
-    let place = |entry: &Value| before.iter().position(|there| there.get(key) == entry.get(key));
+    let place = |entry: &Value| before.iter().position(|other| other.get(key) == entry.get(key));
     let is_changed = |entry: &Value| changed.iter().any(|other| other.get(key) == entry.get(key));
     let mut others = before.iter().filter(|entry| !is_changed(entry)).peekable();
     let mut ordered = Vec::with_capacity(before.len() + changed.len());
@@ -170,7 +167,7 @@ fn without_directives(map: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// Where something stands, for a person.
+/// Formats a path for people.
 fn at(path: &str) -> String {
     if path.is_empty() {
         "the patch".into()

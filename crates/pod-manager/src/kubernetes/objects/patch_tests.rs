@@ -9,7 +9,7 @@ fn settings() -> KubernetesSettings {
     KubernetesSettings::new("registry.example/opencode:1")
 }
 
-/// Lays a patch over a small Pod.
+/// Merges a patch into a small Pod.
 #[track_caller]
 fn check(pod: Value, patch: Value, expected: Value) {
     let (Value::Object(pod), Value::Object(patch)) = (pod, patch) else { panic!("maps") };
@@ -67,7 +67,7 @@ fn lists_with_a_key_are_merged_by_it_and_others_are_replaced() {
 }
 
 #[test]
-fn new_entries_come_first_unless_the_patch_says_behind_what() {
+fn new_entries_come_first_unless_the_patch_orders_them() {
     let pod = || json!({ "spec": { "volumes": [{ "name": "a" }, { "name": "b" }, { "name": "c" }] } });
     let names = |names: &[&str]| json!({ "spec": { "volumes": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() } });
     check(pod(), names(&["x", "y"]), names(&["x", "y", "a", "b", "c"]));
@@ -107,42 +107,48 @@ metadata:
 }
 
 #[test]
-fn what_is_no_patch_of_a_pod_is_refused() {
+fn an_invalid_patch_is_refused() {
     refused("a: [", "neither YAML nor JSON");
-    refused("- a", "no part of a Pod");
+    refused("- a", "not a part of a Pod");
     refused("kind: Deployment", "`kind` is not Pod");
-    refused("status: {}", "`status` is for the cluster");
+    refused("status: {}", "`status` is written by the cluster");
     refused("spec: { nodeSelecter: { a: b } }", "a Pod has no `spec.nodeSelecter`");
     refused(
         "spec: { containers: [{ name: opencode, evn: [] , imagee: x }] }",
         "a Pod has no `spec.containers[].imagee`",
     );
-    refused("spec: { nodeSelector: [a] }", "no Pod");
-    refused("spec: { containers: [{ image: x }] }", "`spec.containers` holds an entry without `name`");
-    refused("spec: { volumes: [{ name: a }, { name: a }] }", "holds \"a\" twice");
+    refused("spec: { nodeSelector: [a] }", "not a Pod");
+    refused("spec: { containers: [{ image: x }] }", "`spec.containers` has an entry without `name`");
+    refused("spec: { volumes: [{ name: a }, { name: a }] }", "has \"a\" twice");
     refused(
         "spec: { $setElementOrder/containers: [] }",
         "`$setElementOrder/containers`, which is not taken here",
     );
     refused("spec: { $patch: remove }", "neither merge, replace nor delete");
-    refused("spec: { $patch: delete }", "no `opencode` any more");
+    refused("spec: { $patch: delete }", "no longer has `opencode`");
 }
 
 #[test]
-fn what_the_router_relies_on_can_not_be_taken_away() {
-    refused("metadata: { name: mine }", "`metadata.name` is the router's");
-    refused("metadata: { finalizers: [a/b] }", "`metadata.finalizers` is the router's");
-    refused("metadata: { labels: { opencode.ai/session-hash: x } }", "how the router finds its Pods");
-    refused("metadata: { labels: { app.kubernetes.io/managed-by: null } }", "how the router finds its Pods");
-    refused("metadata: { labels: null }", "how the router finds its Pods");
-    refused("metadata: { annotations: { opencode.ai/user-email: x } }", "are the router's");
+fn a_patch_cannot_change_what_the_router_relies_on() {
+    refused("metadata: { name: mine }", "`metadata.name` belongs to the router");
+    refused("metadata: { finalizers: [a/b] }", "`metadata.finalizers` belongs to the router");
+    refused(
+        "metadata: { labels: { opencode.ai/session-hash: x } }",
+        "the router finds its Pods by the label",
+    );
+    refused(
+        "metadata: { labels: { app.kubernetes.io/managed-by: null } }",
+        "the router finds its Pods by the label",
+    );
+    refused("metadata: { labels: null }", "the router finds its Pods by the label");
+    refused("metadata: { annotations: { opencode.ai/user-email: x } }", "belong to the router");
     refused("spec: { volumes: [{ name: user-data, emptyDir: {} }] }", "session's storage");
     refused("spec: { volumes: [{ $patch: replace }] }", "session's storage");
     refused(
         "spec: { containers: [{ name: opencode, $patch: delete }, { name: x }] }",
-        "no `opencode` any more",
+        "no longer has `opencode`",
     );
-    refused("spec: { initContainers: [{ $patch: replace }] }", "no `git-init` any more");
+    refused("spec: { initContainers: [{ $patch: replace }] }", "no longer has `git-init`");
     refused(
         "spec: { containers: [{ name: opencode, ports: [{ containerPort: 4096, $patch: delete }] }] }",
         "the port 4096",

@@ -24,17 +24,17 @@ const REPO: &str = "/home/opencode/repo";
 const USER: i64 = 1000;
 /// What the scheduler reserves of a node's own disk.
 const EPHEMERAL_STORAGE_REQUEST: &str = "64Mi";
-/// Constant text: what differs between sessions comes by environment.
+/// A constant text: what differs between sessions is in the environment.
 const GIT_INIT: &str = include_str!("git-init.sh");
 const SERVE: &str = concat!(
     "set -a; if [ -f \"$HOME/.opencode/.env\" ]; then . \"$HOME/.opencode/.env\"; fi; set +a; ",
     "exec opencode serve --hostname 0.0.0.0 --port 4096",
 );
-/// Hands the token of the environment to git, for GitHub alone; nothing of it is written to the volume.
+/// Gives git the token from the environment, for GitHub only. The token is never written to the volume.
 const CREDENTIAL_HELPER: &str = "!f() { if [ \"$1\" = get ] && [ -n \"${GITHUB_TOKEN:-}\" ]; then echo username=x-access-token; echo \"password=$GITHUB_TOKEN\"; fi; }; f";
 
-/// The Pod: an init container that fills the repository, and opencode. Admitted by the `restricted` Pod
-/// Security Standard, as long as the operator's patch leaves that so.
+/// Makes the Pod of a session. The `restricted` Pod Security Standard admits it, unless the operator's patch changes
+/// that.
 #[must_use]
 pub fn make_pod(session: &Session, settings: &KubernetesSettings, last_activity: SystemTime) -> Pod {
     let pod = unpatched_pod(session, settings, last_activity);
@@ -44,7 +44,7 @@ pub fn make_pod(session: &Session, settings: &KubernetesSettings, last_activity:
     }
 }
 
-/// The same without the operator's patch.
+/// Makes the Pod without the operator's patch.
 pub(super) fn unpatched_pod(
     session: &Session,
     settings: &KubernetesSettings,
@@ -63,7 +63,7 @@ pub(super) fn unpatched_pod(
             init_containers: Some(vec![git_init(session, settings)]),
             containers: vec![opencode(session, settings)],
             restart_policy: Some("Always".into()),
-            // The pause process is PID 1 then: it reaps, and opencode, not being PID 1, obeys SIGTERM.
+            // The pause process is PID 1 then: it reaps children, and opencode, not being PID 1, obeys SIGTERM.
             share_process_namespace: Some(true),
             termination_grace_period_seconds: Some(30),
             security_context: Some(PodSecurityContext {
@@ -127,7 +127,7 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
         command: Some(vec!["/bin/sh".into(), "-c".into(), literal(SERVE)]),
         working_dir: Some(REPO.into()),
         env: Some(environment),
-        // Later ones win: a user's own key stands before the team's.
+        // Later ones win: a user's own key overrides the team's.
         env_from: Some(vec![
             from_secret(settings.api_key_secret.clone()),
             from_secret(user_secret_name(&session.owner)),
@@ -150,8 +150,8 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
     }
 }
 
-/// Configuration of git that is in no file: the volume's owner is not asked (kubelet makes its folders as
-/// root), credentials come from the environment, and of a repository's helpers none runs.
+/// Returns git's configuration as variables: the volume's owner does not matter (kubelet creates its folders as root),
+/// credentials come from the environment, and no helper of the repository runs.
 fn git_environment() -> Vec<EnvVar> {
     let pairs = [
         ("safe.directory", "*"),
@@ -161,7 +161,7 @@ fn git_environment() -> Vec<EnvVar> {
         ("protocol.http.allow", "always"),
         ("protocol.ssh.allow", "always"),
         ("protocol.git.allow", "always"),
-        // Folders of the session itself, named by its user.
+        // Folders of the session itself, if its user names them.
         ("protocol.file.allow", "user"),
     ];
     let mut variables =
@@ -179,9 +179,9 @@ fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
         ..Default::default()
     };
     let data = PersistentVolumeClaimVolumeSource { claim_name: pvc_name(session.hash), read_only: None };
-    // opencode writes a `.gitignore` into each folder of configuration that lacks one, and answers every request with an
-    // error where it can't (seen with 1.18): this one is there. Its text is no pattern that fits anything. What the
-    // ConfigMap has comes later, and wins.
+    // opencode writes a `.gitignore` into each configuration folder that lacks one, and answers every request with an
+    // error if it can't (seen with 1.18). So there is one, whose text matches no file. The ConfigMap comes later, and
+    // overrides it.
     let gitignore = DownwardAPIProjection {
         items: Some(vec![DownwardAPIVolumeFile {
             path: ".gitignore".into(),
@@ -232,12 +232,12 @@ fn resources(settings: &KubernetesSettings) -> ResourceRequirements {
     }
 }
 
-/// A variable whose value arrives to the letter.
+/// Makes a variable with exactly this value.
 fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(literal(value)), value_from: None }
 }
 
-/// Kubernetes replaces `$(NAME)` in values and commands, secrets of the environment included; `$$` is a `$`.
+/// Escapes `$`: Kubernetes replaces `$(NAME)` in values and commands, even by secrets of the environment.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>
 fn literal(text: &str) -> String {
     text.replace('$', "$$")

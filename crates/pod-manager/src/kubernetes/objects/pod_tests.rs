@@ -34,7 +34,7 @@ fn widgets() -> Session {
     session(repository("https://github.com/acme/widgets.git", "main", Some("dev")), Some("Fix the tests"))
 }
 
-fn seen() -> SystemTime {
+fn last_activity() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_790_000_060)
 }
 
@@ -43,13 +43,13 @@ fn a_pod_of_a_repository_is_this_whole_manifest() {
     insta::assert_json_snapshot!(make_pod(
         &widgets(),
         &KubernetesSettings::new("registry.example/opencode:1"),
-        seen()
+        last_activity()
     ));
 }
 
 #[test]
 fn a_volume_is_this_whole_manifest() {
-    insta::assert_json_snapshot!(make_pvc(&widgets(), &KubernetesSettings::new("i"), seen()));
+    insta::assert_json_snapshot!(make_pvc(&widgets(), &KubernetesSettings::new("i"), last_activity()));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn the_secrets_are_these_whole_manifests() {
 
 #[test]
 fn a_new_project_has_no_repository_in_its_environment() {
-    let pod = make_pod(&session(Source::Empty, None), &KubernetesSettings::new("i"), seen());
+    let pod = make_pod(&session(Source::Empty, None), &KubernetesSettings::new("i"), last_activity());
     let init = &pod.spec.unwrap().init_containers.unwrap()[0];
     assert!(
         init.env
@@ -75,10 +75,10 @@ fn a_new_project_has_no_repository_in_its_environment() {
 }
 
 #[test]
-fn a_hostile_branch_is_a_literal_value_and_no_script_text() {
+fn a_hostile_branch_is_a_literal_value_and_not_a_script() {
     let hostile = "$(OPENCODE_SERVER_PASSWORD);touch$IFS/x`id`'\"";
     let session = session(repository("https://h/r", hostile, None), None);
-    let pod = make_pod(&session, &KubernetesSettings::new("i"), seen());
+    let pod = make_pod(&session, &KubernetesSettings::new("i"), last_activity());
     let init = &pod.spec.unwrap().init_containers.unwrap()[0];
     assert!(init.command.iter().chain(&init.args).flatten().all(|word| !word.contains("touch$")));
     let branch = init.env.as_ref().unwrap().iter().find(|variable| variable.name == "BRANCH").unwrap();
@@ -95,13 +95,13 @@ fn settings_reach_the_manifest() {
         environment: BTreeMap::from([("OPENCODE_MODEL".to_owned(), "a/b".to_owned())]),
         ..KubernetesSettings::new("i")
     };
-    let spec = make_pod(&widgets(), &settings, seen()).spec.unwrap();
+    let spec = make_pod(&widgets(), &settings, last_activity()).spec.unwrap();
     assert_eq!(spec.host_users, Some(false));
     assert_eq!(spec.image_pull_secrets.unwrap()[0].name, "pull");
     assert!(
         spec.containers[0].env.as_ref().unwrap().iter().any(|variable| variable.name == "OPENCODE_MODEL")
     );
-    let spec = make_pvc(&widgets(), &settings, seen()).spec.unwrap();
+    let spec = make_pvc(&widgets(), &settings, last_activity()).spec.unwrap();
     assert_eq!(spec.storage_class_name.as_deref(), Some("fast"));
     assert_eq!(spec.resources.unwrap().requests.unwrap()["storage"].0, "3Gi");
 }
@@ -111,15 +111,18 @@ fn the_first_message_is_stored_on_the_claim_only() {
     let settings = KubernetesSettings::new("i");
     let message =
         |meta: &ObjectMeta| meta.annotations.as_ref().unwrap().get("opencode.ai/initial-message").cloned();
-    assert_eq!(message(&make_pvc(&widgets(), &settings, seen()).metadata).as_deref(), Some("Fix the tests"));
-    assert_eq!(message(&make_pod(&widgets(), &settings, seen()).metadata), None);
+    assert_eq!(
+        message(&make_pvc(&widgets(), &settings, last_activity()).metadata).as_deref(),
+        Some("Fix the tests")
+    );
+    assert_eq!(message(&make_pod(&widgets(), &settings, last_activity()).metadata), None);
 }
 
 #[test]
 fn ephemeral_storage_is_limited_unless_the_operator_lifts_the_limit() {
     #[track_caller]
     fn check(settings: &KubernetesSettings, expected: [Option<&str>; 3]) {
-        let spec = make_pod(&widgets(), settings, seen()).spec.unwrap();
+        let spec = make_pod(&widgets(), settings, last_activity()).spec.unwrap();
         let tmp = spec.volumes.unwrap().into_iter().find(|volume| volume.name == "tmp").unwrap();
         let size_limit = tmp.empty_dir.unwrap().size_limit.map(|size| size.0);
         for container in spec.init_containers.iter().flatten().chain(&spec.containers) {

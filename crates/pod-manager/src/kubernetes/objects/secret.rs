@@ -1,14 +1,15 @@
 //! The Secrets of a session: opencode's password, and what the session may use in its owner's name.
 //!
-//! | Secret | made by | gone with |
+//! | Secret | created by | removed with |
 //! |---|---|---|
 //! | `API_KEY_SECRET_NAME` | the operator | the operator |
 //! | `opencode-user-<digest>` | the user, by the site | the user |
-//! | `opencode-github-<hash>` | [`write()`], from the token of the request that starts the session | the session |
+//! | `opencode-github-<hash>` | a start, from the token of its request | the session |
+//! | `opencode-server-<hash>` | the controller | the session |
 //!
-//! The first two are only named by the Pod, and may be missing. The third is owned by the session's claim, so that the
-//! cluster removes it with the claim also where the router does not come to it. Nothing of it is in an annotation, and nothing
-//! is written to the volume: git asks a helper that reads the environment.
+//! The Pod names all of them, and the first three may be missing. The session's claim owns the last two, so the
+//! cluster removes them with the claim, even if no router runs. No token is in an annotation or on the volume:
+//! git asks a credential helper that reads the environment.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +26,14 @@ use super::{
 };
 use crate::model::{Password, Session};
 
-/// The Secret with the password that the router adds to each request.
+/// Makes the Secret with the password that the router adds to each request.
 #[must_use]
 pub fn make_server_secret(session: &Session, settings: &KubernetesSettings, password: &Password) -> Secret {
     let name = server_secret_name(session.hash);
     secret(name, "OPENCODE_SERVER_PASSWORD", password.expose(), session, settings)
 }
 
-/// The Secret with the owner's GitHub token.
+/// Makes the Secret with the owner's GitHub token.
 #[must_use]
 pub fn make_github_secret(session: &Session, settings: &KubernetesSettings, token: &str) -> Secret {
     secret(github_secret_name(session.hash), "GITHUB_TOKEN", token, session, settings)
@@ -52,8 +53,8 @@ fn secret(name: String, key: &str, value: &str, session: &Session, settings: &Ku
     }
 }
 
-/// Makes the claim the Secret's owner, so that the cluster removes the Secret with it. A claim without a `uid` is not in
-/// the cluster, and owns nothing.
+/// Makes the claim the Secret's owner, so that the cluster removes the Secret with it. A claim without a
+/// `uid` is not in the cluster, and owns nothing.
 #[must_use]
 pub fn owned_by(mut secret: Secret, pvc: &PersistentVolumeClaim) -> Secret {
     secret.metadata.owner_references = pvc.owner_ref(&()).map(|owner| vec![owner]);

@@ -1,4 +1,4 @@
-//! Whether a patch makes a Pod, and leaves to the router what it relies on.
+//! Validates the operator's patch: its result has to be a Pod, with the fields that the router relies on.
 
 use std::time::UNIX_EPOCH;
 
@@ -16,22 +16,22 @@ use super::{
 };
 use crate::model::{Session, Source};
 
-/// Why a patch is not taken: sentences for who wrote it, without an end.
+/// Why a patch is refused: clauses for its author, without a full stop.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", .0.join("; "))]
 pub struct PatchError(pub Vec<String>);
 
 impl PodPatch {
-    /// Reads YAML or JSON, and tries it on Pods as `settings` make them.
+    /// Parses YAML or JSON, and tries the patch on Pods with these settings.
     ///
     /// # Errors
-    /// [`PatchError`], all that was found: it is no patch, what comes of it is no Pod, or it takes from the Pod what the router
-    /// relies on.
+    /// [`PatchError`], with all problems: the patch can't be parsed, its result is not a Pod, or it changes fields
+    /// that the router relies on.
     pub fn parse(text: &str, settings: &KubernetesSettings) -> Result<Self, PatchError> {
         let patch: Value = serde_yaml_ng::from_str(text)
             .map_err(|error| PatchError(vec![format!("it is neither YAML nor JSON: {error}")]))?;
         let Value::Object(patch) = patch else {
-            return Err(PatchError(vec!["it is no part of a Pod, like `spec: {…}`".into()]));
+            return Err(PatchError(vec!["it is not a part of a Pod, like `spec: {…}`".into()]));
         };
         let patch = Self(patch);
         match problems(&patch, settings) {
@@ -41,7 +41,7 @@ impl PodPatch {
     }
 }
 
-/// Sentences without an end, one for each thing that is wrong.
+/// Returns all problems of the patch.
 fn problems(patch: &PodPatch, settings: &KubernetesSettings) -> Vec<String> {
     let mut problems = head(patch);
     for session in samples() {
@@ -49,7 +49,7 @@ fn problems(patch: &PodPatch, settings: &KubernetesSettings) -> Vec<String> {
         let found = match patch.merged(&plain) {
             Err(problem) => vec![problem],
             Ok(merged) => match serde_json::from_value::<Pod>(merged.clone()) {
-                Err(error) => vec![format!("what comes of it is no Pod: {error}")],
+                Err(error) => vec![format!("the result is not a Pod: {error}")],
                 Ok(pod) => unknown(&merged, &pod).into_iter().chain(required_fields(&plain, &pod)).collect(),
             },
         };
@@ -62,34 +62,35 @@ fn problems(patch: &PodPatch, settings: &KubernetesSettings) -> Vec<String> {
     problems
 }
 
-/// What a patch may not even name.
+/// Returns the problems of the patch itself.
 fn head(patch: &PodPatch) -> Vec<String> {
     let mut problems = Vec::new();
     for (key, expected) in [("apiVersion", "v1"), ("kind", "Pod")] {
         if patch.0.get(key).is_some_and(|value| value != expected) {
-            problems.push(format!("`{key}` is not {expected}: it is laid over a Pod"));
+            problems.push(format!("`{key}` is not {expected}: the patch is for Pods"));
         }
     }
     if patch.0.contains_key("status") {
-        problems.push("`status` is for the cluster to say".into());
+        problems.push("`status` is written by the cluster only".into());
     }
     let metadata = patch.0.get("metadata").and_then(Value::as_object);
     for key in metadata.into_iter().flat_map(|map| map.keys()) {
         if key != "labels" && key != "annotations" {
-            problems
-                .push(format!("`metadata.{key}` is the router's: only labels and annotations can be added"));
+            problems.push(format!(
+                "`metadata.{key}` belongs to the router: only labels and annotations can be added"
+            ));
         }
     }
     problems
 }
 
-/// What the router needs to find in the Pod it made.
+/// Returns the changes to fields that the router relies on.
 fn required_fields(plain: &Pod, patched: &Pod) -> Vec<String> {
     let mut problems = Vec::new();
     let labels = |pod: &Pod| pod.metadata.labels.clone().unwrap_or_default();
     for (key, value) in labels(plain) {
         if labels(patched).get(&key) != Some(&value) {
-            problems.push(format!("the label `{key}` is how the router finds its Pods"));
+            problems.push(format!("the router finds its Pods by the label `{key}`"));
         }
     }
     let ours = |pod: &Pod| {
@@ -97,7 +98,7 @@ fn required_fields(plain: &Pod, patched: &Pod) -> Vec<String> {
         annotations.into_iter().filter(|(key, _)| key.starts_with("opencode.ai/")).collect::<Vec<_>>()
     };
     if ours(plain) != ours(patched) {
-        problems.push("annotations under `opencode.ai/` are the router's".into());
+        problems.push("annotations under `opencode.ai/` belong to the router".into());
     }
     let volume = |pod: &Pod| {
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
@@ -110,11 +111,11 @@ fn required_fields(plain: &Pod, patched: &Pod) -> Vec<String> {
     {
         let (Some(plain), patched) = (container(plain, name), container(patched, name)) else { continue };
         match patched {
-            None => problems.push(format!("`spec.{list}` has no `{name}` any more")),
+            None => problems.push(format!("`spec.{list}` no longer has `{name}`")),
             Some(patched) => {
                 problems.extend(
                     of_container(plain, patched, path)
-                        .map(|what| format!("{what} of `{name}` is the router's")),
+                        .map(|what| format!("{what} of `{name}` belongs to the router")),
                 );
             }
         }
@@ -134,7 +135,7 @@ fn of_container(plain: &Container, patched: &Container, path: &str) -> impl Iter
     let variables = |container: &Container| {
         let variables = container.env.clone().unwrap_or_default();
         let ours = ["REPO_URL", "BRANCH", "SOURCE_BRANCH", "OPENCODE_SERVER_PASSWORD"];
-        variables.into_iter().filter(|it| ours.contains(&it.name.as_str())).collect::<Vec<_>>()
+        variables.into_iter().filter(|variable| ours.contains(&variable.name.as_str())).collect::<Vec<_>>()
     };
     [
         (mount(plain) == mount(patched), "the mount of the session's storage"),
@@ -158,7 +159,8 @@ fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
 }
 
-/// Names that a Pod does not have. Kubernetes' own types pass over them, so that a misspelt one would have no effect.
+/// Returns the names that a Pod does not have. Kubernetes' own types ignore them, so a misspelt one would have no
+/// effect.
 fn unknown(given: &Value, pod: &Pod) -> Vec<String> {
     let mut found = Vec::new();
     if let Ok(known) = serde_json::to_value(pod) {
@@ -174,7 +176,7 @@ fn compare(given: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
                 let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 match known.get(key) {
                     Some(known) => compare(value, known, &below, found),
-                    // Empty ones are left out when a Pod is written.
+                    // Empty values are omitted when a Pod is serialized.
                     None if is_empty(value) => {}
                     None => found.push(format!("a Pod has no `{below}`")),
                 }
@@ -198,7 +200,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Sessions whose Pods have every shape that there is.
+/// Returns sessions whose Pods have every possible shape.
 fn samples() -> Vec<Session> {
     let session = |source, message: Option<&str>| {
         Some(Session {

@@ -192,8 +192,8 @@ fn volume(pod: &Pod, events: &[Event]) -> Option<Delay> {
     Some(since_creation(pod, failure(FailureCode::VolumeUnavailable, &what, advice)))
 }
 
-/// A container that kubelet can't run: of any container, also those of the operator's patch. kubelet tries again by
-/// itself, and often succeeds.
+/// A container that kubelet can't run: of any container, also those of the operator's patch. kubelet tries
+/// again by itself, and often succeeds.
 fn waiting_container(pod: &Pod) -> Option<Delay> {
     let status = pod.status.as_ref()?;
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();

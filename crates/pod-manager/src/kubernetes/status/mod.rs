@@ -46,8 +46,8 @@ pub(super) struct Ready {
 pub(super) struct Unresponsive {
     pub(super) run_id: String,
     pub(super) failure: Failure,
-    /// The run has failed: it started lately and was never healthy. Any other run may be in use where this router
-    /// can't reach it, so it continues, and is probed further.
+    /// The run has failed: it started lately and was never healthy. Any other run may be in use where this
+    /// router can't reach it, so it continues, and is probed further.
     pub(super) has_failed: bool,
 }
 
@@ -157,8 +157,8 @@ fn phase(
         (DesiredState::Running(_), _) if !has_pod => Phase::Starting,
         (DesiredState::Running(_), _) if !has_desired_pod => Phase::Stopping,
         (_, PodState::Blocked(failure)) => Phase::Failed(failure.clone()),
-        // The failure is published once it is stored on the claim, with the end of the log: then every router reports
-        // the same.
+        // The failure is published once it is stored on the claim, with the end of the log: then every router
+        // reports the same.
         (_, PodState::Failed(_)) => Phase::Starting,
         (_, PodState::Running(_)) => match (ready, unresponsive) {
             (Some(ready), _) => Phase::Running(ready.endpoint.clone()),

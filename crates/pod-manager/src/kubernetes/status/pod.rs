@@ -16,8 +16,8 @@ use super::{
 };
 use crate::model::{Failure, StageRecord};
 
-/// How long a start may be delayed before the delay is reported as a failure: the cluster may be adding a node, and a
-/// volume has to be released by its last node first.
+/// How long a start may be delayed before the delay is reported as a failure: the cluster may be adding a
+/// node, and a volume has to be released by its last node first.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// The status of a session's Pod.
@@ -57,8 +57,8 @@ pub struct RunningContainer {
     pub started_at: SystemTime,
 }
 
-/// Derives the Pod's status at the time `now`. The start was queued at `queued`; `events` are those about the Pod or
-/// the claim, in any order.
+/// Derives the Pod's status at the time `now`. The start was queued at `queued`; `events` are those about the
+/// Pod or the claim, in any order.
 #[must_use]
 pub fn derive(
     pvc: &PersistentVolumeClaim,

@@ -13,8 +13,9 @@ use crate::model::{Stage, StageRecord};
 const STAGES: [Stage; 6] =
     [Stage::Queued, Stage::Scheduled, Stage::Volume, Stage::Image, Stage::Cloning, Stage::Starting];
 
-/// Returns all stages but `Ready`, which only the router can see. At most one is active: a stage ends when the next one
-/// starts, and none starts before the one before it (the times are from several machines' clocks, in whole seconds).
+/// Returns all stages but `Ready`, which only the router can see. At most one is active: a stage ends when
+/// the next one starts, and none starts before the one before it (the times are from several machines'
+/// clocks, in whole seconds).
 ///
 /// The start was queued at `queued`.
 pub(super) fn stages(queued: SystemTime, pod: Option<&Pod>, events: &[Event]) -> Vec<StageRecord> {

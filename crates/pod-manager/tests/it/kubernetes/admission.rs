@@ -1,4 +1,4 @@
-//! A namespace that enforces the `restricted` Pod Security Standard takes what the router makes.
+//! A namespace that enforces the `restricted` Pod Security Standard admits all objects of the router.
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
 use kube::{
@@ -45,7 +45,7 @@ async fn a_restricted_namespace_admits_every_manifest() {
         }
     }
 
-    // And the namespace does refuse what is lax: the test would see it.
+    // The namespace refuses a lax Pod, so the test would notice one.
     let mut lax = make_pod(&repository, &cluster.settings, repository.created_at);
     let spec = lax.spec.as_mut().expect("a spec");
     spec.init_containers.as_mut().expect("one")[0].security_context = None;

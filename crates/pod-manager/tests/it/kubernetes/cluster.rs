@@ -17,14 +17,15 @@ use serde_json::Value;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whom the routers under test are: a user who has the Role of `deploy/install.yaml` in each namespace, and no other right.
+/// The user that the routers under test act as: it has the Role of `deploy/install.yaml` in each namespace,
+/// and no other right.
 const ROUTER: &str = "the-router-under-test";
 
-/// A namespace of one's own in it.
+/// A new namespace in the test cluster.
 pub(crate) struct Cluster {
-    /// The cluster's administrator: the test itself, and the parts that are played.
+    /// The cluster's administrator: the test itself, and the simulated parts.
     pub(crate) client: Client,
-    /// A router.
+    /// The client of a router.
     pub(crate) router: Client,
     pub(crate) settings: KubernetesSettings,
 }
@@ -70,7 +71,7 @@ pub(crate) async fn cluster() -> Option<Cluster> {
     Some(Cluster::create(&kubeconfig()?).await)
 }
 
-/// How a router reaches the cluster.
+/// Returns the client configuration of a router.
 pub(crate) async fn config(kubeconfig: &Path) -> Config {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let options = KubeConfigOptions::default();

@@ -1,4 +1,4 @@
-//! The contract, against a real API server whose node is played.
+//! The backend contract, against a real API server with a simulated node.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,14 +15,14 @@ use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, cluster};
 
-/// One namespace, and a node that is played.
-pub(crate) struct Played {
+/// A namespace with a simulated node.
+pub(crate) struct TestCluster {
     pub(crate) cluster: Cluster,
     pub(crate) node: Arc<SimulatedNode>,
 }
 
-impl Played {
-    /// `None` where there is no cluster to test with.
+impl TestCluster {
+    /// Returns `None` without a test cluster.
     pub(crate) async fn new() -> Option<Self> {
         Some(Self::on(cluster().await?))
     }
@@ -42,7 +42,7 @@ impl Played {
         session_of("https://git.example.com/acme/widgets", RepoPolicy::default())
     }
 
-    /// How many objects of each kind there are of the session: claims, Pods, Secrets.
+    /// Returns how many objects the session has: claims, Pods, Secrets.
     pub(crate) async fn objects(&self, hash: SessionHash) -> [usize; 3] {
         let of = ListParams::default().labels(&format!("opencode.ai/session-hash={hash}"));
         [
@@ -54,7 +54,7 @@ impl Played {
 }
 
 #[async_trait]
-impl Harness for Played {
+impl Harness for TestCluster {
     async fn open(&self) -> Arc<dyn SessionBackend> {
         self.backend()
     }
@@ -83,7 +83,7 @@ impl Harness for Played {
         loop {
             match self.objects(hash).await {
                 [0, 0, 0] => return false,
-                // The cluster removes what a claim owned, after it.
+                // The cluster removes the objects that a claim owned after the claim.
                 [0, 0, _] if begun.elapsed() < Duration::from_secs(10) => {
                     sleep(Duration::from_millis(20)).await;
                 }
@@ -93,7 +93,7 @@ impl Harness for Played {
     }
 }
 
-pod_manager::backend_contract!(match Played::new().await {
-    Some(played) => played,
+pod_manager::backend_contract!(match TestCluster::new().await {
+    Some(test) => test,
     None => return,
 });

@@ -1,4 +1,4 @@
-//! A router that ends at any call of any verb, and the one that comes after it.
+//! A router is killed at any call of any command, and another one takes over.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +10,12 @@ use pod_manager::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{cluster::PATIENCE, contract::Played, link::Link, meddle::Crash};
+use super::{cluster::PATIENCE, contract::TestCluster, faults::Crash, link::Link};
 
-/// How many routers end at once; each has a namespace of its own.
+/// How many routers are killed at the same time, each in its own namespace.
 const AT_ONCE: usize = 18;
 
-/// What is asked of the router that ends.
+/// The command that the killed router is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Verb {
     Create,
@@ -41,7 +41,7 @@ const ALL: [Verb; 9] = [
     Verb::DeleteAndCreate,
 ];
 
-/// What is there at the end.
+/// The objects at the end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     Runs,
@@ -58,7 +58,7 @@ impl Verb {
         }
     }
 
-    /// Brings the session to where the verb begins.
+    /// Brings the session to the state that the command needs.
     async fn prepare(self, backend: &dyn SessionBackend, session: &Session) {
         let mut probe = WatchProbe::new(backend, PATIENCE);
         if matches!(self, Self::Create | Self::CreateWithToken) {
@@ -72,7 +72,7 @@ impl Verb {
         }
     }
 
-    /// Asks for it, and waits until it is so.
+    /// Gives the command, and waits for its result.
     async fn carry_out(self, backend: &dyn SessionBackend, session: &Session) {
         let hash = session.hash;
         let mut probe = WatchProbe::new(backend, PATIENCE);
@@ -105,7 +105,8 @@ fn with_token() -> Credentials {
     Credentials { github_token: Token::parse("gho_crash") }
 }
 
-/// Waits until the session is at rest: as it was, as it was asked for, or not there. Nothing is to be between.
+/// Waits until the session is settled: as before the command, as after it, or deleted, and nothing in
+/// between.
 async fn at_rest(probe: &mut WatchProbe, session: &Session) -> End {
     probe.next().await;
     let rest = timeout(PATIENCE, async {
@@ -122,39 +123,39 @@ async fn at_rest(probe: &mut WatchProbe, session: &Session) -> End {
     rest.await.unwrap_or_else(|_| panic!("it is stuck: {:#?}", probe.history))
 }
 
-/// Whether the router ended: a verb makes only so many calls.
+/// Returns whether the router was killed: a command makes only so many calls.
 async fn crash(verb: Verb, crash: Crash) -> bool {
-    let played = Played::new().await.expect("asked only where there is a cluster");
-    let session = played.session();
+    let test = TestCluster::new().await.expect("asked only where there is a cluster");
+    let session = test.session();
     let hash = session.hash;
-    let first = played.backend();
+    let first = test.backend();
     verb.prepare(&*first, &session).await;
     first.shutdown().await;
     drop(first);
 
     let link = Link::new().await;
-    let settings = played.cluster.settings.clone();
+    let settings = test.cluster.settings.clone();
     let ending = KubernetesBackend::start_up(link.client.clone(), settings, Arc::new(SystemClock));
     WatchProbe::new(&*ending, PATIENCE).next().await;
-    // What is asked before the verb (passwords of what runs) is not counted.
-    link.hands.crash(crash);
+    // Calls before the command (for passwords of running sessions) do not count.
+    link.faults.crash(crash);
     let work: BoxFuture<'_, bool> = async {
         tokio::select! {
             () = verb.carry_out(&*ending, &session) => false,
-            () = link.hands.crashed() => true,
+            () = link.faults.crashed() => true,
         }
     }
     .boxed();
     let crashed = work.await;
-    // What was sent arrives, though nobody waits for it.
+    // A request that was sent arrives, though nobody waits for its response.
     if crash.arrives && crashed {
         sleep(Duration::from_millis(50)).await;
     }
     drop(ending);
     drop(link);
 
-    // Another one begins, and whoever asked asks again.
-    let second = played.backend();
+    // Another router starts, and the user repeats the command.
+    let second = test.backend();
     let rest = at_rest(&mut WatchProbe::new(&*second, PATIENCE), &session).await;
     let may_be = match verb {
         Verb::Create => vec![End::Gone, End::Runs],
@@ -173,33 +174,33 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
         verb.end(),
         "{verb:?}, {crash:?}"
     );
-    let [pvcs, pods, secrets] = played.objects(hash).await;
+    let [pvcs, pods, secrets] = test.objects(hash).await;
     match verb.end() {
         End::Runs => {
             assert_eq!([pvcs, pods], [1, 1], "{verb:?}, {crash:?}");
-            // The password's, and the token's where there was one.
+            // The Secrets of the password and, if there was one, of the token.
             assert!((1..=2).contains(&secrets), "{verb:?}, {crash:?}: {secrets} Secrets");
         }
         End::Stopped => assert_eq!([pvcs, pods], [1, 0], "{verb:?}, {crash:?}"),
         End::Gone => {}
     }
-    // It is usable: it can be started, and nothing of it outlasts its end.
+    // The session can be started, and nothing of it outlasts its deletion.
     second.start(&session, Credentials::NONE).await.expect("start");
     WatchProbe::new(&*second, PATIENCE).wait_running(hash).await;
     second.delete(hash).await.expect("delete");
     WatchProbe::new(&*second, PATIENCE).wait_removed(hash).await;
     assert!(
-        !played.stored(hash).await,
+        !test.stored(hash).await,
         "{verb:?}, {crash:?}: something is left: {:?}",
-        played.objects(hash).await
+        test.objects(hash).await
     );
-    assert_eq!(played.node.max_process_count(hash), 1, "{verb:?}, {crash:?}: two at once");
+    assert_eq!(test.node.max_process_count(hash), 1, "{verb:?}, {crash:?}: two at once");
     second.shutdown().await;
     crashed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whichever_call_is_a_routers_last_the_next_one_brings_it_to_the_same_end() {
+async fn a_router_killed_at_any_call_is_replaced_without_a_trace() {
     if pod_manager::kubernetes::testing::kubeconfig().is_none() {
         return;
     }

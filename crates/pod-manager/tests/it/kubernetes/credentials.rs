@@ -55,7 +55,7 @@ async fn a_token_is_written_refreshed_kept_and_owned_by_the_sessions_claim() {
     assert_eq!(token(&write(&given("gho_second")).await.expect("a Secret")), "gho_second");
     assert_eq!(token(&write(Credentials::NONE).await.expect("a Secret")), "gho_second", "it is kept");
 
-    // One that the TypeScript router made has no owner.
+    // The TypeScript router's Secret has no owner.
     secrets.delete(&name, &DeleteParams::default()).await.expect("deleted");
     let old = make_github_secret(&session, settings, "gho_old");
     secrets.create(&PostParams::default(), &old).await.expect("a Secret");

@@ -1,4 +1,5 @@
-//! Figures, not promises: `cargo test --release -p pod-manager --all-features --test it kubernetes::figures -- --ignored --nocapture`
+//! Figures, not promises: `cargo test --release -p pod-manager --all-features --test it kubernetes::figures
+//! -- --ignored --nocapture`
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use pod_manager::{
 };
 use session_key::{GitRef, SessionHash};
 
-use super::contract::Played;
+use super::contract::TestCluster;
 
 const SESSIONS: usize = 2000;
 
@@ -24,14 +25,14 @@ fn resident_mib() -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it measures, for minutes"]
 async fn two_thousand_sessions() {
-    let Some(played) = Played::new().await else { return };
-    let maker = played.backend();
+    let Some(test) = TestCluster::new().await else { return };
+    let maker = test.backend();
     let mut probe = WatchProbe::new(&*maker, Duration::from_secs(600));
     probe.next().await;
     let begun = Instant::now();
     let sessions: Vec<_> = (0..SESSIONS)
         .map(|number| {
-            let mut session = played.session();
+            let mut session = test.session();
             let Source::Repository { url, branch, .. } = &mut session.source else { unreachable!() };
             *branch = GitRef::parse(&format!("many/{number}")).expect("a branch");
             session.hash = SessionHash::of(&session.owner, url, branch);
@@ -53,7 +54,7 @@ async fn two_thousand_sessions() {
 
     let before = resident_mib();
     let begun = Instant::now();
-    let backend = played.backend();
+    let backend = test.backend();
     let mut news = backend.watch();
     let Some(WatchEvent::Snapshot(all)) = news.next().await else { panic!("no snapshot") };
     let running = all.iter().filter(|seen| matches!(seen.phase, Phase::Running(_))).count();

@@ -1,4 +1,4 @@
-//! Which of several routers acts on its own, by the real API server's Lease.
+//! Leader election with the Lease of a real API server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, PATIENCE, cluster};
 
-/// As short as it may be for a Lease that counts in whole seconds.
+/// The shortest times that a Lease in whole seconds allows.
 const QUICK: ElectionTiming = ElectionTiming {
     retry_period: Duration::from_millis(200),
     renew_deadline: Duration::from_millis(700),
@@ -31,7 +31,7 @@ impl Cluster {
 }
 
 #[tokio::test]
-async fn one_of_several_routers_holds_it_and_another_follows_at_once_or_in_time() {
+async fn one_router_leads_and_another_replaces_it_at_once_or_in_time() {
     let Some(cluster) = cluster().await else { return };
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.settings.namespace);
     let holder =
@@ -66,7 +66,7 @@ async fn one_of_several_routers_holds_it_and_another_follows_at_once_or_in_time(
 }
 
 #[tokio::test]
-async fn one_whose_lease_was_removed_under_its_hands_takes_it_again_or_leaves_it_to_another() {
+async fn a_deleted_lease_never_makes_two_leaders() {
     let Some(cluster) = cluster().await else { return };
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.settings.namespace);
     let (one, two) = (cluster.router("one"), cluster.router("two"));
@@ -76,7 +76,7 @@ async fn one_whose_lease_was_removed_under_its_hands_takes_it_again_or_leaves_it
         assert!(begun.elapsed() < PATIENCE, "it was not taken again");
         let holders = [&one, &two].into_iter().filter(|router| router.is_leader()).count();
         assert!(holders <= 1, "two at once");
-        // Both have looked: one that never saw the other's Lease can't know that it was there.
+        // Both have read the Lease: a router that never saw it can't know that it existed.
         sleep(QUICK.retry_period * 4).await;
         if holders == 1 && leases.delete(LEASE_NAME, &Default::default()).await.is_ok() {
             removed += 1;

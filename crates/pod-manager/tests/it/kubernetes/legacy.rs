@@ -1,5 +1,4 @@
-//! Sessions as the TypeScript router leaves them: no server Secret, the last activity on the Pod alone, no word of what
-//! is wanted.
+//! Sessions of the TypeScript router: no server Secret, the last activity on the Pod only, no desired state.
 
 use kube::{ResourceExt, api::PostParams};
 use pod_manager::{
@@ -9,7 +8,7 @@ use pod_manager::{
 };
 use serde_json::{Value, json};
 
-use super::{cluster::PATIENCE, contract::Played};
+use super::{cluster::PATIENCE, contract::TestCluster};
 
 pub(super) const ACTIVITY: &str = "2026-11-20T09:30:00.000Z";
 
@@ -31,17 +30,17 @@ fn metadata(name: &str, session: &Session) -> Value {
     })
 }
 
-/// Makes the objects of a session, with a Pod or without.
-pub(super) async fn leave(played: &Played, session: &Session, runs: bool) {
+/// Creates the objects of a session, with or without a Pod.
+pub(super) async fn leave(test: &TestCluster, session: &Session, runs: bool) {
     let pvc = json!({
         "metadata": metadata("opencode-pvc", session),
         "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "2Gi" } } },
     });
     let pvc = serde_json::from_value(pvc).expect("a claim");
-    played.node.pvcs().create(&PostParams::default(), &pvc).await.expect("created");
+    test.node.pvcs().create(&PostParams::default(), &pvc).await.expect("created");
     let secret = json!({ "metadata": { "name": format!("opencode-github-{}", session.hash), "labels": metadata("x", session)["labels"] } });
     let secret = serde_json::from_value(secret).expect("a Secret");
-    played.node.secrets().create(&PostParams::default(), &secret).await.expect("created");
+    test.node.secrets().create(&PostParams::default(), &secret).await.expect("created");
     if !runs {
         return;
     }
@@ -56,15 +55,15 @@ pub(super) async fn leave(played: &Played, session: &Session, runs: bool) {
         },
     });
     let pod = serde_json::from_value(pod).expect("a Pod");
-    played.node.pods().create(&PostParams::default(), &pod).await.expect("created");
+    test.node.pods().create(&PostParams::default(), &pod).await.expect("created");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_removed() {
-    let Some(played) = Played::new().await else { return };
-    let session = played.session();
-    leave(&played, &session, true).await;
-    let backend = played.backend();
+async fn a_running_session_of_the_typescript_router_is_served_stopped_resumed_and_deleted() {
+    let Some(test) = TestCluster::new().await else { return };
+    let session = test.session();
+    leave(&test, &session, true).await;
+    let backend = test.backend();
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let endpoint = probe.wait_running(session.hash).await;
     assert_eq!(endpoint.password, None, "it knows of no password");
@@ -75,7 +74,7 @@ async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_r
     let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
     assert_eq!(seen.last_activity, std::time::SystemTime::from(activity));
 
-    // Starting what runs leaves it as it is.
+    // A start leaves a running session as it is.
     backend.start(&session, Credentials::NONE).await.expect("start");
     assert_eq!(WatchProbe::new(&*backend, PATIENCE).wait_running(session.hash).await, endpoint);
 
@@ -92,17 +91,17 @@ async fn what_the_typescript_router_left_running_is_served_stopped_resumed_and_r
     backend.delete(session.hash).await.expect("delete");
     probe.wait_removed(session.hash).await;
     let github =
-        played.node.secrets().get_opt(&format!("opencode-github-{}", session.hash)).await.expect("asked");
+        test.node.secrets().get_opt(&format!("opencode-github-{}", session.hash)).await.expect("asked");
     assert!(github.is_none(), "the token goes too: {:?}", github.map(|secret| secret.name_any()));
     backend.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_typescript_router_left_stopped_is_listed_and_resumed() {
-    let Some(played) = Played::new().await else { return };
-    let session = played.session();
-    leave(&played, &session, false).await;
-    let backend = played.backend();
+async fn a_stopped_session_of_the_typescript_router_is_listed_and_resumed() {
+    let Some(test) = TestCluster::new().await else { return };
+    let session = test.session();
+    leave(&test, &session, false).await;
+    let backend = test.backend();
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
     assert_eq!(probe.wait_stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
     backend.stop(session.hash, StopReason::Requested).await.expect("stop of what is stopped");

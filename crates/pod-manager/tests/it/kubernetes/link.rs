@@ -1,5 +1,5 @@
-//! A client in the test's hands: its calls are counted, its way to the API server can be cut, and its watches and lists are
-//! meddled with.
+//! A Kubernetes client whose calls are recorded, whose connections can be cut, and into which faults are
+//! injected.
 
 use std::{
     net::SocketAddr,
@@ -18,12 +18,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::meddle::{Hands, Meddle};
+use super::faults::{FaultService, Faults};
 
-/// A TCP way to the API server.
+/// A TCP proxy in front of the API server, and a client that uses it.
 pub(crate) struct Link {
     pub(crate) client: Client,
-    pub(crate) hands: Arc<Hands>,
+    pub(crate) faults: Arc<Faults>,
     is_cut: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<JoinHandle<()>>>>,
     listener: JoinHandle<()>,
@@ -61,35 +61,36 @@ impl Link {
                 }));
             }
         });
-        let hands = Arc::new(Hands::default());
-        let meddle = tower::layer::layer_fn({
-            let hands = hands.clone();
-            move |inner| Meddle::new(inner, hands.clone())
+        let faults = Arc::new(Faults::default());
+        let fault_layer = tower::layer::layer_fn({
+            let faults = faults.clone();
+            move |inner| FaultService::new(inner, faults.clone())
         });
-        let client = ClientBuilder::try_from(config).expect("a client").with_layer(&meddle).build();
-        Self { client, hands, is_cut, open, listener }
+        let client = ClientBuilder::try_from(config).expect("a client").with_layer(&fault_layer).build();
+        Self { client, faults, is_cut, open, listener }
     }
 
-    /// Ends every connection, and takes no new one.
+    /// Cuts every connection, and accepts no new one.
     pub(crate) fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.cut_once();
     }
 
-    /// Ends every connection.
+    /// Cuts every connection.
     pub(crate) fn cut_once(&self) {
         for connection in self.open.lock().drain(..) {
             connection.abort();
         }
     }
 
-    pub(crate) fn mend(&self) {
+    pub(crate) fn restore(&self) {
         self.is_cut.store(false, Ordering::SeqCst);
     }
 
-    /// What was asked since the last time, as `POST /api/v1/…/pods`, without queries; but for the Lease.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        let mut asked = std::mem::take(&mut *self.hands.calls.lock());
+    /// Returns the calls since the last time, as `POST /api/v1/…/pods`, without queries and without those of
+    /// the Lease.
+    pub(crate) fn take_calls(&self) -> Vec<String> {
+        let mut asked = std::mem::take(&mut *self.faults.calls.lock());
         asked.retain(|call| !call.contains("/leases"));
         asked
     }

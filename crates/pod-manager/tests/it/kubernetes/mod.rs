@@ -1,4 +1,4 @@
-//! Against the API server of a cluster to throw away, which `TEST_KUBECONFIG` names.
+//! Tests against a real API server, of the disposable cluster that `TEST_KUBECONFIG` names.
 
 mod admission;
 mod cluster;
@@ -6,12 +6,12 @@ mod conflicts;
 mod contract;
 mod crash;
 mod credentials;
+mod faults;
 mod figures;
 mod git_init;
 mod leader;
 mod legacy;
 mod link;
-mod meddle;
 mod patch;
 mod races;
 mod reach;

@@ -1,4 +1,4 @@
-//! The operator's patch, beside what the API server makes of the same.
+//! The operator's patch has the same result as a strategic merge patch of the API server.
 
 use std::time::UNIX_EPOCH;
 
@@ -35,7 +35,7 @@ fn template(name: &str, settings: &KubernetesSettings, session: &pod_manager::Se
     }
 }
 
-/// Every rule that the merge knows, as an operator might use it.
+/// Every rule of the merge, as an operator might use it.
 fn patches() -> Vec<Value> {
     vec![
         json!({ "metadata": { "labels": { "team": "a" }, "annotations": { "x/y": "z" } } }),
@@ -59,7 +59,7 @@ fn patches() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_comes_of_a_patch_is_what_the_api_server_makes_of_it() {
+async fn a_patch_has_the_same_result_as_in_the_api_server() {
     let Some(cluster) = cluster().await else { return };
     let session = session_of("https://github.com/acme/widgets", RepoPolicy::default());
     let plain = KubernetesSettings { image_pull_secret: Some("pull".into()), ..cluster.settings.clone() };
@@ -70,7 +70,7 @@ async fn what_comes_of_a_patch_is_what_the_api_server_makes_of_it() {
             PodPatch::parse(&patch.to_string(), &plain).unwrap_or_else(|error| panic!("{patch}: {error}"));
         let patched = KubernetesSettings { pod_patch: Some(ours), ..plain.clone() };
         let ours = template(&format!("ours-{number}"), &patched, &session);
-        // Both pass the server's defaults.
+        // Both get the server's defaults.
         let ours = templates.create(&PostParams::default(), &ours).await.expect("taken by the server");
         let theirs = Patch::Strategic(json!({ "template": patch }));
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };

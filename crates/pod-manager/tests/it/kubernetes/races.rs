@@ -1,4 +1,4 @@
-//! Several routers at one cluster, and hands that none of them knows of.
+//! Several routers at one cluster, and changes by somebody else.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use pod_manager::{
 };
 use tokio::time::sleep;
 
-use super::{cluster::PATIENCE, contract::Played};
+use super::{cluster::PATIENCE, contract::TestCluster};
 
 async fn start(backend: &Arc<KubernetesBackend>, session: &Session) {
     backend.start(session, Credentials::NONE).await.expect("start");
@@ -23,9 +23,9 @@ async fn end(backends: &[Arc<KubernetesBackend>]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn routers_that_start_a_session_at_once_start_it_once() {
-    let Some(played) = Played::new().await else { return };
-    let backends: Vec<_> = (0..4).map(|_| played.backend()).collect();
-    let session = played.session();
+    let Some(test) = TestCluster::new().await else { return };
+    let backends: Vec<_> = (0..4).map(|_| test.backend()).collect();
+    let session = test.session();
     for result in join_all((0..12).map(|n| backends[n % 4].start(&session, Credentials::NONE))).await {
         result.expect("start");
     }
@@ -36,16 +36,16 @@ async fn routers_that_start_a_session_at_once_start_it_once() {
     )
     .await;
     assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
-    assert_eq!(played.node.max_process_count(session.hash), 1);
-    assert_eq!(played.objects(session.hash).await, [1, 1, 1]);
+    assert_eq!(test.node.max_process_count(session.hash), 1);
+    assert_eq!(test.objects(session.hash).await, [1, 1, 1]);
     end(&backends).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_on_several_routers_ends_in_what_was_asked_last() {
-    let Some(played) = Played::new().await else { return };
-    let backends: Vec<_> = (0..3).map(|_| played.backend()).collect();
-    let session = played.session();
+async fn concurrent_commands_on_several_routers_end_in_the_last_desired_state() {
+    let Some(test) = TestCluster::new().await else { return };
+    let backends: Vec<_> = (0..3).map(|_| test.backend()).collect();
+    let session = test.session();
     for round in 0..3 {
         let verb = async |number: usize| {
             let backend = &backends[(number + round) % 3];
@@ -65,7 +65,7 @@ async fn a_storm_on_several_routers_ends_in_what_was_asked_last() {
             }))
             .await;
         assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
-        assert_eq!(played.node.max_process_count(session.hash), 1, "two at once");
+        assert_eq!(test.node.max_process_count(session.hash), 1, "two at once");
     }
     backends[1].delete(session.hash).await.expect("delete");
     for backend in &backends {
@@ -75,41 +75,41 @@ async fn a_storm_on_several_routers_ends_in_what_was_asked_last() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whenever_a_router_is_killed_another_one_goes_on() {
-    let Some(played) = Played::new().await else { return };
-    let survivor = played.backend();
+async fn another_router_continues_whenever_one_is_killed() {
+    let Some(test) = TestCluster::new().await else { return };
+    let survivor = test.backend();
     for millis in [0, 1, 2, 4, 8, 12, 16, 24, 40, 80] {
-        let session = played.session();
-        let killed = played.backend();
+        let session = test.session();
+        let killed = test.backend();
         WatchProbe::new(&*killed, PATIENCE).next().await;
         start(&killed, &session).await;
         sleep(Duration::from_millis(millis)).await;
-        // Its tasks end in the middle of whatever they do.
+        // Its tasks end wherever they are.
         drop(killed);
         WatchProbe::new(&*survivor, PATIENCE).wait_running(session.hash).await;
 
-        let killed = played.backend();
+        let killed = test.backend();
         WatchProbe::new(&*killed, PATIENCE).wait_running(session.hash).await;
         killed.stop(session.hash, StopReason::Requested).await.expect("stop");
         drop(killed);
         WatchProbe::new(&*survivor, PATIENCE).wait_stopped(session.hash).await;
 
-        let killed = played.backend();
+        let killed = test.backend();
         WatchProbe::new(&*killed, PATIENCE).next().await;
         killed.delete(session.hash).await.expect("delete");
         drop(killed);
         WatchProbe::new(&*survivor, PATIENCE).wait_removed(session.hash).await;
-        assert_eq!(played.node.max_process_count(session.hash), 1);
+        assert_eq!(test.node.max_process_count(session.hash), 1);
     }
     survivor.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_on_one_router_while_another_one_stops_it_comes_after_the_end() {
-    let Some(played) = Played::new().await else { return };
-    played.node.set_grace_period(Duration::from_millis(400));
-    let backends: Vec<_> = (0..2).map(|_| played.backend()).collect();
-    let session = played.session();
+async fn a_start_on_one_router_waits_for_a_stop_on_another() {
+    let Some(test) = TestCluster::new().await else { return };
+    test.node.set_grace_period(Duration::from_millis(400));
+    let backends: Vec<_> = (0..2).map(|_| test.backend()).collect();
+    let session = test.session();
     start(&backends[0], &session).await;
     let first = WatchProbe::new(&*backends[1], PATIENCE).wait_running(session.hash).await;
     backends[0].stop(session.hash, StopReason::Idle).await.expect("stop");
@@ -118,38 +118,38 @@ async fn a_start_on_one_router_while_another_one_stops_it_comes_after_the_end() 
     for backend in &backends {
         WatchProbe::new(&**backend, PATIENCE).wait_for(session.hash, "running again", another).await;
     }
-    assert_eq!(played.node.max_process_count(session.hash), 1);
+    assert_eq!(test.node.max_process_count(session.hash), 1);
     end(&backends).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_deleted_by_another_hand_is_made_anew() {
-    let Some(played) = Played::new().await else { return };
-    let backend = played.backend();
-    let session = played.session();
+async fn a_pod_that_somebody_else_deletes_is_created_again() {
+    let Some(test) = TestCluster::new().await else { return };
+    let backend = test.backend();
+    let session = test.session();
     start(&backend, &session).await;
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
     for _ in 0..3 {
         let run = probe.wait_running(session.hash).await;
         let name = format!("opencode-session-{}", session.hash);
-        played.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
+        test.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
         let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != run.run_id);
         probe.wait_for(session.hash, "running again", another).await;
     }
-    assert_eq!(played.node.max_process_count(session.hash), 1);
+    assert_eq!(test.node.max_process_count(session.hash), 1);
     end(&[backend]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_deleted_by_another_hand_takes_the_session_with_it() {
-    let Some(played) = Played::new().await else { return };
-    let backend = played.backend();
-    let session = played.session();
+async fn a_claim_that_somebody_else_deletes_ends_the_session() {
+    let Some(test) = TestCluster::new().await else { return };
+    let backend = test.backend();
+    let session = test.session();
     start(&backend, &session).await;
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
     probe.wait_running(session.hash).await;
     let name = format!("opencode-pvc-{}", session.hash);
-    played.node.pvcs().delete(&name, &DeleteParams::default()).await.expect("delete");
+    test.node.pvcs().delete(&name, &DeleteParams::default()).await.expect("delete");
     probe.wait_removed(session.hash).await;
     start(&backend, &session).await;
     probe.wait_running(session.hash).await;
@@ -157,10 +157,10 @@ async fn a_claim_deleted_by_another_hand_takes_the_session_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_earlier_sessions_password_is_not_the_next_ones() {
-    let Some(played) = Played::new().await else { return };
-    let backend = played.backend();
-    let session = played.session();
+async fn a_password_is_never_used_by_a_later_session() {
+    let Some(test) = TestCluster::new().await else { return };
+    let backend = test.backend();
+    let session = test.session();
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
     let mut passwords = Vec::new();
     for _ in 0..3 {
@@ -168,8 +168,8 @@ async fn an_earlier_sessions_password_is_not_the_next_ones() {
         let endpoint = probe.wait_running(session.hash).await;
         passwords.push(endpoint.password.expect("a password").expose().to_owned());
         let secret =
-            played.node.secrets().get(&format!("opencode-server-{}", session.hash)).await.expect("there");
-        let claim = played.node.pvcs().get(&format!("opencode-pvc-{}", session.hash)).await.expect("there");
+            test.node.secrets().get(&format!("opencode-server-{}", session.hash)).await.expect("there");
+        let claim = test.node.pvcs().get(&format!("opencode-pvc-{}", session.hash)).await.expect("there");
         assert_eq!(secret.owner_references()[0].uid, claim.uid().expect("a uid"));
         backend.delete(session.hash).await.expect("delete");
         probe.wait_removed(session.hash).await;

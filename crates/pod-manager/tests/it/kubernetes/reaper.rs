@@ -1,4 +1,4 @@
-//! The manager's reaper over a real API server: who is stopped for being idle, and who is not.
+//! The manager over a real API server: which sessions are stopped as idle, and which are not.
 
 use std::{
     sync::Arc,
@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     cluster::PATIENCE,
-    contract::Played,
+    contract::TestCluster,
     legacy::{ACTIVITY, leave},
 };
 use crate::test_manager::{IDLE, alice, fast_settings};
 
-/// A router without its HTTP half, whose clock the test moves.
+/// A router without HTTP, whose clock the test moves.
 struct Router {
     backend: Arc<KubernetesBackend>,
     manager: Arc<Manager>,
@@ -67,7 +67,7 @@ impl Router {
         self.manager.get(&alice(), hash).expect("it is there").state
     }
 
-    /// Ends it in good order: its Lease is given back.
+    /// Shuts the router down, which releases its Lease.
     async fn end(self) {
         self.stop.cancel();
         timeout(PATIENCE, self.running).await.expect("it ends").expect("without a panic");
@@ -75,7 +75,7 @@ impl Router {
     }
 }
 
-/// Waits until the router holds the Lease.
+/// Waits until the router is the leader.
 async fn reaps(backend: &KubernetesBackend) {
     let held = async {
         while !backend.is_leader() {
@@ -85,58 +85,58 @@ async fn reaps(backend: &KubernetesBackend) {
     timeout(PATIENCE, held).await.expect("it holds the reaper's Lease");
 }
 
-/// Leaves a session as the TypeScript router does, and waits until its opencode runs.
-async fn left_running(played: &Played) -> (Session, Arc<FakeOpencode>) {
-    let session = played.session();
-    leave(played, &session, true).await;
-    let opencode = timeout(PATIENCE, played.node.opencode(session.hash)).await.expect("opencode runs");
+/// Creates a session of the TypeScript router, and waits until its opencode runs.
+async fn left_running(test: &TestCluster) -> (Session, Arc<FakeOpencode>) {
+    let session = test.session();
+    leave(test, &session, true).await;
+    let opencode = timeout(PATIENCE, test.node.opencode(session.hash)).await.expect("opencode runs");
     (session, opencode)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_typescript_router_left_running_is_reaped_once_it_was_idle_for_as_long_as_it_was_seen() {
-    let Some(played) = Played::new().await else { return };
-    let (session, opencode) = left_running(&played).await;
-    let router = Router::over(played.backend()).await;
+async fn a_session_of_the_typescript_router_is_stopped_once_this_router_saw_it_idle_long_enough() {
+    let Some(test) = TestCluster::new().await else { return };
+    let (session, opencode) = left_running(&test).await;
+    let router = Router::over(test.backend()).await;
     reaps(&router.backend).await;
     let hash = session.hash;
     let view = router.until(hash, ViewState::Running).await;
     let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
     assert_eq!(view.last_activity, SystemTime::from(activity), "nobody used it for days");
 
-    // This router was not there: it does not stop what it did not see.
+    // This router has not seen the session idle for long enough.
     router.clock.advance(IDLE - Duration::from_secs(1));
     opencode.wait_for_probes(3).await;
     assert_eq!(router.state(hash), ViewState::Running);
-    // A person's use counts.
+    // Activity of a user counts.
     router.manager.touch(hash);
     router.clock.advance(IDLE - Duration::from_secs(1));
     opencode.wait_for_probes(3).await;
     assert_eq!(router.state(hash), ViewState::Running);
-    assert_eq!(played.objects(hash).await[..2], [1, 1]);
+    assert_eq!(test.objects(hash).await[..2], [1, 1]);
 
     router.clock.advance(Duration::from_secs(1));
     let view = router.until(hash, ViewState::Stopped).await;
     assert_eq!(view.status.phase, Phase::Stopped(StopReason::Idle));
     assert!(view.last_activity > SystemTime::from(activity), "when it was used last is not lost");
-    assert_eq!(played.objects(hash).await[..2], [1, 0], "the claim stays, the Pod does not");
+    assert_eq!(test.objects(hash).await[..2], [1, 0], "the claim stays, the Pod does not");
 
     router.manager.resume(&alice(), hash, Credentials::NONE).await.expect("resume");
     let view = router.until(hash, ViewState::Running).await;
     assert!(view.endpoint().expect("it runs").password.is_some(), "now it has a password");
-    assert_eq!(played.objects(hash).await[..2], [1, 1]);
-    assert_eq!(played.node.max_process_count(hash), 1);
+    assert_eq!(test.objects(hash).await[..2], [1, 1]);
+    assert_eq!(test.node.max_process_count(hash), 1);
     router.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
-    let Some(played) = Played::new().await else { return };
-    let (left, old) = left_running(&played).await;
-    let router = Router::over(played.backend()).await;
+async fn a_busy_or_unreachable_session_is_not_stopped_as_idle() {
+    let Some(test) = TestCluster::new().await else { return };
+    let (left, old) = left_running(&test).await;
+    let router = Router::over(test.backend()).await;
     reaps(&router.backend).await;
     router.until(left.hash, ViewState::Running).await;
-    let own = played.session();
+    let own = test.session();
     for (session, opencode) in [(&left, Some(old)), (&own, None)] {
         let hash = session.hash;
         let opencode = match opencode {
@@ -144,7 +144,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
             None => {
                 router.backend.start(session, Credentials::NONE).await.expect("start");
                 router.until(hash, ViewState::Running).await;
-                timeout(PATIENCE, played.node.opencode(hash)).await.expect("opencode runs")
+                timeout(PATIENCE, test.node.opencode(hash)).await.expect("opencode runs")
             }
         };
         opencode.set_busy(true);
@@ -166,7 +166,7 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
             let view = router.manager.get(&alice(), hash).expect("it is there");
             assert_eq!(view.state, ViewState::Running, "{why}");
             assert!(says(&view), "it says so: {view:#?}");
-            assert_eq!(played.objects(hash).await[..2], [1, 1], "{why}");
+            assert_eq!(test.objects(hash).await[..2], [1, 1], "{why}");
         }
         opencode.set_busy(false);
         opencode.set_unresponsive(false);
@@ -178,12 +178,12 @@ async fn what_is_busy_or_can_not_be_asked_is_not_reaped_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
-    let Some(played) = Played::new().await else { return };
-    let holder = played.backend();
+async fn only_the_leader_stops_idle_sessions() {
+    let Some(test) = TestCluster::new().await else { return };
+    let holder = test.backend();
     reaps(&holder).await;
-    let (session, opencode) = left_running(&played).await;
-    let router = Router::over(played.backend()).await;
+    let (session, opencode) = left_running(&test).await;
+    let router = Router::over(test.backend()).await;
     router.until(session.hash, ViewState::Running).await;
     router.clock.advance(3 * IDLE);
     opencode.wait_for_probes(10).await;
@@ -191,7 +191,7 @@ async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
     assert!(!router.backend.is_leader());
     holder.shutdown().await;
     reaps(&router.backend).await;
-    // First it waits for what the one before it may have seen, and not have written down yet.
+    // It first waits for activity that the last leader may have seen and not yet stored.
     opencode.wait_for_probes(10).await;
     assert_eq!(router.state(session.hash), ViewState::Running);
     router.clock.advance(2 * fast_settings().activity_write_interval);
@@ -200,43 +200,44 @@ async fn without_the_lease_nothing_is_reaped_until_its_holder_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_ran_before_the_router_came_and_does_not_answer_it_is_left_running_and_says_so() {
-    let Some(played) = Played::new().await else { return };
-    let (session, opencode) = left_running(&played).await;
-    let (fresh, never) = (played.session(), played.session());
-    // It runs for days, as kubelet says it.
+async fn an_unresponsive_session_that_ran_before_the_router_is_left_running() {
+    let Some(test) = TestCluster::new().await else { return };
+    let (session, opencode) = left_running(&test).await;
+    let (fresh, never) = (test.session(), test.session());
+    // The session has been running for days.
     let name = format!("opencode-session-{}", session.hash);
-    let pod = played.node.pods().get(&name).await.expect("a Pod");
+    let pod = test.node.pods().get(&name).await.expect("a Pod");
     let done = json!({ "terminated": { "exitCode": 0, "startedAt": ACTIVITY, "finishedAt": ACTIVITY } });
     let ip = opencode.address().ip();
     let up = json!({ "init": done, "opencode": { "running": { "startedAt": ACTIVITY } }, "ip": ip });
-    played.node.set_status(&pod, &pod_status(&up)).await.expect("said");
+    test.node.set_status(&pod, &pod_status(&up)).await.expect("said");
     opencode.refuse_all(Some(401));
 
-    let mut settings = played.cluster.settings.clone();
+    let mut settings = test.cluster.settings.clone();
     settings.ready_timeout = Duration::from_secs(2);
-    let client = played.cluster.router.clone();
+    let client = test.cluster.router.clone();
     let router = Router::over(KubernetesBackend::start_up(client, settings, Arc::new(SystemClock))).await;
     reaps(&router.backend).await;
     let view = router.until(session.hash, ViewState::Failed).await;
     let Phase::Failed(failure) = &view.status.phase else { unreachable!("just looked at") };
     assert_eq!(failure.code, FailureCode::OpencodeNotReady);
-    // One that is new and never answers is over, and its Pod goes; by then the old one's would have gone too.
-    played.node.refuse_all(never.hash, Some(500));
+    // A new session that never answers fails, and its Pod is deleted; by then the old one's would be deleted,
+    // too.
+    test.node.refuse_all(never.hash, Some(500));
     router.backend.start(&never, Credentials::NONE).await.expect("start");
     router.until(never.hash, ViewState::Failed).await;
     let gone = async {
-        while played.objects(never.hash).await[1] != 0 {
+        while test.objects(never.hash).await[1] != 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(PATIENCE, gone).await.expect("the Pod that never answered is gone");
     router.backend.start(&fresh, Credentials::NONE).await.expect("start");
     router.until(fresh.hash, ViewState::Running).await;
-    let there = played.node.pods().get(&name).await.expect("a Pod");
+    let there = test.node.pods().get(&name).await.expect("a Pod");
     assert_eq!((there.metadata.uid, there.metadata.deletion_timestamp), (pod.metadata.uid, None));
 
-    // It is asked for ever.
+    // The session is probed forever.
     opencode.refuse_all(None);
     router.until(session.hash, ViewState::Running).await;
     router.end().await;

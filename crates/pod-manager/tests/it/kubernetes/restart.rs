@@ -1,4 +1,4 @@
-//! The API server ends and comes back, under a router that works. It is one of the test's own: others use theirs.
+//! The API server restarts while a router is running. The test has a control plane of its own.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     cluster::{Cluster, PATIENCE},
-    contract::Played,
+    contract::TestCluster,
     link::Link,
 };
 use crate::test_manager::alice;
 
-/// A control plane of the test's own, which ends with it.
+/// A control plane that ends with the test.
 struct ControlPlane {
     kubeconfig: PathBuf,
 }
@@ -34,7 +34,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 impl ControlPlane {
-    /// `None`, after saying so, where none can be had.
+    /// Starts a control plane; `None` without a test cluster that can be controlled.
     #[expect(clippy::print_stderr, reason = "why a test is skipped")]
     async fn up() -> Option<Self> {
         let theirs = kubeconfig()?;
@@ -56,7 +56,7 @@ impl ControlPlane {
         Some(Self { kubeconfig: String::from_utf8(up.stdout).expect("text").trim().into() })
     }
 
-    /// Ends the API server the hard way and keeps it away, or lets it come back.
+    /// Kills the API server, or starts it again.
     async fn api_server(&self, verb: &'static str) {
         let kubeconfig = self.kubeconfig.clone();
         let part = tokio::task::spawn_blocking(move || {
@@ -72,7 +72,7 @@ impl Drop for ControlPlane {
     }
 }
 
-/// Waits until it holds; for what nobody tells of.
+/// Polls until the condition holds, for states without an event.
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
@@ -83,11 +83,11 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_it() {
+async fn running_sessions_are_served_while_the_api_server_restarts() {
     let Some(plane) = ControlPlane::up().await else { return };
-    let played = Played::on(Cluster::create(&plane.kubeconfig).await);
+    let test = TestCluster::on(Cluster::create(&plane.kubeconfig).await);
     let link = Link::to(&plane.kubeconfig).await;
-    let mut settings = played.cluster.settings.clone();
+    let mut settings = test.cluster.settings.clone();
     settings.lease = ElectionTiming {
         retry_period: Duration::from_millis(200),
         renew_deadline: Duration::from_millis(700),
@@ -103,7 +103,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     let stop = CancellationToken::new();
     let managing = tokio::spawn(manager.clone().run(stop.clone()));
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
-    let [one, two, three] = [(); 3].map(|()| played.session());
+    let [one, two, three] = [(); 3].map(|()| test.session());
     let mut runs = Vec::new();
     for session in [&one, &two] {
         backend.start(session, Credentials::NONE).await.expect("start");
@@ -114,7 +114,7 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     let told = probe.history.len();
 
     plane.api_server("stop").await;
-    let new = played.session();
+    let new = test.session();
     for done in [
         backend.start(&new, Credentials::NONE).await,
         backend.stop(one.hash, StopReason::Requested).await,
@@ -147,9 +147,9 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     probe.wait_removed(new.hash).await;
     eventually("it reaps again", || backend.is_leader()).await;
 
-    // Meanwhile away from it, what it was told last is too old for an API server that began anew.
+    // The watch's last version is too old for an API server that was restarted meanwhile.
     link.cut();
-    let other = played.backend();
+    let other = test.backend();
     let mut others = WatchProbe::new(&*other, PATIENCE);
     other.start(&three, Credentials::NONE).await.expect("start");
     others.wait_running(three.hash).await;
@@ -157,18 +157,18 @@ async fn while_the_api_server_is_down_what_runs_is_served_and_all_goes_on_after_
     others.wait_removed(two.hash).await;
     plane.api_server("stop").await;
     plane.api_server("start").await;
-    let client = played.cluster.router.clone();
+    let client = test.cluster.router.clone();
     let answers = async {
         while client.apiserver_version().await.is_err() {
             sleep(Duration::from_millis(50)).await;
         }
     };
     timeout(PATIENCE, answers).await.expect("the API server is back");
-    link.asked();
-    link.mend();
+    link.take_calls();
+    link.restore();
     probe.wait_running(three.hash).await;
     probe.wait_removed(two.hash).await;
-    let lists = link.asked().iter().filter(|call| call.starts_with("LIST")).count();
+    let lists = link.take_calls().iter().filter(|call| call.starts_with("LIST")).count();
     assert!(lists >= 2, "claims and Pods were listed anew");
 
     for seen in &probe.history[told..] {

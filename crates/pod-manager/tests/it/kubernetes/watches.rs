@@ -1,4 +1,4 @@
-//! What becomes of sessions while watches end, are refused, and lists come late.
+//! Sessions while watches end or are refused, and lists arrive late.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use serde_json::json;
 use session_key::SessionHash;
 use tokio::time::{sleep, timeout};
 
-use super::{cluster::PATIENCE, contract::Played, link::Link, meddle::TooOld};
+use super::{cluster::PATIENCE, contract::TestCluster, faults::TooOld, link::Link};
 
-fn backend(played: &Played, link: &Link) -> Arc<KubernetesBackend> {
-    KubernetesBackend::start_up(link.client.clone(), played.cluster.settings.clone(), Arc::new(SystemClock))
+fn backend(test: &TestCluster, link: &Link) -> Arc<KubernetesBackend> {
+    KubernetesBackend::start_up(link.client.clone(), test.cluster.settings.clone(), Arc::new(SystemClock))
 }
 
 async fn running(backend: &KubernetesBackend, probe: &mut WatchProbe, session: &Session) {
@@ -23,24 +23,24 @@ async fn running(backend: &KubernetesBackend, probe: &mut WatchProbe, session: &
     probe.wait_running(session.hash).await;
 }
 
-/// Refuses every watch that would go on where it was, until claims and Pods were listed anew.
+/// Refuses every watch that would continue at a version, until claims and Pods were listed again.
 async fn list_anew(link: &Link, how: TooOld) {
-    link.hands.refuse_watches(Some(how));
-    link.asked();
-    link.mend();
+    link.faults.refuse_watches(Some(how));
+    link.take_calls();
+    link.restore();
     let mut lists = BTreeSet::new();
     let all = async {
         while lists.len() < 2 {
-            // An API server streams these; it is a list all the same.
-            lists.extend(link.asked().into_iter().filter(|call| call.starts_with("LIST")));
+            // The API server streams these lists.
+            lists.extend(link.take_calls().into_iter().filter(|call| call.starts_with("LIST")));
             sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(PATIENCE, all).await.expect("all is listed anew");
-    link.hands.refuse_watches(None);
+    link.faults.refuse_watches(None);
 }
 
-/// Everything that was told of this session was that it runs, as at first.
+/// Asserts that the session was reported as running all the time.
 #[track_caller]
 fn never_flapped(probe: &WatchProbe, hash: SessionHash, from: usize) {
     for seen in &probe.history[from..] {
@@ -55,19 +55,20 @@ fn never_flapped(probe: &WatchProbe, hash: SessionHash, from: usize) {
 }
 
 async fn nothing_is_lost(how: Option<TooOld>) {
-    let Some(played) = Played::new().await else { return };
+    let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
-    let backend = backend(&played, &link);
+    let backend = backend(&test, &link);
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
-    let [stays, stops, goes, newest] = [(); 4].map(|()| played.session());
+    let [stays, stops, goes, newest] = [(); 4].map(|()| test.session());
     for session in [&stays, &stops, &goes, &newest] {
         running(&backend, &mut probe, session).await;
     }
     let told = probe.history.len();
 
-    // While nothing is heard another router deletes two, one of them the newest of all, and stops and makes one.
+    // While the watches are cut, another router deletes two sessions, among them the newest, stops one and
+    // creates one.
     link.cut();
-    let other = played.backend();
+    let other = test.backend();
     let mut others = WatchProbe::new(&*other, PATIENCE);
     for session in [&goes, &newest] {
         other.delete(session.hash).await.expect("delete");
@@ -75,18 +76,18 @@ async fn nothing_is_lost(how: Option<TooOld>) {
     }
     other.stop(stops.hash, StopReason::Requested).await.expect("stop");
     others.wait_stopped(stops.hash).await;
-    let made = played.session();
+    let made = test.session();
     running(&other, &mut others, &made).await;
     match how {
         Some(how) => list_anew(&link, how).await,
-        None => link.mend(),
+        None => link.restore(),
     }
     probe.wait_removed(goes.hash).await;
     probe.wait_removed(newest.hash).await;
     probe.wait_stopped(stops.hash).await;
     probe.wait_running(made.hash).await;
     never_flapped(&probe, stays.hash, told);
-    // And it is still heard what happens.
+    // The watches continue to deliver changes.
     other.stop(made.hash, StopReason::Requested).await.expect("stop");
     probe.wait_stopped(made.hash).await;
     backend.stop(stays.hash, StopReason::Requested).await.expect("stop");
@@ -100,30 +101,30 @@ async fn nothing_is_lost(how: Option<TooOld>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_that_is_told_that_it_is_too_old_loses_and_keeps_nothing() {
+async fn a_watch_that_expires_loses_no_change_and_keeps_no_deleted_session() {
     nothing_is_lost(Some(TooOld::ByEvent)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_that_is_refused_as_too_old_loses_and_keeps_nothing() {
+async fn a_watch_that_is_refused_as_too_old_loses_no_change_and_keeps_no_deleted_session() {
     nothing_is_lost(Some(TooOld::ByStatus)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_that_is_cut_loses_and_keeps_nothing() {
+async fn a_watch_that_is_cut_loses_no_change_and_keeps_no_deleted_session() {
     nothing_is_lost(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_session_of_all_is_gone_too() {
-    let Some(played) = Played::new().await else { return };
+async fn the_last_session_of_all_is_removed_too() {
+    let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
-    let backend = backend(&played, &link);
+    let backend = backend(&test, &link);
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
-    let session = played.session();
+    let session = test.session();
     running(&backend, &mut probe, &session).await;
     link.cut();
-    let other = played.backend();
+    let other = test.backend();
     WatchProbe::new(&*other, PATIENCE).wait_running(session.hash).await;
     other.delete(session.hash).await.expect("delete");
     WatchProbe::new(&*other, PATIENCE).wait_removed(session.hash).await;
@@ -135,30 +136,25 @@ async fn the_last_session_of_all_is_gone_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_are_cut_again_and_again_are_not_seen_in_any_session() {
-    let Some(played) = Played::new().await else { return };
+async fn broken_connections_do_not_change_any_session() {
+    let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
-    let backend = backend(&played, &link);
+    let backend = backend(&test, &link);
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
-    let session = played.session();
+    let session = test.session();
     running(&backend, &mut probe, &session).await;
     let told = probe.history.len();
     for round in 0..12_u64 {
         if round % 3 == 0 {
-            link.hands.expire_watches();
+            link.faults.expire_watches();
         } else {
             link.cut_once();
         }
-        // Another hand changes it in the middle of that.
+        // Somebody else changes the claim meanwhile.
         let at = format!("2026-11-24T10:{round:02}:00Z");
         let patch = json!({ "metadata": { "annotations": { "opencode.ai/last-activity": at } } });
         let name = format!("opencode-pvc-{}", session.hash);
-        played
-            .node
-            .pvcs()
-            .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .expect("patched");
+        test.node.pvcs().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
         let at: jiff::Timestamp = at.parse().expect("a time");
         let is_told = |seen: &pod_manager::model::SessionStatus| seen.last_activity == at.into();
         probe.wait_for(session.hash, "used", is_told).await;
@@ -168,26 +164,26 @@ async fn connections_that_are_cut_again_and_again_are_not_seen_in_any_session() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_that_comes_late_brings_nothing_back() {
-    let Some(played) = Played::new().await else { return };
+async fn a_late_list_brings_no_deleted_session_back() {
+    let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
-    let backend = backend(&played, &link);
+    let backend = backend(&test, &link);
     let mut probe = WatchProbe::new(&*backend, PATIENCE);
-    let [deleted, stopped, replaced] = [(); 3].map(|()| played.session());
+    let [deleted, stopped, replaced] = [(); 3].map(|()| test.session());
     for session in [&deleted, &stopped, &replaced] {
         running(&backend, &mut probe, session).await;
     }
     let run = probe.wait_running(replaced.hash).await.run_id;
-    // Lists that were made while all of them ran arrive after the rest happened.
-    link.hands.hold_lists(true);
-    link.hands.expire_watches();
-    timeout(PATIENCE, link.hands.held_lists(2)).await.expect("lists are asked for");
+    // Lists from while all sessions were running arrive late.
+    link.faults.hold_lists(true);
+    link.faults.expire_watches();
+    timeout(PATIENCE, link.faults.held_lists(2)).await.expect("lists are asked for");
     backend.delete(deleted.hash).await.expect("delete");
     backend.stop(stopped.hash, StopReason::Requested).await.expect("stop");
     let pod = format!("opencode-session-{}", replaced.hash);
-    played.node.pods().delete(&pod, &DeleteParams::default()).await.expect("delete");
+    test.node.pods().delete(&pod, &DeleteParams::default()).await.expect("delete");
     let gone = async {
-        while played.objects(deleted.hash).await != [0, 0, 0] || played.objects(stopped.hash).await[1] != 0 {
+        while test.objects(deleted.hash).await != [0, 0, 0] || test.objects(stopped.hash).await[1] != 0 {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -196,7 +192,7 @@ async fn a_list_that_comes_late_brings_nothing_back() {
         probe.next().await;
     }
     let told = probe.history.len();
-    link.hands.hold_lists(false);
+    link.faults.hold_lists(false);
     probe.wait_removed(deleted.hash).await;
     probe.wait_stopped(stopped.hash).await;
     let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(at) if at.run_id != run);
@@ -208,6 +204,6 @@ async fn a_list_that_comes_late_brings_nothing_back() {
             assert!(!matches!(one.phase, Phase::Running(_)), "it came back: {one:#?}");
         }
     }
-    assert!(played.node.max_process_count(replaced.hash) <= 1);
+    assert!(test.node.max_process_count(replaced.hash) <= 1);
     backend.shutdown().await;
 }

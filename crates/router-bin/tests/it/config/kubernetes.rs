@@ -177,7 +177,7 @@ fn a_pod_patch_is_checked_at_startup() {
         "spec: { nodeSelecter: { pool: a }, containers: [{ name: opencode, $patch: delete }] }",
     );
     let expected =
-        ["POD_PATCH_FILE", "bad.yaml", "a Pod has no `spec.nodeSelecter`", "no `opencode` any more"];
+        ["POD_PATCH_FILE", "bad.yaml", "a Pod has no `spec.nodeSelecter`", "no longer has `opencode`"];
     refused(&[("POD_PATCH_FILE", &bad)], &expected);
     refused(&[("POD_PATCH_FILE", "/nowhere.yaml")], &["/nowhere.yaml", "can't be read: no such file"]);
 }

@@ -1,4 +1,4 @@
-//! A layer of a client that a test has its hands in.
+//! A layer of a Kubernetes client with which a test injects faults.
 
 use std::{
     sync::{
@@ -23,25 +23,25 @@ type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
 const GONE: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (2)","reason":"Expired","code":410}"#;
 
-/// What a test does to a client's calls.
-pub(crate) struct Hands {
-    /// What was asked, as `POST /api/v1/…/pods`, without queries.
+/// The faults that a test injects.
+pub(crate) struct Faults {
+    /// The calls so far, as `POST /api/v1/…/pods`, without queries.
     pub(crate) calls: Mutex<Vec<String>>,
     too_old: Mutex<Option<TooOld>>,
-    /// Every watch that is open when this grows is told that it is too old.
+    /// Every open watch expires when this grows.
     expired: watch::Sender<u64>,
-    /// Lists that were answered are kept back.
+    /// Responses to lists are held.
     holds_lists: watch::Sender<bool>,
-    /// How many lists were kept back so far.
+    /// How many lists were held so far.
     held: watch::Sender<usize>,
-    /// What watches tell is kept back.
-    holds_news: watch::Sender<bool>,
-    /// When the client's process ends, as it were.
+    /// Watch events are held.
+    holds_events: watch::Sender<bool>,
+    /// When the router is killed.
     crash: Mutex<Option<Crash>>,
     crashed: watch::Sender<bool>,
 }
 
-/// How a watch is told that it can't go on where another one ended.
+/// How a watch is told that its version is too old.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TooOld {
     /// By an event, behind a status of 200, as API servers do.
@@ -50,16 +50,16 @@ pub(crate) enum TooOld {
     ByStatus,
 }
 
-/// At which of the calls that are no watch.
+/// At which call the router is killed; watches and lists do not count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crash {
-    /// That call, counted from 1.
+    /// The number of the call, from 1.
     pub(crate) at: usize,
-    /// The call arrives, and its answer does not.
+    /// The request arrives, and its response does not.
     pub(crate) arrives: bool,
 }
 
-impl Default for Hands {
+impl Default for Faults {
     fn default() -> Self {
         Self {
             calls: Mutex::default(),
@@ -67,50 +67,50 @@ impl Default for Hands {
             expired: watch::Sender::new(0),
             holds_lists: watch::Sender::new(false),
             held: watch::Sender::new(0),
-            holds_news: watch::Sender::new(false),
+            holds_events: watch::Sender::new(false),
             crash: Mutex::default(),
             crashed: watch::Sender::new(false),
         }
     }
 }
 
-impl Hands {
-    /// Every open watch is told that it is too old, as API servers do: by an event, behind a status of 200.
+impl Faults {
+    /// Lets every open watch expire, as API servers do: by an event, behind a status of 200.
     pub(crate) fn expire_watches(&self) {
         self.expired.send_modify(|count| *count += 1);
     }
 
-    /// A watch that is to go on where another one ended is told that it can't.
+    /// Refuses every watch that would continue at a version.
     pub(crate) fn refuse_watches(&self, how: Option<TooOld>) {
         *self.too_old.lock() = how;
     }
 
-    /// Lists are kept back after they were made, until they are let go.
+    /// Holds the responses to lists, or releases them.
     pub(crate) fn hold_lists(&self, hold: bool) {
         self.holds_lists.send_replace(hold);
     }
 
-    /// What watches tell is kept back until it is let go.
-    pub(crate) fn hold_news(&self, hold: bool) {
-        self.holds_news.send_replace(hold);
+    /// Holds watch events, or releases them.
+    pub(crate) fn hold_events(&self, hold: bool) {
+        self.holds_events.send_replace(hold);
     }
 
-    /// Waits until so many lists are kept back, or were.
+    /// Waits until so many lists are or were held.
     pub(crate) async fn held_lists(&self, count: usize) {
         let _ = self.held.subscribe().wait_for(|held| *held >= count).await;
     }
 
-    /// From that call on nothing is answered any more.
+    /// Answers no call from that one on.
     pub(crate) fn crash(&self, crash: Crash) {
         *self.crash.lock() = Some(crash);
     }
 
-    /// Waits until that call came.
+    /// Waits until that call was made.
     pub(crate) async fn crashed(&self) {
         let _ = self.crashed.subscribe().wait_for(|crashed| *crashed).await;
     }
 
-    /// Whether this call is answered; where not, whether it arrives.
+    /// Returns whether this call is answered; the error says whether its request arrives.
     fn survives(&self) -> Result<(), bool> {
         if *self.crashed.borrow() {
             return Err(false);
@@ -126,19 +126,19 @@ impl Hands {
     }
 }
 
-/// The service.
-pub(crate) struct Meddle<S> {
+/// The service of the layer.
+pub(crate) struct FaultService<S> {
     inner: S,
-    hands: Arc<Hands>,
+    faults: Arc<Faults>,
 }
 
-impl<S> Meddle<S> {
-    pub(crate) fn new(inner: S, hands: Arc<Hands>) -> Self {
-        Self { inner, hands }
+impl<S> FaultService<S> {
+    pub(crate) fn new(inner: S, faults: Arc<Faults>) -> Self {
+        Self { inner, faults }
     }
 }
 
-impl<S, B> Service<Request<Body>> for Meddle<S>
+impl<S, B> Service<Request<Body>> for FaultService<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -164,10 +164,10 @@ where
             (true, false) => "WATCH",
             (false, _) => request.method().as_str(),
         };
-        self.hands.calls.lock().push(format!("{verb} {path}"));
-        let hands = self.hands.clone();
+        self.faults.calls.lock().push(format!("{verb} {path}"));
+        let faults = self.faults.clone();
         let is_step = !is_watch && !is_list && !path.contains("/leases") && !path.ends_with("/log");
-        if is_step && let Err(arrives) = hands.survives() {
+        if is_step && let Err(arrives) = faults.survives() {
             let sent = arrives.then(|| self.inner.call(request));
             return async move {
                 if let Some(sent) = sent {
@@ -179,7 +179,7 @@ where
         }
         if is_watch
             && !is_list
-            && let Some(how) = *hands.too_old.lock()
+            && let Some(how) = *faults.too_old.lock()
         {
             let (status, text) = match how {
                 TooOld::ByEvent => (200, event()),
@@ -192,13 +192,13 @@ where
         let answer = self.inner.call(request);
         async move {
             let answer = answer.await.map_err(Into::into)?;
-            if is_list && *hands.holds_lists.borrow() {
-                hands.held.send_modify(|held| *held += 1);
-                let _ = hands.holds_lists.subscribe().wait_for(|holds| !holds).await;
+            if is_list && *faults.holds_lists.borrow() {
+                faults.held.send_modify(|held| *held += 1);
+                let _ = faults.holds_lists.subscribe().wait_for(|holds| !holds).await;
             }
             let (parts, body) = answer.into_parts();
             let body = body.map_err(Into::into);
-            let body = if is_watch { expiring(body, &hands) } else { body.boxed_unsync() };
+            let body = if is_watch { expiring(body, &faults) } else { body.boxed_unsync() };
             Ok(Response::from_parts(parts, body))
         }
         .boxed()
@@ -209,12 +209,12 @@ fn event() -> String {
     format!("{{\"type\":\"ERROR\",\"object\":{GONE}}}\n")
 }
 
-/// The watch, until it is told that it is too old.
+/// Returns the watch's events until it expires.
 fn expiring(
     body: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
-    hands: &Hands,
+    faults: &Faults,
 ) -> UnsyncBoxBody<Bytes, BoxError> {
-    let mut expired = hands.expired.subscribe();
+    let mut expired = faults.expired.subscribe();
     let ended = Arc::new(AtomicBool::new(false));
     let end = ended.clone();
     let until = async move {
@@ -225,7 +225,7 @@ fn expiring(
     };
     let last = stream::once(async move { ended.load(Ordering::SeqCst) })
         .filter_map(|ended| async move { ended.then(|| Ok(Bytes::from(event()))) });
-    let holds = hands.holds_news.clone();
+    let holds = faults.holds_events.clone();
     let in_time = move |data| {
         let mut holds = holds.subscribe();
         async move {
