@@ -317,8 +317,8 @@ pub const VARIABLES: &[Variable] = &[
         "EPHEMERAL_STORAGE_SIZE",
         Text("8Gi"),
         "quantity, or `0` for no limit",
-        "How much a session may write outside of its volume: into `/tmp`, and into its container's own files. A Pod \
-         that exceeds it is evicted.",
+        "How much a session may write outside of its volume: into `/tmp`, and into its container's own \
+         files. A Pod that exceeds it is evicted.",
     ),
     Kubernetes.variable(
         "SESSION_REQUESTS",
