@@ -29,7 +29,7 @@ use crate::{
     publisher::Publisher,
 };
 
-/// How often statuses that depend on the time are derived anew.
+/// How often statuses that depend on the time are updated.
 const TICK: Duration = Duration::from_secs(5);
 /// How long the first snapshot waits for the first probes of the sessions that run.
 const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(3);
@@ -102,8 +102,8 @@ impl SessionBackend for KubernetesBackend {
         self.0.start(session, credentials).await
     }
 
-    async fn stop(&self, hash: SessionHash, why: StopReason) -> Result<(), BackendError> {
-        self.0.stop(hash, why).await
+    async fn stop(&self, hash: SessionHash, reason: StopReason) -> Result<(), BackendError> {
+        self.0.stop(hash, reason).await
     }
 
     async fn delete(&self, hash: SessionHash) -> Result<(), BackendError> {

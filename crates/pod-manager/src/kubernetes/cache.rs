@@ -73,8 +73,8 @@ pub(super) fn trim(pod: &mut Pod) {
     }
 }
 
-/// Removes the fields of a claim that are not read. A first prompt that was sent is cut to its beginning, which
-/// describes the session: it may be long, and only the claim itself keeps it as a whole.
+/// Removes the fields of a claim that are not read. A first prompt that was sent is cut to its beginning,
+/// which describes the session: it may be long, and only the claim itself keeps it as a whole.
 pub(super) fn trim_pvc(pvc: &mut PersistentVolumeClaim) {
     pvc.metadata.managed_fields = None;
     pvc.spec = None;

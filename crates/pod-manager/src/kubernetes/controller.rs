@@ -134,7 +134,7 @@ async fn apply(ctx: &Context, hash: SessionHash) -> Result<(), ApiError> {
 async fn delete_pod(ctx: &Context, hash: SessionHash, uid: &str) -> Result<(), ApiError> {
     match ctx.api.delete_pod(hash, uid).await {
         Ok(Some(pod)) => ctx.store.apply_pod(pod),
-        // The Pod is gone, or it is another one: the watch will tell.
+        // The Pod is gone, or it is another one: the watch delivers which.
         Ok(None) | Err(ApiError::NotFound | ApiError::Conflict) => {}
         Err(error) => return Err(error),
     }

@@ -56,17 +56,17 @@ impl Server {
     fn answer(&mut self, method: &Method, body: &[u8]) -> (StatusCode, Value) {
         self.requests += 1;
         if self.failures.as_mut().is_some_and(|rng| rng.random_bool(0.1)) {
-            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+            return error_status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
         }
         let given: Value = serde_json::from_slice(body).unwrap_or_default();
         match (method.as_str(), self.lease.clone()) {
             ("GET", Some(lease)) => (StatusCode::OK, lease),
-            ("GET" | "PUT", None) => refusal(StatusCode::NOT_FOUND, "NotFound"),
-            ("POST", Some(_)) => refusal(StatusCode::CONFLICT, "AlreadyExists"),
+            ("GET" | "PUT", None) => error_status(StatusCode::NOT_FOUND, "NotFound"),
+            ("POST", Some(_)) => error_status(StatusCode::CONFLICT, "AlreadyExists"),
             ("PUT", Some(lease))
                 if given["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"] =>
             {
-                refusal(StatusCode::CONFLICT, "Conflict")
+                error_status(StatusCode::CONFLICT, "Conflict")
             }
             _ => {
                 self.version += 1;
@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-fn refusal(status: StatusCode, reason: &str) -> (StatusCode, Value) {
+fn error_status(status: StatusCode, reason: &str) -> (StatusCode, Value) {
     let body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": reason, "reason": reason, "code": status.as_u16() });
     (status, body)

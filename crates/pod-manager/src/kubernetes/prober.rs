@@ -79,10 +79,10 @@ impl Prober {
 fn keep_task<T>(
     tasks: &mut HashMap<SessionHash, Task>,
     hash: SessionHash,
-    wanted: Option<(String, T)>,
+    target: Option<(String, T)>,
     spawn: impl FnOnce(T) -> tokio::task::JoinHandle<()>,
 ) {
-    let Some((key, target)) = wanted else {
+    let Some((key, target)) = target else {
         tasks.remove(&hash);
         return;
     };

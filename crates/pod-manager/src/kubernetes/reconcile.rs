@@ -22,7 +22,7 @@ pub enum Action {
     Nothing,
     /// Creates the Pod of this run.
     CreatePod(String),
-    /// Deletes the Pod with this UID, if that is still the next action after the claim was read anew. Watches
+    /// Deletes the Pod with this UID, if that is still the next action by the current claim. Watches
     /// deliver Pod and claim in any order, so the Pod may belong to a start that was not seen yet. (Once the
     /// Pod of a run that is not desired exists, that run is never desired again.)
     DeletePod(String),

@@ -159,7 +159,7 @@ impl Router {
         )
     }
 
-    /// Before a Pod is deleted, the claim is read anew.
+    /// Before a Pod is deleted, the current claim is read.
     fn decide_by_current_claim(&mut self, cluster: &Cluster) -> Action {
         let action = self.decide();
         if !matches!(action, Action::DeletePod(_)) {

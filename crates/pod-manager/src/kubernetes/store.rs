@@ -1,7 +1,7 @@
 //! All sessions' objects in memory: fed by the watches and by the answers to our own writes, read by
 //! everybody.
 //!
-//! Every update derives the session's status anew, publishes it, and queues the session for the controller.
+//! Every update derives the session's status, publishes it, and queues the session for the controller.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,16 +1,17 @@
 //! The operator's patch of session Pods (`POD_PATCH_FILE`): a strategic merge patch, as in the API server.
 //!
-//! Maps are merged, and `null` removes a key. Lists are replaced, except those with a merge key (containers and
-//! volumes by name, mounts by path): there an entry changes the one with its key, or is added. `$patch: delete`
-//! removes an entry, `$patch: replace` replaces a map or a list as a whole, and `$retainKeys` removes all other
-//! keys. New entries come first, in the patch's order, unless the patch names existing entries before them.
+//! Maps are merged, and `null` removes a key. Lists are replaced, except those with a merge key (containers
+//! and volumes by name, mounts by path): there an entry changes the one with its key, or is added. `$patch:
+//! delete` removes an entry, `$patch: replace` replaces a map or a list as a whole, and `$retainKeys` removes
+//! all other keys. New entries come first, in the patch's order, unless the patch names existing entries
+//! before them.
 //! <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md>
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
 
-/// The lists of a Pod that are merged, and their merge keys. `*` stands for any entry of a list. Tolerations are
-/// not among them: the API server replaces those.
+/// The lists of a Pod that are merged, and their merge keys. `*` stands for any entry of a list. Tolerations
+/// are not among them: the API server replaces those.
 const MERGED: [(&str, &str); 20] = [
     ("metadata/ownerReferences", "uid"),
     ("spec/containers", "name"),
@@ -86,7 +87,7 @@ fn merge_maps(
             continue;
         }
         if key.starts_with('$') {
-            return Err(format!("{} holds `{key}`, which is not taken here", at(path)));
+            return Err(format!("{} has `{key}`, which is not supported", at(path)));
         }
         let below = if path.is_empty() { key.clone() } else { format!("{path}/{key}") };
         let merged = match (into.remove(key), value) {
@@ -144,9 +145,9 @@ fn in_order(before: &[Value], changed: &[Value], key: &str) -> Vec<Value> {
     let mut others = before.iter().filter(|entry| !is_changed(entry)).peekable();
     let mut ordered = Vec::with_capacity(before.len() + changed.len());
     for entry in changed {
-        let mine = place(entry);
+        let position = place(entry);
         while let Some(other) =
-            others.next_if(|other| mine.is_some_and(|mine| place(other).is_some_and(|it| it < mine)))
+            others.next_if(|other| position.is_some_and(|end| place(other).is_some_and(|at| at < end)))
         {
             ordered.push(other.clone());
         }

@@ -91,7 +91,7 @@ spec:
 metadata:
   labels: { team: a }
 ";
-    let patch = PodPatch::parse(text, &settings()).expect("taken");
+    let patch = PodPatch::parse(text, &settings()).expect("a valid patch");
     let settings = KubernetesSettings { pod_patch: Some(patch), ..settings() };
     let session =
         crate::contract::session_of("https://git.example.com/a/b", session_key::RepoPolicy::default());
@@ -122,7 +122,7 @@ fn an_invalid_patch_is_refused() {
     refused("spec: { volumes: [{ name: a }, { name: a }] }", "has \"a\" twice");
     refused(
         "spec: { $setElementOrder/containers: [] }",
-        "`$setElementOrder/containers`, which is not taken here",
+        "`$setElementOrder/containers`, which is not supported",
     );
     refused("spec: { $patch: remove }", "neither merge, replace nor delete");
     refused("spec: { $patch: delete }", "no longer has `opencode`");

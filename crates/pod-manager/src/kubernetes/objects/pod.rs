@@ -33,8 +33,8 @@ const SERVE: &str = concat!(
 /// Gives git the token from the environment, for GitHub only. The token is never written to the volume.
 const CREDENTIAL_HELPER: &str = "!f() { if [ \"$1\" = get ] && [ -n \"${GITHUB_TOKEN:-}\" ]; then echo username=x-access-token; echo \"password=$GITHUB_TOKEN\"; fi; }; f";
 
-/// Makes the Pod of a session. The `restricted` Pod Security Standard admits it, unless the operator's patch changes
-/// that.
+/// Makes the Pod of a session. The `restricted` Pod Security Standard admits it, unless the operator's patch
+/// changes that.
 #[must_use]
 pub fn make_pod(session: &Session, settings: &KubernetesSettings, last_activity: SystemTime) -> Pod {
     let pod = unpatched_pod(session, settings, last_activity);
@@ -63,7 +63,8 @@ pub(super) fn unpatched_pod(
             init_containers: Some(vec![git_init(session, settings)]),
             containers: vec![opencode(session, settings)],
             restart_policy: Some("Always".into()),
-            // The pause process is PID 1 then: it reaps children, and opencode, not being PID 1, obeys SIGTERM.
+            // The pause process is PID 1 then: it reaps children, and opencode, not being PID 1, obeys
+            // SIGTERM.
             share_process_namespace: Some(true),
             termination_grace_period_seconds: Some(30),
             security_context: Some(PodSecurityContext {
@@ -150,8 +151,8 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
     }
 }
 
-/// Returns git's configuration as variables: the volume's owner does not matter (kubelet creates its folders as root),
-/// credentials come from the environment, and no helper of the repository runs.
+/// Returns git's configuration as variables: the volume's owner does not matter (kubelet creates its folders
+/// as root), credentials come from the environment, and no helper of the repository runs.
 fn git_environment() -> Vec<EnvVar> {
     let pairs = [
         ("safe.directory", "*"),
@@ -179,9 +180,9 @@ fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
         ..Default::default()
     };
     let data = PersistentVolumeClaimVolumeSource { claim_name: pvc_name(session.hash), read_only: None };
-    // opencode writes a `.gitignore` into each configuration folder that lacks one, and answers every request with an
-    // error if it can't (seen with 1.18). So there is one, whose text matches no file. The ConfigMap comes later, and
-    // overrides it.
+    // opencode writes a `.gitignore` into each configuration folder that lacks one, and answers every request
+    // with an error if it can't (seen with 1.18). So there is one, whose text matches no file. The ConfigMap
+    // comes later, and overrides it.
     let gitignore = DownwardAPIProjection {
         items: Some(vec![DownwardAPIVolumeFile {
             path: ".gitignore".into(),

@@ -7,9 +7,9 @@
 //! | `opencode-github-<hash>` | a start, from the token of its request | the session |
 //! | `opencode-server-<hash>` | the controller | the session |
 //!
-//! The Pod names all of them, and the first three may be missing. The session's claim owns the last two, so the
-//! cluster removes them with the claim, even if no router runs. No token is in an annotation or on the volume:
-//! git asks a credential helper that reads the environment.
+//! The Pod names all of them, and the first three may be missing. The session's claim owns the last two, so
+//! the cluster removes them with the claim, even if no router runs. No token is in an annotation or on the
+//! volume: git asks a credential helper that reads the environment.
 
 use std::collections::BTreeMap;
 

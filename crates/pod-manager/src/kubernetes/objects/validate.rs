@@ -25,8 +25,8 @@ impl PodPatch {
     /// Parses YAML or JSON, and tries the patch on Pods with these settings.
     ///
     /// # Errors
-    /// [`PatchError`], with all problems: the patch can't be parsed, its result is not a Pod, or it changes fields
-    /// that the router relies on.
+    /// [`PatchError`], with all problems: the patch can't be parsed, its result is not a Pod, or it changes
+    /// fields that the router relies on.
     pub fn parse(text: &str, settings: &KubernetesSettings) -> Result<Self, PatchError> {
         let patch: Value = serde_yaml_ng::from_str(text)
             .map_err(|error| PatchError(vec![format!("it is neither YAML nor JSON: {error}")]))?;
@@ -159,8 +159,8 @@ fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
 }
 
-/// Returns the names that a Pod does not have. Kubernetes' own types ignore them, so a misspelt one would have no
-/// effect.
+/// Returns the names that a Pod does not have. Kubernetes' own types ignore them, so a misspelt one would
+/// have no effect.
 fn unknown(given: &Value, pod: &Pod) -> Vec<String> {
     let mut found = Vec::new();
     if let Ok(known) = serde_json::to_value(pod) {

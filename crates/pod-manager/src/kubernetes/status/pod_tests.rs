@@ -184,7 +184,9 @@ fn a_crash_that_kubelet_restarts_at_once_is_no_failure() {
     let ended = json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });
     assert_eq!(state_after(5, &pod(opencode(0, ended, json!({}))), &[]), PodState::Starting);
     let restarted = opencode(1, json!({ "running": { "startedAt": "2026-11-23T10:01:00Z" } }), json!({}));
-    let PodState::Running(container) = state_after(5, &pod(restarted), &[]) else { panic!("it runs again") };
+    let PodState::Running(container) = state_after(5, &pod(restarted), &[]) else {
+        panic!("it does not run")
+    };
     assert_eq!((container.address.to_string().as_str(), container.run_id.as_str()), ("10.1.2.3", "u1-1"));
 }
 

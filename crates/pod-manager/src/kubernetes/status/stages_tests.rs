@@ -19,15 +19,15 @@ fn pod(status: serde_json::Value) -> Pod {
     .unwrap()
 }
 
-/// `(stage, begun, ended)`, in seconds.
+/// `(stage, started, ended)`, in seconds.
 #[track_caller]
 fn check(pod: Option<&Pod>, events: &[Event], expected: &[(Stage, Option<u64>, Option<u64>)]) {
     let seconds = |time: Option<SystemTime>| time.map(|time| time.duration_since(at(0)).unwrap().as_secs());
-    let seen: Vec<_> = stages(at(0), pod, events)
+    let found: Vec<_> = stages(at(0), pod, events)
         .iter()
         .map(|record| (record.stage, seconds(record.started), seconds(record.ended)))
         .collect();
-    assert_eq!(seen, expected);
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_start_goes_through_its_stages() {
         ],
     );
 
-    // The image is pulled while the conditions do not tell of the volume yet.
+    // The image is pulled while the conditions do not show the volume yet.
     let pulling: Event = serde_json::from_value(json!({
         "metadata": { "name": "e1", "uid": "e1" }, "involvedObject": {}, "reason": "Pulling", "type": "Normal",
         "lastTimestamp": "2026-11-23T10:00:04Z",
@@ -93,7 +93,7 @@ fn a_start_goes_through_its_stages() {
 }
 
 #[test]
-fn clocks_that_disagree_turn_no_stage_around() {
+fn stages_keep_their_order_if_clocks_disagree() {
     let serving = pod(json!({
         "conditions": [{ "type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-23T09:59:50Z" }],
         "initContainerStatuses": [{ "name": "git-init", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
@@ -105,7 +105,7 @@ fn clocks_that_disagree_turn_no_stage_around() {
 }
 
 #[test]
-fn an_event_of_an_earlier_pod_tells_nothing_of_this_one() {
+fn an_event_of_an_earlier_pod_does_not_count() {
     let earlier: Event = serde_json::from_value(json!({
         "metadata": { "name": "e1", "uid": "e1" }, "involvedObject": {}, "reason": "Pulling", "lastTimestamp": "2026-11-23T09:00:00Z",
     }))
@@ -115,15 +115,15 @@ fn an_event_of_an_earlier_pod_tells_nothing_of_this_one() {
 }
 
 #[test]
-fn a_clone_ends_when_it_is_there_and_not_when_opencode_is_started_again() {
+fn a_clone_ends_when_it_has_ended_and_not_when_opencode_restarts() {
     let container = |name: &str, restarts: u32, state: serde_json::Value| json!({ "name": name, "image": "i", "imageID": "", "ready": true, "restartCount": restarts, "state": state });
     let cloned = json!({ "terminated": { "exitCode": 0, "startedAt": "2026-11-23T10:00:08Z", "finishedAt": "2026-11-23T10:00:12Z" } });
     let serving = json!({ "running": { "startedAt": "2026-11-23T12:00:00Z" } });
-    let again = pod(json!({
+    let restarted = pod(json!({
         "initContainerStatuses": [container("git-init", 0, cloned)],
         "containerStatuses": [container("opencode", 1, serving)],
     }));
-    let records = stages(at(0), Some(&again), &[]);
+    let records = stages(at(0), Some(&restarted), &[]);
     assert_eq!((records[4].started, records[4].ended), (Some(at(8)), Some(at(12))));
     assert_eq!((records[5].started, records[5].ended), (Some(at(7200)), None));
 }

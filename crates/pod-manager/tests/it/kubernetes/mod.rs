@@ -1,6 +1,7 @@
 //! Tests against a real API server, of the disposable cluster that `TEST_KUBECONFIG` names.
 
 mod admission;
+mod api_calls;
 mod cluster;
 mod conflicts;
 mod contract;
@@ -9,12 +10,11 @@ mod credentials;
 mod faults;
 mod figures;
 mod git_init;
+mod idle_sessions;
 mod leader;
 mod legacy;
 mod link;
 mod patch;
 mod races;
-mod reach;
-mod reaper;
 mod restart;
 mod watches;
