@@ -51,7 +51,7 @@ check: tools web-deps ## formatting, lints, types, docs, dependencies: everythin
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
-	cargo test --locked -p router-bin --test it -- import_table documentation
+	cargo test --locked -p router-bin --test it -- import_ documentation prose
 	$(MAKE) deny unused
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	$(MAKE) web

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// `make bench`: compares the router's throughput with haproxy's and nginx's, and measures its memory. Needs wrk,
-// haproxy and nginx (Debian packages of those names) and a release build. All measurements run on loopback,
-// one after another: quote ratios, not absolute numbers.
+// `make bench`: compares the router's throughput with haproxy's and nginx's, and measures its memory. Needs
+// wrk, haproxy and nginx (Debian packages of those names) and a release build. All measurements run on
+// loopback, one after another: quote ratios, not absolute numbers.
 import { execFileSync, spawn } from "node:child_process";
 import { accessSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";

@@ -96,8 +96,8 @@ pub trait SessionBackend: Send + Sync + 'static {
     /// [`BackendError::NotFound`] if there is no such session.
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError>;
 
-    /// Returns how often the backend has found that a session's storage contradicts its hash or its owner. Such
-    /// a session is not reported.
+    /// Returns how often the backend has found that a session's storage contradicts its hash or its owner.
+    /// Such a session is not reported.
     fn conflicts(&self) -> u64 {
         0
     }

@@ -78,7 +78,8 @@ impl RecordActivity for SessionResolver {
     }
 }
 
-/// Converts the manager's error. A program may retry: soon if the session is starting, later if it is stopped.
+/// Converts the manager's error. A program may retry: soon if the session is starting, later if it is
+/// stopped.
 fn resolve_error(error: RouteError) -> ResolveError {
     match error {
         RouteError::NotFound => ResolveError::NotFound,

@@ -76,8 +76,8 @@ pub(crate) fn prepare_state_dir(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// Creates and removes a file. Permissions alone do not suffice: the file system may be read-only or the quota
-/// used up.
+/// Creates and removes a file. Permissions alone do not suffice: the file system may be read-only or the
+/// quota used up.
 fn write_probe(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     std::fs::write(&probe, b"")?;

@@ -23,7 +23,7 @@ use crate::{
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     keyed_mutex::KeyedMutex,
-    manager::Leadership,
+    manager::leadership::Leadership,
     model::{Credentials, Session, StopReason},
     opencode::HttpClient,
     publisher::Publisher,

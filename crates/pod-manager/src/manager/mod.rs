@@ -7,7 +7,7 @@ mod entry_state;
 mod first_prompt;
 mod idle;
 mod index;
-mod leadership;
+pub(crate) mod leadership;
 #[expect(clippy::module_inception, reason = "it defines `Manager`; this file only names what is public")]
 mod manager;
 mod monitor;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
-    manager::Leadership,
+    manager::leadership::Leadership,
     model::{Credentials, Endpoint, Phase, Session, StopReason},
     publisher::Publisher,
 };

@@ -1,10 +1,10 @@
 //! The operator's patch of session Pods (`POD_PATCH_FILE`): a strategic merge patch, as in the API server.
 //!
 //! Maps are merged, and `null` removes a key. Lists are replaced, except those with a merge key (containers
-//! and volumes by name, mounts by path): there an entry changes the one with its key, or is added. `$patch:
-//! delete` removes an entry, `$patch: replace` replaces a map or a list as a whole, and `$retainKeys` removes
-//! all other keys. New entries come first, in the patch's order, unless the patch names existing entries
-//! before them.
+//! and volumes by name, mounts by path): there an entry changes the one with its key, or is added.
+//! `$patch: delete` removes an entry, `$patch: replace` replaces a map or a list as a whole, and
+//! `$retainKeys` removes all other keys. New entries come first, in the patch's order, unless the patch names
+//! existing entries before them.
 //! <https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md>
 
 use k8s_openapi::api::core::v1::Pod;

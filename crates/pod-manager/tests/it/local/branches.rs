@@ -135,7 +135,7 @@ async fn backend_log(backend: &pod_manager::LocalBackend, hash: session_key::Ses
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commits_on_no_branch_stay_check_out() {
+async fn commits_on_no_branch_stay_checked_out() {
     let local = Local::new();
     let (backend, session) = (local.backend().await, local.session("origin", "main", None));
     run(&backend, &session).await;
