@@ -56,7 +56,7 @@ async function once(n) {
   return { ...round, gone: Date.now() - deleted };
 }
 
-/** Resolves once the session's opencode answers anything, asked directly and anew each 10 ms. */
+/** Resolves once the session's opencode answers anything, asked directly, again each 10 ms. */
 async function opencodeAnswers(hash) {
   const address = await eventually("its Pod has an address", async () => (await podOf(hash))?.status.podIP, 60_000);
   return eventually("opencode answers", () => fetch(`http://${address}:4096/global/health`, { signal: AbortSignal.timeout(200), headers: { connection: "close" } }), 60_000);

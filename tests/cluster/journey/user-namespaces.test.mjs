@@ -29,7 +29,7 @@ test("user namespaces", { timeout: 300_000 }, async (t) => {
   try {
     world = await startWorld();
     world.git.make("widgets");
-    await step("Without them, a Pod's users are the node's", async () => {
+    await step("Without user namespaces, a Pod's users are the node's", async () => {
       hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "main" });
       await world.runs(hash, ANN);
       assert.equal((await podOf(hash)).spec.hostUsers, undefined);
@@ -37,7 +37,7 @@ test("user namespaces", { timeout: 300_000 }, async (t) => {
       await inPod(hash, "sh", "-c", "echo note > ~/repo/note.txt");
       assert.equal(await owners(), "1000:1000\n1000:1000");
     });
-    await step("With USER_NAMESPACES=true the same session's Pod has users of its own: its root is a high number outside", async () => {
+    await step("With USER_NAMESPACES=true the same session's Pod has its own users: its root is a high number outside", async () => {
       await stop();
       await world.install({ userNamespaces: true });
       await resume();
@@ -47,12 +47,12 @@ test("user namespaces", { timeout: 300_000 }, async (t) => {
       assert.ok(first >= 65_536, `root within is ${first} outside`);
       assert.ok(count >= 65_536);
     });
-    await step("The files of before have the owner of before, and can be written", async () => {
+    await step("Earlier files keep their owner, and can be written", async () => {
       assert.equal(await owners(), "1000:1000\n1000:1000");
       await inPod(hash, "sh", "-c", "echo more >> ~/repo/note.txt");
       assert.equal(await inPod(hash, "sh", "-c", "cat ~/repo/note.txt"), "note\nmore");
     });
-    await step("Without them again, what was written with them is the user's too", async () => {
+    await step("Without user namespaces again, files written with them belong to the user, too", async () => {
       await stop();
       await world.install({ userNamespaces: false });
       await resume();

@@ -27,7 +27,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
     console.error((await kubectl(["get", "events", "--sort-by=.lastTimestamp"])).split("\n").slice(-15).join("\n"));
   });
   try {
-    await step("The router, installed where Pods are held to `restricted`, becomes ready as a number that is not root, with a root that it cannot write", async () => {
+    await step("The router becomes ready in a restricted namespace, as a non-root user with a read-only root", async () => {
       world = await startWorld();
       const [pod] = await objects("pods", "--selector=app.kubernetes.io/name=opencode-router");
       const { securityContext, image } = pod.spec.containers[0];
@@ -36,29 +36,29 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal({ ...pod.spec.securityContext, ...securityContext }.runAsNonRoot, true);
     });
 
-    await step("Nobody is let in unnamed, and who may not name a user is not believed", async () => {
+    await step("A request without a user is refused, and only the sign-in proxy may name one", async () => {
       assert.equal((await get(world.signIn.port, world.domain, "/api/sessions")).status, 401);
       // Any process may connect, but only requests from the sign-in proxy's address may name the user.
       assert.equal((await request(world.router, world.domain, "GET", "/api/sessions")).status, 401);
       for (const path of ["/livez", "/readyz", "/metrics"]) {
-        const told = await request(world.router, world.domain, "GET", path);
-        assert.doesNotMatch(told.text, /^(ok|# HELP)/, `${path} is not told on the public listener`);
+        const answer = await request(world.router, world.domain, "GET", path);
+        assert.doesNotMatch(answer.text, /^(ok|# HELP)/, `${path} is not served on the public listener`);
       }
     });
 
-    await step("A session is created, its stages are told as they happen, and it runs", async () => {
+    await step("A session is created, reports its stages as they happen, and runs", async () => {
       world.git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 3_000_000 });
       hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "fix/first" });
       host = site.hostOf(hash, world.front);
       // The session's event stream, followed from its creation, ends when the session is usable.
-      const told = await world.completes(hash, ANN);
+      const completed = await world.completes(hash, ANN);
       const { url, stages } = await world.runs(hash, ANN);
-      assert.equal(url, told);
+      assert.equal(url, completed);
       assert.match(url, new RegExp(`^http://${host}/[\\w-]+/session/ses_`));
       assert.deepEqual([...new Set(stages.map(({ status }) => status))], ["done"], JSON.stringify(stages));
     });
 
-    await step("Its Pod gets no token of the cluster, has no rights, and its user is 1000", async () => {
+    await step("Its Pod has no service account token, no capabilities, and runs as user 1000", async () => {
       const pod = await podOf(hash);
       assert.equal(pod.spec.automountServiceAccountToken, false);
       assert.equal(await inPod(hash, "id", "-u"), "1000");
@@ -66,13 +66,13 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal(await inPod(hash, "grep", "CapEff", "/proc/self/status"), "CapEff:\t0000000000000000");
     });
 
-    await step("A request from a session's Pod is nobody's, whatever it claims", async () => {
+    await step("A request from a session's Pod is refused, whatever user it names", async () => {
       const asked = (...more) => inPod(hash, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", `Host: ${world.domain}`, ...more, `http://${world.router.host}:${world.router.port}/api/sessions`);
       assert.equal(await asked("-H", `X-Auth-Request-Email: ${BOB}`), "401");
       assert.equal(await asked(), "401");
     });
 
-    await step("The page turns into opencode, in the repository, and a prompt is answered", async () => {
+    await step("The page becomes opencode in the repository, and a prompt is answered", async () => {
       page = await world.page(ANN, host);
       await site.openHome(page, world.front);
       await site.row(page, hash).waitFor();
@@ -83,7 +83,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       await screenshot(page, "cluster-opencode");
     });
 
-    await step("A terminal stands in the branch asked for; nothing of the sign-in reached the Pod", async () => {
+    await step("A terminal is on the requested branch, and nothing of the sign-in reached the Pod", async () => {
       const terminal = await opencode.openTerminal(page);
       assert.equal(terminal.url.host, host);
       await terminal.run("git branch --show-current | sed s/^/on:/", "on:fix/first");
@@ -91,27 +91,27 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       await terminal.run("echo precious > note.txt; git status --short | sed s/^/now:/", "now:?? note.txt");
     });
 
-    await step("To another user it does not exist", async () => {
+    await step("For another user it does not exist", async () => {
       for (const path of [`/sessions/${hash}`, `/sessions/${hash}/events`]) assert.equal((await site.api(world.front, "GET", path, as(BOB))).status, 404);
       assert.equal((await get(world.signIn.port, host, "/session", as(BOB))).status, 404);
       assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(BOB))).json.sessions, []);
     });
 
-    await step("While the API server is away, a running session is served and the list is there", async (t) => {
-      if (!isOurs) return t.skip("another's cluster is not taken apart");
+    await step("While the API server is down, a running session and the list are served", async (t) => {
+      if (!isOurs) return t.skip("a foreign cluster is not disturbed");
       away = Date.now();
       await part("stop", "kube-apiserver");
       try {
         await assert.rejects(kubectl(["get", "pods", "--request-timeout=2s"]));
         for (let n = 0; n < 5; n++) assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
-        assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(ANN))).json.sessions.map((it) => [it.hash, it.state]), [[hash, "running"]]);
+        assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(ANN))).json.sessions.map((session) => [session.hash, session.state]), [[hash, "running"]]);
       } finally {
         await part("start", "kube-apiserver");
       }
       await eventually("the API server is back", () => kubectl(["get", "pods"]), 60_000);
     });
 
-    await step("A hundred requests to a session cost no call of the API server", async (t) => {
+    await step("A hundred requests to a session make no call to the API server", async (t) => {
       if (!isOurs) return t.skip("there is no log of calls");
       // Meanwhile only its watches, its Lease and the activity written each minute continue.
       const from = Date.now();
@@ -120,8 +120,8 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.deepEqual(made, []);
     });
 
-    await step("With kubelet gone and back, a running session is served, and goes on as the same run", async (t) => {
-      if (!isOurs) return t.skip("another's cluster is not taken apart");
+    await step("A running session survives a restart of kubelet, and is served meanwhile", async (t) => {
+      if (!isOurs) return t.skip("a foreign cluster is not disturbed");
       const { metadata } = await podOf(hash);
       await part("stop", "kubelet");
       try {
@@ -135,7 +135,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal((await site.getSession(world.front, hash, as(ANN))).state, "running");
     });
 
-    await step("Stopped, its Pod ends in order, long before its grace period is over, and its volume stays", async () => {
+    await step("A stop ends its Pod long before the grace period is over, and keeps its volume", async () => {
       const started = Date.now();
       assert.equal((await site.api(world.front, "POST", `/sessions/${hash}/stop`, as(ANN))).status, 200);
       await eventually("it is stopped", async () => (await site.getSession(world.front, hash, as(ANN))).state === "stopped");
@@ -145,7 +145,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.ok((await tracesOf(hash)).includes(`PersistentVolumeClaim opencode-pvc-${hash}`));
     });
 
-    await step("Resumed, the conversation and the uncommitted file are there", async () => {
+    await step("A resume brings back the conversation and the uncommitted file", async () => {
       page = await world.page(ANN, host);
       await page.goto(`${world.front.url}/session/${hash}`);
       await page.getByRole("button", { name: "Resume" }).click();
@@ -155,14 +155,14 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");
     });
 
-    await step("The router, killed and started anew, knows the session and serves it", async () => {
+    await step("A killed router knows the session after its restart, and serves it", async () => {
       await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=0", "--force"]);
       await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
-      await eventually("it runs, as far as the new router knows", async () => (await site.getSession(world.front, hash, as(ANN))).state === "running");
+      await eventually("the new router shows it as running", async () => (await site.getSession(world.front, hash, as(ANN))).state === "running");
       assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
     });
 
-    await step("Of two routers each knows what the other did at once; with one killed the other serves on", async (t) => {
+    await step("Two routers see each other's changes at once, and one serves on if the other is killed", async (t) => {
       if (!isOurs) return t.skip("single Pods can't be reached from here");
       await world.install({ replicas: 2 });
       const [one, other] = (await routers()).map(({ metadata, status }) => ({ name: metadata.name, address: status.podIP }));
@@ -170,26 +170,26 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       const made = await ask(one, "POST", "/sessions", { repoUrl: world.git.url("widgets"), branch: "next" });
       assert.equal(made.status, 201);
       const second = made.json.hash;
-      await eventually("the other knows it", async () => (await ask(other, "GET", `/sessions/${second}`)).status === 200);
+      await eventually("the other shows it", async () => (await ask(other, "GET", `/sessions/${second}`)).status === 200);
       await kubectl(["delete", "pod", one.name, "--grace-period=0", "--force"]);
-      await eventually("the other says that it runs", async () => (await ask(other, "GET", `/sessions/${second}`)).json.state === "running", 60_000);
+      await eventually("the other shows it as running", async () => (await ask(other, "GET", `/sessions/${second}`)).json.state === "running", 60_000);
       assert.equal((await ask(other, "DELETE", `/sessions/${second}`)).status, 204);
       await eventually("its objects are gone", async () => (await tracesOf(second)).length === 0, 60_000);
       assert.equal((await ask(other, "GET", `/sessions/${hash}`)).json.state, "running");
     });
 
-    await step("By kubectl alone an administrator finds it, reads its log, stops and resumes it; the router shows what came of it", async () => {
+    await step("An administrator finds it with kubectl alone, reads its log, stops and resumes it; the router shows the result", async () => {
       const [row] = JSON.parse(await kubectlOpencode("list", "--user", ANN, "--output", "json")).sessions;
       assert.deepEqual([row.hash, row.state, row.email], [hash, "running", ANN]);
       assert.match(await kubectlOpencode("logs", hash.slice(0, 6)), /listening/);
       assert.equal(await kubectlOpencode("stop", hash), hash);
-      await eventually("the router says why it is stopped", async () => (await site.getSession(world.front, hash, as(ANN))).reason?.code === "requested", 60_000);
+      await eventually("the router shows why it is stopped", async () => (await site.getSession(world.front, hash, as(ANN))).reason?.code === "requested", 60_000);
       assert.equal(await kubectlOpencode("resume", hash, "--wait"), hash);
       await world.runs(hash, ANN);
       assert.equal(await inPod(hash, "cat", "/home/opencode/repo/note.txt"), "precious");
     });
 
-    await step("A repository that is not there is told as that, with what git said; and a second try finds it", async () => {
+    await step("A missing repository is named as the failure, with git's message, and a second attempt succeeds", async () => {
       const missing = await world.create(ANN, { repoUrl: world.git.url("gadgets"), branch: "main" });
       const reason = await world.fails(missing, ANN);
       assert.equal(reason.code, "repository_not_found", JSON.stringify(reason));
@@ -202,7 +202,7 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal((await site.api(world.front, "DELETE", `/sessions/${missing}`, as(ANN))).status, 204);
     });
 
-    await step("An image that can't be pulled, and memory that is too little, are told as what they are", async () => {
+    await step("An image that can't be pulled and a memory limit that is too small are named as the failure", async () => {
       await world.install({ sessionImage: "localhost/opencode-router/not-there:1" });
       const imageless = await world.create(ANN, { branch: "no-image", repoUrl: world.git.url("widgets") });
       const pull = await world.fails(imageless, ANN);
@@ -217,14 +217,14 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       await world.runs(hash, ANN);
     });
 
-    await step("Deleted, nothing of it is left", async () => {
+    await step("A delete leaves nothing behind", async () => {
       assert.equal((await site.api(world.front, "DELETE", `/sessions/${hash}`, as(ANN))).status, 204);
       await eventually("its objects are gone", async () => (await tracesOf(hash)).length === 0, 60_000);
       assert.equal((await site.api(world.front, "GET", `/sessions/${hash}`, as(ANN))).status, 404);
       assert.equal((await get(world.signIn.port, host, "/", as(ANN))).status, 404);
     });
 
-    await step("With the rights of its Role the router was refused nothing, and it used them all", async (t) => {
+    await step("The router's Role refused nothing, and each of its rights was used", async (t) => {
       if (!isOurs) return t.skip("there is no log of calls");
       const made = calls();
       assert.ok(made.length > 0);
@@ -236,10 +236,10 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       // Lists are streamed if the API server supports it; a Pod is read by name only after a race with
       // another router.
       const rare = ["list persistentvolumeclaims", "list pods", "get pods"];
-      assert.deepEqual(allowed.filter((it) => !used.has(it) && !rare.includes(it)), [], "allowed, and never used");
+      assert.deepEqual(allowed.filter((right) => !used.has(right) && !rare.includes(right)), [], "allowed, and never used");
     });
 
-    await step("The router's log tells no address of a person, no token and no password", async () => {
+    await step("The router's log contains no e-mail address, no token and no password", async () => {
       const log = await routersLog();
       assert.doesNotMatch(log, /@example\.com|token-of-|_oauth2_proxy/);
     });

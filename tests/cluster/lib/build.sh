@@ -103,8 +103,8 @@ compile() (
 
 # Counts the packages that `go build -v` names on standard input, and passes other lines on.
 show_progress() {
-  local what=$1 total='?' count=0 started told line
-  started=$(now) told=$started
+  local what=$1 total='?' count=0 started reported line
+  started=$(now) reported=$started
   while read -r -t 5 line || { [ $? -gt 128 ] && line=-; }; do # reports every 5 s even while linking, which prints nothing
     if [ "$line" = - ]; then
       :
@@ -118,8 +118,8 @@ show_progress() {
     line="$what: $count of at most $total packages, $(since "$started")"
     if [ -t 2 ]; then
       printf '\r\033[K%s' "$line" >&2
-    elif [ $(($(now) - told)) -ge 15000 ]; then
-      told=$(now)
+    elif [ $(($(now) - reported)) -ge 15000 ]; then
+      reported=$(now)
       say "$line"
     fi
   done
