@@ -50,11 +50,13 @@ impl Link {
         let (cut, connections) = (is_cut.clone(), open.clone());
         let listener = tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                let host = host.clone();
+                // One lock for the check and the push: `cut` would miss a connection between the two.
+                let mut open = connections.lock();
                 if cut.load(Ordering::SeqCst) {
                     continue;
                 }
-                let host = host.clone();
-                connections.lock().push(tokio::spawn(async move {
+                open.push(tokio::spawn(async move {
                     if let Ok(mut far) = TcpStream::connect((host.as_str(), port)).await {
                         let _ = copy_bidirectional(&mut near, &mut far).await;
                     }
