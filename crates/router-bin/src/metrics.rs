@@ -31,7 +31,7 @@ pub enum RouteKind {
     /// `opencode attach`.
     Attach,
     /// A host name that the router does not serve.
-    Foreign,
+    UnknownHost,
 }
 
 /// The router's metrics.
@@ -79,7 +79,8 @@ struct StageLabel {
 }
 
 impl RouteKind {
-    const ALL: [Self; 6] = [Self::Site, Self::Api, Self::Session, Self::Port, Self::Attach, Self::Foreign];
+    const ALL: [Self; 6] =
+        [Self::Site, Self::Api, Self::Session, Self::Port, Self::Attach, Self::UnknownHost];
 
     /// Returns the label's value.
     #[must_use]
@@ -90,7 +91,7 @@ impl RouteKind {
             Self::Session => "session",
             Self::Port => "port",
             Self::Attach => "attach",
-            Self::Foreign => "foreign",
+            Self::UnknownHost => "foreign",
         }
     }
 }

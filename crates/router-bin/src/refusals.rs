@@ -29,7 +29,7 @@ impl Refusals for RouterRefusals {
     fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body> {
         self.audit(refusal, context);
         if matches!(refusal, Refusal::UnknownHost) {
-            self.metrics.record_response(RouteKind::Foreign, refusal.status());
+            self.metrics.record_response(RouteKind::UnknownHost, refusal.status());
         }
         let is_person = is_navigation(context.method, context.headers);
         match refusal {

@@ -194,15 +194,15 @@ pub async fn a_deleted_session_can_be_created_again(h: &dyn Harness) {
     probe.wait_running(session.hash).await;
     backend.mark_first_prompt_sent(session.hash).await.expect("marked");
     backend.delete(session.hash).await.expect("delete");
-    let mut anew = session.clone();
-    anew.created_at += Duration::from_secs(60);
-    anew.initial_message = None;
-    backend.start(&anew, Credentials::NONE).await.expect("start during or after the delete");
+    let mut recreated = session.clone();
+    recreated.created_at += Duration::from_secs(60);
+    recreated.initial_message = None;
+    backend.start(&recreated, Credentials::NONE).await.expect("start during or after the delete");
     let new_one = |status: &crate::SessionStatus| {
-        status.session.created_at == anew.created_at && matches!(status.phase, Phase::Running(_))
+        status.session.created_at == recreated.created_at && matches!(status.phase, Phase::Running(_))
     };
     let status = probe.wait_for(session.hash, "created again and running", new_one).await;
-    assert_eq!(*status.session, anew);
+    assert_eq!(*status.session, recreated);
     assert!(!status.first_prompt_sent, "no prompt was sent to the new session");
     backend.shutdown().await;
 }

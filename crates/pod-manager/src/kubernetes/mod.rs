@@ -1,12 +1,11 @@
 //! Sessions as Pods and PersistentVolumeClaims of a Kubernetes cluster.
 //!
-//! - what is there: [`watcher`] (list and watch) → [`cache`] (the newest version of each object) → [`store`]
-//! - what it means: [`session`](mod@session), [`desired`] (the claim's annotations) and [`status`]
-//! - what to do: [`reconcile`](mod@reconcile) (pure), [`controller`] (the work queue), [`commands`] (what
-//!   users ask for)
-//! - asking the Pod: [`prober`] (is opencode healthy?), [`logs`]
-//! - the cluster: [`api`], [`leader`] (leader election), [`connect`](mod@connect), [`admin`], [`settings`]
-//! - [`objects`]: the manifests, as pure functions
+//! - what is there: `watcher` (list and watch) → `cache` (the newest version of each object) → `store`
+//! - what it means: `session`, `desired` (the claim's annotations) and `status`
+//! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
+//! - asking the Pod: `prober` (is opencode healthy?), `logs`
+//! - the cluster: `api`, `leader` (leader election), `connect`, `admin`, `settings`
+//! - `objects`: the manifests, as pure functions
 //! - `testing` (feature `test-util`): a namespace of a test cluster, a simulated node
 //!
 //! The claims are the only database, so any number of routers give the same answers, and each continues where

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The routes of opencode that the router calls, on a loopback port. They behave as those of opencode 1.18.
 ///
 /// Give its [`address`](FakeOpencode::address) to
-/// [`MemoryBackend::set_endpoint`](super::MemoryBackend::set_endpoint).
+/// [`MemoryBackend::set_endpoint`](crate::memory::MemoryBackend::set_endpoint).
 pub struct FakeOpencode {
     address: SocketAddr,
     server: Arc<Server>,

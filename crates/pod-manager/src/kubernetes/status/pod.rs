@@ -1,6 +1,6 @@
 //! The state of a session's Pod: a pure function of PersistentVolumeClaim, Pod and Events.
 //!
-//! The order of the checks in [`derive`] is the state machine: the first one that applies decides.
+//! The order of the checks in [`derive()`] is the state machine: the first one that applies decides.
 
 use std::{
     net::IpAddr,

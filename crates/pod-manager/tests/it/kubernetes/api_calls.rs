@@ -9,7 +9,7 @@ use pod_manager::{
     model::{Phase, StopReason},
 };
 
-use super::{cluster::PATIENCE, contract::TestCluster, link::Link};
+use super::{cluster::TEST_TIMEOUT, contract::TestCluster, link::Link};
 
 fn backend(test: &TestCluster, link: &Link) -> Arc<KubernetesBackend> {
     KubernetesBackend::start_up(link.client.clone(), test.cluster.settings.clone(), Arc::new(SystemClock))
@@ -21,7 +21,7 @@ async fn running_sessions_are_served_while_the_api_server_is_unreachable() {
     let link = Link::new().await;
     let backend = backend(&test, &link);
     let (one, two) = (test.session(), test.session());
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     for session in [&one, &two] {
         backend.start(session, Credentials::NONE).await.expect("start");
     }
@@ -35,7 +35,7 @@ async fn running_sessions_are_served_while_the_api_server_is_unreachable() {
     ] {
         assert!(matches!(done, Err(BackendError::Unavailable(_))), "{done:?}");
     }
-    let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, PATIENCE).next().await else {
+    let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, TEST_TIMEOUT).next().await else {
         panic!("no snapshot")
     };
     assert_eq!(all.len(), 2);
@@ -43,7 +43,7 @@ async fn running_sessions_are_served_while_the_api_server_is_unreachable() {
     // Meanwhile another router makes changes.
     let other = test.backend();
     other.delete(one.hash).await.expect("delete");
-    WatchProbe::new(&*other, PATIENCE).wait_removed(one.hash).await;
+    WatchProbe::new(&*other, TEST_TIMEOUT).wait_removed(one.hash).await;
     let name = format!("opencode-session-{}", two.hash);
     test.node.pods().delete(&name, &DeleteParams::default()).await.expect("delete");
     link.restore();
@@ -62,9 +62,9 @@ async fn a_router_that_starts_without_an_api_server_waits_for_it() {
     let link = Link::new().await;
     link.cut();
     let backend = backend(&test, &link);
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let early = tokio::time::timeout(Duration::from_millis(300), probe.next()).await;
-    assert!(early.is_err(), "nothing is told before it is known: {early:?}");
+    assert!(early.is_err(), "nothing is reported before it is known: {early:?}");
     link.restore();
     assert_eq!(probe.next().await, WatchEvent::Snapshot(Vec::new()));
     backend.shutdown().await;
@@ -75,7 +75,7 @@ async fn a_session_costs_these_calls_and_a_running_one_none() {
     let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&test, &link);
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     probe.next().await;
     // The watch after a list starts a moment after the list is published.
     let begun = async {
@@ -83,7 +83,7 @@ async fn a_session_costs_these_calls_and_a_running_one_none() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, begun).await.expect("two watches go on behind lists");
+    tokio::time::timeout(TEST_TIMEOUT, begun).await.expect("two watches continue after lists");
     let first = link.take_calls();
     assert_eq!(first.len(), 6, "four watches, two of which list first: {first:#?}");
 
@@ -112,7 +112,7 @@ async fn a_session_costs_these_calls_and_a_running_one_none() {
 
     // Requests are routed from memory, without a call to the API server.
     for _ in 0..100 {
-        let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, PATIENCE).next().await else {
+        let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, TEST_TIMEOUT).next().await else {
             panic!("no snapshot")
         };
         assert_eq!(all.len(), 1);
@@ -139,7 +139,7 @@ async fn a_session_used_through_another_router_is_not_stopped_as_idle() {
     let backend = backend(&test, &link);
     let session = test.session();
     backend.start(&session, Credentials::NONE).await.expect("start");
-    let run = WatchProbe::new(&*backend, PATIENCE).wait_running(session.hash).await;
+    let run = WatchProbe::new(&*backend, TEST_TIMEOUT).wait_running(session.hash).await;
     link.faults.hold_events(true);
     // Through another router.
     let later = std::time::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
@@ -149,12 +149,12 @@ async fn a_session_used_through_another_router_is_not_stopped_as_idle() {
     assert!(matches!(refused, Err(BackendError::InUse)), "{refused:?}");
     link.faults.hold_events(false);
     assert_eq!(
-        WatchProbe::new(&*other, PATIENCE).wait_running(session.hash).await.run_id,
+        WatchProbe::new(&*other, TEST_TIMEOUT).wait_running(session.hash).await.run_id,
         run.run_id,
         "it runs on"
     );
     // Once the activity is known, this router decides. A stop on request always succeeds.
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     probe.wait_for(session.hash, "known to be used", |seen| seen.last_activity == later).await;
     link.faults.hold_events(true);
     other.touch(session.hash, later + Duration::from_secs(1)).await.expect("touch");
@@ -171,7 +171,7 @@ async fn a_session_without_its_password_fails_and_gets_another_one_at_its_next_s
     let first = test.backend();
     let session = test.session();
     first.start(&session, Credentials::NONE).await.expect("start");
-    WatchProbe::new(&*first, PATIENCE).wait_running(session.hash).await;
+    WatchProbe::new(&*first, TEST_TIMEOUT).wait_running(session.hash).await;
     first.shutdown().await;
     let name = format!("opencode-server-{}", session.hash);
     test.node.secrets().delete(&name, &DeleteParams::default()).await.expect("deleted");
@@ -179,7 +179,7 @@ async fn a_session_without_its_password_fails_and_gets_another_one_at_its_next_s
     let mut settings = test.cluster.settings.clone();
     settings.ready_timeout = Duration::from_secs(1);
     let backend = KubernetesBackend::start_up(test.cluster.router.clone(), settings, Arc::new(SystemClock));
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let failed = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Failed(failure) if failure.message.contains("password"));
     probe.wait_for(session.hash, "failed for its password", failed).await;
     backend.start(&session, Credentials::NONE).await.expect("start");
@@ -192,7 +192,7 @@ async fn a_failure_is_reported_once_it_is_stored() {
     let Some(test) = TestCluster::new().await else { return };
     let backend = test.backend();
     let session = test.session();
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     test.node.fail_clones(session.hash, true);
     backend.start(&session, Credentials::NONE).await.expect("start");
     probe.wait_for(session.hash, "failed", |seen| matches!(seen.phase, Phase::Failed(_))).await;

@@ -15,7 +15,7 @@ use pod_manager::kubernetes::{
 use serde::Deserialize;
 use serde_json::Value;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The user that the routers under test act as: it has the Role of `deploy/install.yaml` in each namespace,
 /// and no other right.
@@ -52,7 +52,7 @@ impl Cluster {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, granted).await.expect("the Role is granted");
+        tokio::time::timeout(TEST_TIMEOUT, granted).await.expect("the Role is granted");
     }
 }
 

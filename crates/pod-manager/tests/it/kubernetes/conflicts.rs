@@ -5,7 +5,7 @@ use pod_manager::{BackendError, Credentials, SessionBackend, contract::WatchProb
 use serde_json::json;
 use session_key::SessionHash;
 
-use super::{cluster::PATIENCE, contract::TestCluster};
+use super::{cluster::TEST_TIMEOUT, contract::TestCluster};
 
 async fn set_owner(test: &TestCluster, hash: SessionHash, owner: &str) {
     let patch = json!({ "metadata": { "annotations": { "opencode.ai/user-email": owner } } });
@@ -20,7 +20,7 @@ async fn a_claim_of_another_owner_is_neither_served_nor_started() {
     let backend = test.backend();
     let session = test.session();
     let hash = session.hash;
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     backend.start(&session, Credentials::NONE).await.expect("start");
     probe.wait_running(hash).await;
 
@@ -29,7 +29,7 @@ async fn a_claim_of_another_owner_is_neither_served_nor_started() {
     assert_eq!(backend.conflicts(), 1);
     // A router that starts now has never seen the owner, but the hash is not bob's.
     let second = test.backend();
-    let mut second_probe = WatchProbe::new(&*second, PATIENCE);
+    let mut second_probe = WatchProbe::new(&*second, TEST_TIMEOUT);
     second_probe.next().await;
     assert_eq!(second_probe.status(hash), None);
     for backend in [&backend, &second] {

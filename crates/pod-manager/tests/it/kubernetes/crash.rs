@@ -10,7 +10,7 @@ use pod_manager::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{cluster::PATIENCE, contract::TestCluster, faults::Crash, link::Link};
+use super::{cluster::TEST_TIMEOUT, contract::TestCluster, faults::Crash, link::Link};
 
 /// How many routers are killed at the same time, each in its own namespace.
 const AT_ONCE: usize = 18;
@@ -60,7 +60,7 @@ impl Verb {
 
     /// Brings the session to the state that the command needs.
     async fn prepare(self, backend: &dyn SessionBackend, session: &Session) {
-        let mut probe = WatchProbe::new(backend, PATIENCE);
+        let mut probe = WatchProbe::new(backend, TEST_TIMEOUT);
         if matches!(self, Self::Create | Self::CreateWithToken) {
             return;
         }
@@ -75,7 +75,7 @@ impl Verb {
     /// Gives the command, and waits for its result.
     async fn carry_out(self, backend: &dyn SessionBackend, session: &Session) {
         let hash = session.hash;
-        let mut probe = WatchProbe::new(backend, PATIENCE);
+        let mut probe = WatchProbe::new(backend, TEST_TIMEOUT);
         probe.next().await;
         match self {
             Self::Create | Self::Resume => backend.start(session, Credentials::NONE).await.expect("start"),
@@ -109,7 +109,7 @@ fn with_token() -> Credentials {
 /// between.
 async fn at_rest(probe: &mut WatchProbe, session: &Session) -> End {
     probe.next().await;
-    let rest = timeout(PATIENCE, async {
+    let rest = timeout(TEST_TIMEOUT, async {
         loop {
             match probe.status(session.hash).map(|seen| seen.phase.clone()) {
                 None => return End::Gone,
@@ -136,7 +136,7 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
     let link = Link::new().await;
     let settings = test.cluster.settings.clone();
     let ending = KubernetesBackend::start_up(link.client.clone(), settings, Arc::new(SystemClock));
-    WatchProbe::new(&*ending, PATIENCE).next().await;
+    WatchProbe::new(&*ending, TEST_TIMEOUT).next().await;
     // Calls before the command (for passwords of running sessions) do not count.
     link.faults.crash(crash);
     let work: BoxFuture<'_, bool> = async {
@@ -156,7 +156,7 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
 
     // Another router starts, and the user repeats the command.
     let second = test.backend();
-    let rest = at_rest(&mut WatchProbe::new(&*second, PATIENCE), &session).await;
+    let rest = at_rest(&mut WatchProbe::new(&*second, TEST_TIMEOUT), &session).await;
     let may_be = match verb {
         Verb::Create => vec![End::Gone, End::Runs],
         Verb::CreateWithToken => vec![End::Gone, End::Stopped, End::Runs],
@@ -170,7 +170,7 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
     assert!(may_be.contains(&rest), "{verb:?}, {crash:?}: {rest:?}");
     verb.carry_out(&*second, &session).await;
     assert_eq!(
-        at_rest(&mut WatchProbe::new(&*second, PATIENCE), &session).await,
+        at_rest(&mut WatchProbe::new(&*second, TEST_TIMEOUT), &session).await,
         verb.end(),
         "{verb:?}, {crash:?}"
     );
@@ -186,9 +186,9 @@ async fn crash(verb: Verb, crash: Crash) -> bool {
     }
     // The session can be started, and nothing of it outlasts its deletion.
     second.start(&session, Credentials::NONE).await.expect("start");
-    WatchProbe::new(&*second, PATIENCE).wait_running(hash).await;
+    WatchProbe::new(&*second, TEST_TIMEOUT).wait_running(hash).await;
     second.delete(hash).await.expect("delete");
-    WatchProbe::new(&*second, PATIENCE).wait_removed(hash).await;
+    WatchProbe::new(&*second, TEST_TIMEOUT).wait_removed(hash).await;
     assert!(
         !test.stored(hash).await,
         "{verb:?}, {crash:?}: something is left: {:?}",

@@ -18,7 +18,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cluster::PATIENCE,
+    cluster::TEST_TIMEOUT,
     contract::TestCluster,
     legacy::{ACTIVITY, leave},
 };
@@ -39,13 +39,13 @@ impl Router {
         let manager = Manager::new(backend.clone(), backend.clone(), clock.clone(), fast_settings());
         let stop = CancellationToken::new();
         let running = tokio::spawn(manager.clone().run(stop.clone()));
-        timeout(PATIENCE, manager.ready()).await.expect("ready");
+        timeout(TEST_TIMEOUT, manager.ready()).await.expect("ready");
         Self { backend, manager, clock, stop, running }
     }
 
     async fn when(&self, hash: SessionHash, what: &str, wanted: impl Fn(&View) -> bool) -> Arc<View> {
         let mut changes = self.manager.subscribe(&alice());
-        let seen = timeout(PATIENCE, async {
+        let seen = timeout(TEST_TIMEOUT, async {
             loop {
                 match self.manager.get(&alice(), hash) {
                     Some(view) if wanted(&view) => return view,
@@ -70,26 +70,26 @@ impl Router {
     /// Shuts the router down, which releases its Lease.
     async fn end(self) {
         self.stop.cancel();
-        timeout(PATIENCE, self.running).await.expect("it ends").expect("without a panic");
+        timeout(TEST_TIMEOUT, self.running).await.expect("it ends").expect("without a panic");
         self.backend.shutdown().await;
     }
 }
 
 /// Waits until the router is the leader.
-async fn reaps(backend: &KubernetesBackend) {
+async fn wait_leader(backend: &KubernetesBackend) {
     let held = async {
         while !backend.is_leader() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, held).await.expect("it holds the reaper's Lease");
+    timeout(TEST_TIMEOUT, held).await.expect("it holds the Lease");
 }
 
 /// Creates a session of the TypeScript router, and waits until its opencode runs.
 async fn left_running(test: &TestCluster) -> (Session, Arc<FakeOpencode>) {
     let session = test.session();
     leave(test, &session, true).await;
-    let opencode = timeout(PATIENCE, test.node.opencode(session.hash)).await.expect("opencode runs");
+    let opencode = timeout(TEST_TIMEOUT, test.node.opencode(session.hash)).await.expect("opencode runs");
     (session, opencode)
 }
 
@@ -98,7 +98,7 @@ async fn a_session_of_the_typescript_router_is_stopped_once_this_router_saw_it_i
     let Some(test) = TestCluster::new().await else { return };
     let (session, opencode) = left_running(&test).await;
     let router = Router::over(test.backend()).await;
-    reaps(&router.backend).await;
+    wait_leader(&router.backend).await;
     let hash = session.hash;
     let view = router.until(hash, ViewState::Running).await;
     let activity: jiff::Timestamp = ACTIVITY.parse().expect("a time");
@@ -134,7 +134,7 @@ async fn a_busy_or_unreachable_session_is_not_stopped_as_idle() {
     let Some(test) = TestCluster::new().await else { return };
     let (left, old) = left_running(&test).await;
     let router = Router::over(test.backend()).await;
-    reaps(&router.backend).await;
+    wait_leader(&router.backend).await;
     router.until(left.hash, ViewState::Running).await;
     let own = test.session();
     for (session, opencode) in [(&left, Some(old)), (&own, None)] {
@@ -144,7 +144,7 @@ async fn a_busy_or_unreachable_session_is_not_stopped_as_idle() {
             None => {
                 router.backend.start(session, Credentials::NONE).await.expect("start");
                 router.until(hash, ViewState::Running).await;
-                timeout(PATIENCE, test.node.opencode(hash)).await.expect("opencode runs")
+                timeout(TEST_TIMEOUT, test.node.opencode(hash)).await.expect("opencode runs")
             }
         };
         opencode.set_busy(true);
@@ -181,7 +181,7 @@ async fn a_busy_or_unreachable_session_is_not_stopped_as_idle() {
 async fn only_the_leader_stops_idle_sessions() {
     let Some(test) = TestCluster::new().await else { return };
     let holder = test.backend();
-    reaps(&holder).await;
+    wait_leader(&holder).await;
     let (session, opencode) = left_running(&test).await;
     let router = Router::over(test.backend()).await;
     router.until(session.hash, ViewState::Running).await;
@@ -190,7 +190,7 @@ async fn only_the_leader_stops_idle_sessions() {
     assert_eq!(router.state(session.hash), ViewState::Running);
     assert!(!router.backend.is_leader());
     holder.shutdown().await;
-    reaps(&router.backend).await;
+    wait_leader(&router.backend).await;
     // It first waits for activity that the last leader may have seen and not yet stored.
     opencode.wait_for_probes(10).await;
     assert_eq!(router.state(session.hash), ViewState::Running);
@@ -217,7 +217,7 @@ async fn an_unresponsive_session_that_ran_before_the_router_is_left_running() {
     settings.ready_timeout = Duration::from_secs(2);
     let client = test.cluster.router.clone();
     let router = Router::over(KubernetesBackend::start_up(client, settings, Arc::new(SystemClock))).await;
-    reaps(&router.backend).await;
+    wait_leader(&router.backend).await;
     let view = router.until(session.hash, ViewState::Failed).await;
     let Phase::Failed(failure) = &view.status.phase else { unreachable!("just looked at") };
     assert_eq!(failure.code, FailureCode::OpencodeNotReady);
@@ -231,7 +231,7 @@ async fn an_unresponsive_session_that_ran_before_the_router_is_left_running() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, gone).await.expect("the Pod that never answered is gone");
+    timeout(TEST_TIMEOUT, gone).await.expect("the Pod that never answered is gone");
     router.backend.start(&fresh, Credentials::NONE).await.expect("start");
     router.until(fresh.hash, ViewState::Running).await;
     let there = test.node.pods().get(&name).await.expect("a Pod");

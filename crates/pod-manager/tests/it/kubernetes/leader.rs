@@ -13,7 +13,7 @@ use pod_manager::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cluster::{Cluster, PATIENCE, cluster};
+use super::cluster::{Cluster, TEST_TIMEOUT, cluster};
 
 /// The shortest times that a Lease in whole seconds allows.
 const QUICK: ElectionTiming = ElectionTiming {
@@ -41,7 +41,7 @@ async fn one_router_leads_and_another_replaces_it_at_once_or_in_time() {
     for kind_of_end in ["in good order", "killed"] {
         let begun = Instant::now();
         let held = loop {
-            assert!(begun.elapsed() < PATIENCE, "nobody took it");
+            assert!(begun.elapsed() < TEST_TIMEOUT, "nobody took it");
             if let Some(place) = routers.iter().position(|(_, router)| router.is_leader()) {
                 break place;
             }
@@ -61,7 +61,7 @@ async fn one_router_leads_and_another_replaces_it_at_once_or_in_time() {
         drop(router);
     }
     let (who, last) = &routers[0];
-    timeout(PATIENCE, last.wait_leader()).await.expect("the last one holds it");
+    timeout(TEST_TIMEOUT, last.wait_leader()).await.expect("the last one holds it");
     assert_eq!(holder().await.as_deref(), Some(*who));
 }
 
@@ -73,7 +73,7 @@ async fn a_deleted_lease_never_makes_two_leaders() {
     let begun = Instant::now();
     let mut removed = 0;
     while removed < 5 {
-        assert!(begun.elapsed() < PATIENCE, "it was not taken again");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "it was not taken again");
         let holders = [&one, &two].into_iter().filter(|router| router.is_leader()).count();
         assert!(holders <= 1, "two at once");
         // Both have read the Lease: a router that never saw it can't know that it existed.

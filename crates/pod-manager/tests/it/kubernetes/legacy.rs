@@ -8,7 +8,7 @@ use pod_manager::{
 };
 use serde_json::{Value, json};
 
-use super::{cluster::PATIENCE, contract::TestCluster};
+use super::{cluster::TEST_TIMEOUT, contract::TestCluster};
 
 pub(super) const ACTIVITY: &str = "2026-11-20T09:30:00.000Z";
 
@@ -64,7 +64,7 @@ async fn a_running_session_of_the_typescript_router_is_served_stopped_resumed_an
     let session = test.session();
     leave(&test, &session, true).await;
     let backend = test.backend();
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let endpoint = probe.wait_running(session.hash).await;
     assert_eq!(endpoint.password, None, "it knows of no password");
     let seen = probe.status(session.hash).expect("listed");
@@ -76,7 +76,7 @@ async fn a_running_session_of_the_typescript_router_is_served_stopped_resumed_an
 
     // A start leaves a running session as it is.
     backend.start(&session, Credentials::NONE).await.expect("start");
-    assert_eq!(WatchProbe::new(&*backend, PATIENCE).wait_running(session.hash).await, endpoint);
+    assert_eq!(WatchProbe::new(&*backend, TEST_TIMEOUT).wait_running(session.hash).await, endpoint);
 
     backend.stop(session.hash, StopReason::Idle).await.expect("stop");
     assert_eq!(probe.wait_stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
@@ -102,7 +102,7 @@ async fn a_stopped_session_of_the_typescript_router_is_listed_and_resumed() {
     let session = test.session();
     leave(&test, &session, false).await;
     let backend = test.backend();
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     assert_eq!(probe.wait_stopped(session.hash).await.phase, Phase::Stopped(StopReason::Idle));
     backend.stop(session.hash, StopReason::Requested).await.expect("stop of what is stopped");
     backend.start(&session, Credentials::NONE).await.expect("resume");

@@ -11,7 +11,7 @@ use pod_manager::{
 };
 use tokio::time::sleep;
 
-use super::{cluster::PATIENCE, contract::TestCluster};
+use super::{cluster::TEST_TIMEOUT, contract::TestCluster};
 
 async fn start(backend: &Arc<KubernetesBackend>, session: &Session) {
     backend.start(session, Credentials::NONE).await.expect("start");
@@ -29,12 +29,11 @@ async fn routers_that_start_a_session_at_once_start_it_once() {
     for result in join_all((0..12).map(|n| backends[n % 4].start(&session, Credentials::NONE))).await {
         result.expect("start");
     }
-    let runs: Vec<_> = join_all(
-        backends
-            .iter()
-            .map(|backend| async { WatchProbe::new(&**backend, PATIENCE).wait_running(session.hash).await }),
-    )
-    .await;
+    let runs: Vec<_> =
+        join_all(backends.iter().map(|backend| async {
+            WatchProbe::new(&**backend, TEST_TIMEOUT).wait_running(session.hash).await
+        }))
+        .await;
     assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
     assert_eq!(test.node.max_process_count(session.hash), 1);
     assert_eq!(test.objects(session.hash).await, [1, 1, 1]);
@@ -59,17 +58,16 @@ async fn concurrent_commands_on_several_routers_end_in_the_last_desired_state() 
             result.expect("every verb is success");
         }
         start(&backends[round], &session).await;
-        let runs: Vec<_> =
-            join_all(backends.iter().map(|backend| async {
-                WatchProbe::new(&**backend, PATIENCE).wait_running(session.hash).await
-            }))
-            .await;
+        let runs: Vec<_> = join_all(backends.iter().map(|backend| async {
+            WatchProbe::new(&**backend, TEST_TIMEOUT).wait_running(session.hash).await
+        }))
+        .await;
         assert!(runs.iter().all(|run| *run == runs[0]), "all see the same one: {runs:?}");
         assert_eq!(test.node.max_process_count(session.hash), 1, "two at once");
     }
     backends[1].delete(session.hash).await.expect("delete");
     for backend in &backends {
-        WatchProbe::new(&**backend, PATIENCE).wait_removed(session.hash).await;
+        WatchProbe::new(&**backend, TEST_TIMEOUT).wait_removed(session.hash).await;
     }
     end(&backends).await;
 }
@@ -81,24 +79,24 @@ async fn another_router_continues_whenever_one_is_killed() {
     for millis in [0, 1, 2, 4, 8, 12, 16, 24, 40, 80] {
         let session = test.session();
         let killed = test.backend();
-        WatchProbe::new(&*killed, PATIENCE).next().await;
+        WatchProbe::new(&*killed, TEST_TIMEOUT).next().await;
         start(&killed, &session).await;
         sleep(Duration::from_millis(millis)).await;
         // Its tasks end wherever they are.
         drop(killed);
-        WatchProbe::new(&*survivor, PATIENCE).wait_running(session.hash).await;
+        WatchProbe::new(&*survivor, TEST_TIMEOUT).wait_running(session.hash).await;
 
         let killed = test.backend();
-        WatchProbe::new(&*killed, PATIENCE).wait_running(session.hash).await;
+        WatchProbe::new(&*killed, TEST_TIMEOUT).wait_running(session.hash).await;
         killed.stop(session.hash, StopReason::Requested).await.expect("stop");
         drop(killed);
-        WatchProbe::new(&*survivor, PATIENCE).wait_stopped(session.hash).await;
+        WatchProbe::new(&*survivor, TEST_TIMEOUT).wait_stopped(session.hash).await;
 
         let killed = test.backend();
-        WatchProbe::new(&*killed, PATIENCE).next().await;
+        WatchProbe::new(&*killed, TEST_TIMEOUT).next().await;
         killed.delete(session.hash).await.expect("delete");
         drop(killed);
-        WatchProbe::new(&*survivor, PATIENCE).wait_removed(session.hash).await;
+        WatchProbe::new(&*survivor, TEST_TIMEOUT).wait_removed(session.hash).await;
         assert_eq!(test.node.max_process_count(session.hash), 1);
     }
     survivor.shutdown().await;
@@ -111,12 +109,12 @@ async fn a_start_on_one_router_waits_for_a_stop_on_another() {
     let backends: Vec<_> = (0..2).map(|_| test.backend()).collect();
     let session = test.session();
     start(&backends[0], &session).await;
-    let first = WatchProbe::new(&*backends[1], PATIENCE).wait_running(session.hash).await;
+    let first = WatchProbe::new(&*backends[1], TEST_TIMEOUT).wait_running(session.hash).await;
     backends[0].stop(session.hash, StopReason::Idle).await.expect("stop");
     start(&backends[1], &session).await;
     let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(e) if e.run_id != first.run_id);
     for backend in &backends {
-        WatchProbe::new(&**backend, PATIENCE).wait_for(session.hash, "running again", another).await;
+        WatchProbe::new(&**backend, TEST_TIMEOUT).wait_for(session.hash, "running again", another).await;
     }
     assert_eq!(test.node.max_process_count(session.hash), 1);
     end(&backends).await;
@@ -128,7 +126,7 @@ async fn a_pod_that_somebody_else_deletes_is_created_again() {
     let backend = test.backend();
     let session = test.session();
     start(&backend, &session).await;
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     for _ in 0..3 {
         let run = probe.wait_running(session.hash).await;
         let name = format!("opencode-session-{}", session.hash);
@@ -146,7 +144,7 @@ async fn a_claim_that_somebody_else_deletes_ends_the_session() {
     let backend = test.backend();
     let session = test.session();
     start(&backend, &session).await;
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     probe.wait_running(session.hash).await;
     let name = format!("opencode-pvc-{}", session.hash);
     test.node.pvcs().delete(&name, &DeleteParams::default()).await.expect("delete");
@@ -161,7 +159,7 @@ async fn a_password_is_never_used_by_a_later_session() {
     let Some(test) = TestCluster::new().await else { return };
     let backend = test.backend();
     let session = test.session();
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let mut passwords = Vec::new();
     for _ in 0..3 {
         start(&backend, &session).await;

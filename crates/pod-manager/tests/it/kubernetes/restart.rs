@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cluster::{Cluster, PATIENCE},
+    cluster::{Cluster, TEST_TIMEOUT},
     contract::TestCluster,
     link::Link,
 };
@@ -79,7 +79,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+    timeout(TEST_TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,7 +102,7 @@ async fn running_sessions_are_served_while_the_api_server_restarts() {
     );
     let stop = CancellationToken::new();
     let managing = tokio::spawn(manager.clone().run(stop.clone()));
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let [one, two, three] = [(); 3].map(|()| test.session());
     let mut runs = Vec::new();
     for session in [&one, &two] {
@@ -110,8 +110,8 @@ async fn running_sessions_are_served_while_the_api_server_restarts() {
         runs.push(probe.wait_running(session.hash).await);
         eventually("it is open to its owner", || manager.route(&alice(), session.hash).is_ok()).await;
     }
-    eventually("it reaps", || backend.is_leader()).await;
-    let told = probe.history.len();
+    eventually("it leads", || backend.is_leader()).await;
+    let reported = probe.history.len();
 
     plane.api_server("stop").await;
     let new = test.session();
@@ -139,18 +139,18 @@ async fn running_sessions_are_served_while_the_api_server_restarts() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, begun).await.expect("it goes on by itself");
+    timeout(TEST_TIMEOUT, begun).await.expect("it continues by itself");
     probe.wait_running(new.hash).await;
     backend.stop(new.hash, StopReason::Requested).await.expect("stop");
     probe.wait_stopped(new.hash).await;
     backend.delete(new.hash).await.expect("delete");
     probe.wait_removed(new.hash).await;
-    eventually("it reaps again", || backend.is_leader()).await;
+    eventually("it leads again", || backend.is_leader()).await;
 
     // The watch's last version is too old for an API server that was restarted meanwhile.
     link.cut();
     let other = test.backend();
-    let mut others = WatchProbe::new(&*other, PATIENCE);
+    let mut others = WatchProbe::new(&*other, TEST_TIMEOUT);
     other.start(&three, Credentials::NONE).await.expect("start");
     others.wait_running(three.hash).await;
     other.delete(two.hash).await.expect("delete");
@@ -163,15 +163,15 @@ async fn running_sessions_are_served_while_the_api_server_restarts() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, answers).await.expect("the API server is back");
+    timeout(TEST_TIMEOUT, answers).await.expect("the API server is back");
     link.take_calls();
     link.restore();
     probe.wait_running(three.hash).await;
     probe.wait_removed(two.hash).await;
     let lists = link.take_calls().iter().filter(|call| call.starts_with("LIST")).count();
-    assert!(lists >= 2, "claims and Pods were listed anew");
+    assert!(lists >= 2, "claims and Pods were listed again");
 
-    for seen in &probe.history[told..] {
+    for seen in &probe.history[reported..] {
         if let WatchEvent::Applied(seen) = seen
             && seen.session.hash == one.hash
         {

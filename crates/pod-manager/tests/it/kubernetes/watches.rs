@@ -12,7 +12,7 @@ use serde_json::json;
 use session_key::SessionHash;
 use tokio::time::{sleep, timeout};
 
-use super::{cluster::PATIENCE, contract::TestCluster, faults::TooOld, link::Link};
+use super::{cluster::TEST_TIMEOUT, contract::TestCluster, faults::TooOld, link::Link};
 
 fn backend(test: &TestCluster, link: &Link) -> Arc<KubernetesBackend> {
     KubernetesBackend::start_up(link.client.clone(), test.cluster.settings.clone(), Arc::new(SystemClock))
@@ -36,7 +36,7 @@ async fn list_anew(link: &Link, how: TooOld) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, all).await.expect("all is listed anew");
+    timeout(TEST_TIMEOUT, all).await.expect("everything is listed again");
     link.faults.refuse_watches(None);
 }
 
@@ -58,18 +58,18 @@ async fn nothing_is_lost(how: Option<TooOld>) {
     let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&test, &link);
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let [stays, stops, goes, newest] = [(); 4].map(|()| test.session());
     for session in [&stays, &stops, &goes, &newest] {
         running(&backend, &mut probe, session).await;
     }
-    let told = probe.history.len();
+    let reported = probe.history.len();
 
     // While the watches are cut, another router deletes two sessions, among them the newest, stops one and
     // creates one.
     link.cut();
     let other = test.backend();
-    let mut others = WatchProbe::new(&*other, PATIENCE);
+    let mut others = WatchProbe::new(&*other, TEST_TIMEOUT);
     for session in [&goes, &newest] {
         other.delete(session.hash).await.expect("delete");
         others.wait_removed(session.hash).await;
@@ -86,13 +86,13 @@ async fn nothing_is_lost(how: Option<TooOld>) {
     probe.wait_removed(newest.hash).await;
     probe.wait_stopped(stops.hash).await;
     probe.wait_running(made.hash).await;
-    never_flapped(&probe, stays.hash, told);
+    never_flapped(&probe, stays.hash, reported);
     // The watches continue to deliver changes.
     other.stop(made.hash, StopReason::Requested).await.expect("stop");
     probe.wait_stopped(made.hash).await;
     backend.stop(stays.hash, StopReason::Requested).await.expect("stop");
     probe.wait_stopped(stays.hash).await;
-    let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, PATIENCE).next().await else {
+    let WatchEvent::Snapshot(all) = WatchProbe::new(&*backend, TEST_TIMEOUT).next().await else {
         panic!("no snapshot")
     };
     assert_eq!(all.len(), 3, "{all:#?}");
@@ -120,14 +120,14 @@ async fn the_last_session_of_all_is_removed_too() {
     let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&test, &link);
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let session = test.session();
     running(&backend, &mut probe, &session).await;
     link.cut();
     let other = test.backend();
-    WatchProbe::new(&*other, PATIENCE).wait_running(session.hash).await;
+    WatchProbe::new(&*other, TEST_TIMEOUT).wait_running(session.hash).await;
     other.delete(session.hash).await.expect("delete");
-    WatchProbe::new(&*other, PATIENCE).wait_removed(session.hash).await;
+    WatchProbe::new(&*other, TEST_TIMEOUT).wait_removed(session.hash).await;
     // The next list is empty.
     list_anew(&link, TooOld::ByEvent).await;
     probe.wait_removed(session.hash).await;
@@ -140,10 +140,10 @@ async fn broken_connections_do_not_change_any_session() {
     let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&test, &link);
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let session = test.session();
     running(&backend, &mut probe, &session).await;
-    let told = probe.history.len();
+    let reported = probe.history.len();
     for round in 0..12_u64 {
         if round % 3 == 0 {
             link.faults.expire_watches();
@@ -159,7 +159,7 @@ async fn broken_connections_do_not_change_any_session() {
         let is_told = |seen: &pod_manager::model::SessionStatus| seen.last_activity == at.into();
         probe.wait_for(session.hash, "used", is_told).await;
     }
-    never_flapped(&probe, session.hash, told);
+    never_flapped(&probe, session.hash, reported);
     backend.shutdown().await;
 }
 
@@ -168,7 +168,7 @@ async fn a_late_list_brings_no_deleted_session_back() {
     let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
     let backend = backend(&test, &link);
-    let mut probe = WatchProbe::new(&*backend, PATIENCE);
+    let mut probe = WatchProbe::new(&*backend, TEST_TIMEOUT);
     let [deleted, stopped, replaced] = [(); 3].map(|()| test.session());
     for session in [&deleted, &stopped, &replaced] {
         running(&backend, &mut probe, session).await;
@@ -177,7 +177,7 @@ async fn a_late_list_brings_no_deleted_session_back() {
     // Lists from while all sessions were running arrive late.
     link.faults.hold_lists(true);
     link.faults.expire_watches();
-    timeout(PATIENCE, link.faults.held_lists(2)).await.expect("lists are asked for");
+    timeout(TEST_TIMEOUT, link.faults.held_lists(2)).await.expect("lists are asked for");
     backend.delete(deleted.hash).await.expect("delete");
     backend.stop(stopped.hash, StopReason::Requested).await.expect("stop");
     let pod = format!("opencode-session-{}", replaced.hash);
@@ -187,17 +187,17 @@ async fn a_late_list_brings_no_deleted_session_back() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, gone).await.expect("the loops act on what the calls answered");
+    timeout(TEST_TIMEOUT, gone).await.expect("the loops act on what the calls answered");
     while probe.status(deleted.hash).is_none_or(|seen| seen.phase != Phase::Stopping) {
         probe.next().await;
     }
-    let told = probe.history.len();
+    let reported = probe.history.len();
     link.faults.hold_lists(false);
     probe.wait_removed(deleted.hash).await;
     probe.wait_stopped(stopped.hash).await;
     let another = |seen: &pod_manager::model::SessionStatus| matches!(&seen.phase, Phase::Running(at) if at.run_id != run);
     probe.wait_for(replaced.hash, "running again", another).await;
-    for seen in &probe.history[told..] {
+    for seen in &probe.history[reported..] {
         if let WatchEvent::Applied(one) = seen
             && [deleted.hash, stopped.hash].contains(&one.session.hash)
         {
