@@ -1,3 +1,5 @@
+// The site's frame: routes, shortcuts, and what every screen shares.
+
 import { Route, Router } from "@solidjs/router";
 import { createEffect, createResource, createSignal, ErrorBoundary, type JSX, on } from "solid-js";
 import { api, type State } from "./api/client";

@@ -1,3 +1,5 @@
+// What the components share, without passing it from one to the next.
+
 import { createContext, type Resource, useContext } from "solid-js";
 import type { SiteConfig } from "./api/client";
 import type { Sessions } from "./api/sessions";

@@ -1,3 +1,5 @@
+// Mounts the site.
+
 import "@fontsource-variable/inter/wght.css";
 import "./styles/tokens.css";
 import "./styles/base.css";

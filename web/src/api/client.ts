@@ -1,3 +1,5 @@
+// The client of the JSON API: typed requests, and errors as sentences.
+
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 

@@ -1,3 +1,5 @@
+// The user's sessions: one list, kept current by the event stream or, without it, by polling.
+
 import { createSignal, onCleanup } from "solid-js";
 import { createStore, reconcile } from "solid-js/store";
 import { api, type Session, type SessionList, SignedOut } from "./client";

@@ -1,3 +1,5 @@
+// The composer: repository, branch and first message of a new session.
+
 import { useNavigate } from "@solidjs/router";
 import ArrowUp from "lucide-solid/icons/arrow-up";
 import GitBranch from "lucide-solid/icons/git-branch";

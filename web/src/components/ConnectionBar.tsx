@@ -1,3 +1,5 @@
+// The bar that says why the page may be out of date.
+
 import { Match, Switch } from "solid-js";
 import type { Connection } from "../api/sessions";
 import { useI18n } from "../i18n";

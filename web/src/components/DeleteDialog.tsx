@@ -1,3 +1,5 @@
+// The dialog that names what a delete loses, and asks for confirmation.
+
 import { createResource, createSignal, For, Match, onMount, Show, Switch } from "solid-js";
 import { ApiError, api, type Session, type UnsavedWork } from "../api/client";
 import { useSite } from "../context";

@@ -1,3 +1,5 @@
+// The frame of every dialog.
+
 import { Dialog as Kobalte } from "@kobalte/core/dialog";
 import type { JSX } from "solid-js";
 import controls from "../styles/controls.module.css";

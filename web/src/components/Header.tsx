@@ -1,3 +1,5 @@
+// The header of every screen.
+
 import { A } from "@solidjs/router";
 import Languages from "lucide-solid/icons/languages";
 import Monitor from "lucide-solid/icons/monitor";

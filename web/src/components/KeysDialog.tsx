@@ -1,3 +1,5 @@
+// The dialog with the keyboard shortcuts.
+
 import { createSignal, For, lazy, onCleanup, onMount, Show, Suspense } from "solid-js";
 import { type Key, useI18n } from "../i18n";
 import css from "./KeysDialog.module.css";

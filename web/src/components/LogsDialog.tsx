@@ -1,3 +1,5 @@
+// The dialog with the last lines of a session's log.
+
 import { createResource, Show } from "solid-js";
 import { api } from "../api/client";
 import { useI18n } from "../i18n";

@@ -1,3 +1,5 @@
+// The list of the user's sessions.
+
 import Search from "lucide-solid/icons/search";
 import { createMemo, createSignal, For, Show } from "solid-js";
 import type { Session } from "../api/client";

@@ -1,3 +1,5 @@
+// One session's row: state, repository, branch, activity and actions.
+
 import Ellipsis from "lucide-solid/icons/ellipsis";
 import Play from "lucide-solid/icons/play";
 import Square from "lucide-solid/icons/square";

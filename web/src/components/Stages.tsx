@@ -1,3 +1,5 @@
+// The stages of a session's start, each with its time.
+
 import Check from "lucide-solid/icons/check";
 import X from "lucide-solid/icons/x";
 import { For, Match, Show, Switch } from "solid-js";

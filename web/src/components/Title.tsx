@@ -1,3 +1,5 @@
+// The document's title.
+
 import { createEffect } from "solid-js";
 
 /** Sets the page's title. */

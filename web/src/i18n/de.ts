@@ -1,3 +1,5 @@
+// German texts. The keys are those of en.ts.
+
 import type { Key } from "./en";
 
 export const de: Record<Key, string> = {

@@ -1,3 +1,5 @@
+// English texts; their keys are those of every language.
+
 export const en = {
   "app.name": "opencode",
   "app.home": "All sessions",

@@ -1,3 +1,5 @@
+// Translation into the browser's language, or the one that the user chose.
+
 import { resolveTemplate, translator } from "@solid-primitives/i18n";
 import { createContext, createEffect, createSignal, type JSX, useContext } from "solid-js";
 import { de } from "./de";

@@ -1,3 +1,5 @@
+// Actions on a session: pending, failed or done.
+
 import { createSignal } from "solid-js";
 import { useSite } from "../context";
 import { useI18n } from "../i18n";

@@ -1,3 +1,5 @@
+// Copying to the clipboard.
+
 import { useSite } from "../context";
 import { useI18n } from "../i18n";
 

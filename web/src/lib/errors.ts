@@ -1,3 +1,5 @@
+// Errors as sentences.
+
 import { ApiError, SignedOut, Unreachable } from "../api/client";
 import type { useI18n } from "../i18n";
 

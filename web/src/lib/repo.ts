@@ -1,3 +1,5 @@
+// Repository addresses as users type them.
+
 import type { SiteConfig } from "../api/client";
 import type { Key } from "../i18n";
 

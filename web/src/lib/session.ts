@@ -1,3 +1,5 @@
+// What the site shows of a session: its name, reason and address.
+
 import type { Session } from "../api/client";
 import type { useI18n } from "../i18n";
 import { repoName } from "./repo";

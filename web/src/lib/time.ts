@@ -1,3 +1,5 @@
+// Times and durations in words.
+
 import { type Accessor, createSignal, onCleanup } from "solid-js";
 
 /** Returns the current time in milliseconds, updated at an interval while the page is visible. */

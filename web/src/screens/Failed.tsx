@@ -1,3 +1,5 @@
+// The screen of a failed session: what happened, what to do, and the log.
+
 import Copy from "lucide-solid/icons/copy";
 import RotateCw from "lucide-solid/icons/rotate-cw";
 import Trash from "lucide-solid/icons/trash";

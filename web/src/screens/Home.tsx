@@ -1,3 +1,5 @@
+// The home screen: the composer, and below it the list of sessions.
+
 import { Composer } from "../components/Composer";
 import { SessionList } from "../components/SessionList";
 import { Title } from "../components/Title";

@@ -1,3 +1,5 @@
+// The screen of a page or session that does not exist.
+
 import { A } from "@solidjs/router";
 import { Title } from "../components/Title";
 import { useI18n } from "../i18n";

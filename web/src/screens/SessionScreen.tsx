@@ -1,3 +1,5 @@
+// The screen of one session; it becomes opencode's page once the session runs.
+
 import { useNavigate, useParams } from "@solidjs/router";
 import {
   createEffect,

@@ -1,3 +1,5 @@
+// The screen of a session that starts.
+
 import Square from "lucide-solid/icons/square";
 import { createMemo, Show } from "solid-js";
 import type { Session } from "../api/client";

@@ -1,3 +1,5 @@
+// The screen of a stopped session: why and when it stopped, and how to resume it.
+
 import Play from "lucide-solid/icons/play";
 import Trash from "lucide-solid/icons/trash";
 import { createEffect, Show } from "solid-js";

@@ -1,3 +1,5 @@
+//! Tests of leader election against an API server that is late or loses requests.
+
 use std::convert::Infallible;
 
 use http::{Method, Request, Response, StatusCode};

@@ -1,3 +1,5 @@
+//! Tests of the bounded reads of logs.
+
 use std::{
     pin::Pin,
     task::{Context, Poll},

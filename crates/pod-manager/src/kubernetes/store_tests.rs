@@ -1,3 +1,5 @@
+//! Tests of the store: claims that contradict their owner, and late events.
+
 use futures_util::{FutureExt, StreamExt};
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl};
 

@@ -1,3 +1,5 @@
+//! Tests of strategic-merge patches: their results, and what they may not change.
+
 use serde_json::json;
 
 use super::{

@@ -1,3 +1,5 @@
+//! Snapshots of whole manifests, and tests of single fields.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
