@@ -94,6 +94,26 @@ fn sources(folder: &std::path::Path) -> String {
 }
 
 #[test]
+fn links_between_pages_lead_to_files() {
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let folders = ["docs", "docs/adr"].map(|name| root().join(name));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder"));
+    let pages = entries.map(|entry| entry.expect("an entry").path()).chain(pages);
+    let mut count = 0;
+    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !target.is_empty() && !target.contains("://") {
+                count += 1;
+                let file = page.with_file_name(target);
+                assert!(file.exists(), "{} links to {target}, which does not exist", page.display());
+            }
+        }
+    }
+    assert!(count > 20, "only {count} links were found");
+}
+
+#[test]
 fn the_charts_environment_is_a_valid_configuration() {
     let manifests = fs::read_to_string(root().join("deploy/install.yaml")).expect("the manifests");
     let mut variables = Vec::new();
