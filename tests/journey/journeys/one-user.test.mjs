@@ -87,12 +87,12 @@ test("a session is created, used, stopped, resumed and deleted", { timeout: 180_
 
       const list = await browser.page();
       await site.openHome(list, router);
-      await site.row(list, hash).getByText(/agent is working/i).waitFor();
+      await site.row(list, hash).getByText(/agent at work/i).waitFor();
       await inspect(list, "home-agent-at-work");
 
       hold.open();
       await opencode.waitForAnswer(page, "three four");
-      await site.row(list, hash).getByText(/agent is working/i).waitFor({ state: "hidden" });
+      await site.row(list, hash).getByText(/agent at work/i).waitFor({ state: "hidden" });
       await inspect(list, "home-running");
       await list.context().close();
     });

@@ -55,7 +55,7 @@ describe("the list", () => {
     const page = renderComponent(SessionList, [aSession({ lastActivity: ago(3) })]);
     expect(screen.getByText(/stops in 2[67] min/)).toBeTruthy();
     page.setSessions([aSession({ busy: true })]);
-    expect(screen.getByText(/agent is working/)).toBeTruthy();
+    expect(screen.getByText(/agent at work/)).toBeTruthy();
     page.setSessions([aSession({ busy: false, idleTimeoutMinutes: 0 })]);
     expect(screen.queryByText(/stops/)).toBeNull();
     page.setSessions([aSession({ reason: { code: "not_answering", message: "m" } })]);

@@ -19,7 +19,7 @@ export const de: Record<Key, string> = {
   "compose.from": "Ausgehend von",
   "compose.fromHint": "Standard-Branch",
   "compose.message": "Erste Nachricht (optional)",
-  "compose.messageHint": "Was soll der Agent tun? (optional)",
+  "compose.messageHint": "Was soll getan werden? (optional)",
   "compose.start": "Starten",
   "compose.starting": "Startet…",
   "compose.noRepo": "Ohne Repository starten",

@@ -17,7 +17,7 @@ export const en = {
   "compose.from": "From",
   "compose.fromHint": "default branch",
   "compose.message": "First message (optional)",
-  "compose.messageHint": "What should the agent do? (optional)",
+  "compose.messageHint": "What should be done? (optional)",
   "compose.start": "Start",
   "compose.starting": "Starting…",
   "compose.noRepo": "Start without a repository",
@@ -45,7 +45,7 @@ export const en = {
   "row.newProject": "New project",
   "row.active": "active {{ago}}",
   "row.stopsIn": "stops {{in}}",
-  "row.busy": "agent is working",
+  "row.busy": "agent at work",
   "row.more": "More actions for {{name}}",
 
   "action.open": "Open",
