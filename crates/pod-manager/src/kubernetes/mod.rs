@@ -1,6 +1,7 @@
 //! Sessions as Pods and PersistentVolumeClaims of a Kubernetes cluster.
 //!
-//! - what is there: `watcher` (list and watch) → `cache` (the newest version of each object) → `store`
+//! - what is there: `watcher` (list and watch) → `cache` (the newest version of each object) → `store`, with
+//!   a `cached_session` for each session
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
 //! - asking the Pod: `prober` (is opencode healthy?), `logs`
@@ -16,11 +17,13 @@ pub mod admin;
 pub mod api;
 pub mod backend;
 mod cache;
+mod cached_session;
 mod commands;
 pub mod connect;
 mod context;
 mod controller;
 pub mod desired;
+
 pub mod leader;
 mod logs;
 pub mod objects;

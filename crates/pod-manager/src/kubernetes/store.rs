@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
@@ -18,12 +18,13 @@ use tokio::{
 };
 
 use super::{
-    cache::{Versioned, has_password, is_cloning, trim, trim_pvc, version},
+    cache::{has_password, is_cloning, trim, trim_pvc, version},
+    cached_session::CachedSession,
     desired::{Desired, DesiredState},
     reconcile::{Action, Current, reconcile},
-    session::{self, ClaimError},
+    session,
     status::{
-        self, Derived, ProbeResults,
+        Derived, ProbeResults,
         fields::event_time,
         pod::{PodState, RunningContainer},
     },
@@ -63,7 +64,7 @@ pub(super) struct Store {
 
 #[derive(Default)]
 struct Sessions {
-    entries: BTreeMap<SessionHash, Entry>,
+    entries: BTreeMap<SessionHash, CachedSession>,
     /// How far each watch has come: an unknown object that is older than that was deleted.
     observed_versions: [u64; 4],
     /// All watches are synced. Nothing is published before.
@@ -72,25 +73,6 @@ struct Sessions {
     unreadable: BTreeSet<String>,
     /// How often a claim was found that contradicts its hash, or its earlier owner.
     conflicts: u64,
-}
-
-#[derive(Default)]
-struct Entry {
-    pvc: Versioned<PersistentVolumeClaim>,
-    pod: Versioned<Pod>,
-    /// By UID.
-    events: BTreeMap<String, Event>,
-    /// The session, and the UID of the claim that it was read from.
-    session: Option<(String, Arc<Session>)>,
-    /// The claim contradicts its hash or its earlier owner.
-    has_conflict: bool,
-    probes: ProbeResults,
-    pod_state: Option<PodState>,
-    desired: Option<Desired>,
-    /// A command for the session was given here: this router acts first.
-    is_local: bool,
-    /// Since when the session has neither claim nor Pod.
-    empty_since: Option<Instant>,
 }
 
 /// What the controller reads of a session.
@@ -218,7 +200,7 @@ impl Store {
     }
 
     /// Updates a session's entry, and publishes the session if that changed something.
-    fn update(&self, hash: SessionHash, change: impl FnOnce(&mut Entry, &[u64; 4]) -> bool) {
+    fn update(&self, hash: SessionHash, change: impl FnOnce(&mut CachedSession, &[u64; 4]) -> bool) {
         let mut sessions = self.sessions.lock();
         let observed_versions = sessions.observed_versions;
         let entry = sessions.entries.entry(hash).or_default();
@@ -299,7 +281,7 @@ impl Store {
         if !sessions.is_synced {
             return;
         }
-        let is_settled = |entry: &Entry| {
+        let is_settled = |entry: &CachedSession| {
             matches!(entry.pod_state, Some(PodState::Stopped)) || entry.probes.ready.is_some()
         };
         let unsettled = sessions.entries.iter().filter(|(_, entry)| !is_settled(entry));
@@ -372,56 +354,6 @@ impl Store {
             }
             // It fails only once the sender is dropped, which is in `self`.
             let _ = updates.changed().await;
-        }
-    }
-}
-
-impl Entry {
-    fn running(&self) -> Option<&RunningContainer> {
-        match &self.pod_state {
-            Some(PodState::Running(container)) => Some(container),
-            _ => None,
-        }
-    }
-
-    /// Derives the session's status from its objects; `None` without a claim that can be trusted.
-    fn derive(&mut self, now: SystemTime, unreadable: &mut BTreeSet<String>) -> Option<Derived> {
-        let pvc = self.pvc.object.clone()?;
-        if !self.read_session(&pvc, unreadable) {
-            return None;
-        }
-        let (_, session) = self.session.as_ref()?;
-        let events: Vec<_> = self.events.values().cloned().collect();
-        Some(status::derive(session, (&pvc, self.pod.object.as_deref(), &events), &self.probes, now))
-    }
-
-    /// Reads the session from the claim, which has to keep its owner, repository and branch. Returns whether
-    /// the claim can be trusted.
-    fn read_session(&mut self, pvc: &PersistentVolumeClaim, unreadable: &mut BTreeSet<String>) -> bool {
-        let uid = pvc.metadata.uid.clone().unwrap_or_default();
-        let known = self.session.take().filter(|(of, _)| *of == uid);
-        match session::session(pvc) {
-            Ok(session) => {
-                self.has_conflict =
-                    known.as_ref().is_some_and(|(_, known)| !session::is_same(known, &session));
-                self.session = known.or_else(|| Some((uid, Arc::new(session))));
-                !self.has_conflict
-            }
-            Err(ClaimError::HashMismatch) => {
-                (self.has_conflict, self.session) = (true, known);
-                false
-            }
-            Err(ClaimError::Unreadable(reason)) => {
-                (self.has_conflict, self.session) = (false, known);
-                if unreadable.insert(uid) {
-                    tracing::warn!(
-                        claim = pvc.metadata.name,
-                        reason,
-                        "claim unreadable; ignoring the session"
-                    );
-                }
-                false
-            }
         }
     }
 }
