@@ -158,6 +158,8 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
     await step("A killed router knows the session after its restart, and serves it", async () => {
       await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=0", "--force"]);
       await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
+      // Until the node learns of the new endpoint, a connection leads to the killed Pod and hangs.
+      await eventually("the router's Service answers", () => request(world.router, world.domain, "GET", "/", { timeout: 1000 }));
       await eventually("the new router shows it as running", async () => (await site.getSession(world.front, hash, as(ANN))).state === "running");
       assert.equal((await get(world.signIn.port, host, "/global/health", as(ANN))).status, 200);
     });
