@@ -125,7 +125,7 @@ impl Entry {
     }
 
     /// Returns the earliest creation time of a session that is asked for now: later than that of one that is
-    /// being deleted, so that the two can be told apart.
+    /// being deleted, so that the two can be distinguished.
     pub(super) fn earliest_creation(&self, now: SystemTime) -> SystemTime {
         self.state.lock().earliest_creation(now)
     }

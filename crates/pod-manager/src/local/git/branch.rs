@@ -75,7 +75,7 @@ impl Git {
     }
 
     /// Fetches, and checks the session's branch out if nothing can be lost by it. Otherwise the session
-    /// starts with the files as they are, and the user is told why.
+    /// starts with the files as they are, and the reason is reported.
     ///
     /// `git-init.sh` follows the same rules; one table of repository states tests both.
     pub(super) async fn refresh(

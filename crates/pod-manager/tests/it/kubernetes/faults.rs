@@ -41,7 +41,7 @@ pub(crate) struct Faults {
     crashed: watch::Sender<bool>,
 }
 
-/// How a watch is told that its version is too old.
+/// How the API server reports that the version of a watch is too old.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TooOld {
     /// By an event, behind a status of 200, as API servers do.
