@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use config::{Config, File, FileFormat, Map, Value};
 
-const OURS: [&str; 6] = ["session-key", "proxy-core", "pod-manager", "api", "router-bin", "cli"];
+const OURS: [&str; 7] =
+    ["session-key", "proxy-core", "pod-manager", "api", "router-bin", "cli", "cloudflare-operator"];
 
 struct Manifest {
     name: String,
@@ -83,9 +84,10 @@ fn the_import_table_holds() {
                 "reqwest",
             ],
         ),
-        ("pod-manager", [&servers[..], &["proxy-core", "api", "cli"]].concat()),
-        ("api", vec!["kube", "k8s-openapi", "proxy-core", "cli"]),
-        ("cli", vec!["axum", "proxy-core"]),
+        ("pod-manager", [&servers[..], &["proxy-core", "api", "cli", "cloudflare-operator"]].concat()),
+        ("api", vec!["kube", "k8s-openapi", "proxy-core", "cli", "cloudflare-operator"]),
+        ("cli", vec!["axum", "proxy-core", "cloudflare-operator"]),
+        ("cloudflare-operator", vec!["proxy-core", "api", "cli"]),
     ] {
         let all = of(name).all();
         let forbidden: Vec<&str> =

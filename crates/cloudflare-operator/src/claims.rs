@@ -1,0 +1,1 @@
+//! The sessions that exist, from their volume claims.

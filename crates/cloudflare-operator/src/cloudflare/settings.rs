@@ -1,0 +1,31 @@
+//! Where the records and the tunnel are.
+
+use std::fmt;
+
+/// The zone, the tunnel and the token.
+#[derive(Clone)]
+pub struct CloudflareSettings {
+    /// The API's address without a final slash (`CF_API_URL`).
+    pub api_url: String,
+    /// The bearer token (`CF_API_TOKEN`).
+    pub token: String,
+    /// The zone of all records (`CF_ZONE_ID`).
+    pub zone_id: String,
+    /// The tunnel (`CF_TUNNEL_ID`).
+    pub tunnel_id: String,
+    /// The `service` of our rules (`ROUTER_SERVICE_URL`).
+    pub service_url: String,
+    /// `DOMAIN`.
+    pub domain: String,
+}
+
+impl fmt::Debug for CloudflareSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudflareSettings")
+            .field("api_url", &self.api_url)
+            .field("zone_id", &self.zone_id)
+            .field("tunnel_id", &self.tunnel_id)
+            .field("service_url", &self.service_url)
+            .finish_non_exhaustive()
+    }
+}

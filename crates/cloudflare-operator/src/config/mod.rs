@@ -1,0 +1,1 @@
+//! The configuration, from variables of the environment.

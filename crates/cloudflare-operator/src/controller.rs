@@ -1,0 +1,1 @@
+//! The loop that keeps routes, records and rules as desired; every change wakes it.

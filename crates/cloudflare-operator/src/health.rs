@@ -1,0 +1,1 @@
+//! The health listener: liveness, readiness with conditions, and metrics.

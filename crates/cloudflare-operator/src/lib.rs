@@ -1,0 +1,26 @@
+//! Publishes the hosts of opencode sessions: Cloudflare DNS records, rules of a Cloudflare Tunnel, and
+//! Traefik IngressRoutes.
+//!
+//! - what is asked for: [`claims`] (the sessions' volume claims are the desired state)
+//! - in the cluster: [`routes`] (the IngressRoutes of a session, as pure functions)
+//! - at Cloudflare: [`cloudflare`] (the API, and one pass over records and tunnel) with [`reconcile`] (desired
+//!   and current state give actions; pure)
+//! - who acts when: [`controller`] (one loop that every change wakes)
+//! - the process: [`config`], [`cli`], [`health`], [`metrics`], [`run`]
+//! - [`testing`] (feature `test-util`): a stand-in for Cloudflare's API
+//!
+//! A session's hosts exist from the creation of its claim to its deletion: a stopped session must answer,
+//! because opening it starts it. Only the leader writes. What others made is never changed.
+
+pub mod claims;
+pub mod cli;
+pub mod cloudflare;
+pub mod config;
+pub mod controller;
+pub mod health;
+pub mod metrics;
+pub mod reconcile;
+pub mod routes;
+pub mod run;
+#[cfg(feature = "test-util")]
+pub mod testing;

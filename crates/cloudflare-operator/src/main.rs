@@ -1,0 +1,3 @@
+//! The program `opencode-cloudflare-operator`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! From desired hosts and present DNS records to actions; pure.

@@ -1,0 +1,1 @@
+//! The IngressRoutes of sessions, as pure functions.

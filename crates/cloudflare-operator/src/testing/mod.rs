@@ -1,0 +1,1 @@
+//! A stand-in for Cloudflare's API, for tests.

@@ -1,0 +1,1 @@
+//! The operator's tests that need more than one module.
