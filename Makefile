@@ -99,12 +99,15 @@ web/dist/index.html: web/node_modules/.package-lock.json $(WEB_INPUTS)
 	@echo "Building the site (npm run build in web/)"
 	@cd web && npm run --silent build -- --logLevel error && touch dist/index.html
 
+.PHONY: chain-deps
+chain-deps: tests/chain/node_modules/.package-lock.json
+
 .PHONY: journey-deps
 journey-deps: tests/journey/node_modules/.package-lock.json
 	@bash scripts/ensure-chromium.sh >/dev/null
 
-tests/journey/node_modules/.package-lock.json: tests/journey/package-lock.json
-	@cd tests/journey && $(NPM_CI) && touch node_modules/.package-lock.json
+tests/chain/node_modules/.package-lock.json tests/journey/node_modules/.package-lock.json: tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
+	@cd tests/$* && $(NPM_CI) && touch node_modules/.package-lock.json
 
 # One version of each, built once; it needs the network only for that.
 $(DENY): TOOL = cargo-deny

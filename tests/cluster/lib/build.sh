@@ -8,10 +8,12 @@
 declare -A set_file=(
   [control-plane]=kubernetes/control_plane.go [node]=kubernetes/node.go [containerd]=containerd/tools.go
   [runc]=runc/tools.go [cni]=cni/tools.go [helm]=helm/tools.go
+  [oauth2-proxy]=oauth2-proxy/tools.go
 )
 declare -A set_module=(
   [control-plane]=k8s.io/kubernetes [node]=k8s.io/kubernetes [containerd]=github.com/containerd/containerd/v2
   [runc]=github.com/opencontainers/runc [cni]=github.com/containernetworking/plugins [helm]=helm.sh/helm/v4
+  [oauth2-proxy]=github.com/oauth2-proxy/oauth2-proxy/v7
 )
 
 # Prints the version of the set $1, from its go.mod.
