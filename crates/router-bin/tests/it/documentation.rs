@@ -1,14 +1,21 @@
 //! The documentation agrees with the code: variables, examples, names of tests, the chart.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::CommandFactory as _;
+use pod_manager::Stage;
 use router_bin::{
     cli::Arguments,
     config::{
         Config,
         variables::{Scope, VARIABLES},
     },
+    metrics::Metrics,
 };
 
 fn root() -> PathBuf {
@@ -40,6 +47,48 @@ fn the_configuration_page_has_every_variable_with_default_and_unit() {
     }
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, VARIABLES.len(), "docs/configuration.md has rows of unknown variables");
+}
+
+#[test]
+fn the_operations_page_has_exactly_the_metrics_that_the_router_shows() {
+    let metrics = Metrics::new(UNIX_EPOCH);
+    metrics.record_start("running");
+    metrics.observe_stage(Stage::Ready, Duration::from_secs(1));
+    let text = metrics.render([("running", 1)], true, 0).expect("text");
+    let shown = metrics_in(&text);
+    let page = fs::read_to_string(root().join("docs/operations.md")).expect("the page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeMap<_, _> = rows
+        .filter(|row| row.starts_with("opencode_router_") || row.starts_with("process_"))
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let labels = cells[2].split(", ").map(|label| label.trim_matches('`').to_owned());
+            let labels = labels.filter(|label| !label.is_empty()).collect::<BTreeSet<_>>();
+            (cells[0].trim_matches('`').to_owned(), (cells[1].to_owned(), labels))
+        })
+        .collect();
+    assert_eq!(documented, shown, "docs/operations.md, against what /metrics shows");
+}
+
+/// Returns type and labels of each metric in an OpenMetrics text, under the name that Prometheus gives it.
+fn metrics_in(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut all = BTreeMap::new();
+    for (name, kind) in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
+        let name = match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        };
+        let samples = text.lines().filter(|line| !line.starts_with('#') && line.starts_with(&name));
+        let labels = samples
+            .filter_map(|sample| sample.split_once('{')?.1.split_once('}'))
+            .flat_map(|(labels, _)| labels.split(',').filter_map(|label| label.split_once('=')))
+            .map(|(label, _)| label.to_owned())
+            .filter(|label| label != "le")
+            .collect();
+        all.insert(name, (kind.to_owned(), labels));
+    }
+    all
 }
 
 #[test]
