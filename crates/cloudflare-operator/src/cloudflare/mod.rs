@@ -1,21 +1,16 @@
 //! Cloudflare's side: DNS records and the tunnel's rules of all desired hosts.
 
 pub mod error;
+pub mod observer;
 pub mod plan;
 pub mod settings;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use error::CloudflareError;
+pub use observer::{CALLS, CallObserver, NoObserver};
 pub use plan::{Plan, Report};
 pub use settings::CloudflareSettings;
-
-/// Learns of every call of Cloudflare's API, for the metrics.
-pub trait CallObserver: Send + Sync + 'static {
-    /// Records a call of this kind (`list_records`), and its outcome: the HTTP status, or `timeout` or
-    /// `unreachable`.
-    fn record(&self, call: &'static str, outcome: &str);
-}
 
 /// One pass at Cloudflare: reads all records and the tunnel's document, and applies what differs. It keeps
 /// what it has learned about the account and the tunnel.

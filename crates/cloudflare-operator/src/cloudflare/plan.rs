@@ -2,25 +2,30 @@
 
 use std::fmt;
 
-/// What has to change at Cloudflare. `Display` prints one line for each action and conflict.
-#[derive(Debug, Default)]
+use crate::reconcile::{Action, Conflict, Note};
+
+/// What has to change at Cloudflare. `Display` prints a line for each action, conflict and note.
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// The changes, as sentences, in order.
-    pub actions: Vec<String>,
-    /// What stays different because it belongs to somebody else, or because the tunnel does not allow it:
-    /// sentences for the log and for `/readyz`.
-    pub conflicts: Vec<String>,
+    /// The changes.
+    pub actions: Vec<Action>,
+    /// What stays different because it belongs to somebody else: for the log and `/readyz`.
+    pub conflicts: Vec<Conflict>,
+    /// What is already as desired by somebody else's doing.
+    pub notes: Vec<Note>,
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.actions.iter().try_for_each(|action| writeln!(f, "{action}"))?;
-        self.conflicts.iter().try_for_each(|conflict| writeln!(f, "conflict: {conflict}"))
+        self.conflicts.iter().try_for_each(|conflict| writeln!(f, "conflict: {conflict}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        if self.actions.is_empty() { writeln!(f, "nothing to change at Cloudflare") } else { Ok(()) }
     }
 }
 
 /// What a pass did.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// How many records and rules were changed.
     pub changes: usize,
@@ -28,4 +33,9 @@ pub struct Report {
     pub records: usize,
     /// How many rules of ours there are now.
     pub rules: usize,
+    /// The plan's conflicts, and those that Cloudflare's answers brought to light.
+    pub conflicts: Vec<Conflict>,
+    /// How many changes of the tunnel's document by others this pass may have overwritten: they were made in
+    /// the moment between its read and its write, which the API gives no means to exclude.
+    pub overwritten: u64,
 }

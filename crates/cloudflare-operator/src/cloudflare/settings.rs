@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use session_key::HostScheme;
+
 /// The zone, the tunnel and the token.
 #[derive(Clone)]
 pub struct CloudflareSettings {
@@ -15,8 +17,9 @@ pub struct CloudflareSettings {
     pub tunnel_id: String,
     /// The `service` of our rules (`ROUTER_SERVICE_URL`).
     pub service_url: String,
-    /// `DOMAIN`.
-    pub domain: String,
+    /// The names that sessions can have (`DOMAIN`, `ROUTE_SUFFIX`, `ATTACH_ROUTE_PREFIX`). A record or rule of
+    /// another name is never removed.
+    pub names: HostScheme,
 }
 
 impl fmt::Debug for CloudflareSettings {
@@ -26,6 +29,7 @@ impl fmt::Debug for CloudflareSettings {
             .field("zone_id", &self.zone_id)
             .field("tunnel_id", &self.tunnel_id)
             .field("service_url", &self.service_url)
+            .field("names", &self.names)
             .finish_non_exhaustive()
     }
 }
