@@ -10,14 +10,16 @@ declare -A set_file=(
   [runc]=runc/tools.go [cni]=cni/tools.go [helm]=helm/tools.go
   [oauth2-proxy]=oauth2-proxy/tools.go
   [coredns]=coredns/tools.go [traefik]=traefik/requirements.txt
+  [promtool]=promtool/tools.go
 )
 # What makes a set that is not compiled from its Go module.
-declare -A set_maker=([traefik]=fetch_traefik)
+declare -A set_maker=([traefik]=fetch_traefik [promtool]=compile_promtool)
 declare -A set_module=(
   [control-plane]=k8s.io/kubernetes [node]=k8s.io/kubernetes [containerd]=github.com/containerd/containerd/v2
   [runc]=github.com/opencontainers/runc [cni]=github.com/containernetworking/plugins [helm]=helm.sh/helm/v4
   [oauth2-proxy]=github.com/oauth2-proxy/oauth2-proxy/v7
   [coredns]=github.com/coredns/coredns [traefik]=github.com/traefik/traefik/v3
+  [promtool]=github.com/prometheus/prometheus
 )
 
 # Prints the version of the set $1, from its go.mod.
@@ -105,6 +107,17 @@ compile() (
   nice -n 19 go build -v -trimpath -buildvcs=false -tags "$tags" -ldflags "$symbols" -o "$folder/" "${packages[@]}" || exit
   # etcd's main package is called `server`.
   [ "$set" != control-plane ] || mv "$folder/server" "$folder/etcd"
+)
+
+# Compiles promtool of version $2 into the folder $3, without the clients of the clouds in which Prometheus
+# finds what it watches.
+compile_promtool() (
+  version=$2 folder=$3 package=github.com/prometheus/prometheus/cmd/promtool
+  export CGO_ENABLED=0 GOFLAGS=-mod=readonly
+  cd "$here/tools/promtool" || exit
+  nice -n 19 go list -deps -tags remove_all_sd "$package" | wc -l >&2 || exit
+  nice -n 19 go build -v -trimpath -buildvcs=false -tags remove_all_sd \
+    -ldflags "-s -w -X github.com/prometheus/common/version.Version=${version#v}" -o "$folder/" "$package"
 )
 
 # Puts the program traefik and its custom resource definitions into the folder $3. (Its Go module alone does
