@@ -12,6 +12,9 @@ DENY := .tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 MACHETE := .tools/bin/cargo-machete
 MACHETE_VERSION := 0.9.2
+ACTIONLINT := .tools/bin/actionlint
+ACTIONLINT_VERSION := 1.7.12
+ZIZMOR := .tools/zizmor/bin/zizmor
 
 # Without an API server its tests are skipped with a message; `make test CLUSTER_OR_WITHOUT=` fails instead.
 CLUSTER_OR_WITHOUT ?= --or-without
@@ -38,7 +41,7 @@ test: tools web opencode journey-deps ## install what the tests need, and run th
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it -- --ignored
-	node --test scripts/
+	node --test scripts/*.test.mjs scripts/*/*.test.mjs
 	cd web && npm test
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
@@ -52,7 +55,7 @@ check: tools web-deps ## formatting, lints, types, docs, dependencies: everythin
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo test --locked -p router-bin --test it -- import_ documentation prose
-	$(MAKE) deny unused
+	$(MAKE) deny unused workflows
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	$(MAKE) web
 	cd web && npm run check:size
@@ -66,6 +69,12 @@ deny: $(DENY) ## licences, sources and double versions of dependencies
 .PHONY: unused
 unused: $(MACHETE) ## dependencies that no code uses
 	$(MACHETE) --skip-target-dir
+
+# Neither asks the network; shellcheck is left out because not every machine has it.
+.PHONY: workflows
+workflows: $(ACTIONLINT) $(ZIZMOR) ## GitHub's workflows: their syntax, and what makes them unsafe
+	$(ACTIONLINT) -shellcheck= -pyflakes=
+	$(ZIZMOR) --offline --no-progress --quiet --persona=pedantic .github
 
 .PHONY: bench
 bench: tools web ## the figures of docs/benchmarks.md, on this machine
@@ -119,4 +128,20 @@ $(DENY) $(MACHETE): Makefile
 	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
 	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
 	fi
+	@touch "$@"
+
+$(ACTIONLINT): Makefile
+	@bash scripts/check-tools.sh go
+	@if ! "$@" -version 2>/dev/null | grep -q "^v$(ACTIONLINT_VERSION)$$"; then \
+	  echo "Installing actionlint $(ACTIONLINT_VERSION) into .tools (once)"; \
+	  GOBIN="$(abspath $(@D))" go install "github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)"; \
+	fi
+	@touch "$@"
+
+$(ZIZMOR): scripts/ci/zizmor.txt
+	@bash scripts/check-tools.sh pip
+	@echo "Installing $$(grep -o '^zizmor==[^ ]*' $<) into .tools (once)"
+	@rm -rf .tools/zizmor
+	@PIP_ROOT_USER_ACTION=ignore python3 -m pip --disable-pip-version-check --quiet install --target .tools/zizmor \
+	  --no-deps --only-binary=:all: --require-hashes --requirement $<
 	@touch "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the tools that the build needs. Prints a sentence for each missing one, and nothing if all are there.
+# Checks the tools that the build needs, or the ones named as arguments (go, pip), which only `make check`
+# needs. Prints a sentence for each missing one, and nothing if all are there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,6 +14,15 @@ report() {
 at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
+
+for tool in "$@"; do
+  case $tool in
+    go) command -v go >/dev/null || report "Go is missing; actionlint, which checks the workflows, is built with it. Install it from your system's packages or go.dev." ;;
+    pip) python3 -m pip --version >/dev/null 2>&1 || report "Python's pip is missing; zizmor, which checks the workflows, is installed with it. Install python3 and pip from your system's packages (Debian, Ubuntu: apt install python3-pip)." ;;
+    *) report "scripts/check-tools.sh knows no tool named $tool." ;;
+  esac
+done
+[ $# = 0 ] || exit "$missing"
 
 required_node=20.19.0
 if ! command -v node >/dev/null; then

@@ -1,4 +1,4 @@
-// Tests of the installer with a fake npm, which can fail in every way. Run: node --test scripts/
+// Tests of the installer with a fake npm, which can fail in every way. Run: node --test scripts/*.test.mjs
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
