@@ -5,46 +5,45 @@ use std::time::Duration;
 use rand::RngExt;
 
 /// A growing pause: each one is twice as long as the one before, up to a maximum, and varied at random.
-#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 #[derive(Debug, Clone)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     min: Duration,
     max: Duration,
     /// The next pause, before jitter.
     next: Duration,
 }
 
-#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 impl Backoff {
     /// Creates a back-off whose pauses grow from `min` to `max`.
-    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+    #[must_use]
+    pub fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, next: min.min(max) }
     }
 
     /// Returns the next pause.
-    pub(crate) fn next_delay(&mut self) -> Duration {
+    pub fn next_delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = delay.saturating_mul(2).min(self.max);
         jitter(delay)
     }
 
     /// Sleeps for the next pause.
-    pub(crate) async fn wait(&mut self) {
+    pub async fn wait(&mut self) {
         tokio::time::sleep(self.next_delay()).await;
     }
 
     /// Starts again at the shortest pause, after an attempt that succeeded.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.min.min(self.max);
     }
 }
 
 /// Returns the duration varied by up to 20 %, so that many waiters do not act at the same moment.
-pub(crate) fn jitter(duration: Duration) -> Duration {
+#[must_use]
+pub fn jitter(duration: Duration) -> Duration {
     duration.mul_f64(rand::rng().random_range(0.8..1.2))
 }
 
-#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@
 //! This crate contains no HTTP server; the `api` and `router-bin` crates put one in front of the manager.
 
 pub mod backend;
-mod backoff;
+pub mod backoff;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;

@@ -28,11 +28,11 @@ use tokio::time::{Instant, sleep};
 use super::{
     api::{ApiClient, ApiError, Update, with_timeout},
     desired::{Desired, DesiredState},
-    leader,
     logs::{last_lines, log_source, tail},
     objects::names::{MANAGED_BY, PORT, pod_name, pvc_name},
     reconcile::{Action, Current, reconcile},
     session,
+    settings::LEASE_NAME,
     status::{
         self, Derived, ProbeResults, Ready,
         fields::created_at,
@@ -247,7 +247,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError`]
     pub async fn router_seen(&self) -> Result<Option<SystemTime>> {
-        match with_timeout(self.leases.get(leader::LEASE_NAME)).await {
+        match with_timeout(self.leases.get(LEASE_NAME)).await {
             Ok(lease) => {
                 let has_holder = |holder: Option<&str>| holder.is_some_and(|holder| !holder.is_empty());
                 let spec = lease.spec.filter(|spec| has_holder(spec.holder_identity.as_deref()));

@@ -51,7 +51,7 @@ impl KubernetesBackend {
         let store = Arc::new(store);
         let ctx = Arc::new(Context {
             api: ApiClient::new(&client, &settings.namespace),
-            leader: LeaderElector::start(&client, &settings, clock.clone()),
+            leader: LeaderElector::start(&client, settings.election(), clock.clone()),
             http: HttpClient::new(),
             client,
             store,

@@ -1,15 +1,18 @@
-//! Leader election by a `coordination.k8s.io` Lease: one of several routers stops idle sessions and sends
-//! first prompts.
+//! Leader election by a `coordination.k8s.io` Lease: one of several processes acts. One router stops idle
+//! sessions and sends first prompts; one Cloudflare operator writes.
 //!
-//! The leader leads until [`ElectionTiming::renew_deadline`] after it *started* the last successful renewal,
-//! by its own monotonic clock. Another router takes the Lease only after it has *seen* the Lease unchanged
-//! for [`ElectionTiming::lease_duration`], by its own clock. The former is shorter, every write has the
-//! resource version as its precondition, and no wall clocks are compared. So there is at most one leader at
-//! any time, however far the clocks are apart and however late a request arrives. The times in the Lease are
-//! for people and for `kubectl`.
+//! The leader leads until its [`renew_deadline`] after it *started* the last successful renewal, by its own
+//! monotonic clock. Another process takes the Lease only after it has *seen* the Lease unchanged for its
+//! [`lease_duration`], by its own clock. The former is shorter, every write has the resource version as its
+//! precondition, and no wall clocks are compared. So there is at most one leader at any time, however far the
+//! clocks are apart and however late a request arrives. The times in the Lease are for people and for
+//! `kubectl`.
 //!
-//! If somebody deletes the Lease, the leader creates it again at once, and another router only after it would
-//! have expired. (A router that starts at that very moment has never seen a Lease, and creates one.)
+//! If somebody deletes the Lease, the leader creates it again at once, and another process only after it
+//! would have expired. (A process that starts at that very moment has never seen a Lease, and creates one.)
+//!
+//! [`renew_deadline`]: super::settings::ElectionTiming::renew_deadline
+//! [`lease_duration`]: super::settings::ElectionTiming::lease_duration
 
 use std::{
     sync::Arc,
@@ -29,20 +32,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    objects::names::MANAGED_BY,
-    settings::{ElectionTiming, KubernetesSettings},
-};
+use super::settings::ElectionSettings;
 use crate::clock::Clock;
 
-/// The Lease's name.
-pub const LEASE_NAME: &str = "opencode-router-reaper";
-
-/// One router's part in the election. If it is dropped without [`release`](LeaderElector::release), the Lease
+/// One process's part in the election. If it is dropped without [`release`](LeaderElector::release), the Lease
 /// expires.
 #[derive(Debug)]
 pub struct LeaderElector {
-    /// Until when this router is the leader.
+    /// Until when this process is the leader.
     leads_until: watch::Receiver<Option<Instant>>,
     stop: CancellationToken,
     task: parking_lot::Mutex<Option<JoinHandle<()>>>,
@@ -51,14 +48,13 @@ pub struct LeaderElector {
 impl LeaderElector {
     /// Starts a task that acquires the Lease and renews it.
     #[must_use]
-    pub fn start(client: &Client, settings: &KubernetesSettings, clock: Arc<dyn Clock>) -> Self {
+    pub fn start(client: &Client, settings: ElectionSettings, clock: Arc<dyn Clock>) -> Self {
         let (sender, leads_until) = watch::channel(None);
         let stop = CancellationToken::new();
         let candidate = Candidate {
             api: Api::namespaced(client.clone(), &settings.namespace),
             clock,
-            identity: settings.identity.clone(),
-            timing: settings.lease,
+            settings,
             leads_until: sender,
             own: None,
             observed: None,
@@ -68,23 +64,41 @@ impl LeaderElector {
         Self { leads_until, stop, task: parking_lot::Mutex::new(Some(task)) }
     }
 
-    /// Returns whether this router is the leader now. At most one is.
+    /// Returns whether this process is the leader now. At most one is.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         // The task may be late, so the time counts.
         self.leads_until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until this router is the leader.
+    /// Waits until this process is the leader.
     pub async fn wait_leader(&self) {
         let mut leads_until = self.leads_until.clone();
         if leads_until.wait_for(|until| until.is_some_and(|until| Instant::now() < until)).await.is_err() {
-            // The task has ended: this router will not lead again.
+            // The task has ended: this process will not lead again.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Releases the Lease, so that another router need not wait until it expires. It is not acquired again.
+    /// Waits until this process is not the leader, or no longer.
+    pub async fn wait_lost(&self) {
+        let mut leads_until = self.leads_until.clone();
+        loop {
+            let until = *leads_until.borrow_and_update();
+            let Some(until) = until.filter(|until| Instant::now() < *until) else { return };
+            tokio::select! {
+                () = sleep_until(until) => {}
+                changed = leads_until.changed() => {
+                    // The task has ended: nobody renews the Lease.
+                    if changed.is_err() {
+                        sleep_until(until).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Releases the Lease, so that another process need not wait until it expires. It is not acquired again.
     pub async fn release(&self) {
         self.stop.cancel();
         let task = self.task.lock().take();
@@ -108,10 +122,9 @@ impl Drop for LeaderElector {
 struct Candidate {
     api: Api<Lease>,
     clock: Arc<dyn Clock>,
-    identity: String,
-    timing: ElectionTiming,
+    settings: ElectionSettings,
     leads_until: watch::Sender<Option<Instant>>,
-    /// The Lease as this router wrote it last, while it is the holder.
+    /// The Lease as this process wrote it last, while it is the holder.
     own: Option<Lease>,
     /// The version of another holder's Lease, and since when it is unchanged; the version is empty if the
     /// Lease was deleted.
@@ -126,7 +139,7 @@ impl Candidate {
             loop {
                 let started = Instant::now();
                 self.try_acquire_or_renew().await;
-                self.wait_until(started + self.timing.retry_period).await;
+                self.wait_until(started + self.settings.timing.retry_period).await;
             }
         };
         if stop.run_until_cancelled(elect).await.is_none() {
@@ -147,7 +160,7 @@ impl Candidate {
     async fn try_acquire_or_renew(&mut self) {
         let started = Instant::now();
         // A request must not outlast the leadership. Without leadership, it is given up to be tried again.
-        let deadline = (*self.leads_until.borrow()).unwrap_or(started + self.timing.renew_deadline);
+        let deadline = (*self.leads_until.borrow()).unwrap_or(started + self.settings.timing.renew_deadline);
         match timeout_at(deadline, self.attempt()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "lease not acquired or renewed"),
@@ -165,19 +178,19 @@ impl Candidate {
                 result => return result,
             }
         }
-        let Some(lease) = self.api.get_opt(LEASE_NAME).await? else {
+        let Some(lease) = self.api.get_opt(&self.settings.lease_name).await? else {
             return if self.may_create() { self.create().await } else { Ok(()) };
         };
         self.has_seen_lease = true;
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
-        if holder == self.identity || holder.is_empty() || self.has_expired(&lease) {
+        if holder == self.settings.identity || holder.is_empty() || self.has_expired(&lease) {
             return match self.replace(lease).await {
-                // Another router was faster.
+                // Another process was faster.
                 Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
                 result => result,
             };
         }
-        self.stop_leading("another router took it");
+        self.stop_leading("another process took it");
         Ok(())
     }
 
@@ -188,7 +201,7 @@ impl Candidate {
         let theirs = Duration::from_secs(u64::try_from(theirs).unwrap_or(0));
         match &self.observed {
             Some((observed, since)) if *observed == version => {
-                since.elapsed() >= self.timing.lease_duration.max(theirs)
+                since.elapsed() >= self.settings.timing.lease_duration.max(theirs)
             }
             _ => {
                 self.observed = Some((version, Instant::now()));
@@ -205,7 +218,9 @@ impl Candidate {
             return true;
         }
         match &self.observed {
-            Some((version, since)) if version.is_empty() => since.elapsed() >= self.timing.lease_duration,
+            Some((version, since)) if version.is_empty() => {
+                since.elapsed() >= self.settings.timing.lease_duration
+            }
             _ => {
                 self.observed = Some((String::new(), Instant::now()));
                 false
@@ -215,10 +230,10 @@ impl Candidate {
 
     async fn create(&mut self) -> Result<(), kube::Error> {
         let started = Instant::now();
-        let labels = [("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned())];
+        let labels = [("app.kubernetes.io/managed-by".to_owned(), self.settings.managed_by.clone())];
         let lease = Lease {
             metadata: ObjectMeta {
-                name: Some(LEASE_NAME.into()),
+                name: Some(self.settings.lease_name.clone()),
                 labels: Some(labels.into()),
                 ..ObjectMeta::default()
             },
@@ -236,34 +251,34 @@ impl Candidate {
     async fn replace(&mut self, mut lease: Lease) -> Result<(), kube::Error> {
         let started = Instant::now();
         lease.spec = Some(self.spec(lease.spec));
-        let lease = self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await?;
+        let lease = self.api.replace(&self.settings.lease_name, &PostParams::default(), &lease).await?;
         self.lead(lease, started);
         Ok(())
     }
 
     fn lead(&mut self, lease: Lease, started: Instant) {
         (self.own, self.observed, self.has_seen_lease) = (Some(lease), None, true);
-        let until = started + self.timing.renew_deadline;
+        let until = started + self.settings.timing.renew_deadline;
         if self.leads_until.send_replace(Some(until)).is_none() {
-            tracing::info!(identity = self.identity, "became leader");
+            tracing::info!(identity = self.settings.identity, "became leader");
         }
     }
 
     fn stop_leading(&mut self, reason: &str) {
         if self.leads_until.send_replace(None).is_some() {
-            tracing::warn!(identity = self.identity, reason, "lost leadership");
+            tracing::warn!(identity = self.settings.identity, reason, "lost leadership");
         }
     }
 
-    /// Returns the spec that makes this router the holder, as of now.
+    /// Returns the spec that makes this process the holder, as of now.
     fn spec(&self, previous: Option<LeaseSpec>) -> LeaseSpec {
         let previous = previous.unwrap_or_default();
         let now = micro_time(self.clock.now());
-        let is_renewal = previous.holder_identity.as_deref() == Some(&self.identity);
+        let is_renewal = previous.holder_identity.as_deref() == Some(&self.settings.identity);
         let transitions = previous.lease_transitions.unwrap_or(0);
         LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(self.timing.lease_duration.as_secs()).ok(),
+            holder_identity: Some(self.settings.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.settings.timing.lease_duration.as_secs()).ok(),
             acquire_time: if is_renewal { previous.acquire_time } else { now.clone() },
             renew_time: now,
             lease_transitions: Some(if is_renewal { transitions } else { transitions.saturating_add(1) }),
@@ -271,7 +286,7 @@ impl Candidate {
         }
     }
 
-    /// Ends the leadership, and then releases the Lease: another router may lead as soon as it is released.
+    /// Ends the leadership, and then releases the Lease: another process may lead as soon as it is released.
     async fn release(&mut self) {
         self.leads_until.send_replace(None);
         let Some(mut lease) = self.own.take() else { return };
@@ -280,8 +295,8 @@ impl Candidate {
             spec.renew_time = micro_time(self.clock.now());
         }
         let params = PostParams::default();
-        let replace = self.api.replace(LEASE_NAME, &params, &lease);
-        if !matches!(timeout(self.timing.retry_period, replace).await, Ok(Ok(_))) {
+        let replace = self.api.replace(&self.settings.lease_name, &params, &lease);
+        if !matches!(timeout(self.settings.timing.retry_period, replace).await, Ok(Ok(_))) {
             tracing::debug!("lease not released; it will expire");
         }
     }

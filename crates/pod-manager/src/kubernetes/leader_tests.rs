@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
-use crate::SystemClock;
+use crate::{SystemClock, kubernetes::KubernetesSettings};
 
 /// As much of an API server as a Lease needs: resource versions, conflicts, and failures.
 #[derive(Default)]
@@ -95,7 +95,7 @@ fn error_status(status: StatusCode, reason: &str) -> (StatusCode, Value) {
 fn router(server: &Shared, who: &str) -> LeaderElector {
     let settings =
         KubernetesSettings { identity: who.to_owned(), ..KubernetesSettings::new("registry.example/i:1") };
-    LeaderElector::start(&client(server, who), &settings, Arc::new(SystemClock))
+    LeaderElector::start(&client(server, who), settings.election(), Arc::new(SystemClock))
 }
 
 async fn seconds(seconds: u64) {
@@ -171,6 +171,22 @@ async fn a_leader_that_cannot_renew_stops_leading_before_another_starts() {
     server.lock().cut_off.clear();
     seconds(30).await;
     assert!(!one.is_leader() && two.is_leader(), "the lease is not taken back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_leadership_is_reported_at_its_deadline() {
+    let server = Shared::default();
+    let one = router(&server, "one");
+    one.wait_lost().await;
+    assert!(!one.is_leader(), "it never led");
+    one.wait_leader().await;
+    server.lock().cut_off.push("one".into());
+    one.wait_lost().await;
+    assert!(!one.is_leader());
+    server.lock().cut_off.clear();
+    one.wait_leader().await;
+    tokio::join!(one.wait_lost(), one.release());
+    assert!(!one.is_leader());
 }
 
 #[tokio::test(start_paused = true)]

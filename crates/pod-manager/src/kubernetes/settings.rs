@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::objects::patch::PodPatch;
+use super::objects::{names::MANAGED_BY, patch::PodPatch};
+
+/// The name of the Lease that routers compete for.
+pub const LEASE_NAME: &str = "opencode-router-reaper";
 
 /// The operator's settings for session Pods. [`KubernetesSettings::new`] has the defaults of
 /// docs/configuration.md.
@@ -82,6 +85,33 @@ impl KubernetesSettings {
             lease: ElectionTiming::default(),
         }
     }
+
+    /// Returns the settings of the election that all routers of a namespace take part in.
+    #[must_use]
+    pub fn election(&self) -> ElectionSettings {
+        ElectionSettings {
+            lease_name: LEASE_NAME.into(),
+            namespace: self.namespace.clone(),
+            managed_by: MANAGED_BY.into(),
+            identity: self.identity.clone(),
+            timing: self.lease,
+        }
+    }
+}
+
+/// Which Lease a process competes for, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElectionSettings {
+    /// The Lease's name.
+    pub lease_name: String,
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The value of `app.kubernetes.io/managed-by` on a Lease that this process creates.
+    pub managed_by: String,
+    /// Identifies this process among all candidates.
+    pub identity: String,
+    /// The times of the election.
+    pub timing: ElectionTiming,
 }
 
 /// The times of the leader election, in client-go's words. By default, the leader renews the Lease every 3 s

@@ -142,7 +142,7 @@ impl TestCluster {
             renew_time: Some(MicroTime(now)),
             ..LeaseSpec::default()
         };
-        let name = pod_manager::kubernetes::leader::LEASE_NAME.to_owned();
+        let name = pod_manager::kubernetes::settings::LEASE_NAME.to_owned();
         let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
         let lease = Lease { metadata, spec: Some(spec) };
         self.namespace.api::<Lease>().create(&PostParams::default(), &lease).await.expect("a Lease");

@@ -7,8 +7,8 @@ use kube::Api;
 use pod_manager::{
     SystemClock,
     kubernetes::{
-        leader::{LEASE_NAME, LeaderElector},
-        settings::ElectionTiming,
+        leader::LeaderElector,
+        settings::{ElectionTiming, LEASE_NAME},
     },
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -26,7 +26,7 @@ impl Cluster {
     fn router(&self, who: &str) -> LeaderElector {
         let mut settings = self.settings.clone();
         (settings.identity, settings.lease) = (who.to_owned(), QUICK);
-        LeaderElector::start(&self.client, &settings, Arc::new(SystemClock))
+        LeaderElector::start(&self.client, settings.election(), Arc::new(SystemClock))
     }
 }
 
