@@ -1,1 +1,0 @@
-//! The loop that keeps routes, records and rules as desired; every change wakes it.
