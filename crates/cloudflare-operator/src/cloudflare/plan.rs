@@ -1,11 +1,15 @@
 //! What a pass will do, and what it did.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
+
+use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::reconcile::{Action, Conflict, Note};
 
 /// What has to change at Cloudflare. `Display` prints a line for each action, conflict and note.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Plan {
     /// The changes.
     pub actions: Vec<Action>,
@@ -13,6 +17,22 @@ pub struct Plan {
     pub conflicts: Vec<Conflict>,
     /// What is already as desired by somebody else's doing.
     pub notes: Vec<Note>,
+    pub(super) hosts: BTreeSet<String>,
+    /// The actions on records among `actions`.
+    pub(super) records: Vec<Action>,
+    /// How many records of ours there are before them.
+    pub(super) records_before: usize,
+    /// The tunnel's document that the plan was made from; none if it is not managed.
+    pub(super) tunnel: Option<PlannedTunnel>,
+}
+
+/// The tunnel's document that a plan was made from.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedTunnel {
+    pub(super) version: u64,
+    pub(super) config: Value,
+    pub(super) read_at: Instant,
+    pub(super) rules: usize,
 }
 
 impl fmt::Display for Plan {

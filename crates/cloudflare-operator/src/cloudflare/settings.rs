@@ -4,6 +4,8 @@ use std::fmt;
 
 use session_key::HostScheme;
 
+use crate::reconcile::Ownership;
+
 /// The zone, the tunnel and the token.
 #[derive(Clone)]
 pub struct CloudflareSettings {
@@ -20,6 +22,18 @@ pub struct CloudflareSettings {
     /// The names that sessions can have (`DOMAIN`, `ROUTE_SUFFIX`, `ATTACH_ROUTE_PREFIX`). A record or rule of
     /// another name is never removed.
     pub names: HostScheme,
+}
+
+impl CloudflareSettings {
+    /// Returns the name that stands for all hosts: `*.<domain>`, unless the suffix has a dot.
+    #[must_use]
+    pub fn wildcard(&self) -> String {
+        self.ownership().wildcard().to_owned()
+    }
+
+    pub(super) fn ownership(&self) -> Ownership {
+        Ownership::new(&self.names, &self.tunnel_id, &self.service_url)
+    }
 }
 
 impl fmt::Debug for CloudflareSettings {
