@@ -84,7 +84,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(
-        settings: &CloudflareSettings,
+        settings: CloudflareSettings,
         target: &str,
         transport: Box<dyn Transport>,
         observer: Arc<dyn CallObserver>,
@@ -94,8 +94,8 @@ impl Client {
             observer,
             budget: Budget::new(),
             blocked_until: None,
-            zone_id: settings.zone_id.clone(),
-            tunnel_id: settings.tunnel_id.clone(),
+            zone_id: settings.zone_id,
+            tunnel_id: settings.tunnel_id,
             target: target.to_owned(),
         }
     }

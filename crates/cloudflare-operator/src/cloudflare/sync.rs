@@ -71,16 +71,17 @@ impl CloudflareSync {
     /// # Errors
     /// [`CloudflareError::Client`] if the HTTP client can't be built.
     pub fn new(
-        settings: &CloudflareSettings,
+        settings: CloudflareSettings,
         observer: Arc<dyn CallObserver>,
     ) -> Result<Self, CloudflareError> {
-        Ok(Self::with_transport(settings, Box::new(HttpTransport::new(settings)?), observer))
+        let transport = Box::new(HttpTransport::new(&settings)?);
+        Ok(Self::with_transport(settings, transport, observer))
     }
 
     /// Creates a pass over another transport.
     #[must_use]
     pub fn with_transport(
-        settings: &CloudflareSettings,
+        settings: CloudflareSettings,
         transport: Box<dyn Transport>,
         observer: Arc<dyn CallObserver>,
     ) -> Self {
