@@ -144,7 +144,7 @@ fn check(texts: BTreeMap<&'static str, String>, problems: Vec<String>) -> Result
         middleware: read.object_name("OAUTH2_CHAIN_MIDDLEWARE"),
         attach_service: read.object_name_or("ATTACH_SERVICE_NAME", &format!("{router_service}-attach")),
         router_service,
-        attach_port: read.port("ATTACH_SERVICE_PORT", 1),
+        attach_port: Some(read.port("ATTACH_SERVICE_PORT", 0)).filter(|port| *port != 0),
         signin_service: read.object_name("SIGNIN_SERVICE_NAME"),
         signin_namespace: read.object_name("SIGNIN_SERVICE_NAMESPACE"),
     };

@@ -123,7 +123,12 @@ pub const VARIABLES: &[Variable] = &[
         "name of a Service",
         "The router's attach listener.",
     ),
-    variable("ATTACH_SERVICE_PORT", Text("4096"), "port", "The port of that Service."),
+    variable(
+        "ATTACH_SERVICE_PORT",
+        Text("4096"),
+        "port; 0: no attach hosts",
+        "The port of that Service. Never the router's port 80: attach hosts have no sign-in in front.",
+    ),
     variable(
         "SIGNIN_SERVICE_NAME",
         Text("oauth2-proxy-users"),

@@ -6,13 +6,12 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Context, Failure,
-    budget::CallBudget,
     drive::{Pace, Reconcile},
 };
 use crate::{
-    cloudflare::{CallObserver, CloudflareError, CloudflareSettings, CloudflareSync, Plan},
-    metrics::{Counted, Metrics},
-    routes::Mode,
+    cloudflare::{CloudflareError, CloudflareSettings, CloudflareSync, Plan},
+    metrics::Counted,
+    routes::published_hosts,
     status::Half,
 };
 
@@ -20,19 +19,8 @@ use crate::{
 pub struct Cloudflare {
     context: Arc<Context>,
     sync: CloudflareSync,
-    budget: Arc<CallBudget>,
     /// The hosts of the last pass that succeeded, and until when they need no other one.
     settled: Option<(BTreeSet<String>, Instant)>,
-}
-
-/// Counts each call, for the metrics and for the budget.
-struct Calls(Arc<Metrics>, Arc<CallBudget>);
-
-impl CallObserver for Calls {
-    fn record(&self, call: &'static str, outcome: &str) {
-        self.0.record(call, outcome);
-        self.1.record(call, outcome);
-    }
 }
 
 impl Cloudflare {
@@ -41,18 +29,15 @@ impl Cloudflare {
     /// # Errors
     /// The HTTP client can't be built.
     pub fn new(context: Arc<Context>, settings: CloudflareSettings) -> Result<Self, CloudflareError> {
-        let budget = Arc::new(CallBudget::default());
-        let calls = Calls(context.metrics.clone(), budget.clone());
-        let sync = CloudflareSync::new(settings, Arc::new(calls))?;
-        Ok(Self { context, sync, budget, settled: None })
+        let sync = CloudflareSync::new(settings, context.metrics.clone())?;
+        Ok(Self { context, sync, settled: None })
     }
 
     /// Returns the hosts that should have a record and a rule. `None` before the claims are known.
     #[must_use]
     pub fn hosts(&self) -> Option<BTreeSet<String>> {
         let claims = self.context.sessions()?;
-        let settings = &self.context.settings;
-        let hosts = settings.names.published(claims.sessions.keys(), settings.mode == Mode::Wildcard);
+        let hosts = published_hosts(&self.context.settings, &claims);
         self.context.metrics.set_count(Counted::Hosts, hosts.len());
         Some(hosts)
     }
@@ -93,9 +78,6 @@ impl Reconcile for Cloudflare {
             return Ok(false);
         }
         self.settled = None;
-        self.budget.wait().await;
-        // The hosts of now, not of before the wait.
-        let Some(hosts) = self.hosts() else { return Ok(false) };
         self.pass(&hosts).await.map_err(|error| Failure {
             reason: error.reason().into(),
             message: error.to_string(),

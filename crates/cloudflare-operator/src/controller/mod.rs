@@ -3,13 +3,11 @@
 //! - `drive`: when a pass begins: after every change, after a while, and after a pause if it failed
 //! - `routes`: a pass over the IngressRoutes
 //! - `cloudflare`: a pass over records and tunnel
-//! - `budget`: how many calls Cloudflare may get
 //!
 //! Each half has a loop of its own, so that Cloudflare's outage leaves IngressRoutes alone. Passes are
 //! level-triggered: each compares all that is desired with all that is there, so nothing is lost if a pass
 //! fails, or if the process is killed in the middle of one.
 
-pub mod budget;
 pub mod cloudflare;
 pub mod drive;
 pub mod routes;

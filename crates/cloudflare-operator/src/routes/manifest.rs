@@ -1,10 +1,11 @@
 //! The IngressRoutes that should exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use serde_json::{Value, json};
+use session_key::SessionHash;
 
 use super::names::{HostNames, Part, wildcard_name};
 use crate::claims::{Claim, Claims};
@@ -52,8 +53,8 @@ pub struct RouteSettings {
     pub router_service: String,
     /// `ATTACH_SERVICE_NAME`.
     pub attach_service: String,
-    /// `ATTACH_SERVICE_PORT`.
-    pub attach_port: u16,
+    /// `ATTACH_SERVICE_PORT`; `None`: there are no attach hosts.
+    pub attach_port: Option<u16>,
     /// `SIGNIN_SERVICE_NAME`.
     pub signin_service: String,
     /// `SIGNIN_SERVICE_NAMESPACE`.
@@ -78,40 +79,61 @@ pub fn desired(settings: &RouteSettings, claims: &Claims) -> BTreeMap<String, Dy
     }
 }
 
+/// Returns the hosts that need a record: those of each session, or the wildcard. The hosts of ports have no
+/// record of their own, since any port may be served: a wildcard record covers them.
+#[must_use]
+pub fn published_hosts(settings: &RouteSettings, claims: &Claims) -> BTreeSet<String> {
+    let names = &settings.names;
+    match settings.mode {
+        Mode::Wildcard => BTreeSet::from([names.wildcard_host()]),
+        Mode::PerSession => {
+            let attach = |hash| settings.attach_port.map(|_| names.attach_host(hash));
+            let hosts = |hash: &SessionHash| [Some(names.session_host(*hash)), attach(*hash)];
+            claims.sessions.keys().flat_map(hosts).flatten().collect()
+        }
+    }
+}
+
 /// Returns the IngressRoutes of one session. The first two serve the session's host and, by a pattern, the
 /// hosts of all its ports.
-fn of_session(settings: &RouteSettings, claim: &Claim) -> [(String, DynamicObject); 3] {
+fn of_session(settings: &RouteSettings, claim: &Claim) -> Vec<(String, DynamicObject)> {
     let names = &settings.names;
     let session = format!("Host(`{}`)", names.session_host(claim.hash));
     let ports = format!("HostRegexp(`{}`)", names.port_pattern(claim.hash));
     let attach = format!("Host(`{}`)", names.attach_host(claim.hash));
     // An object of another namespace can't be an owner: Kubernetes would delete what it owns.
     let owner = (settings.namespace == settings.claims_namespace).then_some(claim);
-    Part::ALL.map(|part| {
+    let parts = settings.parts().map(|part| {
         let routes = match part {
             Part::Signin => [&session, &ports].map(|host| settings.signin(host, SIGNIN_PRIORITY)).to_vec(),
             Part::App => [&session, &ports].map(|host| settings.app(host, APP_PRIORITY)).to_vec(),
             Part::Attach => vec![settings.attach(&attach, APP_PRIORITY)],
         };
         settings.object(names.object_name(claim.hash, part), &routes, owner)
-    })
+    });
+    parts.collect()
 }
 
 /// Returns the IngressRoutes that serve all sessions.
-fn of_all(settings: &RouteSettings) -> [(String, DynamicObject); 3] {
+fn of_all(settings: &RouteSettings) -> Vec<(String, DynamicObject)> {
     let hosts = format!("HostRegexp(`{}`)", settings.names.all_pattern());
     let attach = format!("HostRegexp(`{}`)", settings.names.all_attach_pattern());
-    Part::ALL.map(|part| {
+    let parts = settings.parts().map(|part| {
         let route = match part {
             Part::Signin => settings.signin(&hosts, WILDCARD_SIGNIN_PRIORITY),
             Part::App => settings.app(&hosts, WILDCARD_APP_PRIORITY),
             Part::Attach => settings.attach(&attach, WILDCARD_APP_PRIORITY),
         };
         settings.object(wildcard_name(part), &[route], None)
-    })
+    });
+    parts.collect()
 }
 
 impl RouteSettings {
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| *part != Part::Attach || self.attach_port.is_some())
+    }
+
     fn signin(&self, host: &str, priority: u32) -> Value {
         json!({
             "kind": "Rule",

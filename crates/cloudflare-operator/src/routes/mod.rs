@@ -8,6 +8,6 @@ pub mod manifest;
 pub mod names;
 pub mod plan;
 
-pub use manifest::{FIELD_MANAGER, Mode, RouteSettings, desired, resource};
+pub use manifest::{FIELD_MANAGER, Mode, RouteSettings, desired, published_hosts, resource};
 pub use names::HostNames;
 pub use plan::{Apply, Deletion, RoutePlan, plan};

@@ -1,7 +1,5 @@
 //! The names of hosts and of IngressRoutes: those of the TypeScript operator.
 
-use std::collections::BTreeSet;
-
 use session_key::{HostScheme, Route, SessionHash, Target};
 
 /// What the names of hosts are made of, all in lower case. The configuration has checked them with
@@ -57,19 +55,6 @@ impl HostNames {
     #[must_use]
     pub fn wildcard_host(&self) -> String {
         format!("*{}.{}", self.split_suffix().1, self.domain)
-    }
-
-    /// Returns the hosts that need a record: those of each session, or the wildcard.
-    pub fn published<'a>(
-        &self,
-        sessions: impl IntoIterator<Item = &'a SessionHash>,
-        is_wildcard: bool,
-    ) -> BTreeSet<String> {
-        if is_wildcard {
-            return BTreeSet::from([self.wildcard_host()]);
-        }
-        let hosts = |hash: &SessionHash| [self.session_host(*hash), self.attach_host(*hash)];
-        sessions.into_iter().flat_map(hosts).collect()
     }
 
     /// Returns a regular expression for the port hosts of one session.
