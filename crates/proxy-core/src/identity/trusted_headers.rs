@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::{HeaderName, HeaderValue, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, request::Parts};
 use ipnet::IpNet;
 use session_key::Identity;
 use subtle::ConstantTimeEq;
@@ -51,16 +51,18 @@ impl TrustedHeaders {
         self
     }
 
-    fn trusts(&self, parts: &Parts) -> bool {
+    /// Returns whether a request with these headers and extensions comes from a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
         if self.peers.is_empty() && self.secret.is_none() {
             return false;
         }
-        let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
+        let peer = extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
         let peer_is_trusted = self.peers.is_empty()
             || peer.is_some_and(|peer: IpAddr| self.peers.iter().any(|net| net.contains(&peer)));
         peer_is_trusted
             && self.secret.as_ref().is_none_or(|(header, secret)| {
-                let given = single_value(&parts.headers, header).map_or(&[][..], HeaderValue::as_bytes);
+                let given = single_value(headers, header).map_or(&[][..], HeaderValue::as_bytes);
                 !secret.is_empty() && given.ct_eq(secret).into()
             })
     }
@@ -77,7 +79,7 @@ impl TrustedHeaders {
         if several || parts.headers.keys().any(is_alias) {
             return Err(IdentifyError::Ambiguous);
         }
-        if !self.trusts(parts) {
+        if !self.trusts(&parts.headers, &parts.extensions) {
             return Err(IdentifyError::Missing);
         }
         let value = single_value(&parts.headers, &self.email).ok_or(IdentifyError::Missing)?;
