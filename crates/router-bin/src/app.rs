@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use api::server::{ApiState, BODY_DEADLINE};
 use futures_util::StreamExt as _;
 use http::HeaderName;
+use ipnet::IpNet;
 use pod_manager::{
     Clock, SessionBackend, Stage,
     manager::{Leadership, Manager, ManagerSettings},
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Audit,
-    config::{Backend, Config, IdentitySource},
+    config::{Backend, Config, IdentitySource, Secret},
     health::HealthState,
     metrics::Metrics,
     refusals::RouterRefusals,
@@ -24,6 +26,7 @@ use crate::{
     site::Site,
     stack::{HttpService, StackParts, stack},
     start_tracker::StartTracker,
+    telemetry::Telemetry,
 };
 
 /// The header in which a sign-in proxy sends TRUSTED_PROXY_SECRET.
@@ -45,22 +48,30 @@ pub struct App {
     pub body_deadline: Duration,
     scheme: Arc<HostScheme>,
     audit: Arc<Audit>,
+    clock: Arc<dyn Clock>,
+    telemetry: Option<Telemetry>,
 }
 
 impl App {
     /// Builds the parts; nothing runs yet.
     ///
     /// # Errors
-    /// The audit key can't be read or written.
+    /// A sentence: the audit key can't be read or written, or traces can't be prepared.
     pub fn new(
         config: &Config,
         backend: Arc<dyn SessionBackend>,
         leadership: Arc<dyn Leadership>,
         clock: Arc<dyn Clock>,
         scheme: Arc<HostScheme>,
-    ) -> std::io::Result<Self> {
-        let audit = Arc::new(audit(config)?);
+    ) -> anyhow::Result<Self> {
+        let audit = Arc::new(audit(config).context("The audit key in STATE_DIR can't be read or written")?);
         let metrics = Arc::new(Metrics::new(clock.now()));
+        let telemetry = config
+            .traces
+            .as_ref()
+            .map(|settings| Telemetry::new(settings, config.instance(), metrics.clone()))
+            .transpose()
+            .context("The certificate authorities that the system trusts can't be read")?;
         let refusals = Arc::new(RouterRefusals {
             site_origin: format!("{}://{}", config.names.proto, scheme.domain()),
             audit: audit.clone(),
@@ -76,7 +87,7 @@ impl App {
             max_starts_per_minute: config.max_starts_per_minute,
             ..defaults
         };
-        let manager = Manager::new(backend.clone(), leadership, clock, settings);
+        let manager = Manager::new(backend.clone(), leadership, clock.clone(), settings);
         Ok(Self {
             backend,
             manager,
@@ -86,6 +97,8 @@ impl App {
             body_deadline: BODY_DEADLINE,
             scheme,
             audit,
+            clock,
+            telemetry,
         })
     }
 
@@ -100,7 +113,13 @@ impl App {
             body_deadline: self.body_deadline,
         };
         let state = ApiState::new(self.manager.clone(), settings, self.shutdown.clone());
-        let (api, _) = api::server::router(state);
+        let (api, description) = api::server::router(state);
+        let templates = description.paths.paths.into_keys();
+        let trusted = match &config.identity {
+            IdentitySource::Headers { proxies, secret } => Some(trusted_headers(proxies, secret.as_ref())),
+            IdentitySource::Dev(_) => None,
+        };
+        let traces = self.telemetry.as_ref().map(|telemetry| telemetry.requests(templates, trusted));
         stack(StackParts {
             manager: self.manager.clone(),
             api,
@@ -111,6 +130,7 @@ impl App {
             proto: config.names.proto,
             ports: port_access(config, own_ports),
             metrics: self.metrics.clone(),
+            traces,
             audit: self.audit.clone(),
             cookies: Cookies::new(config.auth_cookies.iter().map(String::as_str)),
             debug_headers: config.debug_headers,
@@ -128,30 +148,47 @@ impl App {
         }
     }
 
-    /// Runs the manager and counts starts of sessions, until `stop` is cancelled.
+    /// Runs the manager, counts starts of sessions and sends traces, until `stop` is cancelled.
     pub async fn run(&self, stop: CancellationToken) {
-        // All replicas see every start; only one counts it.
-        let count_starts = async {
-            let (mut events, mut starts) = (self.backend.watch(), StartTracker::default());
-            while let Some(event) = events.next().await {
-                starts.observe(&event, self.manager.is_leader().then_some(&self.metrics));
+        let observing = async { tokio::join!(self.observe_sessions(), self.observe_openings()) };
+        let tracing = async {
+            if let Some(telemetry) = &self.telemetry {
+                telemetry.run(&self.shutdown, &stop).await;
             }
         };
-        let mut ready_durations = self.manager.ready_durations();
-        let count_ready_stages = async {
-            loop {
-                match ready_durations.recv().await {
-                    Ok(duration) if self.manager.is_leader() => {
-                        self.metrics.observe_stage(Stage::Ready, duration);
+        tokio::join!(self.manager.clone().run(stop.clone()), stop.run_until_cancelled(observing), tracing);
+    }
+
+    /// Counts and traces what happens to sessions. All replicas see all of it; only the leader reports it.
+    async fn observe_sessions(&self) {
+        let (mut events, mut starts) = (self.backend.watch(), StartTracker::default());
+        let mut traces = self.telemetry.as_ref().map(Telemetry::sessions);
+        while let Some(event) = events.next().await {
+            let is_leader = self.manager.is_leader();
+            starts.observe(&event, is_leader.then_some(&self.metrics));
+            if let Some(traces) = &mut traces {
+                traces.observe(&event, is_leader, self.clock.now());
+            }
+        }
+    }
+
+    /// Counts and traces the last stage of each start.
+    async fn observe_openings(&self) {
+        let mut openings = self.manager.openings();
+        let traces = self.telemetry.as_ref().map(Telemetry::sessions);
+        loop {
+            match openings.recv().await {
+                Ok(opening) if self.manager.is_leader() => {
+                    self.metrics.observe_stage(Stage::Ready, opening.duration);
+                    if let Some(traces) = &traces {
+                        traces.opened(&opening, self.clock.now());
                     }
-                    // Durations that overflowed the channel stay uncounted.
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
                 }
+                // Openings that overflowed the channel stay uncounted.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
             }
-        };
-        let counting = async { tokio::join!(count_starts, count_ready_stages) };
-        tokio::join!(self.manager.clone().run(stop.clone()), stop.run_until_cancelled(counting));
+        }
     }
 }
 
@@ -187,12 +224,14 @@ fn port_access(config: &Config, own_ports: Vec<u16>) -> PortAccess {
 fn identity_extractor(source: &IdentitySource) -> Arc<dyn IdentityExtractor> {
     match source {
         IdentitySource::Dev(user) => Arc::new(FixedIdentity(user.clone())),
-        IdentitySource::Headers { proxies, secret } => {
-            let headers = TrustedHeaders::from_peers(proxies.clone());
-            Arc::new(match secret {
-                Some(secret) => headers.with_secret(PROXY_SECRET_HEADER, secret.expose()),
-                None => headers,
-            })
-        }
+        IdentitySource::Headers { proxies, secret } => Arc::new(trusted_headers(proxies, secret.as_ref())),
+    }
+}
+
+fn trusted_headers(proxies: &[IpNet], secret: Option<&Secret>) -> TrustedHeaders {
+    let headers = TrustedHeaders::from_peers(proxies.to_vec());
+    match secret {
+        Some(secret) => headers.with_secret(PROXY_SECRET_HEADER, secret.expose()),
+        None => headers,
     }
 }

@@ -23,5 +23,6 @@ pub mod site;
 pub mod stack;
 pub mod start_tracker;
 mod startup;
+mod telemetry;
 
 pub use resolver::PortAccess;

@@ -34,6 +34,17 @@ pub enum RouteKind {
     UnknownHost,
 }
 
+/// What became of a span: the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanOutcome {
+    /// The collector accepted it.
+    Exported,
+    /// The collector refused it, or could not be reached until the end.
+    Failed,
+    /// Too many spans were waiting.
+    Dropped,
+}
+
 /// The router's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -47,6 +58,7 @@ pub struct Metrics {
     stages: Family<StageLabel, Histogram>,
     leader: Gauge,
     conflicts: Counter,
+    spans: [Counter; SpanOutcome::ALL.len()],
     process: ProcessMetrics,
 }
 
@@ -96,6 +108,18 @@ impl RouteKind {
     }
 }
 
+impl SpanOutcome {
+    const ALL: [Self; 3] = [Self::Exported, Self::Failed, Self::Dropped];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 impl Metrics {
     /// Returns metrics that are all zero. The process counts as started `now`.
     #[must_use]
@@ -109,6 +133,7 @@ impl Metrics {
         });
         let (panics, limit_refusals) = (Counter::default(), Counter::default());
         let (sessions, starts) = (Family::default(), Family::default());
+        let spans = Family::<Outcome, Counter>::default();
         let (leader, conflicts) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
@@ -135,6 +160,7 @@ impl Metrics {
             "Sessions that were reported under another owner than before; they are served to nobody",
             conflicts.clone(),
         );
+        registry.register("trace_spans", "Spans that ended, by what became of them", spans.clone());
         registry.register(
             "build",
             "The router's version",
@@ -147,6 +173,8 @@ impl Metrics {
             }),
             in_flight: RouteKind::ALL
                 .map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
+            spans: SpanOutcome::ALL
+                .map(|outcome| spans.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
             registry: root,
             panics,
             limit_refusals,
@@ -192,6 +220,11 @@ impl Metrics {
         self.panics.inc();
     }
 
+    /// Counts spans of traces.
+    pub fn record_spans(&self, outcome: SpanOutcome, count: usize) {
+        self.spans[outcome as usize].inc_by(count as u64);
+    }
+
     /// Renders the metrics as OpenMetrics text. The manager knows the arguments: the number of sessions of
     /// each status, whether this router is the leader, and how many conflicts there were.
     ///
@@ -225,7 +258,8 @@ impl Drop for InFlight {
     }
 }
 
-fn stage_name(stage: Stage) -> &'static str {
+/// Returns the value of the label `stage`.
+pub(crate) fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Queued => "queued",
         Stage::Scheduled => "scheduled",

@@ -1,4 +1,4 @@
-//! Observes each request: metrics, a tracing span, and a log line at `debug`.
+//! Observes each request: metrics, a tracing span, a log line at `debug`, and an OpenTelemetry span.
 
 use std::{
     convert::Infallible,
@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use crate::{
     metrics::{InFlight, Metrics, RouteKind},
     request_id,
+    telemetry::RequestTracer,
 };
 
 /// The code of the API's refusals because of a limit per user.
@@ -31,16 +32,22 @@ const LIMIT_REACHED: &str = "limit_reached";
 #[derive(Debug, Clone)]
 pub(crate) struct ObserveLayer {
     metrics: Arc<Metrics>,
+    traces: Option<RequestTracer>,
     shutdown: CancellationToken,
     debug_headers: bool,
 }
 
 impl ObserveLayer {
-    /// Returns a layer that counts in `metrics` and ends event streams when `shutdown` is cancelled. With
-    /// `debug_headers`, it logs the names of each request's headers.
+    /// Returns a layer that counts in `metrics`, makes spans with `traces`, and ends event streams when
+    /// `shutdown` is cancelled. With `debug_headers`, it logs the names of each request's headers.
     #[must_use]
-    pub(crate) fn new(metrics: Arc<Metrics>, shutdown: CancellationToken, debug_headers: bool) -> Self {
-        Self { metrics, shutdown, debug_headers }
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        traces: Option<RequestTracer>,
+        shutdown: CancellationToken,
+        debug_headers: bool,
+    ) -> Self {
+        Self { metrics, traces, shutdown, debug_headers }
     }
 }
 
@@ -75,7 +82,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let route = request.extensions().get::<SessionRoute>();
         let kind = route_kind(route, request.uri().path());
         let span = tracing::debug_span!(
@@ -87,7 +94,8 @@ where
             let names = header_names(request.headers());
             span.in_scope(|| tracing::info!(route = kind.as_str(), headers = names, "request headers"));
         }
-        let ObserveLayer { metrics, shutdown, .. } = self.layer.clone();
+        let trace = self.layer.traces.as_ref().map(|traces| traces.start(&mut request, kind));
+        let (metrics, shutdown) = (self.layer.metrics.clone(), self.layer.shutdown.clone());
         let in_flight = metrics.start_request(kind);
         let method = request.method().clone();
         let started = Instant::now();
@@ -101,6 +109,9 @@ where
             let status = response.status().as_u16();
             let (route, latency) = (kind.as_str(), started.elapsed());
             tracing::debug!(route, %method, status, ?latency, "request answered");
+            if let Some(trace) = trace {
+                trace.end(&response);
+            }
             Ok(track_body(response, in_flight, shutdown))
         };
         Box::pin(observed.instrument(span))

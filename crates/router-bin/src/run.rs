@@ -26,8 +26,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let scheme = Arc::new(config.names.scheme(address.port())?);
 
     let backend = backend::open(&config).await?;
-    let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())
-        .context("The audit key in STATE_DIR can't be read or written")?;
+    let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())?;
     let service = app.service(&config, vec![address.port(), health_address.port()]);
     let stop = CancellationToken::new();
     let running = app.run(stop.clone());

@@ -27,6 +27,7 @@ use crate::{
     request_id::{self, RequestIds, identified},
     resolver::{PortAccess, SessionResolver},
     site::{self, Site},
+    telemetry::RequestTracer,
 };
 
 /// The parts that [`stack`] is built from.
@@ -49,6 +50,8 @@ pub struct StackParts {
     pub ports: PortAccess,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
+    /// Makes spans of requests, if they are traced.
+    pub(crate) traces: Option<RequestTracer>,
     /// Writes audit lines.
     pub audit: Arc<Audit>,
     /// The sign-in's cookies, which sessions neither see nor set.
@@ -81,7 +84,7 @@ pub fn stack(parts: StackParts) -> impl HttpService {
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager, parts.ports));
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
-    let observe = ObserveLayer::new(parts.metrics.clone(), parts.shutdown, parts.debug_headers);
+    let observe = ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown, parts.debug_headers);
     let forward =
         ForwardSettings { public_proto: parts.proto, cookies: parts.cookies, ..ForwardSettings::default() };
 

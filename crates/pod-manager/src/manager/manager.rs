@@ -21,8 +21,8 @@ use crate::{
     opencode::OpencodeClient,
 };
 
-/// How many durations a receiver of [`Manager::ready_durations`] may leave unread.
-const UNREAD_READY_DURATIONS: usize = 256;
+/// How many openings a receiver of [`Manager::openings`] may leave unread.
+const UNREAD_OPENINGS: usize = 256;
 
 /// Knows all sessions, and carries out what their owners ask.
 ///
@@ -46,7 +46,18 @@ pub struct Manager {
     pub(super) limit_locks: KeyedMutex<Identity>,
     pub(super) start_limiter: StartLimiter,
     pub(super) ready: watch::Sender<bool>,
-    pub(super) ready_durations: broadcast::Sender<Duration>,
+    pub(super) openings: broadcast::Sender<Opening>,
+}
+
+/// A run that was opened to its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// The session.
+    pub hash: SessionHash,
+    /// How long the stage [`Ready`](crate::Stage::Ready) took: from opencode's first answer until now.
+    pub duration: Duration,
+    /// Whether this process sent the session's first prompt.
+    pub sent_prompt: bool,
 }
 
 /// Why a request cannot be forwarded to a session.
@@ -82,7 +93,7 @@ impl Manager {
             command_locks: KeyedMutex::default(),
             limit_locks: KeyedMutex::default(),
             ready: watch::Sender::new(false),
-            ready_durations: broadcast::Sender::new(UNREAD_READY_DURATIONS),
+            openings: broadcast::Sender::new(UNREAD_OPENINGS),
         })
     }
 
@@ -144,10 +155,9 @@ impl Manager {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Receives, of each run that is opened from now on, how long the stage [`Ready`](crate::Stage::Ready)
-    /// took: from opencode's first answer until the session was opened to its owner. No backend sees that.
-    pub fn ready_durations(&self) -> broadcast::Receiver<Duration> {
-        self.ready_durations.subscribe()
+    /// Receives each run that is opened to its owner from now on. No backend sees that.
+    pub fn openings(&self) -> broadcast::Receiver<Opening> {
+        self.openings.subscribe()
     }
 
     /// Returns whether this process is the one that stops idle sessions and sends first prompts.

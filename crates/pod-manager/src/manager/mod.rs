@@ -20,7 +20,7 @@ mod view;
 
 pub use commands::{Created, Limit, ManagerError, NewSession};
 pub use leadership::{AlwaysLeader, Leadership};
-pub use manager::{Manager, RouteError};
+pub use manager::{Manager, Opening, RouteError};
 pub use settings::ManagerSettings;
 pub use subscriptions::Subscription;
 pub use view::{View, ViewState};

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     entry::{Entry, NewRun},
     first_prompt, idle,
-    manager::Manager,
+    manager::{Manager, Opening},
     run_state::RunState,
     view::answered_at,
 };
@@ -75,9 +75,12 @@ impl RunMonitor {
         };
         let was_open = self.entry.run(&self.endpoint).and_then(opened).is_some();
         self.deliver_within_timeout().await;
-        if let Some(duration) = self.entry.run(&self.endpoint).and_then(opened).filter(|_| !was_open) {
+        let run = self.entry.run(&self.endpoint).filter(|_| !was_open);
+        let sent_prompt = run.as_ref().is_some_and(|(run, _)| run.prompted_at.is_some());
+        if let Some(duration) = run.and_then(opened) {
+            let hash = self.entry.hash;
             // Fails only if nobody receives.
-            let _ = self.manager.ready_durations.send(duration);
+            let _ = self.manager.openings.send(Opening { hash, duration, sent_prompt });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pod_manager::{
-    BackendError, Credentials, ManagerSettings, Phase, SessionBackend, Stage, ViewState,
+    BackendError, Credentials, ManagerSettings, Phase, SessionBackend, Stage, ViewState, manager::Opening,
     memory::BackendCommand, memory::Restart,
 };
 use session_key::SessionHash;
@@ -198,22 +198,24 @@ async fn a_new_leader_sends_a_first_prompt_that_was_not_sent() {
 }
 
 #[tokio::test]
-async fn the_ready_duration_of_a_run_is_reported_once() {
+async fn the_opening_of_a_run_is_reported_once() {
     let mut test = TestManager::new().await;
-    let mut durations = test.manager.ready_durations();
+    let mut openings = test.manager.openings();
     test.opencode.set_unresponsive(true);
     let hash = test.create("widgets").await.view.status.session.hash;
     test.wait_for(hash, |view| view.endpoint().is_some()).await;
     test.clock.advance(Duration::from_secs(3));
     test.opencode.set_unresponsive(false);
     test.wait_state(hash, ViewState::Running).await;
-    assert_eq!(durations.recv().await, Ok(Duration::from_secs(3)));
+    let opening = Opening { hash, duration: Duration::from_secs(3), sent_prompt: false };
+    assert_eq!(openings.recv().await, Ok(opening));
     test.restart(Restart::ProcessesContinued).await;
-    let mut durations = test.manager.ready_durations();
+    let mut openings = test.manager.openings();
     test.wait_for(hash, |view| view.landing_path.is_some()).await;
     let other = test.create("gadgets").await.view.status.session.hash;
     test.wait_state(other, ViewState::Running).await;
-    assert_eq!(durations.recv().await, Ok(Duration::ZERO), "a run that was open before is not reported");
+    let opening = Opening { hash: other, duration: Duration::ZERO, sent_prompt: false };
+    assert_eq!(openings.recv().await, Ok(opening), "a run that was open before is not reported");
 }
 
 #[tokio::test]

@@ -3,13 +3,14 @@
 //!
 //! - [`variables`]: the table of all variables
 //! - `layers`: the text of each variable, and its origin
-//! - `reader`, `kubernetes`: from texts to checked values
+//! - `reader`, `kubernetes`, `traces`: from texts to checked values
 //! - `model`: the typed result
 
 mod kubernetes;
 mod layers;
 mod model;
 mod reader;
+mod traces;
 pub mod variables;
 
 use std::{
@@ -25,7 +26,9 @@ use reader::Reader;
 use variables::{Scope, VARIABLES, Variable};
 
 pub use layers::Origin;
-pub use model::{Backend, Config, Environment, IdentitySource, LogFormat, Names, Problems, Secret};
+pub use model::{
+    Backend, Config, Environment, IdentitySource, LogFormat, Names, Problems, Secret, TraceSettings,
+};
 
 impl Config {
     /// Loads the configuration of this process.
@@ -97,6 +100,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     let log_level = read.directives("LOG_LEVEL");
     let auth_cookies = read.cookie_names("AUTH_COOKIE_NAMES");
     let debug_headers = read.switch("DEBUG_HEADERS");
+    let traces = read.traces();
     let problems = read.finish();
     let Some(identity) = identity.filter(|_| problems.is_empty()) else { return Err(Problems(problems)) };
     let is_default = layers.chosen("LISTEN_ADDRESS").is_none();
@@ -119,6 +123,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         log_level,
         auth_cookies,
         debug_headers,
+        traces,
         notices: notices(layers, on_kubernetes),
         environment: Environment::default(),
         kubeconfig: environment.get("KUBECONFIG").filter(|path| !path.is_empty()).map(OsString::from),
@@ -157,8 +162,12 @@ fn effective_value(config: &Config, variable: &Variable, layers: &Layers) -> Str
 /// Returns a warning for each variable that is set but has no effect.
 fn notices(layers: &Layers, on_kubernetes: bool) -> Vec<String> {
     let chosen = VARIABLES.iter().filter(|variable| layers.chosen(variable.name).is_some());
+    let is_traced = layers.chosen(traces::ENDPOINT).is_some();
     chosen
         .filter_map(|variable| match variable.scope {
+            Scope::Router if variable.name.starts_with("OTEL_") && !is_traced => {
+                Some(format!("{} has no effect without {}.", variable.name, traces::ENDPOINT))
+            }
             Scope::Router => None,
             Scope::Local if !on_kubernetes => None,
             Scope::Kubernetes if on_kubernetes => None,

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use pod_manager::kubernetes::KubernetesSettings;
 use session_key::{HostScheme, Identity, RepoPolicy};
@@ -53,6 +54,8 @@ pub struct Config {
     pub auth_cookies: Vec<String>,
     /// Whether the names of each request's headers are logged.
     pub debug_headers: bool,
+    /// How requests and sessions are traced; `None` if they are not.
+    pub traces: Option<TraceSettings>,
     /// Warnings about variables that are set but have no effect.
     pub notices: Vec<String>,
     /// The environment of the sessions' processes: this process's, without the router's own variables.
@@ -102,6 +105,23 @@ pub enum IdentitySource {
     },
 }
 
+/// How requests and sessions are traced. `Debug` hides the values of the headers.
+#[derive(Debug, Clone)]
+pub struct TraceSettings {
+    /// Where spans are sent: the collector's address with `/v1/traces`.
+    pub endpoint: Uri,
+    /// Headers of each request to the collector.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The name of the router in traces.
+    pub service_name: String,
+    /// Whether a continued trace is traced as its sender decided.
+    pub parent_based: bool,
+    /// The share of (other) traces that are kept, 0 to 1.
+    pub ratio: f64,
+    /// Whether a trusted proxy's `traceparent` is continued.
+    pub continue_traces: bool,
+}
+
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -141,6 +161,15 @@ impl Config {
     #[must_use]
     pub fn on_kubernetes(&self) -> bool {
         matches!(self.backend, Backend::Kubernetes(_))
+    }
+
+    /// Returns the name by which the replicas of a router are distinguished: its Pod's.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        match &self.backend {
+            Backend::Kubernetes(settings) => Some(&settings.identity),
+            Backend::Local { .. } => None,
+        }
     }
 
     /// Returns the addresses of the site and the sessions.

@@ -256,6 +256,48 @@ pub const VARIABLES: &[Variable] = &[
              same digests.",
         )
         .secret(),
+    Router.variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        Unset,
+        "URL, `http` or `https`",
+        "The OpenTelemetry collector that traces are sent to, by OTLP over HTTP at `<URL>/v1/traces`. If it is \
+         not set, nothing is traced.",
+    ),
+    Router
+        .variable(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            Unset,
+            "`name=value`, comma-separated; values may be percent-encoded",
+            "Headers of each request to the collector, such as its API key.",
+        )
+        .secret(),
+    Router.variable(
+        "OTEL_SERVICE_NAME",
+        Text("opencode-router"),
+        "text",
+        "The name of the router in traces.",
+    ),
+    Router.variable(
+        "OTEL_TRACES_SAMPLER",
+        Text("parentbased_always_on"),
+        "`always_on`, `always_off` or `traceidratio`, also with `parentbased_` before it",
+        "Which requests are traced. With `parentbased_`, a trace that is continued (OTEL_PROPAGATORS) is traced \
+         if its sender traces it.",
+    ),
+    Router.variable(
+        "OTEL_TRACES_SAMPLER_ARG",
+        Text("1"),
+        "number from 0 to 1",
+        "The share of traces that `traceidratio` keeps.",
+    ),
+    Router.variable(
+        "OTEL_PROPAGATORS",
+        Text("none"),
+        "`none`, or `tracecontext`",
+        "With `tracecontext`, the router continues the trace in the `traceparent` of a trusted proxy, and passes \
+         no trace context on to sessions. Set it if the proxy replaces what clients send. (`baggage` is accepted \
+         in the list and ignored.)",
+    ),
     Local.variable(
         "STATE_DIR",
         Derived("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),

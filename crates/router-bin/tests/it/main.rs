@@ -11,6 +11,7 @@ mod import_table;
 mod kubernetes;
 mod metrics;
 mod network_policies;
+mod otlp_collector;
 mod program;
 mod prose;
 mod session_lists;

@@ -6,5 +6,6 @@ mod limits;
 mod not_running;
 mod site;
 mod test_app;
+mod traces;
 
 pub(crate) use test_app::TestApp;

@@ -1,6 +1,7 @@
 //! Loading the configuration from defaults, file and environment, and its refusals.
 
 mod kubernetes;
+mod traces;
 
 use std::{ffi::OsString, io::Write as _, path::Path};
 

@@ -4,5 +4,6 @@ mod lifecycle;
 mod session;
 mod startup_errors;
 mod test_router;
+mod traces;
 
 pub(crate) use test_router::{TestHome, TestRouter, eventually};

@@ -1,0 +1,33 @@
+//! Traces at the end of the program.
+
+use super::TestHome;
+use crate::otlp_collector::{OtlpCollector, attributes};
+
+#[tokio::test]
+async fn spans_that_wait_are_sent_before_the_router_ends() {
+    let collector = OtlpCollector::start().await;
+    let home = TestHome::new();
+    let mut router = home.start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())]).await;
+    let response = router.get("localhost", "/api/sessions").send().await.expect("a response");
+    let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
+    router.signal("TERM").await;
+    assert_eq!(router.wait_for_exit().await.code(), Some(0), "{:#?}", router.log());
+    let spans = collector.spans();
+    assert!(
+        spans.iter().any(|span| attributes(&span.attributes).get("request.id") == Some(&id)),
+        "{spans:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_does_not_keep_the_router_from_ending() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let home = TestHome::new();
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("DRAIN_TIMEOUT_SECONDS", "0")];
+    let mut router = home.start(&variables).await;
+    router.get("localhost", "/api/sessions").send().await.expect("a response");
+    router.signal("TERM").await;
+    let (_connection, _) = listener.accept().await.expect("a connection");
+    assert_eq!(router.wait_for_exit().await.code(), Some(0), "{:#?}", router.log());
+}
