@@ -1,0 +1,5 @@
+// The recipe deploy/recipes/nginx.
+
+import { promises } from "./lib/promises.mjs";
+
+promises("nginx");
