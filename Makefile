@@ -46,7 +46,7 @@ test: tools web opencode journey-deps ## install what the tests need, and run th
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
 .PHONY: test-cluster
-test-cluster: tools web opencode journey-deps ## the whole product in a Kubernetes cluster of its own (Linux, root; PARTS="smoke journey" for some of it)
+test-cluster: tools web opencode journey-deps chain-deps ## the whole product in a Kubernetes cluster of its own (Linux, root; PARTS="smoke journey" for some of it)
 	tests/cluster/run $(PARTS)
 
 .PHONY: check

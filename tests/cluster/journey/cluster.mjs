@@ -68,14 +68,14 @@ export const podOf = async (hash) => (await objects("pods", `--selector=opencode
 export const inPod = async (hash, ...command) => (await kubectl(["exec", `opencode-session-${hash}`, "--container", "opencode", "--", ...command])).trim();
 
 /** Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's address. */
-export async function installRouter({ domain, userNamespaces = false, replicas = 1, sessionImage = IMAGES.session, sessionLimits }) {
+export async function installRouter({ domain, proto = "http", trustedProxies = [`${HOST}/32`, `${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`], userNamespaces = false, replicas = 1, sessionImage = IMAGES.session, sessionLimits }) {
   const [, repository, tag] = /^(.*):([^:/]+)$/.exec(IMAGES.router);
   const values = {
     image: { repository, tag },
     replicas,
     domain,
-    proto: "http",
-    trustedProxies: [`${HOST}/32`, `${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`],
+    proto,
+    trustedProxies,
     session: { image: sessionImage, userNamespaces },
     config: { LOG_FORMAT: "text", ...(sessionLimits && { SESSION_LIMITS: sessionLimits, SESSION_REQUESTS: "cpu=10m,memory=16Mi" }) },
   };
