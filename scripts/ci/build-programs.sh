@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the programs for one target and packs them with their SBOMs: FOLDER then has an archive and the SBOMs.
+# Builds the programs for one target. FOLDER then has an archive of them, and their SBOMs.
 #
 #   scripts/ci/build-programs.sh VERSION TARGET FOLDER
 set -euo pipefail

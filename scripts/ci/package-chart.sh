@@ -8,6 +8,7 @@ set -euo pipefail
 . "$here/lib/build.sh"
 version=${1:?names the version} folder=${2:?names the folder}
 router=$("$project/scripts/ci/image-name.sh" opencode-router)
+operator=$("$project/scripts/ci/image-name.sh" opencode-cloudflare-operator)
 session=$("$project/scripts/ci/image-name.sh" opencode-session)
 ensure_built helm
 
@@ -15,9 +16,10 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -R "$project/deploy/chart" "$copy/opencode-router"
 values=$copy/opencode-router/values.yaml
-sed -i.orig -e "s,^  repository: opencode-router\$,  repository: $router," -e "s,^  image: opencode-session:.*\$,  image: $session:$version," "$values"
+sed -i.orig -e "s,^  repository: opencode-router\$,  repository: $router," -e "s,^    repository: opencode-cloudflare-operator\$,    repository: $operator," \
+  -e "s,^  image: opencode-session:.*\$,  image: $session:$version," "$values"
 rm "$values.orig"
-for line in "  repository: $router" "  image: $session:$version"; do
+for line in "  repository: $router" "    repository: $operator" "  image: $session:$version"; do
   grep -qxF "$line" "$values" || fail "values.yaml does not name the images as this script expects."
 done
 mkdir -p "$folder"

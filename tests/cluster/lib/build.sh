@@ -10,16 +10,17 @@ declare -A set_file=(
   [runc]=runc/tools.go [cni]=cni/tools.go [helm]=helm/tools.go
   [oauth2-proxy]=oauth2-proxy/tools.go
   [coredns]=coredns/tools.go [traefik]=traefik/requirements.txt
-  [promtool]=promtool/tools.go
+  [promtool]=promtool/tools.go [prometheus-crds]=prometheus-crds/crds.txt
 )
 # What makes a set that is not compiled from its Go module.
-declare -A set_maker=([traefik]=fetch_traefik [promtool]=compile_promtool)
+declare -A set_maker=([traefik]=fetch_traefik [promtool]=compile_promtool [prometheus-crds]=fetch_prometheus_crds)
 declare -A set_module=(
   [control-plane]=k8s.io/kubernetes [node]=k8s.io/kubernetes [containerd]=github.com/containerd/containerd/v2
   [runc]=github.com/opencontainers/runc [cni]=github.com/containernetworking/plugins [helm]=helm.sh/helm/v4
   [oauth2-proxy]=github.com/oauth2-proxy/oauth2-proxy/v7
   [coredns]=github.com/coredns/coredns [traefik]=github.com/traefik/traefik/v3
   [promtool]=github.com/prometheus/prometheus
+  [prometheus-crds]=github.com/prometheus-operator/prometheus-operator
 )
 
 # Prints the version of the set $1, from its go.mod.
@@ -118,6 +119,17 @@ compile_promtool() (
   nice -n 19 go list -deps -tags remove_all_sd "$package" | wc -l >&2 || exit
   nice -n 19 go build -v -trimpath -buildvcs=false -tags remove_all_sd \
     -ldflags "-s -w -X github.com/prometheus/common/version.Version=${version#v}" -o "$folder/" "$package"
+)
+
+# Copies the custom resource definitions that crds.txt lists into the folder $3, from the module of the
+# Prometheus Operator.
+fetch_prometheus_crds() (
+  folder=$3
+  cd "$here/tools/prometheus-crds" || exit
+  module=$(go mod download -json github.com/prometheus-operator/prometheus-operator | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') || exit
+  while read -r name; do
+    install -m 644 "$module/example/prometheus-operator-crd/$name" "$folder/" || exit
+  done <crds.txt
 )
 
 # Puts the program traefik and its custom resource definitions into the folder $3. (Its Go module alone does
