@@ -31,10 +31,12 @@ export class Client {
     }
   }
 
-  /** Sends one request; `path` replaces the URL's path as it is, unnormalised. Resolves with the head and, if
-   * `stream` is set, the response to read from, else the body. */
-  request(url, { method = "GET", headers = {}, body, path, stream = false } = {}) {
-    const { host, port, pathname, search } = new URL(url);
+  /**
+   * Sends one request; `path` replaces the URL's path as it is, `port` its port. Resolves with the head and the
+   * body or, with `stream`, the response to read from.
+   */
+  request(url, { method = "GET", headers = {}, body, path, port = new URL(url).port, stream = false } = {}) {
+    const { host, pathname, search } = new URL(url);
     const cookie = this.cookies(host);
     return new Promise((done, failed) => {
       const options = { host: "127.0.0.1", port, method, path: path ?? pathname + search, agent: false };

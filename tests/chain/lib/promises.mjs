@@ -9,7 +9,7 @@ import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import { Client } from "./client.mjs";
 import { PROXY_SECRET, startRecipe } from "./recipe.mjs";
 
-const ALICE = "alice@example.test";
+export const ALICE = "alice@example.test";
 const BOB = "bob@example.test";
 
 /**
@@ -23,6 +23,38 @@ const SIGN_IN_PATHS = [
   "/oauth2/static/x", "/oauth2/nothing", "/.sign-in/check", "/robots.txt", "/ping", "/ready",
 ];
 
+const callApi = (recipe, client, path, { method = "GET", headers = {}, body } = {}) => {
+  const change = method === "GET" ? {} : { origin: recipe.site, "content-type": "application/json" };
+  return client.request(`${recipe.site}/api${path}`, { method, headers: { accept: "application/json", ...change, ...headers }, body: body && JSON.stringify(body) });
+};
+
+/** Starts a session as a user who is signed in, and waits until it runs. */
+export async function startSession(recipe, client) {
+  const created = await callApi(recipe, client, "/sessions", { method: "POST", body: {} });
+  assert.equal(created.status, 201, created.body);
+  const { hash } = JSON.parse(created.body);
+  const session = await eventually("the session runs", async () => {
+    const session = JSON.parse((await callApi(recipe, client, `/sessions/${hash}`)).body);
+    assert.notEqual(session.state, "failed", JSON.stringify(session));
+    return session.state === "running" && session;
+  }, 60_000);
+  return { hash, host: `http://${hash}.${recipe.domain}`, landing: session.url };
+}
+
+/** Opens a session's page in a browser that nobody has signed in with. */
+export async function openSession(recipe, browser, { host, landing }) {
+  const page = await browser.page();
+  page.context().setDefaultTimeout(60_000);
+  await page.goto(recipe.kind === "oauth2-proxy" ? recipe.site : landing);
+  await page.getByRole("button", { name: ALICE }).click();
+  if (recipe.kind === "oauth2-proxy") {
+    await page.waitForURL(`${recipe.site}/`);
+    await page.goto(landing);
+  }
+  await opencode.waitForSession(page, new URL(host).host);
+  return page;
+}
+
 /** Runs the promises with the recipe `kind`. */
 export function promises(kind) {
   describe(kind, { timeout: 300_000 }, () => suite(kind));
@@ -35,10 +67,8 @@ function suite(kind) {
   let hash;
   let host;
   let landing;
-  const api = (path, { method = "GET", client = alice, headers = {}, body } = {}) => {
-    const change = method === "GET" ? {} : { origin: recipe.site, "content-type": "application/json" };
-    return client.request(`${recipe.site}/api${path}`, { method, headers: { accept: "application/json", ...change, ...headers }, body: body && JSON.stringify(body) });
-  };
+  let page;
+  const api = (path, options = {}) => callApi(recipe, options.client ?? alice, path, options);
 
   /** Everything that a session and its page must not learn: tokens, cookies' values, the proxy secret. */
   const secrets = (...clients) => [PROXY_SECRET, ...recipe.provider.issued(), ...clients.flatMap((client) => client.values())];
@@ -46,19 +76,6 @@ function suite(kind) {
     for (const value of values) assert.ok(!text.toLowerCase().includes(value.toLowerCase()), `${what} contains ${value.slice(0, 60)}`);
   };
   const whole = (answer) => `${answer.rawHeaders.join("\n")}\n\n${answer.body}`;
-
-  /** Opens the session's page in a browser that nobody has signed in with. */
-  const openSession = async () => {
-    const page = await browser.page();
-    await page.goto(kind === "oauth2-proxy" ? recipe.site : landing);
-    await page.getByRole("button", { name: ALICE }).click();
-    if (kind === "oauth2-proxy") {
-      await page.waitForURL(`${recipe.site}/`);
-      await page.goto(landing);
-    }
-    await opencode.waitForSession(page, new URL(host).host);
-    return page;
-  };
 
   before(async () => {
     recipe = await startRecipe(kind);
@@ -87,16 +104,7 @@ function suite(kind) {
   });
 
   test("the session's host answers without another sign-in", async () => {
-    const created = await api("/sessions", { method: "POST", body: {} });
-    assert.equal(created.status, 201, created.body);
-    ({ hash } = JSON.parse(created.body));
-    host = `http://${hash}.${recipe.domain}`;
-    await eventually("the session runs", async () => {
-      const session = JSON.parse((await api(`/sessions/${hash}`)).body);
-      assert.notEqual(session.state, "failed", JSON.stringify(session));
-      landing = session.url;
-      return session.state === "running";
-    }, 60_000);
+    ({ hash, host, landing } = await startSession(recipe, alice));
     const answer = await alice.request(`${host}/session`, { headers: { accept: "application/json" } });
     assert.equal(answer.status, 200, answer.body);
   });
@@ -160,14 +168,12 @@ function suite(kind) {
   });
 
   test("a browser signs in at the provider's page, and the session's terminal echoes", async () => {
-    const page = await openSession();
+    page = await openSession(recipe, browser, { host, landing });
     const terminal = await opencode.openTerminal(page);
     await terminal.run("echo from-$((6 * 7))-the-shell", "from-42-the-shell");
-    await page.context().close();
   });
 
   test("a session's page reads nothing at /oauth2/, at its own host and at the site's", async () => {
-    const page = await openSession();
     const cookies = (await page.context().cookies()).map(({ value }) => value).filter((value) => value.length > 8);
     assert.ok(cookies.length > 0);
     const readByPage = await page.evaluate(async ({ site, paths }) => {
@@ -179,7 +185,7 @@ function suite(kind) {
           return `${address} ${error}`;
         }
       };
-      const all = [document.cookie];
+      const all = [await read("/session"), document.cookie];
       for (const path of paths) {
         all.push(await read(path, { redirect: "manual" }));
         for (const mode of ["cors", "no-cors"]) all.push(await read(`${site}${path}`, { credentials: "include", mode, redirect: "manual" }));
@@ -189,8 +195,8 @@ function suite(kind) {
     const values = [...secrets(alice), ...cookies];
     // As the proxy, oauth2-proxy adds `GAP-Auth: <the user's address>` to every answer and cannot be told not to.
     if (kind !== "oauth2-proxy") values.push(ALICE);
+    assert.match(readByPage[0], / 200 /, "the page may fetch");
     for (const text of readByPage) assertKeeps(text, values, `what a page reads (${text.slice(0, 200)})`);
-    await page.context().close();
   });
 
   test("no path of oauth2-proxy says to a client what it says to the proxy", async () => {
@@ -213,6 +219,13 @@ function suite(kind) {
     const received = recipe.received();
     assert.ok(received.includes("GET /session"), "the record has requests");
     assertKeeps(received, [...secrets(alice), ALICE, BOB, "x-auth-request", "x-router-proxy-secret", "_oauth2_proxy", "gap-auth"], "what the session received");
+  });
+
+  test("cookies of other applications on the domain reach the session: what sharing a domain costs", async () => {
+    const cookie = `${alice.cookies(new URL(host).hostname)}; their_login=of-another-application`;
+    await alice.request(`${host}/session`, { headers: { accept: "application/json", cookie } });
+    await eventually("the cookie was received", () => recipe.received().includes("their_login=of-another-application"));
+    assertKeeps(recipe.received(), secrets(alice), "what the session received");
   });
 
   test("after signing out, neither the site nor a session answers", async () => {

@@ -63,7 +63,7 @@ export async function startRecipe(kind, { edit = (text) => text } = {}) {
     cleanups.push(() => signIn.stop());
     const proxy = await { "oauth2-proxy": startIngress, nginx: startNginx, traefik: startTraefik }[kind](folder, ports, edit);
     cleanups.push(() => proxy.stop());
-    return { kind, site, domain: `${DOMAIN}:${port}`, folder, provider, router, signIn, proxy, received: () => readFileSync(record, "latin1"), end };
+    return { kind, site, domain: `${DOMAIN}:${port}`, signInPort, folder, provider, router, signIn, proxy, received: () => readFileSync(record, "latin1"), end };
   } catch (error) {
     await end();
     throw error;
