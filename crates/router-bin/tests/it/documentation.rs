@@ -163,6 +163,31 @@ fn links_between_pages_lead_to_files() {
 }
 
 #[test]
+fn pages_show_files_as_they_are() {
+    let mut count = 0;
+    for page in
+        fs::read_dir(root().join("docs")).expect("a folder").map(|entry| entry.expect("an entry").path())
+    {
+        let Some(text) = page.is_file().then(|| fs::read_to_string(&page).expect("a page")) else { continue };
+        for block in text.split("\n<!-- file: ").skip(1) {
+            count += 1;
+            let (path, rest) = block.split_once(" -->\n```").expect("a code block after the marker");
+            let (_, code) = rest.split_once('\n').expect("the block's language");
+            let (code, _) = code.split_once("\n```\n").expect("the end of the block");
+            let file =
+                fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(
+                format!("{code}\n"),
+                file,
+                "{} should show {path} as it is: copy it there",
+                page.display()
+            );
+        }
+    }
+    assert!(count > 5, "only {count} files were found");
+}
+
+#[test]
 fn the_charts_environment_is_a_valid_configuration() {
     let manifests = fs::read_to_string(root().join("deploy/install.yaml")).expect("the manifests");
     let mut variables = Vec::new();
