@@ -1,1 +1,3 @@
 //! The operator's tests that need more than one module.
+
+mod documentation;

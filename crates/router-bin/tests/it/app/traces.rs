@@ -31,6 +31,15 @@ async fn start(endpoint: &str, variables: &[(&str, &str)]) -> TestApp {
     TestApp::with(&[&common, variables].concat()).await
 }
 
+/// Asserts that docs/operations.md names each attribute that arrived: it says that there are no others.
+fn assert_documented(collector: &OtlpCollector) {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    for name in collector.spans().iter().flat_map(|span| attributes(&span.attributes).into_keys()) {
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+    }
+}
+
 fn attribute(span: &Span, name: &str) -> Option<String> {
     attributes(&span.attributes).remove(name)
 }
@@ -98,6 +107,7 @@ async fn a_requests_span_says_what_was_asked_and_nothing_of_who_asked() {
             assert!(!one.text.contains(secret), "{secret} in {}", one.text);
         }
     }
+    assert_documented(&collector);
     let metrics = app.metrics().await;
     assert!(!metrics.contains("trace_spans_total{outcome=\"exported\"} 0"), "{metrics}");
     assert!(metrics.contains("trace_spans_total{outcome=\"dropped\"} 0"), "{metrics}");
@@ -151,6 +161,7 @@ async fn a_start_is_a_trace_with_its_stages_and_a_failure_shows_its_code_alone()
     assert_eq!(failed.status.expect("a status").code, SpanStatus::Error as i32);
     let deleted = collector.wait_for(|span| span.name == "session delete").await;
     assert_eq!(attribute(&deleted, "session.hash"), Some(hash));
+    assert_documented(&collector);
     for one in collector.received() {
         for secret in ["alice", "acme", "the first prompt", "of-git", PASSWORD] {
             assert!(!one.text.contains(secret), "{secret} in {}", one.text);
