@@ -1,7 +1,13 @@
 // Tests of the decision what deploy-homelab.yml does. Run: node --test scripts/ci/*.test.mjs
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { execFileSync, spawn } from "node:child_process";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { IMAGES, matches, plan, pushPaths } from "./deploy-plan.mjs";
 
 const [router, operator, session] = IMAGES.map(({ name }) => name);
@@ -75,4 +81,103 @@ test("paths are understood as GitHub does", () => {
 test("the paths of the push trigger are read, also if it has branches", () => {
   assert.deepEqual(pushPaths('on:\n  pull_request:\n    paths:\n      - "x"\n  push:\n    branches: [main]\n    paths:\n      - "a/**"\n      - "!a/b"\n  workflow_dispatch:\n'), ["a/**", "!a/b"]);
   assert.throws(() => pushPaths("on:\n  push:\n    branches: [main]\n"), /no push trigger with paths/);
+});
+
+// The whole script, in a repository of its own, against a stand-in for GitHub's API.
+
+const scratch = mkdtempSync(join(tmpdir(), "deploy-plan-"));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+const git = (...args) => execFileSync("git", ["-c", "user.name=t", "-c", "user.email=t@example.com", ...args], { cwd: scratch, encoding: "utf8" }).trim();
+function commit(files) {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(scratch, path)), { recursive: true });
+    writeFileSync(join(scratch, path), text);
+    if (path.endsWith(".sh")) chmodSync(join(scratch, path), 0o755);
+  }
+  git("add", "--all");
+  git("commit", "--quiet", "--message", "x");
+  return git("rev-parse", "HEAD");
+}
+
+async function runScript(event, body, environment = {}) {
+  const asked = [];
+  const server = createServer((request, response) => {
+    asked.push([request.headers.authorization, request.url]);
+    const { workflow } = IMAGES.find(({ workflow }) => request.url.startsWith(`/repos/Acme/x/actions/workflows/${workflow}/runs?branch=main&`)) ?? {};
+    response.writeHead(body[workflow] ? 200 : 404).end(JSON.stringify({ workflow_runs: body[workflow] }));
+  }).listen(0, "127.0.0.1");
+  await new Promise((done) => server.on("listening", done));
+  const outputs = join(scratch, ".git/outputs");
+  writeFileSync(outputs, "");
+  const child = spawn(process.execPath, ["scripts/ci/deploy-plan.mjs"], {
+    cwd: scratch,
+    env: {
+      PATH: process.env.PATH, GITHUB_EVENT_NAME: event, GITHUB_API_URL: `http://127.0.0.1:${server.address().port}`, GITHUB_REPOSITORY: "Acme/x",
+      GITHUB_REPOSITORY_OWNER: "Acme", GITHUB_TOKEN: "token", GITHUB_OUTPUT: outputs, GITHUB_REF_NAME: "merge/1", HOMELAB_STACK: "dev", ...environment,
+    },
+  });
+  let text = "";
+  child.stdout.on("data", (chunk) => (text += chunk));
+  child.stderr.on("data", (chunk) => (text += chunk));
+  const code = await new Promise((done) => child.on("close", done));
+  server.close();
+  const lines = readFileSync(outputs, "utf8").trim().split("\n").filter(Boolean);
+  return { code, text, asked, outputs: Object.fromEntries(lines.map((line) => line.split(/=(.*)/s).slice(0, 2))) };
+}
+
+test("the script names each image by the tag that its own commit gave it", async () => {
+  git("init", "--quiet", "--initial-branch", "main");
+  const here = fileURLToPath(new URL(".", import.meta.url));
+  cpSync(here, join(scratch, "scripts/ci"), { recursive: true });
+  cpSync(join(here, "../../.github"), join(scratch, ".github"), { recursive: true });
+  const tag = (version) => `#!/bin/sh\ntest -z "$(git status --porcelain)" || exit 1\necho "${version}-$GITHUB_REF_NAME.$1.$(git rev-parse HEAD)"\n`;
+  const first = commit({ "scripts/image-tag.sh": tag("1"), "deploy/homelab/index.ts": "1" });
+  const second = commit({ "scripts/image-tag.sh": tag("2") });
+  const workflowRuns = { "build-opencode-router.yml": [run(second)], "build-cloudflare-operator.yml": [run(first)], "build-opencode-session.yml": [run(first)] };
+
+  const automatic = await runScript("workflow_run", workflowRuns);
+  assert.equal(automatic.code, 0, automatic.text);
+  const { key, ...rest } = automatic.outputs;
+  assert.deepEqual(rest, {
+    command: "deploy", once: "true",
+    routerImage: `ghcr.io/acme/opencode-router:2-main.opencode-router.${second}`,
+    cfOperatorImage: `ghcr.io/acme/opencode-cloudflare-operator:1-main.opencode-cloudflare-operator.${first}`,
+    opencodeImage: `ghcr.io/acme/opencode-session:1-main.opencode-session.${first}`,
+  });
+  assert.deepEqual(automatic.asked.map(([token]) => token), Array(3).fill("Bearer token"));
+  assert.equal(git("status", "--porcelain"), "");
+  assert.equal(git("worktree", "list").split("\n").length, 1, "no worktree is left behind");
+
+  // The key is the same for the same deployment, and another one for another image, stack or tree.
+  assert.equal((await runScript("workflow_run", workflowRuns)).outputs.key, key);
+  const others = [
+    await runScript("workflow_run", { ...workflowRuns, "build-opencode-session.yml": [run(second)] }),
+    await runScript("workflow_run", workflowRuns, { HOMELAB_STACK: "prod" }),
+    (commit({ "deploy/homelab/index.ts": "2" }), await runScript("workflow_run", workflowRuns)),
+  ].map(({ outputs }) => outputs.key);
+  assert.equal(new Set([key, ...others]).size, 4);
+
+  // By hand, with one image.
+  const byHand = await runScript("workflow_dispatch", workflowRuns, { COMMAND: "preview", ROUTER_IMAGE: "ghcr.io/acme/opencode-router:mine" });
+  assert.equal(byHand.outputs.command, "preview");
+  assert.equal(byHand.outputs.routerImage, "ghcr.io/acme/opencode-router:mine");
+  assert.equal(byHand.outputs.once, "false");
+
+  // A push: its files are those between the two commits, or all of a new branch.
+  const pushed = async (before, after) => {
+    writeFileSync(join(scratch, ".git/event.json"), JSON.stringify({ before, after }));
+    return (await runScript("push", workflowRuns, { GITHUB_EVENT_PATH: join(scratch, ".git/event.json") })).outputs.command;
+  };
+  assert.equal(await pushed(second, git("rev-parse", "HEAD")), "deploy");
+  assert.equal(await pushed(first, git("rev-parse", "HEAD")), "", "scripts/image-tag.sh is a part of every image");
+  assert.equal(await pushed("0".repeat(40), git("rev-parse", "HEAD")), "");
+
+  // Without runs, and with a GitHub that refuses.
+  const none = await runScript("workflow_run", {});
+  assert.equal(none.code, 0, none.text);
+  assert.equal(none.outputs.command, "");
+  assert.match(none.text, /Nothing is deployed: build-opencode-router\.yml has pushed no image from main/);
+  const refused = await runScript("workflow_run", {}, { GITHUB_API_URL: "http://127.0.0.1:1" });
+  assert.notEqual(refused.code, 0);
+  assert.deepEqual(refused.outputs, {});
 });

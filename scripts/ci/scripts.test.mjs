@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
@@ -143,4 +143,33 @@ test("release-notes: they are the version's own section", () => {
   assert.equal(run("release-notes.sh", ["1.2.3"], {}, folder).stdout, "### Fixed\n- Today.\n");
   assert.equal(run("release-notes.sh", ["1.2.4-rc.1"], {}, folder).stdout, "### Added\n- Tomorrow.\n");
   assert.notEqual(run("release-notes.sh", ["4.5.6"], {}, folder).status, 0);
+});
+
+test("build-programs: the archive has the programs, executable, and their SBOMs, which also stand beside it", () => {
+  cpSync(join(root, "scripts/ci"), join(folder, "scripts/ci"), { recursive: true });
+  for (const name of ["LICENSE", "README.md", "CHANGELOG.md"]) writeFileSync(join(folder, name), name);
+  mkdirSync(join(folder, "bin"));
+  const fakes = {
+    "bin/make": "exit 0",
+    "bin/rustup": "exit 0",
+    "bin/cargo": `echo "$RUSTFLAGS cargo $*" >>${folder}/log
+      mkdir -p target/$6/release; for name in opencode-router opencode-routerctl opencode-cloudflare-operator; do echo $name >target/$6/release/$name; done`,
+    "scripts/ci/list-packages.sh": 'mkdir -p "$3"; for name in opencode-router site; do echo "$1 $2" >"$3/$name.cdx.json"; done',
+  };
+  for (const [path, text] of Object.entries(fakes)) {
+    writeFileSync(join(folder, path), `#!/bin/sh\n${text}\n`);
+    chmodSync(join(folder, path), 0o755);
+  }
+  for (const target of ["aarch64-unknown-linux-gnu", "aarch64-apple-darwin"]) {
+    const { status, stderr } = run("build-programs.sh", ["1.2.3", target, "out"], { PATH: `${folder}/bin:${process.env.PATH}` }, folder);
+    assert.equal(status, 0, stderr);
+    const name = `opencode-router-1.2.3-${target}`;
+    const listed = spawnSync("tar", ["-tvzf", join(folder, "out", `${name}.tar.gz`)], { encoding: "utf8" }).stdout;
+    for (const program of ["opencode-router", "opencode-routerctl", "opencode-cloudflare-operator"]) assert.match(listed, new RegExp(`^-rwxr-xr-x .* ${name}/${program}$`, "m"));
+    for (const file of ["LICENSE", "README.md", "CHANGELOG.md", "opencode-router.cdx.json", "site.cdx.json"]) assert.match(listed, new RegExp(`^-rw-r--r-- .* ${name}/${file}$`, "m"));
+    assert.equal(readFileSync(join(folder, "out", `${name}-site.cdx.json`), "utf8"), `1.2.3 ${target}\n`);
+  }
+  assert.deepEqual(readdirSync(join(folder, "out")).length, 6, "two archives, and two SBOMs of each");
+  // Static on Linux alone.
+  assert.deepEqual(readFileSync(join(folder, "log"), "utf8").split("\n").map((line) => line.split(" cargo")[0]), ["-C target-feature=+crt-static", "", ""]);
 });
