@@ -40,7 +40,7 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Sentences about variables that have no effect, and about risks.
     pub notices: Vec<String>,
-    /// The text of each variable, for [`listing`](Config::listing).
+    /// The text of each variable, for [`listing`](Config::listing); no secrets.
     texts: BTreeMap<&'static str, String>,
 }
 
@@ -102,7 +102,6 @@ impl Config {
         let line = |variable: &Variable| {
             let text = self.texts.get(variable.name);
             let (value, origin) = match (text, variable.default) {
-                (Some(_), _) if variable.secret => ("(set, not shown)", "environment"),
                 (Some(text), _) => (text.as_str(), "environment"),
                 (None, DefaultValue::Text(text)) => (text, "default"),
                 (None, DefaultValue::Derived(_)) => (self.derived(variable.name), "default"),
@@ -123,7 +122,7 @@ impl Config {
     }
 }
 
-fn check(texts: BTreeMap<&'static str, String>, problems: Vec<String>) -> Result<Config, Problems> {
+fn check(mut texts: BTreeMap<&'static str, String>, problems: Vec<String>) -> Result<Config, Problems> {
     let mut read = Reader::new(&texts, problems);
     let names = read.host_names();
     let cloudflare = CloudflareSettings {
@@ -154,6 +153,9 @@ fn check(texts: BTreeMap<&'static str, String>, problems: Vec<String>) -> Result
     let problems = read.finish();
     if !problems.is_empty() {
         return Err(Problems(problems));
+    }
+    for variable in VARIABLES.iter().filter(|variable| variable.secret) {
+        texts.entry(variable.name).and_modify(|text| "(set, not shown)".clone_into(text));
     }
     Ok(Config {
         notices: notices(&texts, &cloudflare, &routes),

@@ -112,14 +112,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the name of a namespace, a Service or a Middleware (RFC 1123 labels).
     pub(super) fn object_name(&mut self, name: &'static str) -> String {
-        self.object_name_or(name, "")
-    }
-
-    pub(super) fn object_name_or(&mut self, name: &'static str, default: &str) -> String {
-        let text = match self.text(name) {
-            "" => default,
-            text => text,
-        };
+        let text = self.text(name);
         let is_valid = (1..=63).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             && !text.starts_with('-')
@@ -129,6 +122,11 @@ impl<'a> Reader<'a> {
             self.problem(name, &problem, "opencode");
         }
         text.to_owned()
+    }
+
+    /// Reads a name whose default depends on another variable, which is checked by itself.
+    pub(super) fn object_name_or(&mut self, name: &'static str, default: &str) -> String {
+        if self.texts.contains_key(name) { self.object_name(name) } else { default.to_owned() }
     }
 
     pub(super) fn port(&mut self, name: &'static str, min: u16) -> u16 {

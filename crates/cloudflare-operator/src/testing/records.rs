@@ -27,7 +27,8 @@ impl Records {
         }
         self.check_unique(&record, None)?;
         self.made += 1;
-        let id = format!("{:032x}", u128::from(self.made) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let id =
+            format!("{:032x}", u128::from(self.made).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
         let record = with_id(record, &id);
         self.by_id.insert(id, record.clone());
         Ok(record)

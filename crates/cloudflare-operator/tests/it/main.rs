@@ -1,3 +1,5 @@
 //! The operator's tests that need more than one module.
 
-mod documentation;
+mod cloudflare;
+mod config;
+mod kubernetes;
