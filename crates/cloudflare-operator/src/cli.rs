@@ -4,8 +4,8 @@ use clap::Parser;
 
 use crate::config::variables::{DefaultValue, VARIABLES, Variable};
 
-/// Publishes the hosts of opencode sessions: Cloudflare DNS records, rules of a Cloudflare Tunnel, and Traefik
-/// IngressRoutes.
+/// Publishes the hosts of opencode sessions: Cloudflare DNS records, rules of a Cloudflare Tunnel, and
+/// Traefik IngressRoutes.
 ///
 /// The hosts of a session exist from the creation of its volume claim to its deletion. Several operators may
 /// run; one of them, by a Lease, writes. What others made at Cloudflare or in the cluster is never changed.

@@ -2,8 +2,8 @@
 //!
 //! The operator is ready once it has listed claims and IngressRoutes, whether it leads or not. Cloudflare's
 //! outage, a wrong token and conflicts are conditions that `/readyz` shows, but they do not make it unready:
-//! nobody reaches the operator through a Service, and in the router's Pod, where the TypeScript operator runs,
-//! an unready operator would take the router from the network.
+//! nobody reaches the operator through a Service, and in the router's Pod, where the TypeScript operator
+//! runs, an unready operator would take the router from the network.
 
 use std::{sync::Arc, time::SystemTime};
 

@@ -3,8 +3,8 @@
 //!
 //! - what is asked for: [`claims`] (the sessions' volume claims are the desired state)
 //! - in the cluster: [`routes`] (the IngressRoutes of a session, as pure functions)
-//! - at Cloudflare: [`cloudflare`] (the API, and one pass over records and tunnel) with [`reconcile`] (desired
-//!   and current state give actions; pure)
+//! - at Cloudflare: [`cloudflare`] (the API, and one pass over records and tunnel) with [`reconcile`]
+//!   (desired and current state give actions; pure)
 //! - what is there: [`watched`] (claims and IngressRoutes, kept up to date)
 //! - who acts when: [`controller`] (a loop for each half, which every change wakes), [`status`]
 //! - the process: [`config`], [`cli`], [`health`], [`metrics`], [`logging`], [`run`], [`once`]

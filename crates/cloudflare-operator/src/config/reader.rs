@@ -92,8 +92,8 @@ impl<'a> Reader<'a> {
         HostNames { domain, suffix, attach_prefix }
     }
 
-    /// Returns the scheme of these names. The parts are checked one after the other, so that the problem names
-    /// the one at fault; then the scheme is one of another domain.
+    /// Returns the scheme of these names. The parts are checked one after the other, so that the problem
+    /// names the one at fault; then the scheme is one of another domain.
     pub(super) fn scheme(&mut self, names: &HostNames) -> HostScheme {
         let HostNames { domain, suffix, attach_prefix } = names;
         let fallback = HostScheme::new("example.org", "", "attach-");

@@ -32,11 +32,28 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::settings::ElectionSettings;
+use super::{
+    objects::names::MANAGED_BY,
+    settings::{ElectionSettings, KubernetesSettings, LEASE_NAME},
+};
 use crate::clock::Clock;
 
-/// One process's part in the election. If it is dropped without [`release`](LeaderElector::release), the Lease
-/// expires.
+impl KubernetesSettings {
+    /// Returns the settings of the election that all routers of a namespace take part in.
+    #[must_use]
+    pub fn election(&self) -> ElectionSettings {
+        ElectionSettings {
+            lease_name: LEASE_NAME.into(),
+            namespace: self.namespace.clone(),
+            managed_by: MANAGED_BY.into(),
+            identity: self.identity.clone(),
+            timing: self.lease,
+        }
+    }
+}
+
+/// One process's part in the election. If it is dropped without [`release`](LeaderElector::release), the
+/// Lease expires.
 #[derive(Debug)]
 pub struct LeaderElector {
     /// Until when this process is the leader.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
-use crate::{SystemClock, kubernetes::KubernetesSettings};
+use crate::SystemClock;
 
 /// As much of an API server as a Lease needs: resource versions, conflicts, and failures.
 #[derive(Default)]

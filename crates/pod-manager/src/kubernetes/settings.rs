@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::objects::{names::MANAGED_BY, patch::PodPatch};
+use super::objects::patch::PodPatch;
 
 /// The name of the Lease that routers compete for.
 pub const LEASE_NAME: &str = "opencode-router-reaper";
@@ -83,18 +83,6 @@ impl KubernetesSettings {
             ready_timeout: Duration::from_secs(180),
             identity: format!("opencode-router-{:016x}", rand::random::<u64>()),
             lease: ElectionTiming::default(),
-        }
-    }
-
-    /// Returns the settings of the election that all routers of a namespace take part in.
-    #[must_use]
-    pub fn election(&self) -> ElectionSettings {
-        ElectionSettings {
-            lease_name: LEASE_NAME.into(),
-            namespace: self.namespace.clone(),
-            managed_by: MANAGED_BY.into(),
-            identity: self.identity.clone(),
-            timing: self.lease,
         }
     }
 }
