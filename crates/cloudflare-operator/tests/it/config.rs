@@ -1,15 +1,12 @@
-//! The configuration: defaults, problems, secrets; and the page that documents it and the metrics.
+//! The configuration: defaults, problems, secrets; and the page that documents it.
 
-use std::{collections::BTreeSet, ffi::OsString, fs};
+use std::{ffi::OsString, fs};
 
 use clap::CommandFactory as _;
 use cloudflare_operator::{
     cli::Arguments,
-    cloudflare::CallObserver as _,
     config::{Config, Problems, variables::VARIABLES},
-    metrics::{Counted, Metrics},
     routes::Mode,
-    status::{Half, HalfStatus},
 };
 
 const REQUIRED: [(&str, &str); 5] = [
@@ -135,23 +132,4 @@ fn the_page_and_the_help_have_every_variable() {
         assert!(help.contains(&format!("\n  {}\n", variable.name)), "{} is not in\n{help}", variable.name);
     }
     assert!(!Arguments::command().render_help().to_string().contains("CF_ZONE_ID"), "-h stays short");
-}
-
-#[test]
-fn the_page_has_every_metric() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cloudflare-operator.md");
-    let page = fs::read_to_string(page).expect("the page");
-    let metrics = Metrics::default();
-    metrics.record("read_zone", "200");
-    metrics.record_kubernetes_call("apply", "200");
-    metrics.record_pass(Half::Cloudflare, "ok");
-    metrics.set_count(Counted::Sessions, 1);
-    let halves = Half::ALL.map(|half| (half, HalfStatus::default()));
-    let text = metrics.render(&halves, 0, false).expect("text");
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let names: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
-    assert_eq!(names.len(), 11, "{names:?}");
-    for name in names {
-        assert!(page.contains(&format!("| `{name}` |")), "docs/cloudflare-operator.md lacks {name}");
-    }
 }
