@@ -37,12 +37,13 @@ run: tools web opencode ## build everything, start the router, print its address
 ##@ For contributors
 
 .PHONY: test
-test: tools web opencode journey-deps ## install what the tests need, and run them all: Rust, web, browser
+test: tools web opencode journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it -- --ignored
 	node --test scripts/*.test.mjs scripts/*/*.test.mjs
 	cd web && npm test
+	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) deploy/homelab/test/run
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
 .PHONY: test-cluster
@@ -50,13 +51,15 @@ test-cluster: tools web opencode journey-deps chain-deps ## the whole product in
 	tests/cluster/run $(PARTS)
 
 .PHONY: check
-check: tools web-deps ## formatting, lints, types, docs, dependencies: everything that needs no running router
+check: tools web-deps homelab-deps ## formatting, lints, types, docs, dependencies: everything that needs no running router
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo test --locked -p router-bin --test it -- import_ documentation prose
 	$(MAKE) deny unused workflows
 	cd web && npm run lint && npm run typecheck && npm run check:api
+	cd deploy/homelab && npm run typecheck
+	cd web && npx biome ci --config-path=. ../deploy/homelab/src ../deploy/homelab/test
 	$(MAKE) web
 	cd web && npm run check:size
 	cargo package --locked --allow-dirty -p session-key -p proxy-core
@@ -84,7 +87,7 @@ bench: tools web ## the figures of docs/benchmarks.md, on this machine
 .PHONY: clean
 clean: ## remove build outputs (sessions are elsewhere and stay)
 	cargo clean
-	rm -rf web/dist web/node_modules tests/journey/node_modules tests/journey/out
+	rm -rf deploy/homelab/bin deploy/homelab/node_modules web/dist web/node_modules tests/journey/node_modules tests/journey/out
 
 # Prerequisites of the targets above.
 
@@ -110,6 +113,12 @@ web/dist/index.html: web/node_modules/.package-lock.json $(WEB_INPUTS)
 
 .PHONY: chain-deps
 chain-deps: tests/chain/node_modules/.package-lock.json
+
+.PHONY: homelab-deps
+homelab-deps: deploy/homelab/node_modules/.package-lock.json
+
+deploy/homelab/node_modules/.package-lock.json: deploy/homelab/package-lock.json
+	@cd deploy/homelab && $(NPM_CI) && touch node_modules/.package-lock.json
 
 .PHONY: journey-deps
 journey-deps: tests/journey/node_modules/.package-lock.json
