@@ -238,7 +238,7 @@ async function discard(live) {
   live.partial = undefined;
 }
 
-async function main(args) {
+async function main(args, live) {
   if (Number(process.versions.node.split(".")[0]) < 20) throw new UserError(`Node.js 20 or newer is needed; this is ${process.version}.`);
   let root = join(PROJECT, ".opencode");
   while (args.length) {
@@ -248,9 +248,9 @@ async function main(args) {
     else throw new UserError(`Unknown argument ${arg}. Usage: node scripts/install-opencode.mjs [--dir FOLDER] [--pinned-version]`);
   }
   if (process.env.OPENCODE_BIN) return checkOverride(process.env.OPENCODE_BIN);
-  const live = {};
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]]) {
     process.once(signal, async () => {
+      live.interrupted = code;
       live.npm?.kill("SIGTERM");
       await discard(live);
       process.exit(code);
@@ -260,9 +260,12 @@ async function main(args) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const live = {};
   try {
-    console.log(await main(process.argv.slice(2)));
+    console.log(await main(process.argv.slice(2), live));
   } catch (error) {
+    // npm was ended by the signal's handler, and may be gone before that is done.
+    if (live.interrupted) process.exit(live.interrupted);
     console.error(error instanceof UserError ? error.message : error);
     process.exit(1);
   }
