@@ -170,6 +170,24 @@ async fn a_start_is_a_trace_with_its_stages_and_a_failure_shows_its_code_alone()
 }
 
 #[tokio::test]
+async fn only_the_leader_reports_what_happens_to_sessions() {
+    let collector = OtlpCollector::start().await;
+    let app = start(collector.endpoint(), &[]).await;
+    app.opencode.create_conversation("A title");
+    app.backend.set_leader(false);
+    app.running_session(ALICE).await;
+    app.backend.set_leader(true);
+    let body = json!({ "repoUrl": "https://git.example.org/acme/widgets", "branch": "second" });
+    let create = app.request_as(ALICE, Method::POST, "localhost", "/api/sessions").json(&body);
+    let created: Value = create.send().await.expect("a response").json().await.expect("JSON");
+    let second = created["hash"].as_str().map(str::to_owned);
+    let is_start = |span: &&Span| span.name == "session start";
+    // Spans arrive in order, so one of the first start would be here before that of the second.
+    collector.wait_for(|span| is_start(&span) && attribute(span, "session.hash") == second).await;
+    assert_eq!(collector.spans().iter().filter(is_start).count(), 1);
+}
+
+#[tokio::test]
 async fn a_trusted_proxys_trace_is_continued_and_goes_no_further() {
     let collector = OtlpCollector::start().await;
     let app = start(collector.endpoint(), &[("OTEL_PROPAGATORS", "tracecontext,baggage")]).await;
