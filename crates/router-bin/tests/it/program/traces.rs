@@ -1,5 +1,12 @@
 //! Traces at the end of the program.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::net::TcpListener;
+
 use super::TestHome;
 use crate::otlp_collector::{OtlpCollector, attributes};
 
@@ -21,13 +28,28 @@ async fn spans_that_wait_are_sent_before_the_router_ends() {
 
 #[tokio::test]
 async fn a_collector_that_never_answers_does_not_keep_the_router_from_ending() {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let home = TestHome::new();
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("DRAIN_TIMEOUT_SECONDS", "0")];
     let mut router = home.start(&variables).await;
-    router.get("localhost", "/api/sessions").send().await.expect("a response");
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    let _collector = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        loop {
+            connections.push(listener.accept().await.expect("a connection"));
+            count.store(connections.len(), Ordering::Relaxed);
+        }
+    });
+    // More than one batch.
+    for _ in 0..600 {
+        router.get("localhost", "/api/sessions").send().await.expect("a response");
+    }
+    let before = accepted.load(Ordering::Relaxed);
     router.signal("TERM").await;
-    let (_connection, _) = listener.accept().await.expect("a connection");
     assert_eq!(router.wait_for_exit().await.code(), Some(0), "{:#?}", router.log());
+    // The first batch was tried when the shutdown began, and once more at the end; then time was up.
+    let tries = accepted.load(Ordering::Relaxed) - before;
+    assert!((1..=2).contains(&tries), "{tries} tries");
 }
