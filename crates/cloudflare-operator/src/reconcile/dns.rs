@@ -151,3 +151,7 @@ fn outcome(
     }
     Outcome::Create
 }
+
+#[cfg(test)]
+#[path = "dns_tests.rs"]
+mod tests;

@@ -183,3 +183,7 @@ fn parse_rules(ingress: Option<&Value>) -> Result<Vec<Rule>, String> {
         Some(_) => Err("`ingress` is not a list".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "tunnel_tests.rs"]
+mod tests;
