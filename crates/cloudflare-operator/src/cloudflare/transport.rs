@@ -61,21 +61,25 @@ pub trait Transport: Send + Sync + 'static {
 
 /// Carries calls over HTTP. Redirects are not followed, answers are read up to a limit, and each call has a
 /// timeout.
-pub(super) struct HttpTransport {
+pub struct HttpTransport {
     http: reqwest::Client,
+    timeout: Duration,
     api_url: String,
     token: String,
 }
 
 impl HttpTransport {
-    pub(super) fn new(settings: &CloudflareSettings) -> Result<Self, CloudflareError> {
+    /// Creates a transport. It makes no connection.
+    ///
+    /// # Errors
+    /// [`CloudflareError::Client`] if the API's address is not one.
+    pub fn new(settings: &CloudflareSettings) -> Result<Self, CloudflareError> {
         let client = |error: &dyn Error| CloudflareError::Client(with_sources(error));
         let url = Url::parse(&settings.api_url).map_err(|error| client(&error))?;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("opencode-cloudflare-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT);
+            .connect_timeout(CONNECT_TIMEOUT);
         if is_loopback(&url) {
             // A proxy from the environment could not reach this machine.
             http = http.no_proxy();
@@ -84,7 +88,22 @@ impl HttpTransport {
             http: http.build().map_err(|error| client(&error))?,
             api_url: settings.api_url.trim_end_matches('/').to_owned(),
             token: settings.token.clone(),
+            timeout: CALL_TIMEOUT,
         })
+    }
+
+    /// Sets how long a whole call may take; by default 30 s.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn failure(&self, error: &reqwest::Error) -> TransportError {
+        if error.is_timeout() && !error.is_connect() {
+            return TransportError::Timeout(self.timeout);
+        }
+        TransportError::Unreachable(with_sources(error))
     }
 }
 
@@ -95,14 +114,15 @@ impl Transport for HttpTransport {
             .http
             .request(request.method, format!("{}{}", self.api_url, request.path))
             .bearer_auth(&self.token)
+            .timeout(self.timeout)
             .query(&request.query);
         if let Some(body) = &request.body {
             call = call.json(body);
         }
-        let mut response = call.send().await.map_err(|error| failure(&error))?;
+        let mut response = call.send().await.map_err(|error| self.failure(&error))?;
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error))? {
             if body.len() + chunk.len() > MAX_BYTES {
                 return Err(TransportError::TooLong);
             }
@@ -115,13 +135,6 @@ impl Transport for HttpTransport {
 /// Reads `Retry-After` in seconds, the only form that Cloudflare sends.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-fn failure(error: &reqwest::Error) -> TransportError {
-    if error.is_timeout() && !error.is_connect() {
-        return TransportError::Timeout(CALL_TIMEOUT);
-    }
-    TransportError::Unreachable(with_sources(error))
 }
 
 /// Joins an error with its sources. The address of the call is left out: it says nothing new.

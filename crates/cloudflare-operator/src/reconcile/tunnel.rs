@@ -7,9 +7,10 @@
 //!   the last rule, that would take its host.
 //! - **A rule that already leads a host to our service is enough**, whoever made it.
 //! - **Somebody else's rule for a host, with another service, is a conflict**: it is reported, not fought.
-//! - **A wildcard rule is never removed**: rules have no comment, so nobody can tell who made it.
+//! - **A wildcard rule is never removed or moved**: rules have no comment, so nobody can tell who made it. If
+//!   another rule hides it, a second one is added before that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
@@ -60,64 +61,111 @@ pub fn plan(hosts: &BTreeSet<String>, config: &Value, ownership: &Ownership) -> 
         }
     }
     let mut covered: BTreeMap<String, usize> = BTreeMap::new();
+    // Rules to insert before a rule, by its index.
+    let mut inserted: BTreeMap<usize, Vec<Rule>> = BTreeMap::new();
+    let mut moved = BTreeSet::new();
+    let index = Index::new(&rules);
     for host in hosts {
-        place(host, &mut rules, &mut plan, &mut covered, ownership);
+        match index.outcome(host, &rules, ownership) {
+            Outcome::Ours => {}
+            Outcome::CoveredBy(hostname) => *covered.entry(hostname).or_default() += 1,
+            Outcome::Conflict(service) => {
+                plan.conflicts.push(Conflict::Rule { host: host.clone(), service });
+            }
+            Outcome::Insert { before, moved: None } => {
+                plan.actions.push(Action::AddRule { host: host.clone() });
+                inserted.entry(before).or_default().push(Rule::new(host, ownership.service()));
+            }
+            Outcome::Insert { before, moved: Some(from) } => {
+                plan.actions.push(Action::MoveRule { host: host.clone() });
+                inserted.entry(before).or_default().push(rules[from].clone());
+                moved.insert(from);
+            }
+        }
     }
     plan.notes = covered.into_iter().map(|(hostname, hosts)| Note::RuleCovers { hostname, hosts }).collect();
-    plan.ours = rules.iter().filter(|rule| rule.serves(ownership) && hosts.contains(&rule.hostname)).count();
+    let mut next = Vec::new();
+    for (index, rule) in rules.into_iter().enumerate() {
+        next.append(&mut inserted.remove(&index).unwrap_or_default());
+        if !moved.contains(&index) {
+            next.push(rule);
+        }
+    }
+    next.extend(inserted.into_values().flatten());
+    plan.ours = next.iter().filter(|rule| rule.serves(ownership) && hosts.contains(&rule.hostname)).count();
     if plan.actions.is_empty() {
         return Ok(plan);
     }
-    if !rules.last().is_some_and(|rule| rule.matches_all() && !rule.has_path) {
-        rules.push(Rule::new("", CATCH_ALL));
+    if !next.last().is_some_and(|rule| rule.matches_all() && !rule.has_path) {
+        next.push(Rule::new("", CATCH_ALL));
         plan.actions.push(Action::AddCatchAll);
     }
-    document.insert("ingress".to_owned(), rules.into_iter().map(|rule| rule.value).collect());
+    document.insert("ingress".to_owned(), next.into_iter().map(|rule| rule.value).collect());
     plan.document = Some(Value::Object(document));
     Ok(plan)
 }
 
-/// Gives one host its rule, unless another rule serves it or stands in its way.
-fn place(
-    host: &str,
-    rules: &mut Vec<Rule>,
-    plan: &mut TunnelPlan,
-    covered: &mut BTreeMap<String, usize>,
-    ownership: &Ownership,
-) {
-    let is_own = |rule: &Rule| rule.hostname == host && rule.serves(ownership);
-    let own = rules.iter().position(is_own);
-    // Rules of the host with a path take only a part of it; they stay what they are, and where they are.
-    let first = rules.iter().position(|rule| rule.matches(host) && !(rule.hostname == host && rule.has_path));
-    let other = rules
-        .iter()
-        .find(|rule| rule.hostname == host && !rule.has_path && !ownership.is_service(&rule.service));
-    let reached = first.map(|index| &rules[index]);
-    if reached.is_some_and(|rule| rule.serves(ownership)) {
-        let rule = reached.expect("the rule that was just looked at");
-        if own.is_none() && rule.hostname != host {
-            *covered.entry(rule.hostname.clone()).or_default() += 1;
+enum Outcome {
+    /// The host's own rule serves it.
+    Ours,
+    /// The rule with this hostname serves it.
+    CoveredBy(String),
+    /// Somebody else's rule with this service has the host.
+    Conflict(String),
+    /// The host needs a rule before this index: a new one, or its own from another place.
+    Insert { before: usize, moved: Option<usize> },
+}
+
+/// Finds the rules that match a host, without a look at all the others.
+struct Index {
+    by_host: HashMap<String, Vec<usize>>,
+    /// Wildcards, and rules for all hosts.
+    patterns: Vec<usize>,
+    len: usize,
+}
+
+impl Index {
+    fn new(rules: &[Rule]) -> Self {
+        let mut index = Self { by_host: HashMap::new(), patterns: Vec::new(), len: rules.len() };
+        for (position, rule) in rules.iter().enumerate() {
+            if rule.is_pattern() {
+                index.patterns.push(position);
+            }
+            index.by_host.entry(rule.hostname.clone()).or_default().push(position);
         }
-    } else if let Some(other) = other
-        && (own.is_none() || reached.is_some_and(|rule| rule.hostname == host))
-    {
-        plan.conflicts.push(Conflict::Rule { host: host.to_owned(), service: other.service.clone() });
-    } else {
-        let rule = match own {
-            Some(index) => {
-                plan.actions.push(Action::MoveRule { host: host.to_owned() });
-                rules.remove(index)
+        index
+    }
+
+    /// Decides what becomes of one host. The rules of other hosts make no difference to it.
+    fn outcome(&self, host: &str, rules: &[Rule], ownership: &Ownership) -> Outcome {
+        let exact = self.by_host.get(host).map_or(&[][..], Vec::as_slice);
+        // Rules of the host with a path take only a part of it; they stay what they are, and where they are.
+        let whole = || exact.iter().copied().filter(|index| !rules[*index].has_path);
+        let pattern = self
+            .patterns
+            .iter()
+            .copied()
+            .find(|index| rules[*index].hostname != host && rules[*index].matches(host));
+        let first = whole().next().into_iter().chain(pattern).min();
+        if let Some(rule) = first.map(|index| &rules[index])
+            && rule.serves(ownership)
+        {
+            let has_own = whole().any(|index| rules[index].serves(ownership));
+            return if has_own { Outcome::Ours } else { Outcome::CoveredBy(rule.hostname.clone()) };
+        }
+        let own = whole().find(|index| rules[*index].is_ours(ownership));
+        let other = whole().find(|index| !ownership.is_service(&rules[*index].service));
+        match other {
+            Some(other) if own.is_none() || Some(other) == first => {
+                Outcome::Conflict(rules[other].service.clone())
             }
-            None => {
-                plan.actions.push(Action::AddRule { host: host.to_owned() });
-                Rule::new(host, ownership.service())
-            }
-        };
-        rules.insert(first.unwrap_or(rules.len()), rule);
+            _ => Outcome::Insert { before: first.unwrap_or(self.len), moved: own },
+        }
     }
 }
 
 /// A rule, with the value that it came from.
+#[derive(Clone)]
 struct Rule {
     /// In lower case; empty if the rule has none.
     hostname: String,
@@ -155,6 +203,10 @@ impl Rule {
 
     fn matches_all(&self) -> bool {
         matches!(self.hostname.as_str(), "" | "*")
+    }
+
+    fn is_pattern(&self) -> bool {
+        self.hostname.is_empty() || self.hostname.starts_with('*')
     }
 
     /// As cloudflared matches: a wildcard takes names of any depth.

@@ -170,7 +170,9 @@ fn the_wildcard_is_one_rule_and_stays_when_the_routes_change() {
     check(&[WILDCARD], &before, Some(&[star.clone(), not_found()]));
     let plan = check(&[WILDCARD], &[rule(WILDCARD, "http://other:80"), not_found()], None);
     assert_eq!(plan.conflicts.len(), 1);
-    check(&[SESSION], &[star, not_found()], None);
+    check(&[SESSION], &[star.clone(), not_found()], None);
+    let hidden = [rule("*.org", "http://other:80"), star.clone(), not_found()];
+    check(&[WILDCARD], &hidden, Some(&[&[star][..], &hidden].concat()));
 }
 
 #[test]

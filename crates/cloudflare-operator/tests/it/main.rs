@@ -1,5 +1,6 @@
 //! The operator's tests that need more than one module.
 
+mod cloudflare;
 mod config;
 mod documentation;
 mod kubernetes;
