@@ -28,6 +28,7 @@ for (const [, name, type, labels] of operations.matchAll(/^\| `((?:opencode|proc
   add(name, type, [...labels.matchAll(/`(\w+)`/g)].map((match) => match[1]));
 }
 const source = read("crates/cloudflare-operator/src/metrics.rs");
+const documented = new Map(series);
 const structs = Object.fromEntries([...source.matchAll(/struct (\w+) \{([^}]*)\}/g)].map(([, name, body]) => [name, [...body.matchAll(/^ {4}(\w+):/gm)].map((match) => match[1])]));
 for (const [, name, field] of source.matchAll(/registry\.register\(\s*"(\w+)",\s*"[^"]*",\s*(\w+)/g)) {
   const [, labels, type] = source.match(new RegExp(`^ {4}${field}: (?:Family<(\\w+), )?(Counter|Gauge)`, "m")) ?? [null, null, field];
@@ -50,6 +51,11 @@ function check(expression, where) {
   }
   return found;
 }
+
+test("docs/operations.md has a table of the operator's metrics", () => {
+  const operators = (map) => [...map].filter(([name]) => name.startsWith("opencode_cloudflare_operator_")).sort();
+  assert.deepEqual(operators(documented), operators(series));
+});
 
 test("both programs' metrics are known here", () => {
   assert.deepEqual(series.get("opencode_router_requests_total"), ["route", "status"]);
