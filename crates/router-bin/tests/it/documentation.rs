@@ -188,6 +188,20 @@ fn pages_show_files_as_they_are() {
 }
 
 #[test]
+fn each_decision_has_a_number_of_its_own() {
+    let mut numbers = BTreeSet::new();
+    for entry in fs::read_dir(root().join("docs/adr")).expect("the decisions") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let number: u32 = name.split('-').next().and_then(|text| text.parse().ok()).expect("a number");
+        assert!(numbers.insert(number), "two decisions have the number of {name}");
+        let text = fs::read_to_string(&path).expect("a decision");
+        assert!(text.starts_with(&format!("# {number}. ")), "{name} has another number in its title");
+    }
+    assert_eq!(numbers.last().copied(), Some(numbers.len() as u32), "a number is missing in docs/adr");
+}
+
+#[test]
 fn the_charts_environment_is_a_valid_configuration() {
     let manifests = fs::read_to_string(root().join("deploy/install.yaml")).expect("the manifests");
     let mut variables = Vec::new();
