@@ -1,5 +1,5 @@
-// Tests that the alerts and the dashboard of the chart name metrics and pages that exist; tests/alerts/run tests
-// that they are valid. Run: node --test scripts/*.test.mjs
+// Tests that the alerts and the dashboard of the chart name metrics and pages that exist; tests/alerts/run
+// tests that they are valid. Run: node --test scripts/*.test.mjs
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the SBOMs (CycloneDX) of a version for one target: the crates of each program, and the site's packages.
+# Writes the SBOMs (CycloneDX) of a version for one target: the crates of each program, and the site's
+# packages.
 #
 #   scripts/ci/list-packages.sh VERSION TARGET FOLDER
 set -euo pipefail
