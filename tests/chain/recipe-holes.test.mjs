@@ -12,7 +12,7 @@ describe("holes", { timeout: 300_000 }, () => {
   test("with all of /oauth2/ routed to oauth2-proxy, a session's page reads its user's token", async () => {
     const everywhere = (text) =>
       text
-        .replace(/- match: >-\n[^]*?\n {6}kind: Rule/, "- match: PathPrefix(`/oauth2/`)\n      kind: Rule")
+        .replace(/- match: >-\n[\s\S]*?\n {6}kind: Rule/, "- match: PathPrefix(`/oauth2/`)\n      kind: Rule")
         .replace("      middlewares: [{ name: opencode-sign-in-pages }]\n", "");
     const recipe = await startRecipe("traefik", { edit: everywhere });
     const browser = await startBrowser();

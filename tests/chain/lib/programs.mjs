@@ -25,7 +25,9 @@ export async function startProgram(folder, path, args, { port, env = {} }) {
     });
   }
   let status;
-  const ended = new Promise((done) => child.once("close", (code, signal) => done((status = code ?? signal))));
+  const ended = once(child, "close").then(([code, signal]) => {
+    status = code ?? signal;
+  });
   await eventually(`${basename(path)} listens`, async () => {
     if (status !== undefined) throw new Error(`${basename(path)} ended with ${status}:\n${output}`);
     return accepts(port);

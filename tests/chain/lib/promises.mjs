@@ -38,7 +38,7 @@ export async function startSession(recipe, client) {
     assert.notEqual(session.state, "failed", JSON.stringify(session));
     return session.state === "running" && session;
   }, 60_000);
-  return { hash, host: `http://${hash}.${recipe.domain}`, landing: session.url };
+  return { hash, host: `http://${hash}${recipe.suffix}.${recipe.domain}`, landing: session.url };
 }
 
 /** Opens a session's page in a browser that nobody has signed in with. */
@@ -57,7 +57,7 @@ export async function openSession(recipe, browser, { host, landing }) {
 
 /** Runs the promises with the recipe `kind`. */
 export function promises(kind) {
-  describe(kind, { timeout: 300_000 }, () => suite(kind));
+  describe(kind, { timeout: 600_000 }, () => suite(kind));
 }
 
 function suite(kind) {
@@ -125,6 +125,9 @@ function suite(kind) {
     const page = await client.open(first.url, { method: "POST", headers, body: `email=${encodeURIComponent(ALICE)}` });
     assert.equal(page.status, 200, page.body);
     assert.equal(page.url, `${recipe.site}/`);
+    // What the other sign-ins left behind stays with the browser, too.
+    assert.match(client.cookies(new URL(host).host), /_csrf=/);
+    assert.equal((await client.request(`${host}/session`)).status, 200);
   });
 
   test("events arrive one by one", async () => {
@@ -165,6 +168,10 @@ function suite(kind) {
     const underscored = await api(`/sessions/${hash}`, { client: bob, headers: { x_auth_request_email: ALICE, X_Auth_Request_Email: ALICE, x_router_proxy_secret: PROXY_SECRET } });
     assert.ok([400, 404].includes(underscored.status), `${underscored.status}`);
     assertKeeps(recipe.received(), ["made-up"], "what the session received");
+    // The router would take a user's token from these. Its log names the headers that arrived.
+    const log = recipe.router.log();
+    for (const name of ["x-router-proxy-secret", "x-auth-request-access-token"]) assert.ok(log.includes(name), `${name} reached the router`);
+    assertKeeps(log, ["x-forwarded-access-token", "x-auth-request-token"], "the headers that reached the router");
   });
 
   test("a browser signs in at the provider's page, and the session's terminal echoes", async () => {

@@ -7,16 +7,24 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse, parseAllDocuments, stringify } from "yaml";
 import { install } from "../../../scripts/install-opencode.mjs";
-import { startRouter } from "../../journey/fixtures/router.mjs";
+import { eventually } from "../../journey/fixtures/gate.mjs";
+import { get, startRouter } from "../../journey/fixtures/router.mjs";
 import { CLIENT, startOidcProvider } from "../oidc-provider.mjs";
 import { freePorts, program, startProgram } from "./programs.mjs";
 
 const PROJECT = fileURLToPath(new URL("../../../", import.meta.url));
-/** Chromium resolves every name under `localhost` itself, and treats it as it treats HTTPS. */
-const DOMAIN = "opencode.localhost";
+/**
+ * The names in place of opencode.example.com: of the site, and of the domain that sessions and cookies have.
+ * Chromium resolves every name under `localhost` itself, and treats it as it treats HTTPS.
+ */
+const OWN = { site: "opencode.localhost", domain: "opencode.localhost", suffix: "" };
+/** The same where other applications share the domain (ROUTE_SUFFIX). */
+const SHARED = { site: "opencode.example.localhost", domain: "example.localhost", suffix: "-oc" };
 export const PROXY_SECRET = "the-proxy-secret-of-these-tests";
 
 const read = (path) => readFileSync(join(PROJECT, "deploy/recipes", path), "utf8");
+
+const escaped = (name) => name.replaceAll(".", "\\.");
 
 /** Replaces each text, which must occur. */
 function replaced(text, replacements) {
@@ -28,8 +36,12 @@ function replaced(text, replacements) {
   return result;
 }
 
-/** Starts provider, oauth2-proxy, the recipe's proxy, and a router whose sessions' opencode is recorded. */
-export async function startRecipe(kind, { edit = (text) => text } = {}) {
+/**
+ * Starts provider, oauth2-proxy, the recipe's proxy, and a router whose sessions' opencode is recorded. `edit`
+ * changes each of the recipe's files; `shared` makes the changes that docs/sign-in.md names for ROUTE_SUFFIX.
+ */
+export async function startRecipe(kind, { edit = (text) => text, shared = false } = {}) {
+  const names = shared ? SHARED : OWN;
   const folder = mkdtempSync(join(tmpdir(), "opencode-router-recipe-"));
   const cleanups = [() => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })];
   const end = async () => {
@@ -37,7 +49,7 @@ export async function startRecipe(kind, { edit = (text) => text } = {}) {
   };
   try {
     const [port, routerPort, signInPort] = await freePorts(3);
-    const site = `http://${DOMAIN}:${port}`;
+    const site = `http://${names.site}:${port}`;
     const provider = await startOidcProvider({ redirectUris: [`${site}/oauth2/callback`] });
     cleanups.push(() => provider.close());
 
@@ -51,33 +63,35 @@ export async function startRecipe(kind, { edit = (text) => text } = {}) {
     const router = await startRouter(folder, {
       IDENTITY: "headers",
       TRUSTED_PROXY_SECRET: PROXY_SECRET,
-      ROUTER_DOMAIN: `${DOMAIN}:${port}`,
+      ROUTER_DOMAIN: `${names.domain}:${port}`,
+      ROUTE_SUFFIX: names.suffix,
+      DEBUG_HEADERS: "true",
       ROUTER_PROTO: "http",
       PORT: String(routerPort),
       OPENCODE_BIN: wrapper,
     });
     cleanups.push(() => router.stop());
 
-    const ports = { port, routerPort, signInPort };
-    const signIn = await startOauth2Proxy(folder, kind, provider, ports, edit);
+    const place = { names, port, routerPort, signInPort };
+    const signIn = await startOauth2Proxy(folder, kind, provider, place, edit);
     cleanups.push(() => signIn.stop());
-    const proxy = await { "oauth2-proxy": startIngress, nginx: startNginx, traefik: startTraefik }[kind](folder, ports, edit);
+    const proxy = await { "oauth2-proxy": startIngress, nginx: startNginx, traefik: startTraefik }[kind](folder, place, edit);
     cleanups.push(() => proxy.stop());
-    return { kind, site, domain: `${DOMAIN}:${port}`, signInPort, folder, provider, router, signIn, proxy, received: () => readFileSync(record, "latin1"), end };
+    return { kind, site, suffix: names.suffix, domain: `${names.domain}:${port}`, signInPort, folder, provider, router, signIn, proxy, received: () => readFileSync(record, "latin1"), end };
   } catch (error) {
     await end();
     throw error;
   }
 }
 
-async function startOauth2Proxy(folder, kind, provider, { port, routerPort, signInPort }, edit) {
+async function startOauth2Proxy(folder, kind, provider, { names, port, routerPort, signInPort }, edit) {
   const secrets = join(folder, "secrets");
   mkdirSync(secrets);
   writeFileSync(join(secrets, "TRUSTED_PROXY_SECRET"), PROXY_SECRET);
   const core = replaced(read("oauth2-proxy/oauth2-proxy.cfg"), [
-    ["https://opencode.example.com/", `http://${DOMAIN}:${port}/`],
-    ['[".opencode.example.com", "github.com"]', `[".${DOMAIN}:${port}", "${new URL(provider.issuer).host}"]`],
-    [".opencode.example.com", `.${DOMAIN}`],
+    ["https://opencode.example.com/", `http://${names.site}:${port}/`],
+    ['[".opencode.example.com", "github.com"]', `[".${names.domain}:${port}", "${new URL(provider.issuer).host}"]`],
+    [".opencode.example.com", `.${names.domain}`],
     ["cookie_secure = true", "cookie_secure = false"],
     ['"example.com"', '"example.test"'],
   ]);
@@ -122,7 +136,7 @@ async function startIngress(folder, { port, signInPort }) {
   return runNginx(folder, configuration, port);
 }
 
-async function startNginx(folder, { port, routerPort, signInPort }, edit) {
+async function startNginx(folder, { names, port, routerPort, signInPort }, edit) {
   writeFileSync(join(folder, "secrets/proxy-secret.conf"), `proxy_set_header X-Router-Proxy-Secret "${PROXY_SECRET}";\n`);
   writeFileSync(join(folder, "router.conf"), replaced(edit(read("nginx/router.conf")), [["/secrets/", `${folder}/secrets/`], ["Proto https", "Proto http"], ["https://", "http://"]]));
   const configuration = replaced(edit(read("nginx/nginx.conf")), [
@@ -130,7 +144,8 @@ async function startNginx(folder, { port, routerPort, signInPort }, edit) {
     ["listen 8080", `listen 127.0.0.1:${port}`],
     ["opencode-router.opencode.svc.cluster.local:80", `127.0.0.1:${routerPort}`],
     ["oauth2-proxy.opencode.svc.cluster.local:80", `127.0.0.1:${signInPort}`],
-    ["opencode.example.com", DOMAIN],
+    ["server_name *.opencode.example.com", `server_name ${names.suffix ? `~^[a-z0-9-]+${names.suffix}\\.${escaped(names.domain)}$` : `*.${names.domain}`}`],
+    ["opencode.example.com", names.site],
     ["Proto https", "Proto http"],
   ]);
   return runNginx(folder, configuration, port);
@@ -147,11 +162,11 @@ function runNginx(folder, configuration, port) {
 }
 
 /** The recipe's Kubernetes objects, as Traefik's file provider writes the same routes and middlewares. */
-async function startTraefik(folder, { port, routerPort, signInPort }, edit) {
+async function startTraefik(folder, { names, port, routerPort, signInPort }, edit) {
   const text = replaced(edit(read("traefik/traefik.yaml")), [
     ["http://oauth2-proxy.opencode.svc.cluster.local/", `http://127.0.0.1:${signInPort}/`],
-    ["opencode.example.com", DOMAIN],
-    ["opencode\\.example\\.com", DOMAIN.replace(".", "\\.")],
+    ["^[a-z0-9-]+\\.opencode\\.example\\.com$", `^[a-z0-9-]+${names.suffix}\\.${escaped(names.domain)}$`],
+    ["opencode.example.com", names.site],
     ["the text of TRUSTED_PROXY_SECRET", PROXY_SECRET],
   ]);
   const addresses = { "oauth2-proxy": signInPort, "opencode-router": routerPort };
@@ -174,5 +189,8 @@ async function startTraefik(folder, { port, routerPort, signInPort }, edit) {
     global: { checkNewVersion: false, sendAnonymousUsage: false },
   };
   writeFileSync(join(folder, "static.yaml"), stringify(configuration));
-  return startProgram(folder, program("TRAEFIK_BIN"), [`--configFile=${join(folder, "static.yaml")}`], { port });
+  const traefik = await startProgram(folder, program("TRAEFIK_BIN"), [`--configFile=${join(folder, "static.yaml")}`], { port });
+  // It listens before it has read its routes.
+  await eventually("Traefik has its routes", async () => (await get(port, `${names.site}:${port}`, "/")).status !== 404);
+  return traefik;
 }
