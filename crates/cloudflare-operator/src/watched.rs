@@ -118,7 +118,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<K>
         }
     }
 
-    fn handle(&self, event: Event<K>) {
+    pub(crate) fn handle(&self, event: Event<K>) {
         let mut state = self.state.lock();
         let matters = match event {
             Event::Init => {
@@ -196,4 +196,117 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
         }
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+
+    use super::*;
+
+    fn object(name: &str, version: u64, uid: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                resource_version: Some(version.to_string()),
+                uid: Some(uid.into()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn listed(objects: &[ConfigMap]) -> Watched<ConfigMap> {
+        let watched = Watched::<ConfigMap>::new(|old, new| old.metadata.labels != new.metadata.labels);
+        list(&watched, objects);
+        watched
+    }
+
+    fn list(watched: &Watched<ConfigMap>, objects: &[ConfigMap]) {
+        watched.handle(Event::Init);
+        objects.iter().for_each(|object| watched.handle(Event::InitApply(object.clone())));
+        watched.handle(Event::InitDone);
+    }
+
+    fn versions(watched: &Watched<ConfigMap>) -> Vec<String> {
+        let objects = watched.objects().expect("a list");
+        objects
+            .values()
+            .map(|object| format!("{}@{}", object.name_any(), object.resource_version().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_is_known_before_the_first_list_is_complete() {
+        let watched = Watched::<ConfigMap>::new(|_, _| true);
+        watched.handle(Event::Init);
+        watched.handle(Event::InitApply(object("a", 1, "u")));
+        assert!(watched.objects().is_none());
+        watched.handle(Event::InitDone);
+        assert_eq!(versions(&watched), ["a@1"]);
+        // A new list replaces the old one only when it is complete.
+        watched.handle(Event::Init);
+        assert_eq!(versions(&watched), ["a@1"]);
+        watched.handle(Event::InitDone);
+        assert_eq!(versions(&watched), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_answer_to_a_write_is_newer_than_a_late_event() {
+        let watched = listed(&[object("a", 5, "u")]);
+        watched.record(object("a", 9, "u"));
+        watched.handle(Event::Apply(object("a", 7, "u")));
+        assert_eq!(versions(&watched), ["a@9"]);
+        watched.handle(Event::Apply(object("a", 10, "u")));
+        assert_eq!(versions(&watched), ["a@10"]);
+        watched.record(object("b", 11, "v"));
+        assert_eq!(versions(&watched), ["a@10", "b@11"]);
+    }
+
+    #[test]
+    fn a_deletion_is_of_one_object_and_not_of_its_successor() {
+        let watched = listed(&[object("a", 5, "new")]);
+        watched.record_deleted("a", Some("old"));
+        watched.handle(Event::Delete(object("a", 4, "old")));
+        assert_eq!(versions(&watched), ["a@5"]);
+        watched.record_deleted("a", Some("new"));
+        assert_eq!(versions(&watched), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_changes_that_matter_wake() {
+        let watched = listed(&[object("a", 5, "u")]);
+        let mut changes = watched.subscribe();
+        let mut woke = || {
+            let has_changed = changes.has_changed().expect("a sender");
+            changes.mark_unchanged();
+            has_changed
+        };
+        watched.handle(Event::Apply(object("a", 6, "u")));
+        assert!(!woke(), "nothing that matters has changed");
+        let mut labelled = object("a", 7, "u");
+        labelled.metadata.labels = Some([("x".to_owned(), "y".to_owned())].into());
+        watched.record(labelled.clone());
+        watched.handle(Event::Apply(labelled));
+        assert!(!woke(), "it is our own write");
+        watched.handle(Event::Apply(object("b", 8, "v")));
+        assert!(woke(), "a new object");
+        watched.handle(Event::Delete(object("b", 9, "v")));
+        assert!(woke(), "a deletion");
+        watched.record_deleted("a", Some("u"));
+        watched.handle(Event::Delete(object("a", 10, "u")));
+        assert!(!woke(), "our own deletion");
+        list(&watched, &[]);
+        assert!(woke(), "a new list may differ in anything");
+    }
+
+    #[test]
+    fn a_watch_that_is_too_old_begins_again_with_a_list() {
+        let error = |code| {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()))
+        };
+        assert!(is_too_old(&error(410)));
+        assert!(!is_too_old(&error(403)));
+    }
 }

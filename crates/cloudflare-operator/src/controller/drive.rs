@@ -80,6 +80,7 @@ pub async fn drive<R: Reconcile>(
 ) {
     let mut changes = half.changes();
     let mut backoff = Backoff::new(pace.min_backoff, pace.max_backoff);
+    let mut resync_at = Instant::now();
     loop {
         let ready = async {
             context.wait_synced().await;
@@ -106,7 +107,12 @@ pub async fn drive<R: Reconcile>(
                     context.metrics.record_pass(R::HALF, "ok");
                     context.status.record(R::HALF, PassState::Succeeded, Duration::ZERO);
                 }
-                (jitter(pace.resync), false)
+                // Changes that need no pass do not delay the next one.
+                let now = Instant::now();
+                if has_compared || resync_at <= now {
+                    resync_at = now + jitter(pace.resync);
+                }
+                (resync_at - now, false)
             }
             Err(failure) => {
                 context.metrics.record_pass(R::HALF, &failure.reason);
@@ -158,3 +164,7 @@ async fn any_changed(changes: &mut [watch::Receiver<u64>]) {
     });
     futures_util::future::select_all(waits).await;
 }
+
+#[cfg(test)]
+#[path = "drive_tests.rs"]
+mod tests;
