@@ -122,6 +122,6 @@ export function buildah(...args) {
 /** Removes this run's images from buildah's store. By name: another name of the same image stays. */
 export function removeImages() {
   const lines = buildah("images", "--all", "--format", "{{.Name}} {{.Tag}} {{.Digest}}").split("\n");
-  const names = lines.map((line) => line.split(" ")).filter(([name]) => name.includes(`/${owner}/`));
-  for (const [name, tag, digest] of names) buildah("rmi", "--force", !tag || tag === "<none>" ? `${name}@${digest}` : `${name}:${tag}`);
+  const names = lines.map((line) => line.trim().split(/\s+/)).filter(([name]) => name.includes(`/${owner}/`));
+  for (const [name, tag, digest] of names) buildah("rmi", "--force", tag === "<none>" ? `${name}@${digest}` : `${name}:${tag}`);
 }
