@@ -15,7 +15,7 @@ const ROUTER: Rule[] = [
   rule("coordination.k8s.io", "leases", ["get", "create", "update"]),
 ];
 
-/** The chart's as well. The holder of the Cloudflare token reads no Secret, and neither Pods nor Middlewares. */
+/** The chart's as well. The holder of the Cloudflare token reads no Secret, no Pod and no Middleware. */
 const OPERATOR_RULES: Rule[] = [
   rule("", "persistentvolumeclaims", ["list", "watch"]),
   rule("traefik.io", "ingressroutes", ["list", "watch", "create", "patch", "delete"]),

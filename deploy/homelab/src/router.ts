@@ -143,8 +143,8 @@ function makeProxySecretMiddleware(
       headers: {
         customRequestHeaders: {
           "X-Router-Proxy-Secret": secret,
-          // The router reads a user's token from these as well, and ForwardAuth does not replace what a client
-          // sends under these names. An empty text removes the header.
+          // The router reads a user's token from these as well, and ForwardAuth does not replace what a
+          // client sends under these names. An empty text removes the header.
           "X-Auth-Request-Token": "",
           "X-Forwarded-Access-Token": "",
         },
@@ -153,12 +153,16 @@ function makeProxySecretMiddleware(
   });
 }
 
-/** What a sign-in needs at the site. Not `/oauth2/auth` and `/oauth2/userinfo`, which show tokens. */
-const SIGNIN_PATHS = "^/oauth2/(start|sign_in|sign_out|static/.+)$";
+/**
+ * What a sign-in needs at the site; its callback is at another host. `/oauth2/auth`, and every path that
+ * oauth2-proxy does not know, show the user's token. So files are spelled out as well: oauth2-proxy would
+ * take `/oauth2/static/%2e%2e/auth` for `/oauth2/auth`.
+ */
+const SIGNIN_PATHS = String.raw`^/oauth2/(start|sign_in|sign_out|static/(css|webfonts)/[a-z0-9-]+(\.[a-z0-9]+)+)$`;
 
 /**
- * Changes what ExposedWebApp makes and takes no argument for. The component's version is pinned, and the tests
- * assert each change, since one that is silently lost would be a hole.
+ * Changes what ExposedWebApp makes and takes no argument for. The component's version is pinned, and the
+ * tests assert each change, since one that is silently lost would be a hole.
  */
 function harden(
   { settings, secrets }: RouterArgs,

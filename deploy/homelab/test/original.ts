@@ -1,7 +1,7 @@
 /**
- * What the original's stack has in the cluster, as far as names, kinds and immutable fields go: its resources by
- * type and logical name, with the name of the object. One that this program has under another name would be
- * deleted and created again, or not be found by what refers to it.
+ * What the original's stack has in the cluster, as far as names, kinds and immutable fields go: its resources
+ * by type and logical name, with the name of the object. One that this program has under another name would
+ * be deleted and created again, or not be found by what refers to it.
  */
 export const ORIGINAL: [type: string, logicalName: string, objectName: string][] = [
   ["kubernetes:core/v1:Namespace", "code-ns", "code"],
@@ -53,7 +53,7 @@ export const NEW: [type: string, logicalName: string, objectName: string][] = [
   ["kubernetes:apps/v1:Deployment", "code-cloudflare-operator", "code-cloudflare-operator"],
 ];
 
-/** Its objects, written from what is known of its program: what an API server compares when they are changed. */
+/** Its objects, from what is known of its program: what an API server compares when they are changed. */
 export function originalManifests(): object[] {
   const metadata = (name: string) => ({ name, namespace: "code", labels: { app: "code" } });
   const restricted = {

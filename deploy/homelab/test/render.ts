@@ -1,6 +1,6 @@
 /**
- * Prints the Kubernetes objects of the program as a list, for one of the configurations below, or for one in JSON.
- * With `pods`, the Pods of its Deployments.
+ * Prints the Kubernetes objects of the program as a list, for one of the configurations below, or for one in
+ * JSON. With `pods`, the Pods of its Deployments.
  */
 import { originalManifests } from "./original";
 import { manifests, run } from "./program";

@@ -135,14 +135,21 @@ for (const [config, expected] of [
   [{ "code:routes": "all" }, /per-session or wildcard/],
   [{ "code:replicas": "0" }, /whole number from 1/],
   [{ "code:replicas": "1.5" }, /whole number from 1/],
-  [{ "code:proxySecret": "short" }, /less than 16/],
   [{ "code:sessionsEgress": '{"cidr":"10.0.0.0/8"}' }, /must be a list/],
   [{ "code:sessionsEgress": '[{"cidr":"flinker"}]' }, /must be a list/],
   [{ "code:sessionsEgress": '[{"cidr":"10.0.0.1/32","port":99999}]' }, /must be a list/],
+] as [Record<string, string>, RegExp][]) {
+  test(`${JSON.stringify(config)} is refused`, async () => {
+    await assert.rejects(run(config), expected);
+  });
+}
+
+for (const [config, expected] of [
+  [{ "code:proxySecret": "short" }, /less than 16/],
   [{ "code:apiKeys": '{"A B":"x"}' }, /name of a variable/],
   [{ "code:apiKeys": '{"A":7}' }, /name of a variable/],
 ] as [Record<string, string>, RegExp][]) {
-  test(`${JSON.stringify(config)} is refused`, () => {
+  test(`${Object.keys(config)} with ${Object.values(config)} is refused`, () => {
     assert.match(failure(config), expected);
   });
 }
@@ -300,16 +307,26 @@ test("the site shows of oauth2-proxy only what a sign-in needs", async () => {
   const [, host, pattern] = signin.match.match(/^(Host\(`code\.example\.com`\)) && PathRegexp\(`(.*)`\)$/);
   assert.equal(app.match, host);
   const shown = (path: string) => new RegExp(pattern).test(path);
-  const yes = ["/oauth2/start", "/oauth2/sign_in", "/oauth2/sign_out", "/oauth2/static/css/bulma.min.css"];
-  const no = [
-    "/oauth2/auth",
-    "/oauth2/userinfo",
-    "/oauth2/callback",
-    "/oauth2/start/x",
-    "/oauth2/",
-    "/x/oauth2/start",
+  const yes = [
+    "start",
+    "sign_in",
+    "sign_out",
+    "static/css/bulma.min.css",
+    "static/webfonts/fa-solid-900.woff2",
   ];
-  assert.deepEqual([...yes, ...no].filter(shown), yes);
+  const no = ["auth", "userinfo", "callback", "start/x", "", "x/../start", "static/", "static/x"];
+  const hidden = [
+    "static/%2e%2e/auth",
+    "static/../auth",
+    "static/css/../../auth",
+    "static/css/..%2f..%2fauth",
+  ];
+  const paths = [...yes, ...no, ...hidden].map((path) => `/oauth2/${path}`);
+  assert.deepEqual(
+    paths.filter(shown),
+    yes.map((path) => `/oauth2/${path}`),
+  );
+  assert.ok(!shown("/x/oauth2/start"));
   assert.equal(signin.services[0].name, "oauth2-proxy-developers");
   assert.ok(signin.priority > app.priority);
   // The rule of somebody's wildcard host has its length as its priority.
@@ -602,4 +619,33 @@ test("the misspelled key podenv is used, with a warning", async () => {
   assert.equal(of(both, CONFIG_MAP).data[".env"], "A=new");
   assert.match(about(both).join(), /ignored/);
   assert.deepEqual(about(await run({ "code:podEnv": "A=new" })), []);
+});
+
+test("the program loads as Pulumi loads it, from TypeScript", () => {
+  // With `main` in Pulumi.yaml, Pulumi would look for tsconfig.json beside the program, not find it, and use
+  // settings of its own.
+  const project = load(readFileSync(root("deploy/homelab/Pulumi.yaml"), "utf8")) as any;
+  assert.equal(project.main, undefined);
+  const script = `
+    const { tsnodeRequire, typescriptRequire } = require("@pulumi/pulumi/tsutils").typeScriptRequireStrings();
+    require(tsnodeRequire).register({ compiler: typescriptRequire, project: "tsconfig.json", compilerOptions: {} });
+    const pulumi = require("@pulumi/pulumi");
+    const newResource = ({ name, inputs }) => ({ id: name, state: { ...inputs, outputs: ${JSON.stringify(BASE_STACK)} } });
+    pulumi.runtime.setMocks({ call: () => ({}), newResource }, "opencode", "dev", false, "organization").then(() => {
+      pulumi.runtime.setAllConfig(${JSON.stringify(CONFIG)});
+      require("./" + require("./package.json").main).url.apply((url) => console.log(url));
+    });`;
+  const cwd = path.join(__dirname, "../..");
+  const { stdout, stderr } = spawnSync(process.execPath, ["-e", script], { cwd, encoding: "utf8" });
+  assert.match(stdout, /^https:\/\/code\.example\.com$/m, stderr);
+});
+
+test("docs/homelab.md has every key of the configuration", () => {
+  const page = readFileSync(root("docs/homelab.md"), "utf8");
+  const source = readFileSync(root("deploy/homelab/src/config.ts"), "utf8");
+  const keys = [...source.matchAll(/code\.(?:get|require)\w*(?:<.*?>+)?\("(\w+)"\)/g)].map(
+    ([, key]) => `code:${key}`,
+  );
+  const documented = [...page.matchAll(/^\| `(code:\w+)` \|/gm)].map(([, key]) => key);
+  assert.deepEqual(documented.toSorted(), [...new Set(keys)].toSorted());
 });
