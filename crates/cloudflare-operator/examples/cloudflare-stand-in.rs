@@ -3,7 +3,7 @@
 //! Prints one line of JSON with its address and ids, then serves until it is killed.
 //!
 //! ```text
-//! cloudflare-stand-in [--listen 127.0.0.1:0] [--seed '{"zone_name":"example.org"}'] [--fault '{"kind":"drop"}']
+//! cloudflare-stand-in --listen 127.0.0.1:0 --seed '{"zone_name":"example.org"}' --fault '{"kind":"drop"}'
 //! ```
 //!
 //! `--seed` has the fields of `Seed`, `--fault` (any number of them) those of `Fault`; both may be `@<file>`.

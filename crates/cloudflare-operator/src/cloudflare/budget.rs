@@ -9,8 +9,8 @@ const BURST: u32 = 40;
 /// The pause between two calls after that.
 const INTERVAL: Duration = Duration::from_secs(4);
 
-/// A token bucket: 40 calls at once, then one every 4 s, so at most 116 in any 5 minutes. Cloudflare allows the
-/// owner of a token 1,200 in 5 minutes, and the operator stays under a tenth of that, whatever happens.
+/// A token bucket: 40 calls at once, then one every 4 s, so at most 116 in any 5 minutes. Cloudflare allows
+/// the owner of a token 1,200 in 5 minutes, and the operator stays under a tenth of that, whatever happens.
 ///
 /// A restarted operator starts with a full bucket. It needs about five calls for its first pass.
 #[derive(Debug)]

@@ -168,7 +168,7 @@ impl Client {
             match action {
                 Action::CreateRecord { name } => posts.push(self.new_record(name)),
                 Action::RepairRecord { id, .. } => {
-                    patches.push(json!({ "id": id, "proxied": true, "ttl": 1 }))
+                    patches.push(json!({ "id": id, "proxied": true, "ttl": 1 }));
                 }
                 Action::DeleteRecord { id, .. } => deletes.push(json!({ "id": id })),
                 Action::AddRule { .. }
@@ -259,7 +259,7 @@ impl Client {
                 let result = self.answer(call, &response);
                 match &result {
                     Err(CloudflareError::InvalidAnswer { .. }) => {
-                        self.observer.record(call, "invalid_answer")
+                        self.observer.record(call, "invalid_answer");
                     }
                     _ => self.observer.record(call, &response.status.to_string()),
                 }

@@ -19,8 +19,8 @@ pub struct CloudflareSettings {
     pub tunnel_id: String,
     /// The `service` of our rules (`ROUTER_SERVICE_URL`).
     pub service_url: String,
-    /// The names that sessions can have (`DOMAIN`, `ROUTE_SUFFIX`, `ATTACH_ROUTE_PREFIX`). A record or rule of
-    /// another name is never removed.
+    /// The names that sessions can have (`DOMAIN`, `ROUTE_SUFFIX`, `ATTACH_ROUTE_PREFIX`). A record or rule
+    /// of another name is never removed.
     pub names: HostScheme,
 }
 

@@ -42,9 +42,9 @@ const MISSING: u64 = 81044;
 /// what others change is repaired, and so that a pass which failed half-way needs no memory of it. Only one
 /// process may run passes on a tunnel at a time: the leader. `&mut self` keeps its passes apart.
 ///
-/// Calls: a pass that finds nothing to do makes two (the records, the tunnel's document); one that adds or
-/// removes hosts makes five for up to 200 records (and the document's write and its read-back). The first pass
-/// makes two more.
+/// Calls: a pass that finds nothing to do makes two (the records, the tunnel's document). One that adds or
+/// removes up to 200 hosts makes three more (the document's write and its read-back, the batch of records).
+/// The first pass makes another two.
 pub struct CloudflareSync {
     client: Client,
     ownership: Ownership,
@@ -137,8 +137,8 @@ impl CloudflareSync {
         Ok(plan)
     }
 
-    /// Does what the plan says: first the tunnel's rules, all of them in one write, then the records. What has
-    /// changed since the plan was made is taken into account.
+    /// Does what the plan says: first the tunnel's rules, all of them in one write, then the records. A plan
+    /// that is not applied at once reads the tunnel's document again.
     ///
     /// A record that Cloudflare refuses is left out and reported; the others are not held up by it.
     ///

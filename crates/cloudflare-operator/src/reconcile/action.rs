@@ -113,22 +113,23 @@ impl fmt::Display for Conflict {
             }
             Self::Record { name, kind, content, commented: true } => write!(
                 f,
-                "the DNS record of {name} is an operator's, but leads elsewhere ({kind} {content}). Delete it \
-                 if that tunnel is no longer used"
+                "the DNS record of {name} is an operator's, but leads elsewhere ({kind} {content}). Delete \
+                 it if that tunnel is no longer used"
             ),
             Self::RecordNotProxied { name } => write!(
                 f,
-                "the DNS record of {name} leads to the tunnel, but is not proxied. Set it to proxied, or delete it"
+                "the DNS record of {name} leads to the tunnel, but is not proxied. Set it to proxied, or \
+                 delete it"
             ),
             Self::Rule { host, service } => write!(
                 f,
-                "the tunnel has a rule of somebody else for {host} (service {service}). Remove it, or correct \
-                 its service"
+                "the tunnel has a rule of somebody else for {host} (service {service}). Remove it, or \
+                 correct its service"
             ),
             Self::LocalTunnel => write!(
                 f,
-                "the tunnel is configured locally, so its rules are not managed. Let the file's last rule lead \
-                 to ROUTER_SERVICE_URL, or migrate the tunnel in Cloudflare's dashboard"
+                "the tunnel is configured locally, so its rules are not managed. Let the file's last rule \
+                 lead to ROUTER_SERVICE_URL, or migrate the tunnel in Cloudflare's dashboard"
             ),
             Self::ForeignHost { name } => {
                 write!(f, "{name} is not a host of a session, so it gets no record")

@@ -2,10 +2,12 @@
 //!
 //! - **One record per host**: a proxied CNAME to the tunnel, with our comment. Port hosts have none of their
 //!   own: a port is not known before a server listens on it. They need a wildcard record.
-//! - **Somebody else's record at a host's name is a conflict**: it is reported, and nothing else happens. That
-//!   includes a record with our comment that leads to another tunnel. It may belong to another installation
-//!   that still uses it, and two operators that adopt each other's records would never come to rest.
-//! - **Somebody else's record that already does it is enough**: a CNAME to our tunnel at the host, or a wildcard.
+//! - **Somebody else's record at a host's name is a conflict**: it is reported, and nothing else happens.
+//!   That includes a record with our comment that leads to another tunnel. It may belong to another
+//!   installation that still uses it, and two operators that adopt each other's records would never come to
+//!   rest.
+//! - **Somebody else's record that already does it is enough**: a CNAME to our tunnel at the host, or a
+//!   wildcard.
 
 use std::collections::{BTreeMap, BTreeSet};
 

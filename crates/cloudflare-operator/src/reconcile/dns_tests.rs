@@ -85,7 +85,7 @@ fn a_zone_as_desired_stays_as_it_is() {
 fn cloudflares_spelling_of_names_makes_no_difference() {
     let mut record = ours(&SESSION.to_ascii_uppercase());
     record.content = format!("{}.", TARGET.to_ascii_uppercase());
-    check(&[SESSION], &[record.clone()], &[]);
+    check(&[SESSION], std::slice::from_ref(&record), &[]);
     check(&[], &[record], &[&format!("delete {SESSION}")]);
 }
 
@@ -147,7 +147,7 @@ fn somebody_elses_record_to_our_tunnel_is_enough() {
 #[test]
 fn somebody_elses_wildcard_to_our_tunnel_is_enough() {
     let wildcard = record("CNAME", WILDCARD, TARGET);
-    check(&[SESSION, ATTACH], &[wildcard.clone()], &["*.example.org covers 2"]);
+    check(&[SESSION, ATTACH], std::slice::from_ref(&wildcard), &["*.example.org covers 2"]);
     check(&[SESSION], &[wildcard.clone(), ours(SESSION)], &[]);
     check(&[], &[wildcard.clone(), ours(SESSION)], &[&format!("delete {SESSION}")]);
     check(&[SESSION], &[wildcard.clone().dns_only()], &[&format!("create {SESSION}")]);

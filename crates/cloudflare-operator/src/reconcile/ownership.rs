@@ -7,10 +7,10 @@ pub const COMMENT: &str = "opencode session — managed by opencode-cloudflare-o
 
 /// The marks of our records and rules.
 ///
-/// A record is ours if it has our comment **and** leads to our tunnel; a rule is ours if it has the host of a
-/// session **and** our service, and no path. Neither is removed unless its name could be the name of a session
-/// or attach host, or of the wildcard. So a zone and a tunnel can be shared with people, with Terraform, and
-/// with operators of other tunnels or suffixes.
+/// A record is ours if it has our comment **and** leads to our tunnel; a rule is ours if it has the host of
+/// a session **and** our service, and no path. Neither is removed unless its name could be that of a session
+/// or attach host; a record also if it is the wildcard's. So a zone and a tunnel can be shared with people,
+/// with Terraform, and with operators of other tunnels or suffixes.
 #[derive(Debug, Clone)]
 pub struct Ownership {
     names: HostScheme,

@@ -52,12 +52,11 @@ pub fn plan(hosts: &BTreeSet<String>, config: &Value, ownership: &Ownership) -> 
     let mut rules = Vec::new();
     let mut kept = BTreeSet::new();
     for rule in parse_rules(document.get("ingress"))? {
-        if !rule.is_ours(ownership) {
-            rules.push(rule);
-        } else if hosts.contains(&rule.hostname) && kept.insert(rule.hostname.clone()) {
-            rules.push(rule);
-        } else {
+        let is_first = |kept: &mut BTreeSet<String>| kept.insert(rule.hostname.clone());
+        if rule.is_ours(ownership) && !(hosts.contains(&rule.hostname) && is_first(&mut kept)) {
             plan.actions.push(Action::RemoveRule { host: rule.hostname });
+        } else {
+            rules.push(rule);
         }
     }
     let mut covered: BTreeMap<String, usize> = BTreeMap::new();

@@ -6,8 +6,8 @@
 //!
 //! - [`model`]: the zone and the tunnel, in memory; a function from request to answer
 //! - [`faults`]: what goes wrong, when
-//! - [`stand_in`]: both behind one lock; also a [`Transport`](crate::cloudflare::transport::Transport) without
-//!   sockets
+//! - [`stand_in`]: both behind one lock; also a
+//!   [`Transport`](crate::cloudflare::transport::Transport) without sockets
 //! - [`server`]: the same over HTTP
 
 pub mod faults;

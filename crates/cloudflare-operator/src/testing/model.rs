@@ -172,7 +172,8 @@ impl Model {
     /// # Errors
     /// The API would refuse it; the text is the API's.
     pub fn set_config(&mut self, config: Value) -> Result<(), String> {
-        self.put_config(&json!({ "config": config })).map(drop).map_err(|refusal| refusal.message)
+        let body = Value::from_iter([("config", config)]);
+        self.put_config(&body).map(drop).map_err(|refusal| refusal.message)
     }
 
     /// Returns how many calls of each kind were made.

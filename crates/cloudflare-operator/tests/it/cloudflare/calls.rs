@@ -16,10 +16,10 @@ const CHURN: (u64, u64) = (50, 300);
 /// Makes passes until one of them changes nothing, and returns the calls of all of them but the last.
 async fn calls_of(stand_in: &StandIn, sync: &mut CloudflareSync, hosts: &BTreeSet<String>) -> u64 {
     stand_in.with(cloudflare_operator::testing::Model::reset_calls);
-    let report = pass(sync, hosts).await.unwrap();
+    let report = pass(sync, hosts).await.expect("a pass");
     assert_eq!(report.conflicts, []);
     let calls = stand_in.with(|model| model.calls().values().sum());
-    assert_eq!(pass(sync, hosts).await.unwrap().changes, 0);
+    assert_eq!(pass(sync, hosts).await.expect("a pass").changes, 0);
     calls
 }
 

@@ -38,10 +38,11 @@ impl CallObserver for Calls {
 impl World {
     async fn new(seed: Seed) -> Self {
         let stand_in = StandIn::new(seed);
-        let server = Server::start(stand_in.clone(), (Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let server = Server::start(stand_in.clone(), (Ipv4Addr::LOCALHOST, 0).into()).await;
+        let server = server.expect("a port");
         let calls = Arc::new(Calls::default());
         let settings = settings(&stand_in.with(|model| model.seed.clone()), &server.api_url());
-        let sync = CloudflareSync::new(settings, calls.clone()).unwrap();
+        let sync = CloudflareSync::new(settings, calls.clone()).expect("a client");
         Self { stand_in, server, sync, calls }
     }
 
@@ -69,7 +70,7 @@ fn configured() -> Seed {
         "originRequest": { "connectTimeout": 30 },
         "warp-routing": { "enabled": true },
         "ingress": [
-            { "hostname": "www.example.org", "service": "http://www:80", "originRequest": { "noTLSVerify": true } },
+            { "hostname": "www.example.org", "service": "http://www:80", "originRequest": { "future": 1 } },
             { "service": "http_status:503" },
         ],
     });

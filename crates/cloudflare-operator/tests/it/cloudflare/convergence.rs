@@ -27,7 +27,7 @@ use super::{
     SERVICE, hosts, in_memory,
     oracle::{
         COMMENT, TARGET, WILDCARD, assert_published, foreign_document, foreign_records, is_our_record,
-        is_our_rule, rules, wildcard_rules,
+        is_our_rule, wildcard_rules,
     },
     settings,
 };
@@ -70,12 +70,14 @@ enum Moment {
     Edit(Edit),
 }
 
-/// What others do. None of it makes one of our records theirs while a pass is under way: a deletion by id
-/// can't be told from one of ours then.
+/// What others do.
 #[derive(Debug, Clone)]
 enum Edit {
     AddRecord(Value),
     RemoveForeignRecord(usize),
+    /// Makes a record of ours somebody else's, if no pass is under way: a deletion by id, which a pass may
+    /// have decided on already, can't be told from one of ours then.
+    ClaimRecord(usize, Value),
     /// Switches the proxy of a record of ours off.
     Unproxy(usize),
     RemoveOurRecord(usize),
@@ -140,7 +142,7 @@ impl Transport for Watched {
 }
 
 impl Watched {
-    async fn crash(&self) -> ! {
+    async fn crash(&self) -> Result<Response, TransportError> {
         self.crashed.notify_one();
         std::future::pending().await
     }
@@ -307,7 +309,7 @@ fn writes(model: &Model) -> u64 {
     WRITES.iter().filter_map(|call| model.calls().get(*call)).sum()
 }
 
-/// Does what others do, in a way that the API accepts. `during_pass` leaves out what can't be told apart then.
+/// Does what others do, in a way that the API accepts.
 fn apply_edit(model: &mut Model, edit: &Edit, during_pass: bool) {
     let nth = |model: &Model, ours: bool, index: usize| {
         let records: Vec<_> =
@@ -337,6 +339,12 @@ fn apply_edit(model: &mut Model, edit: &Edit, during_pass: bool) {
         Edit::RemoveOurRecord(index) => {
             return nth(model, true, *index).into_iter().for_each(|id| model.remove_record(&id));
         }
+        Edit::ClaimRecord(index, fields) => {
+            let ours = nth(model, true, *index).filter(|_| !during_pass);
+            return ours.into_iter().for_each(|id| {
+                let _refused = model.change_record(&id, fields);
+            });
+        }
         Edit::Unproxy(index) => {
             let ours = nth(model, true, *index);
             return ours.into_iter().for_each(|id| {
@@ -361,7 +369,6 @@ fn apply_edit(model: &mut Model, edit: &Edit, during_pass: bool) {
             document["future"] = json!([value]);
         }
     }
-    let _during_pass = during_pass;
     model.set_config(document).expect("a document that the API accepts");
 }
 
@@ -385,6 +392,14 @@ fn any_record() -> impl Strategy<Value = Value> {
         let proxied = proxied && kind != "TXT";
         json!({ "name": name, "type": kind, "content": content, "comment": comment, "proxied": proxied })
     })
+}
+
+fn any_claim() -> impl Strategy<Value = Value> {
+    select(vec![
+        json!({ "content": "other.cfargotunnel.com" }),
+        json!({ "comment": "by hand" }),
+        json!({ "name": "www2.example.org" }),
+    ])
 }
 
 fn any_rule() -> impl Strategy<Value = Value> {
@@ -415,6 +430,7 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         3 => any_record().prop_map(Edit::AddRecord),
         1 => index().prop_map(Edit::RemoveForeignRecord),
         1 => index().prop_map(Edit::Unproxy),
+        1 => (index(), any_claim()).prop_map(|(index, fields)| Edit::ClaimRecord(index, fields)),
         1 => index().prop_map(Edit::RemoveOurRecord),
         4 => (index(), any_rule()).prop_map(|(index, rule)| Edit::AddRule(index, rule)),
         2 => index().prop_map(Edit::RemoveForeignRule),
@@ -464,7 +480,11 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_documents_converge_and_nothing_foreign_changes(

@@ -49,11 +49,8 @@ pub(super) fn rules(config: &Value) -> &[Value] {
 /// `warp-routing`, are there in any document that was ever written.
 pub(super) fn foreign_document(config: &Value) -> Value {
     let mut document = if config.is_null() { json!({}) } else { config.clone() };
-    let mut foreign: Vec<_> = rules(config)
-        .iter()
-        .filter(|rule| !is_our_rule(rule) && !(text(rule, "hostname") == WILDCARD && is_wildcard_rule(rule)))
-        .cloned()
-        .collect();
+    let mut foreign: Vec<_> =
+        rules(config).iter().filter(|rule| !is_our_rule(rule) && !is_wildcard_rule(rule)).cloned().collect();
     if foreign.is_empty() {
         foreign.push(json!({ "service": "http_status:404" }));
     }
@@ -73,8 +70,8 @@ pub(super) fn wildcard_rules(config: &Value) -> usize {
     rules(config).iter().filter(|rule| is_wildcard_rule(rule)).count()
 }
 
-/// Asserts that all desired hosts are published, unless somebody else's record or rule is in the way, and that
-/// nothing of ours is left of others.
+/// Asserts that all desired hosts are published, unless somebody else's record or rule is in the way, and
+/// that nothing of ours is left of others.
 pub(super) fn assert_published(hosts: &BTreeSet<String>, records: &[Value], config: &Value, local: bool) {
     for host in hosts {
         assert_resolves(host, records);
