@@ -92,6 +92,27 @@ fn metrics_in(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 }
 
 #[test]
+fn the_symptoms_on_the_operations_page_are_sentences_of_the_programs() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).expect("the page");
+    let (_, symptoms) = page.split_once("## Trouble-shooting").expect("the section");
+    let (symptoms, _) = symptoms.split_once("\n## ").expect("its end");
+    // A string may continue on the next line.
+    let sources = sources(&root().join("crates"));
+    let parts = sources.split("\\\n").map(str::trim_start);
+    let sources: String = parts.collect();
+    let mut count = 0;
+    for cell in symptoms.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()) {
+        let quoted = cell.split(['"', '`']).skip(1).step_by(2).filter(|text| text.contains(' '));
+        for text in quoted {
+            count += 1;
+            let text = text.trim_end_matches('.');
+            assert!(sources.contains(text), "docs/operations.md quotes {text:?}, which no program says");
+        }
+    }
+    assert!(count > 8, "only {count} sentences were found");
+}
+
+#[test]
 fn the_help_has_every_variable() {
     let help = Arguments::command().render_long_help().to_string();
     for variable in VARIABLES {
