@@ -113,7 +113,7 @@ impl RequestTracer {
 }
 
 /// The span of a request that is being answered. It ends when the head of the response is there, or when it
-/// is dropped: then the client went away, and the span has no status code.
+/// is dropped: then the client went away or the handler panicked, and the span has no status code.
 #[derive(Debug)]
 pub(crate) struct RequestSpan {
     span: Span,
@@ -138,6 +138,15 @@ impl RequestSpan {
     }
 }
 
+impl Drop for RequestSpan {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.span.set_attribute(KeyValue::new("error.type", "panic"));
+            self.span.set_status(Status::error(""));
+        }
+    }
+}
+
 /// Returns a method's name. Unknown ones are text of the client's choice, so they are not shown.
 fn known_method(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -154,5 +163,72 @@ impl Extractor for TraceParent<'_> {
 
     fn keys(&self) -> Vec<&str> {
         vec![CONTEXT_HEADERS[0].as_str()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        time::Duration,
+    };
+
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{SdkTracerProvider, SpanData, SpanProcessor},
+    };
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Ended {
+        fn on_start(&self, _: &mut Span, _: &Context) {}
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().push(span);
+        }
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_a_client_that_went_away_is_none() {
+        let ended = Ended::default();
+        let provider = SdkTracerProvider::builder().with_span_processor(ended.clone()).build();
+        let tracer = RequestTracer::new(provider.tracer("test"), Vec::new(), None, false);
+        let start = || tracer.start(&mut Request::new(Body::empty()), RouteKind::Site);
+        drop(start());
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _span = start();
+            panic!("a handler");
+        }));
+        assert!(panicked.is_err());
+        let spans = ended.0.lock();
+        assert_eq!([&spans[0].status, &spans[1].status], [&Status::Unset, &Status::error("")]);
+        assert!(spans[1].attributes.contains(&KeyValue::new("error.type", "panic")));
+    }
+
+    #[test]
+    fn a_path_is_shown_as_the_most_specific_template_that_it_matches() {
+        let paths = ["/api/sessions/{hash}", "/api/sessions/stream", "/api/sessions/{hash}/stop"];
+        let provider = SdkTracerProvider::builder().build();
+        let tracer = RequestTracer::new(provider.tracer("test"), paths.map(str::to_owned), None, false);
+        for (path, expected) in [
+            ("/api/sessions/stream", Some("/api/sessions/stream")),
+            ("/api/sessions/a48da0606867", Some("/api/sessions/{hash}")),
+            ("/api/sessions/a48da0606867/stop", Some("/api/sessions/{hash}/stop")),
+            ("/api/sessions/a48da0606867/other", None),
+            ("/api/sessions", None),
+            ("/api/sessions/a/stop/more", None),
+        ] {
+            assert_eq!(tracer.template(path), expected, "{path}");
+        }
     }
 }
