@@ -24,9 +24,10 @@ const FLAGS = {
 
 /**
  * Starts the provider. `issued()` returns every access token, refresh token and ID token that it issued,
- * so that a test can search for them; over HTTP the same list is at `/issued`.
+ * so that a test can search for them; over HTTP the same list is at `/issued`. `names` are the users' names, by
+ * address: a long one makes a large ID token.
  */
-export async function startOidcProvider({ host = "127.0.0.1", port = 0, issuer, redirectUris, clients, users = USERS }) {
+export async function startOidcProvider({ host = "127.0.0.1", port = 0, issuer, redirectUris, clients, users = USERS, names = {} }) {
   const issued = [];
   let handle = (_request, response) => response.writeHead(503).end();
   const server = http.createServer((request, response) => handle(request, response));
@@ -45,7 +46,7 @@ export async function startOidcProvider({ host = "127.0.0.1", port = 0, issuer, 
     features: { devInteractions: { enabled: false } },
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     findAccount: (_context, id) =>
-      users.includes(id) && { accountId: id, claims: () => ({ sub: id, email: id, email_verified: true, name: id.split("@")[0] }) },
+      users.includes(id) && { accountId: id, claims: () => ({ sub: id, email: id, email_verified: true, name: names[id] ?? id.split("@")[0] }) },
     // Nobody is asked for consent.
     async loadExistingGrant({ oidc }) {
       const existing = oidc.session.grantIdFor(oidc.client.clientId);

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { startBrowser } from "../journey/fixtures/browser.mjs";
 import { Client } from "./lib/client.mjs";
-import { ALICE, openSession, startSession } from "./lib/promises.mjs";
-import { PROXY_SECRET, startRecipe } from "./lib/recipe.mjs";
+import { openSession, startSession } from "./lib/promises.mjs";
+import { ALICE, PROXY_SECRET, startRecipe } from "./lib/recipe.mjs";
 
 describe("holes", { timeout: 300_000 }, () => {
   // oauth2-proxy's documentation routes so, and so did this project's recipe and the TypeScript operator.

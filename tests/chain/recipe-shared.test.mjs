@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { eventually } from "../journey/fixtures/gate.mjs";
 import { Client } from "./lib/client.mjs";
-import { ALICE, startSession } from "./lib/promises.mjs";
-import { startRecipe } from "./lib/recipe.mjs";
+import { startSession } from "./lib/promises.mjs";
+import { ALICE, startRecipe } from "./lib/recipe.mjs";
 
 describe("shared", { timeout: 300_000 }, () => {
   for (const kind of ["traefik", "nginx", "oauth2-proxy"]) {

@@ -59,3 +59,28 @@ export async function freePorts(count) {
   await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
   return ports;
 }
+
+/** Relays connections to a port of this machine, and keeps what it received from clients. */
+export async function startRelay(port) {
+  const received = [];
+  const sockets = new Set();
+  const server = net.createServer({ allowHalfOpen: true }, (from) => {
+    const to = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    from.on("data", (bytes) => received.push(bytes));
+    from.pipe(to).pipe(from);
+    for (const [one, other] of [[from, to], [to, from]]) {
+      sockets.add(one);
+      one.on("error", () => other.destroy());
+      one.once("close", () => sockets.delete(one) && other.destroy());
+    }
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return {
+    port: server.address().port,
+    received: () => Buffer.concat(received).toString("latin1"),
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((done) => server.close(done));
+    },
+  };
+}

@@ -1,6 +1,7 @@
 // Starts a recipe of deploy/recipes on loopback: its files, with addresses for the names of a cluster.
 
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +11,7 @@ import { install } from "../../../scripts/install-opencode.mjs";
 import { eventually } from "../../journey/fixtures/gate.mjs";
 import { get, startRouter } from "../../journey/fixtures/router.mjs";
 import { CLIENT, startOidcProvider } from "../oidc-provider.mjs";
-import { freePorts, program, startProgram } from "./programs.mjs";
+import { freePorts, program, startProgram, startRelay } from "./programs.mjs";
 
 const PROJECT = fileURLToPath(new URL("../../../", import.meta.url));
 /**
@@ -20,6 +21,9 @@ const PROJECT = fileURLToPath(new URL("../../../", import.meta.url));
 const OWN = { site: "opencode.localhost", domain: "opencode.localhost", suffix: "" };
 /** The same where other applications share the domain (ROUTE_SUFFIX). */
 const SHARED = { site: "opencode.example.localhost", domain: "example.localhost", suffix: "-oc" };
+/** Her tokens are so large that oauth2-proxy splits its cookie. */
+export const ALICE = "alice@example.test";
+export const BOB = "bob@example.test";
 export const PROXY_SECRET = "the-proxy-secret-of-these-tests";
 
 const read = (path) => readFileSync(join(PROJECT, "deploy/recipes", path), "utf8");
@@ -48,36 +52,39 @@ export async function startRecipe(kind, { edit = (text) => text, shared = false 
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   };
   try {
-    const [port, routerPort, signInPort] = await freePorts(3);
+    const [port, behindPort, signInPort] = await freePorts(3);
     const site = `http://${names.site}:${port}`;
-    const provider = await startOidcProvider({ redirectUris: [`${site}/oauth2/callback`] });
+    const provider = await startOidcProvider({ redirectUris: [`${site}/oauth2/callback`], names: { [ALICE]: randomBytes(2000).toString("hex") } });
     cleanups.push(() => provider.close());
 
     const record = join(folder, "received");
     writeFileSync(record, "");
     const opencode = process.env.OPENCODE_BIN || (await install(join(PROJECT, ".opencode")));
     const wrapper = join(folder, "opencode");
-    const relay = fileURLToPath(new URL("recording-opencode.mjs", import.meta.url));
-    writeFileSync(wrapper, `#!/bin/sh\nexec '${process.execPath}' '${relay}' '${record}' '${opencode}' "$@"\n`);
+    const recorder = fileURLToPath(new URL("recording-opencode.mjs", import.meta.url));
+    writeFileSync(wrapper, `#!/bin/sh\nexec '${process.execPath}' '${recorder}' '${record}' '${opencode}' "$@"\n`);
     chmodSync(wrapper, 0o755);
     const router = await startRouter(folder, {
       IDENTITY: "headers",
       TRUSTED_PROXY_SECRET: PROXY_SECRET,
       ROUTER_DOMAIN: `${names.domain}:${port}`,
       ROUTE_SUFFIX: names.suffix,
-      DEBUG_HEADERS: "true",
       ROUTER_PROTO: "http",
-      PORT: String(routerPort),
+      PORT: String(behindPort),
       OPENCODE_BIN: wrapper,
     });
     cleanups.push(() => router.stop());
+
+    const relay = await startRelay(behindPort);
+    cleanups.push(() => relay.close());
+    const routerPort = relay.port;
 
     const place = { names, port, routerPort, signInPort };
     const signIn = await startOauth2Proxy(folder, kind, provider, place, edit);
     cleanups.push(() => signIn.stop());
     const proxy = await { "oauth2-proxy": startIngress, nginx: startNginx, traefik: startTraefik }[kind](folder, place, edit);
     cleanups.push(() => proxy.stop());
-    return { kind, site, suffix: names.suffix, domain: `${names.domain}:${port}`, signInPort, folder, provider, router, signIn, proxy, received: () => readFileSync(record, "latin1"), end };
+    return { kind, site, suffix: names.suffix, domain: `${names.domain}:${port}`, signInPort, folder, provider, router, signIn, proxy, received: () => readFileSync(record, "latin1"), forwarded: relay.received, end };
   } catch (error) {
     await end();
     throw error;
@@ -115,6 +122,9 @@ async function startIngress(folder, { port, signInPort }) {
   const configuration = `${replaced(head, [["/tmp/nginx", `${folder}/nginx`]])}
     map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
     merge_slashes off;
+    large_client_header_buffers 8 32k;
+    proxy_buffer_size 32k;
+    proxy_buffers 8 32k;
     server {
         listen 127.0.0.1:${port};
         client_max_body_size 0;
