@@ -1,5 +1,5 @@
-// Tests of a release's chart: packaged and pushed by the workflow's own scripts, to a real registry on loopback.
-// Run by: tests/cluster/run delivery
+// Tests of a release's chart: packaged and pushed by the workflow's own scripts, to a real registry on
+// loopback. Run by: tests/cluster/run delivery
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
