@@ -61,11 +61,13 @@ export function plan({ event, command, inputs, runs, paths, changed }) {
     }
     const newest = own.find((run) => run.status === "completed");
     const usable = byHand || event === "pull_request" ? own.find((run) => run.conclusion === "success") : newest;
+    if (!usable && event === "pull_request") continue; // the preview takes the stack's own
     if (!usable) return skip(`${workflow} has pushed no image from main: start it by hand`);
     if (usable.conclusion !== "success") return skip(`the newest run of ${workflow} ended as ${usable.conclusion} (${usable.html_url})`);
     images[name] = { commit: usable.head_sha };
   }
-  return { command: event === "pull_request" ? "preview" : byHand ? command : "deploy", once: !byHand, images };
+  if (byHand) return { command, once: false, images };
+  return event === "pull_request" ? { command: "preview", once: false, images } : { command: "deploy", once: true, images };
 }
 
 const skip = (reason) => ({ command: "", reason });

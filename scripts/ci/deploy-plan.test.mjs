@@ -46,10 +46,14 @@ const cases = {
     { event: "push", changed: ["deploy/homelab/src/index.ts", "web/src/main.tsx"] },
     { command: "", reason: "this push also changes what opencode-router is built from: the end of build-opencode-router.yml starts the deployment" },
   ],
-  "a pull request previews main's newest images": [{ event: "pull_request" }, { command: "preview", once: true, images: newest }],
+  "a pull request previews main's newest images": [{ event: "pull_request" }, { command: "preview", once: false, images: newest }],
   "a preview does not wait for builds": [
     { event: "pull_request", runs: { ...runs, [router]: [run("r3", null), run("r2", "failure"), run("r1")] } },
-    { command: "preview", once: true, images: { ...newest, [router]: { commit: "r1" } } },
+    { command: "preview", once: false, images: { ...newest, [router]: { commit: "r1" } } },
+  ],
+  "a preview takes the stack's own image if main has pushed none": [
+    { event: "pull_request", runs: { ...runs, [operator]: [] } },
+    { command: "preview", once: false, images: { [router]: { commit: "r2" }, [session]: { commit: "s1" } } },
   ],
   "by hand, one named image is enough": [
     { event: "workflow_dispatch", command: "deploy", inputs: { [operator]: "ghcr.io/acme/o:1" } },
