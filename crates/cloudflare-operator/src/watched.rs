@@ -103,7 +103,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<K>
     }
 
     /// Records an object that the API server returned to a write. It wakes nobody.
-    pub fn record(&self, object: K) {
+    pub fn record(&self, mut object: K) {
+        trim(&mut object);
         let (name, mut state) = (object.name_any(), self.state.lock());
         if state.objects.get(&name).is_none_or(|known| is_newer(&object, known)) {
             state.objects.insert(name, Arc::new(object));
@@ -125,7 +126,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<K>
                 state.listed = Some(BTreeMap::new());
                 false
             }
-            Event::InitApply(object) => {
+            Event::InitApply(mut object) => {
+                trim(&mut object);
                 if let Some(listed) = &mut state.listed {
                     listed.insert(object.name_any(), Arc::new(object));
                 }
@@ -136,7 +138,8 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<K>
                 state.synced = true;
                 true
             }
-            Event::Apply(object) => {
+            Event::Apply(mut object) => {
+                trim(&mut object);
                 let name = object.name_any();
                 let known = state.objects.get(&name);
                 let is_news = known.is_none_or(|known| is_newer(&object, known));
@@ -170,6 +173,13 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<K>
         }
         state.error = Some(error);
     }
+}
+
+/// Drops what nobody reads and what takes the most memory. Who owns fields is kept, but not which.
+fn trim<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.annotations = None;
+    meta.managed_fields.iter_mut().flatten().for_each(|entry| entry.fields_v1 = None);
 }
 
 /// Returns whether an object is newer than the known one: the API server orders the versions of a kind.

@@ -1,10 +1,7 @@
 //! Records and rules follow the claims; Cloudflare's faults do no harm.
 
-use std::time::Duration;
-
 use cloudflare_operator::testing::{Fault, FaultKind};
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::cluster::{Cluster, hosts_of, routes_of};
 
@@ -76,7 +73,6 @@ async fn a_wrong_token_is_a_condition_without_a_storm() {
         let routes = routes_of(&hash);
         cluster.wait("routes all the same", async || cluster.route(&routes[0]).await.is_some()).await;
     }
-    sleep(Duration::from_secs(1)).await;
     let calls: u64 = cluster.stand_in.with(|model| model.calls().values().sum());
     assert!(calls <= 3, "{calls} calls");
     assert_eq!(operator.readyz().await.0, 200);

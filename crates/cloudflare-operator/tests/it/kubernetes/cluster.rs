@@ -158,17 +158,21 @@ impl Cluster {
     }
 
     /// Creates a service account with the Role of the chart; returns a kubeconfig with its token.
-    pub(super) async fn service_account(&self) -> PathBuf {
+    pub(super) async fn account_of_chart(&self) -> PathBuf {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/chart/templates/operator.yaml");
         let chart = std::fs::read_to_string(chart).expect("the chart");
         let (_, rules) = chart.split_once("\nrules:\n").expect("the Role");
         let (rules, _) = rules.split_once("\n---\n").expect("its end");
-        let rules: Value = serde_yaml_ng::from_str(rules).expect("rules");
+        self.account_with(&serde_yaml_ng::from_str(rules).expect("rules")).await
+    }
+
+    /// Creates a service account with these rights; returns a kubeconfig with its token.
+    pub(super) async fn account_with(&self, rules: &Value) -> PathBuf {
         let accounts: Api<ServiceAccount> = self.namespace.api();
         let account = serde_json::from_value(json!({ "metadata": { "name": "operator" } })).expect("JSON");
         accounts.create(&PostParams::default(), &account).await.expect("an account");
         self.namespace
-            .grant(&format!("system:serviceaccount:{}:operator", self.namespace.name()), &rules)
+            .grant(&format!("system:serviceaccount:{}:operator", self.namespace.name()), rules)
             .await;
         let request = serde_json::from_value(json!({ "spec": { "audiences": [] } })).expect("a request");
         let token = accounts.create_token_request("operator", &PostParams::default(), &request).await;

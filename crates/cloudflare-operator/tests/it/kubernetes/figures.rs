@@ -54,10 +54,12 @@ async fn figures_of_calls_and_times() {
     let ok = async || operator.reason("CloudflareReconciled").await == "Reconciled";
     cluster.wait("the pass", ok).await;
     calls("a start with 1000 sessions that are new");
+    eprintln!("memory: {}", operator.status("VmHWM"));
     assert_eq!(operator.terminate().await, 0);
     let operator = cluster.operator(&[]).await;
     cluster.wait("the pass", async || operator.reason("CloudflareReconciled").await == "Reconciled").await;
     calls("a start with 1000 sessions that are published");
+    eprintln!("memory: {}", operator.status("VmHWM"));
     let written = operator.metric("opencode_cloudflare_operator_kubernetes_calls_total").await;
     eprintln!("writes to the API server at that start: {}", written.unwrap_or(0.0));
 }

@@ -119,6 +119,13 @@ impl Operator {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// Returns a line of the process's status, such as `VmHWM` (the most memory that it has used).
+    pub(super) fn status(&self, name: &str) -> String {
+        let id = self.child.id().expect("a process");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        status.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned()
+    }
+
     pub(super) fn log(&self) -> String {
         self.log.lock().iter().map(|line| format!("{line}\n")).collect()
     }

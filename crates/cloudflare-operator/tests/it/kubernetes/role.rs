@@ -9,14 +9,14 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use pod_manager::kubernetes::connect::connect;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cluster::{Cluster, hosts_of, routes_of};
 
 #[tokio::test]
 async fn the_charts_role_is_enough_and_nothing_else_is_allowed() {
     let Some(cluster) = Cluster::find().await else { return };
-    let kubeconfig = cluster.service_account().await;
+    let kubeconfig = cluster.account_of_chart().await;
     let operator = cluster.operator(&[("KUBECONFIG", &kubeconfig.display().to_string())]).await;
     let first = cluster.create_session(1).await;
     cluster.wait_routes(&routes_of(&first)).await;
@@ -61,4 +61,41 @@ async fn the_charts_role_is_enough_and_nothing_else_is_allowed() {
     ] {
         assert!(!may(place, verb, group, resource, name).await, "{verb} {resource} {name} in {place}");
     }
+}
+
+#[tokio::test]
+async fn without_rights_the_operator_is_not_ready_and_says_why() {
+    let Some(cluster) = Cluster::find().await else { return };
+    let kubeconfig = cluster.account_with(&json!([])).await.display().to_string();
+    let operator = cluster.operator(&[("KUBECONFIG", &kubeconfig)]).await;
+    cluster.wait("a reason", async || operator.readyz().await.1.to_string().contains("forbidden")).await;
+    let (status, body) = operator.readyz().await;
+    assert_eq!((status, &body["ready"]), (503, &false.into()), "{body}");
+    assert_eq!(operator.reason("RoutesListed").await, "NotListed");
+    assert_eq!(operator.get("/livez").await.0, 200, "a restart would not help");
+    assert_eq!(cluster.stand_in.with(|model| model.calls().len()), 0, "nothing is known, so nothing is done");
+    assert_eq!(operator.terminate().await, 0);
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_leaves_cloudflare_as_it_is() {
+    let Some(cluster) = Cluster::find().await else { return };
+    let hash = cluster.create_session(1).await;
+    let operator = cluster.operator(&[]).await;
+    cluster.wait_hosts(&hosts_of(&hash)).await;
+    assert_eq!(operator.terminate().await, 0);
+
+    let text = std::fs::read_to_string(&cluster.namespace.kubeconfig).expect("a kubeconfig");
+    let mut config: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+    config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:9");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, config.to_string()).expect("a file");
+    cluster.stand_in.with(|model| model.reset_calls());
+    let operator = cluster.operator(&[("KUBECONFIG", &path.display().to_string())]).await;
+    cluster.wait("a reason", async || operator.readyz().await.1.to_string().contains("refused")).await;
+    assert_eq!(operator.readyz().await.0, 503);
+    assert_eq!(cluster.stand_in.with(|model| model.calls().len()), 0);
+    cluster.wait_hosts(&hosts_of(&hash)).await;
+    assert_eq!(operator.terminate().await, 0);
 }
