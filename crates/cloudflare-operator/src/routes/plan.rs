@@ -145,3 +145,7 @@ fn differs(desired: &DynamicObject, present: &DynamicObject) -> bool {
         || desired_owners.any(|owner| !has_owner(&owner.uid))
         || fields.any(|(key, value)| present_spec.get(key) != Some(value))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
