@@ -322,8 +322,10 @@ impl Client {
         let has = |codes: &[u64]| errors.iter().any(|error| codes.contains(&error.code));
         let is_tunnel = call.contains("tunnel");
         match status {
-            // 6003, 6103, 6111: the Authorization header has a wrong form.
-            _ if status == 401 || has(&[6003, 6103, 6111]) => CloudflareError::Unauthorized { code, message },
+            // 6003, 6103, 6111, 9106: the Authorization header has a wrong form, or did not arrive.
+            _ if status == 401 || has(&[6003, 6103, 6111, 9106]) => {
+                CloudflareError::Unauthorized { code, message }
+            }
             403 if has(&[9109]) && message.contains("access token") => {
                 CloudflareError::Unauthorized { code, message }
             }

@@ -33,6 +33,10 @@ const TAKEN_DELAY: Duration = Duration::from_secs(60);
 const REFUSED_DELAY: Duration = Duration::from_secs(600);
 /// Codes of Cloudflare for "such a record exists".
 const EXISTS: [u64; 5] = [81053, 81054, 81056, 81057, 81058];
+/// Codes of Cloudflare for "no such call".
+const NO_ROUTE: [u64; 3] = [7000, 7001, 7003];
+/// How long it is believed that there is no call for batches.
+const NO_BATCH_TTL: Duration = Duration::from_secs(3600);
 /// Code of Cloudflare for "no such record".
 const MISSING: u64 = 81044;
 
@@ -52,8 +56,8 @@ pub struct CloudflareSync {
     tunnel: Option<KnownTunnel>,
     /// Records that Cloudflare refused, and until when they are left alone.
     refused: BTreeMap<String, (Instant, Conflict)>,
-    /// Whether the zone's plan has the call for batches.
-    has_batch: bool,
+    /// Until when records are changed one by one, because there is no call for batches.
+    no_batch_until: Option<Instant>,
 }
 
 struct KnownZone {
@@ -92,7 +96,7 @@ impl CloudflareSync {
             zone: None,
             tunnel: None,
             refused: BTreeMap::new(),
-            has_batch: true,
+            no_batch_until: None,
         }
     }
 
@@ -293,7 +297,7 @@ impl CloudflareSync {
             let outcome = match &batch[..] {
                 [] => continue,
                 [action] => self.client.single(action).await,
-                _ if !self.has_batch => {
+                _ if self.no_batch_until.is_some_and(|until| Instant::now() < until) => {
                     pending.extend(batch.into_iter().rev().map(|action| vec![action]));
                     continue;
                 }
@@ -310,8 +314,8 @@ impl CloudflareSync {
                 Err(CloudflareError::Refused { status, code, message, .. }) => {
                     if batch.len() == 1 {
                         self.refuse(&batch[0], status, code, message, report);
-                    } else if matches!(status, 404 | 405) && code != MISSING {
-                        self.has_batch = false;
+                    } else if status == 405 || NO_ROUTE.contains(&code) {
+                        self.no_batch_until = Some(Instant::now() + NO_BATCH_TTL);
                         pending.push(batch);
                     } else {
                         let second = batch.split_off(batch.len() / 2);
