@@ -6,8 +6,8 @@
 #   scripts/image-tag.sh opencode-session               1.18.33-local.1a2b3c4: the version of opencode in it
 #
 # `make -C deploy/homelab` and the workflows call this script, so a commit has the same tag everywhere except
-# for the ref: a workflow names its branch or tag (GITHUB_REF_NAME). `.dirty` marks a checkout with changes that
-# are not committed.
+# for the ref: a workflow names its branch or tag (GITHUB_REF_NAME). `.dirty` marks a checkout with changes
+# that are not committed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,7 +31,8 @@ commit=$(git rev-parse HEAD 2>/dev/null) ||
   fail "This is not a git checkout with a commit, so an image has no tag that says what it was built from. Clone the repository with git, or name a tag yourself."
 status=$(git status --porcelain)
 
-# What a tag cannot contain becomes "-" (OCI distribution specification: [a-zA-Z0-9_.-], at most 128 characters).
+# What a tag cannot contain becomes "-" (OCI distribution specification: [a-zA-Z0-9_.-], at most 128
+# characters).
 ref=${GITHUB_REF_NAME:-local}
 ref=${ref//[!a-zA-Z0-9_.-]/-}
 printf '%s-%s.%s%s\n' "${version//[!a-zA-Z0-9_.-]/-}" "${ref:0:80}" "${commit:0:7}" "${status:+.dirty}"

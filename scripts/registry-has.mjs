@@ -6,8 +6,8 @@
 //
 // Prints each image with its digest. Exit code 1: at least one is missing; 2: a registry could not be asked.
 //
-// Credentials: REGISTRY_USER and REGISTRY_PASSWORD; for ghcr.io also GHCR_USER and GITHUB_PAT; else those that
-// docker, podman or buildah keep after a login. Registries on this machine's loopback speak plain HTTP.
+// Credentials: REGISTRY_USER and REGISTRY_PASSWORD; for ghcr.io also GHCR_USER and GITHUB_PAT; else those
+// that docker, podman or buildah keep after a login. Registries on this machine's loopback speak plain HTTP.
 
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";

@@ -1,5 +1,6 @@
-// What the tests of delivery share: a checkout whose images are tiny, a real registry, and a `pulumi` that only
-// writes down how it was called (the real one needs parts that no package registry has, see docs/homelab.md).
+// What the tests of delivery share: a checkout whose images are tiny, a real registry, and a `pulumi` that
+// only writes down how it was called (the real one needs parts that no package registry has, see
+// docs/homelab.md).
 
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
