@@ -144,7 +144,7 @@ function suite(kind) {
   test("paths and bodies arrive as they were sent", async () => {
     const marker = `marker-${hash}`;
     // Traefik and oauth2-proxy merge slashes.
-    const path = kind === "nginx" ? `/file%2F${marker}//x?q=%2F` : `/file%2F${marker}/x?q=%2F`;
+    const path = kind === "nginx" ? `/%2F/file%2F${marker}//x?q=%2F` : `/%2F/file%2F${marker}/x?q=%2F`;
     await alice.request(host, { path });
     await eventually("the path was received", () => recipe.received().includes(`${path} HTTP/1.1`));
     const body = JSON.stringify({ marker, filler: "x".repeat(3_000_000) });

@@ -121,7 +121,6 @@ async function startIngress(folder, { port, signInPort }) {
   const head = read("nginx/nginx.conf").split("    upstream router")[0];
   const configuration = `${replaced(head, [["/tmp/nginx", `${folder}/nginx`]])}
     map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
-    merge_slashes off;
     large_client_header_buffers 8 32k;
     proxy_buffer_size 32k;
     proxy_buffers 8 32k;
