@@ -85,6 +85,7 @@ fn condition(name: &str, status: &HalfStatus, is_leader: bool) -> Value {
         "reason": reason,
         "message": message,
         "conflicts": status.conflicts,
+        "notes": status.notes,
         "lastSuccess": status.last_success.and_then(seconds_since_epoch),
         "backoffSeconds": status.backoff.as_secs(),
     })

@@ -39,6 +39,8 @@ pub struct HalfStatus {
     pub state: PassState,
     /// What stays different because it belongs to somebody else: sentences.
     pub conflicts: Vec<String>,
+    /// What others do already, or have to do: sentences.
+    pub notes: Vec<String>,
     /// When a pass last succeeded.
     pub last_success: Option<SystemTime>,
     /// How long the operator pauses because of failures.
@@ -127,6 +129,15 @@ impl Status {
             tracing::warn!(half = half.as_str(), conflict, "conflict");
         }
         status.conflicts = conflicts;
+    }
+
+    /// Records what others do already, or have to do. New notes are logged.
+    pub fn record_notes(&self, half: Half, notes: Vec<String>) {
+        let status = &mut self.halves.lock()[half as usize];
+        for note in notes.iter().filter(|note| !status.notes.contains(note)) {
+            tracing::info!(half = half.as_str(), note, "note");
+        }
+        status.notes = notes;
     }
 
     /// Records which claims publish nothing. New ones are logged.

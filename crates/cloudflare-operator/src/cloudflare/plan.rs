@@ -55,6 +55,8 @@ pub struct Report {
     pub rules: usize,
     /// The plan's conflicts, and those that Cloudflare's answers brought to light.
     pub conflicts: Vec<Conflict>,
+    /// The plan's notes.
+    pub notes: Vec<Note>,
     /// How many changes of the tunnel's document by others this pass may have overwritten: they were made in
     /// the moment between its read and its write, which the API gives no means to exclude.
     pub overwritten: u64,

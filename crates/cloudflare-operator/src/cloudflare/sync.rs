@@ -17,7 +17,7 @@ use super::{
     settings::CloudflareSettings,
     transport::{HttpTransport, Transport},
 };
-use crate::reconcile::{Action, Conflict, Ownership, dns, tunnel};
+use crate::reconcile::{Action, Conflict, Note, Ownership, dns, tunnel};
 
 /// How many records one transaction may change on Cloudflare's free plan.
 const BATCH: usize = 200;
@@ -123,7 +123,7 @@ impl CloudflareSync {
         let dns = dns::plan(&plan.hosts, &records, &self.ownership);
         self.plan_records(&mut plan, dns);
         if is_local {
-            plan.conflicts.push(Conflict::LocalTunnel);
+            plan.notes.push(Note::LocalTunnel);
             return Ok(plan);
         }
         let current = self.read_config(&account).await?;
@@ -150,7 +150,8 @@ impl CloudflareSync {
     /// [`CloudflareError`]: something could not be done. What could be done was done, and the next plan has
     /// the rest.
     pub async fn apply(&mut self, plan: Plan) -> Result<Report, CloudflareError> {
-        let mut report = Report { conflicts: plan.conflicts.clone(), ..Report::default() };
+        let (conflicts, notes) = (plan.conflicts.clone(), plan.notes.clone());
+        let mut report = Report { conflicts, notes, ..Report::default() };
         let rules = match plan.tunnel {
             Some(planned) => self.apply_tunnel(&plan.hosts, planned, &mut report).await,
             None => Ok(()),

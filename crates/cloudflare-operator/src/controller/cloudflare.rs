@@ -52,15 +52,20 @@ impl Cloudflare {
 
     async fn pass(&mut self, hosts: &BTreeSet<String>) -> Result<(), CloudflareError> {
         let plan = self.sync.plan(hosts).await?;
-        for note in &plan.notes {
-            tracing::debug!(%note, "covered");
-        }
         for action in &plan.actions {
             tracing::info!(%action, "Cloudflare");
         }
         let report = self.sync.apply(plan).await?;
         let conflicts = report.conflicts.iter().map(ToString::to_string).collect();
+        let notes = report.notes.iter().map(ToString::to_string).collect();
         self.context.status.record_conflicts(Half::Cloudflare, conflicts);
+        self.context.status.record_notes(Half::Cloudflare, notes);
+        if report.overwritten > 0 {
+            tracing::warn!(
+                changes = report.overwritten,
+                "the tunnel's configuration was changed by somebody else between read and write"
+            );
+        }
         self.context.metrics.set_count(Counted::Records, report.records);
         self.context.metrics.set_count(Counted::Rules, report.rules);
         Ok(())

@@ -87,8 +87,6 @@ pub enum Conflict {
         /// The service of the rule.
         service: String,
     },
-    /// cloudflared has its rules in a file, so the tunnel's document has no effect.
-    LocalTunnel,
     /// A host that was asked for, but that could never be told from other people's, so it is left out.
     ForeignHost {
         /// The host.
@@ -126,11 +124,6 @@ impl fmt::Display for Conflict {
                 "the tunnel has a rule of somebody else for {host} (service {service}). Remove it, or \
                  correct its service"
             ),
-            Self::LocalTunnel => write!(
-                f,
-                "the tunnel is configured locally, so its rules are not managed. Let the file's last rule \
-                 lead to ROUTER_SERVICE_URL, or migrate the tunnel in Cloudflare's dashboard"
-            ),
             Self::ForeignHost { name } => {
                 write!(f, "{name} is not a host of a session, so it gets no record")
             }
@@ -141,7 +134,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Something that is as desired by somebody else's doing. `Display` says it in one line.
+/// Something that is left to somebody else, and as desired if they do it. `Display` says it in one line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Note {
@@ -159,6 +152,9 @@ pub enum Note {
         /// How many hosts it serves.
         hosts: usize,
     },
+    /// cloudflared has its rules in a file, so the tunnel's document has no effect. Whether the file serves
+    /// the hosts can't be seen.
+    LocalTunnel,
 }
 
 impl fmt::Display for Note {
@@ -173,6 +169,11 @@ impl fmt::Display for Note {
             Self::RuleCovers { hostname, hosts } => {
                 write!(f, "the tunnel's rule {hostname} already covers {hosts} host(s); they get no rule")
             }
+            Self::LocalTunnel => write!(
+                f,
+                "the tunnel is configured locally, so its rules are not managed. Let the file's last rule \
+                 lead to ROUTER_SERVICE_URL, or migrate the tunnel in Cloudflare's dashboard"
+            ),
         }
     }
 }

@@ -62,7 +62,7 @@ fn check(hosts: &[&str], records: &[Record], expected: &[&str]) {
     });
     let notes = plan.notes.iter().map(|note| match note {
         Note::RecordCovers { name, hosts } => format!("{name} covers {hosts}"),
-        other @ Note::RuleCovers { .. } => panic!("{other}"),
+        other @ (Note::RuleCovers { .. } | Note::LocalTunnel) => panic!("{other}"),
     });
     let lines: Vec<_> = actions.chain(conflicts).chain(notes).collect();
     assert_eq!(lines, expected);

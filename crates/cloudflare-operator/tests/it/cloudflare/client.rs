@@ -6,7 +6,7 @@ use cloudflare_operator::{
     cloudflare::{
         CallObserver, CloudflareError, CloudflareSync, NoObserver, Report, transport::HttpTransport,
     },
-    reconcile::{Action, Conflict},
+    reconcile::{Action, Conflict, Note},
     testing::{Fault, FaultKind, Seed, Server, StandIn},
 };
 use parking_lot::Mutex;
@@ -246,7 +246,7 @@ async fn the_rules_of_a_local_tunnel_are_not_managed_and_its_records_are() {
     let mut world = World::new(seed).await;
     let hosts = hosts(0..2);
     let report = world.pass(&hosts).await.unwrap();
-    assert_eq!(report.conflicts, [Conflict::LocalTunnel]);
+    assert_eq!((report.conflicts, report.notes), (vec![], vec![Note::LocalTunnel]));
     let (records, config) = world.documents();
     assert_published(&hosts, &records, &config, true);
     assert_eq!(config, configured().config);
@@ -360,7 +360,7 @@ async fn the_stand_in_is_steered_over_http() {
     let seed = json!({ "config_src": "local" });
     http.patch(format!("{control}/seed")).json(&seed).send().await.unwrap().error_for_status().unwrap();
     let report = world.pass(&hosts(0..1)).await.unwrap();
-    assert_eq!(report.conflicts, [Conflict::LocalTunnel]);
+    assert_eq!((report.conflicts, report.notes), (vec![], vec![Note::LocalTunnel]));
     let unknown = http.get(format!("{control}/unknown")).send().await.unwrap();
     assert_eq!(unknown.status(), 404);
 }

@@ -1,6 +1,6 @@
 //! Records and rules follow the claims; Cloudflare's faults do no harm.
 
-use cloudflare_operator::testing::{Fault, FaultKind};
+use cloudflare_operator::testing::{Fault, FaultKind, Seed};
 use serde_json::json;
 
 use super::cluster::{Cluster, hosts_of, routes_of};
@@ -109,4 +109,33 @@ async fn an_operator_that_is_killed_in_the_middle_leaves_nothing_behind() {
     let _next = cluster.operator(&[]).await;
     cluster.wait_hosts(&hosts_of(&hashes[1])).await;
     cluster.wait_routes(&routes_of(&hashes[1])).await;
+}
+
+/// The homelab of the TypeScript operator: a proxied wildcard record, and rules in cloudflared's own file.
+#[tokio::test]
+async fn a_local_tunnel_with_a_wildcard_record_needs_nothing_but_routes() {
+    let seed = Seed { config_src: "local".to_owned(), ..Seed::default() };
+    let Some(cluster) = Cluster::with_seed(seed).await else { return };
+    let record = cluster.stand_in.with(|model| {
+        let content = format!("{}.cfargotunnel.com", model.seed.tunnel_id);
+        let record = json!({ "type": "CNAME", "name": "*.example.org", "content": content, "proxied": true });
+        model.add_record(&record)
+    });
+    record.expect("a record");
+    let hash = cluster.create_session(1).await;
+    let operator = cluster.operator(&[]).await;
+    cluster.wait_routes(&routes_of(&hash)).await;
+    cluster.wait("done", async || operator.reason("CloudflareReconciled").await == "Reconciled").await;
+    let (_, body) = operator.readyz().await;
+    let notes = body["conditions"][3]["notes"].to_string();
+    assert!(notes.contains("configured locally") && notes.contains("*.example.org"), "{body}");
+    assert_eq!(
+        operator.metric("opencode_cloudflare_operator_conflicts{half=\"cloudflare\"}").await,
+        Some(0.0)
+    );
+    assert_eq!(cluster.record_names(), ["*.example.org"]);
+    let writes = cluster.stand_in.with(|model| model.calls().get("batch_records").copied());
+    assert_eq!(writes, None);
+    assert_eq!(operator.terminate().await, 0);
+    assert_eq!(cluster.run(&["--once"], &[]).await.0, 0, "nothing is left");
 }
