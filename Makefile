@@ -43,7 +43,8 @@ test: tools web opencode journey-deps homelab-deps ## install what the tests nee
 	cargo test --locked -p pod-manager --all-features --test it -- --ignored
 	node --test scripts/*.test.mjs scripts/*/*.test.mjs
 	cd web && npm test
-	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) deploy/homelab/test/run
+	ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" OPERATOR_BIN="$(abspath $(TARGET))/debug/opencode-cloudflare-operator" \
+	  tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) deploy/homelab/test/run
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
 
 .PHONY: test-cluster

@@ -6,7 +6,7 @@ import { originalManifests } from "./original";
 import { manifests, run } from "./program";
 
 /** Configurations that make different objects. */
-const CONFIGURATIONS: Record<string, Record<string, string>> = {
+export const CONFIGURATIONS: Record<string, Record<string, string>> = {
   default: {},
   everything: {
     "code:routes": "wildcard",
@@ -49,7 +49,8 @@ function pod({ metadata, spec: { template } }: any): unknown {
   };
 }
 
-main().catch((error: unknown) => {
-  console.error(error);
-  process.exit(1);
-});
+if (require.main === module)
+  main().catch((error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  });

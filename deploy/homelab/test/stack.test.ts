@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { test } from "node:test";
 
@@ -566,6 +567,43 @@ test("opencode's configuration has the lists of models, and .env", async () => {
   );
   assert.equal(config.provider["openrouter-free"].options.apiKey, "{env:OPENROUTER_FREE_API_KEY}");
   assert.doesNotMatch(JSON.stringify(data), /text of/);
+});
+
+test("opencode reads the configuration, where sessions have it", async () => {
+  const installed = spawnSync(process.execPath, [root("scripts/install-opencode.mjs")], { encoding: "utf8" });
+  assert.equal(installed.status, 0, installed.stderr);
+  const home = mkdtempSync(path.join(tmpdir(), "opencode-homelab-home-"));
+  const model = `openrouter-free/${committed.free[0]?.id}`;
+  try {
+    const { data } = of(await run({ "code:defaultModel": model }), CONFIG_MAP);
+    for (const folder of [".opencode", "repo"]) mkdirSync(path.join(home, folder));
+    writeFileSync(path.join(home, ".opencode/opencode.json"), data["opencode.json"]);
+    const env = {
+      PATH: process.env.PATH,
+      HOME: home,
+      OPENROUTER_FREE_API_KEY: "key",
+      OPENCODE_DISABLE_MODELS_FETCH: "1",
+      OPENCODE_DISABLE_AUTOUPDATE: "1",
+    };
+    const opencode = (...args: string[]) => {
+      const { stdout, stderr } = spawnSync(installed.stdout.trim(), args, {
+        cwd: path.join(home, "repo"),
+        env,
+        encoding: "utf8",
+      });
+      return { stdout, stderr };
+    };
+    const { stdout, stderr } = opencode("models", "openrouter-free");
+    const models = stdout.trim().split("\n");
+    assert.deepEqual(
+      models.toSorted(),
+      committed.free.map(({ id }) => `openrouter-free/${id}`).toSorted(),
+      stderr,
+    );
+    assert.ok(opencode("debug", "config").stdout.includes(`"model": "${model}"`));
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
 });
 
 test("a deployment that cannot fetch the lists keeps the last deployment's", async () => {
