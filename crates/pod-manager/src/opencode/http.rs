@@ -60,6 +60,9 @@ impl HttpClient {
             .redirect(Policy::none())
             .pool_max_idle_per_host(0)
             .connect_timeout(CONNECT_TIMEOUT)
+            // opencode is never asked by https. Without this, the certificate authorities of the system are
+            // loaded, and a system without any is an error.
+            .tls_certs_only([])
             .build();
         Self(client.expect("a client without proxies and files has nothing that can fail"))
     }
