@@ -71,7 +71,10 @@ impl App {
             .as_ref()
             .map(|settings| Telemetry::new(settings, config.instance(), metrics.clone()))
             .transpose()
-            .context("The certificate authorities that the system trusts can't be read")?;
+            .context(
+                "OTEL_EXPORTER_OTLP_ENDPOINT begins with https, but this system has no certificate authorities. \
+                 Set SSL_CERT_FILE to a file with those that signed the collector's certificate",
+            )?;
         let refusals = Arc::new(RouterRefusals {
             site_origin: format!("{}://{}", config.names.proto, scheme.domain()),
             audit: audit.clone(),

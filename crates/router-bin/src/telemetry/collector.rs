@@ -3,7 +3,7 @@
 use std::{error::Error, io, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -20,9 +20,15 @@ const MAX_RESPONSE: usize = 64 * 1024;
 
 /// Sends spans to a collector. It follows no redirect, since the headers may contain a secret.
 pub(super) struct Collector {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    transport: Transport,
     endpoint: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How the collector is reached. Only https needs certificate authorities, which a system may lack.
+enum Transport {
+    Http(Client<HttpConnector, Full<Bytes>>),
+    Https(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
 /// Why spans were not accepted.
@@ -38,15 +44,16 @@ impl Collector {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// The certificate authorities that the system trusts can't be read.
+    /// The system has no certificate authorities, and the endpoint needs them.
     pub(super) fn new(settings: &TraceSettings) -> io::Result<Self> {
-        let connector =
-            HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
-        Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-            endpoint: settings.endpoint.clone(),
-            headers: settings.headers.clone(),
-        })
+        let builder = Client::builder(TokioExecutor::new());
+        let transport = if settings.endpoint.scheme() == Some(&Scheme::HTTPS) {
+            let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1();
+            Transport::Https(builder.build(connector.build()))
+        } else {
+            Transport::Http(builder.build_http())
+        };
+        Ok(Self { transport, endpoint: settings.endpoint.clone(), headers: settings.headers.clone() })
     }
 
     /// Sends an encoded `ExportTraceServiceRequest`.
@@ -68,7 +75,11 @@ impl Collector {
         headers.extend(self.headers.iter().cloned());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("opencode-router"));
-        let response = self.client.request(request).await.map_err(|error| unavailable(&error))?;
+        let response = match &self.transport {
+            Transport::Http(client) => client.request(request),
+            Transport::Https(client) => client.request(request),
+        };
+        let response = response.await.map_err(|error| unavailable(&error))?;
         let status = response.status();
         // What the collector says beyond its status is not used. A response that is too long ends its
         // connection.

@@ -46,7 +46,7 @@ impl Telemetry {
     /// Prepares traces; nothing is sent before [`run`](Telemetry::run). `instance` distinguishes replicas.
     ///
     /// # Errors
-    /// The certificate authorities that the system trusts can't be read.
+    /// The system has no certificate authorities, and the endpoint needs them.
     pub(crate) fn new(
         settings: &TraceSettings,
         instance: Option<&str>,

@@ -44,3 +44,23 @@ async fn a_collector_that_never_answers_does_not_keep_the_router_from_ending() {
     assert_eq!(status.code(), Some(0), "{:#?}", router.log());
     assert_eq!(tries.len(), 1, "the first batch once more; then the time is up");
 }
+
+#[tokio::test]
+async fn certificate_authorities_are_needed_for_an_https_collector_alone() {
+    let collector = OtlpCollector::start().await;
+    let home = TestHome::new();
+    let none = home.path().join("none");
+    let none = none.to_str().expect("text");
+    let with = |endpoint| {
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("SSL_CERT_FILE", none), ("SSL_CERT_DIR", none)]
+    };
+    let mut router = home.start(&with(collector.endpoint())).await;
+    router.new_session().await;
+    router.signal("TERM").await;
+    assert_eq!(router.wait_for_exit().await.code(), Some(0), "{:#?}", router.log());
+    assert!(!collector.spans().is_empty());
+
+    let (code, output) = home.run(&[], &with("https://127.0.0.1:1")).await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("no certificate authorities") && output.contains("SSL_CERT_FILE"), "{output}");
+}
