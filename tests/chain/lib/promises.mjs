@@ -171,7 +171,7 @@ function suite(kind) {
     const underscored = await api(`/sessions/${hash}`, { client: bob, headers: { x_auth_request_email: ALICE, X_Auth_Request_Email: ALICE, x_router_proxy_secret: PROXY_SECRET } });
     assert.ok([400, 404].includes(underscored.status), `${underscored.status}`);
     assertKeeps(recipe.received(), ["made-up"], "what the session received");
-    // What the proxy sends to the router, byte by byte: its own secret and tokens, and none that a client sent.
+    // What the proxy sends to the router, byte by byte: its own secret and tokens, and none of a client's.
     const forwarded = recipe.forwarded();
     assert.ok(forwarded.includes(PROXY_SECRET) && recipe.provider.issued().some((token) => forwarded.includes(token)));
     assertKeeps(forwarded, ["made-up"], "what the proxy forwards");
@@ -203,7 +203,7 @@ function suite(kind) {
       return all;
     }, { site: recipe.site, paths: SIGN_IN_PATHS });
     const values = [...secrets(alice), ...cookies];
-    // As the proxy, oauth2-proxy adds `GAP-Auth: <the user's address>` to every answer and cannot be told not to.
+    // As the proxy, oauth2-proxy adds `GAP-Auth: <the user's address>` to every answer; no setting stops it.
     if (kind !== "oauth2-proxy") values.push(ALICE);
     assert.match(readByPage[0], / 200 /, "the page may fetch");
     for (const text of readByPage) assertKeeps(text, values, `what a page reads (${text.slice(0, 200)})`);
