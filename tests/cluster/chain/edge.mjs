@@ -1,5 +1,5 @@
-// A stand-in for Cloudflare's edge together with cloudflared: it serves exactly the DNS records and the tunnel
-// rules that Cloudflare's API has.
+// A stand-in for Cloudflare's edge together with cloudflared: it serves exactly the DNS records and the
+// tunnel rules that Cloudflare's API has.
 //
 // A host resolves only if a proxied CNAME record, exact or wildcard, leads to the tunnel: for any other host
 // the TLS handshake fails, as if the name did not exist. The tunnel's rules are tried from top to bottom; the

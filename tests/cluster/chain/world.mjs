@@ -1,5 +1,5 @@
-// The whole chain's environment: Chromium, the edge, and beside the cluster an OIDC provider, repositories and
-// a model; in the cluster DNS, Traefik, oauth2-proxy and the router.
+// The whole chain's environment: Chromium, the edge, and beside the cluster an OIDC provider, repositories
+// and a model; in the cluster DNS, Traefik, oauth2-proxy and the router.
 
 import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
