@@ -13,6 +13,7 @@
 pub mod faults;
 pub mod model;
 mod records;
+mod refusal;
 pub mod server;
 pub mod stand_in;
 

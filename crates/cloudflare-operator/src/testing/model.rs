@@ -9,7 +9,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::records::Records;
+use super::{records::Records, refusal::Refusal};
 use crate::cloudflare::transport::{Request, Response};
 
 /// What the stand-in starts with. Everything has a default.
@@ -86,20 +86,6 @@ pub struct Model {
 
 /// The window of the rate limit.
 const WINDOW: Duration = Duration::from_secs(300);
-
-/// A call that is refused.
-#[derive(Debug, Clone)]
-pub(super) struct Refusal {
-    status: u16,
-    code: u64,
-    message: String,
-}
-
-impl Refusal {
-    pub(super) fn new(status: u16, code: u64, message: &str) -> Self {
-        Self { status, code, message: message.to_owned() }
-    }
-}
 
 /// What a call gives: its result, and for lists the paging.
 type Outcome = Result<(Value, Option<Value>), Refusal>;
@@ -419,3 +405,7 @@ fn no_route(path: &str) -> Refusal {
 fn no_tunnel() -> Refusal {
     Refusal::new(404, 1055, "Tunnel not found")
 }
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

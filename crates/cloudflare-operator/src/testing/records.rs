@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Map, Value, json};
 
-use super::model::Refusal;
+use super::refusal::Refusal;
 
 /// The records, by id.
 #[derive(Debug, Clone, Default)]

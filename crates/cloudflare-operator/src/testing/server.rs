@@ -30,7 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     faults::Fault,
-    model::{Seed, call_kind},
+    model::{Model, Seed, call_kind},
     stand_in::{Exchange, StandIn},
 };
 use crate::cloudflare::transport::{Request, Response};
@@ -154,7 +154,7 @@ fn control(stand_in: &StandIn, method: &Method, path: &str, body: Value) -> Http
             Ok(json!(model.seed))
         }),
         (&Method::DELETE, "/stand-in/calls") => {
-            stand_in.with(super::Model::reset_calls);
+            stand_in.with(Model::reset_calls);
             Ok(json!({}))
         }
         _ => return plain(StatusCode::NOT_FOUND, "the stand-in has no such path"),
