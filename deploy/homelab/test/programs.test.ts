@@ -1,4 +1,4 @@
-/** The programs themselves (ROUTER_BIN, OPERATOR_BIN) accept the variables that their Deployments give them. */
+/** The programs (ROUTER_BIN, OPERATOR_BIN) accept the variables that their Deployments give them. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";

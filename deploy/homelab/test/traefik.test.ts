@@ -1,7 +1,7 @@
 /**
- * The site's routes and the sign-in's chain in a real Traefik (TRAEFIK_BIN), on loopback: the stack's objects in
- * the form of its file provider, with servers in place of oauth2-proxy, of the page that leads to it, and of the
- * router.
+ * The site's routes and the sign-in's chain in a real Traefik (TRAEFIK_BIN), on loopback: the stack's objects
+ * in the form of its file provider, with servers in place of oauth2-proxy, of the page that leads to it, and of
+ * the router.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -41,7 +41,7 @@ class Stub {
   }
 }
 
-/** Like oauth2-proxy, it names the user to Traefik: in answers to /oauth2/auth, and to paths that it does not know. */
+/** Like oauth2-proxy, it names the user to Traefik in its answer to /oauth2/auth. */
 const signIn = new Stub("oauth2-proxy", (request) => {
   if (request.url !== "/oauth2/auth") return undefined;
   return request.headers.cookie?.includes(SIGNED_IN.cookie)
