@@ -3,14 +3,15 @@
 //
 // A host resolves only if a proxied CNAME record, exact or wildcard, leads to the tunnel: for any other host
 // the TLS handshake fails, as if the name did not exist. The tunnel's rules are tried from top to bottom; the
-// first that matches names the service. Names of Services are resolved by the cluster's DNS.
+// first that matches names the service. Names of Services are resolved by the cluster's DNS. Browsers speak
+// HTTP/2 to it, and HTTP/1.1 for WebSockets; it speaks HTTP/1.1 to the service.
 
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { Resolver } from "node:dns/promises";
 import { readFileSync } from "node:fs";
 import http from "node:http";
-import https from "node:https";
+import http2 from "node:http2";
 import net from "node:net";
 import { join } from "node:path";
 
@@ -33,13 +34,19 @@ export async function startEdge({ load, tunnel, domain, dns, folder, address = "
   const documents = keep(load);
   const resolve = resolver(dns);
   const agent = new http.Agent({ keepAlive: true });
-  const tunnels = new Set();
+  const connections = new Set();
 
-  const isKnown = async (name) => (await documents()).records.some((record) => leadsTo(record, tunnel) && covers(record.name, name));
+  const isKnown = async (name) => {
+    const { records } = await documents();
+    // A wildcard does not apply to a name that has a record of its own (RFC 4592).
+    const own = records.filter((record) => record.name === name);
+    const found = own.length ? own : records.filter((record) => covers(record.name, name));
+    return found.some((record) => leadsTo(record, tunnel));
+  };
 
   /** The response's status if no service serves the request, else the service's address. */
   const route = async (request) => {
-    const name = (request.headers.host ?? "").replace(/:\d+$/, "").toLowerCase();
+    const name = hostOf(request).replace(/:\d+$/, "").toLowerCase();
     if (!(await isKnown(name))) return { status: 530 };
     const rule = (await documents()).ingress.find((rule) => matches(rule, name, request.url));
     if (!rule) return { status: 503 };
@@ -49,8 +56,9 @@ export async function startEdge({ load, tunnel, domain, dns, folder, address = "
     return { host: await resolve(url.hostname), port: Number(url.port || 80) };
   };
 
-  const server = https.createServer({
+  const server = http2.createSecureServer({
     ...certificate(folder, domain),
+    allowHTTP1: true,
     async SNICallback(name, done) {
       try {
         done((await isKnown(name.toLowerCase())) ? null : new Error(`${name} does not exist`));
@@ -65,7 +73,7 @@ export async function startEdge({ load, tunnel, domain, dns, folder, address = "
       if (status) return response.writeHead(status, { "content-type": "text/plain", "x-edge": "answered" }).end(`error code: ${status}\n`);
       const upstream = http.request({ host, port, agent, method: request.method, path: request.url, headers: forwarded(request) });
       upstream.once("response", (answer) => {
-        response.writeHead(answer.statusCode, withoutHops(answer.rawHeaders));
+        response.writeHead(answer.statusCode, byName(withoutHops(answer.rawHeaders)));
         answer.on("error", () => response.destroy());
         answer.pipe(response);
       });
@@ -76,10 +84,12 @@ export async function startEdge({ load, tunnel, domain, dns, folder, address = "
       response.writeHead(502, { "content-type": "text/plain" }).end(`error code: 502 (${error.message})\n`);
     }
   });
+  server.on("connection", (socket) => {
+    connections.add(socket);
+    socket.once("close", () => connections.delete(socket));
+  });
   server.on("upgrade", async (request, socket, head) => {
     socket.on("error", () => {});
-    tunnels.add(socket);
-    socket.once("close", () => tunnels.delete(socket));
     try {
       const { status, host, port } = await route(request);
       if (status) return socket.end(`HTTP/1.1 ${status} Error\r\nConnection: close\r\n\r\n`);
@@ -105,9 +115,8 @@ export async function startEdge({ load, tunnel, domain, dns, folder, address = "
     /** Whether the name resolves. */
     isKnown,
     async close() {
-      for (const socket of tunnels) socket.destroy();
+      for (const socket of connections) socket.destroy();
       agent.destroy();
-      server.closeAllConnections();
       await new Promise((done) => server.close(done));
     },
   };
@@ -160,9 +169,19 @@ function resolver(dns) {
   };
 }
 
+/** The request's raw headers. HTTP/2 may send each cookie by itself; HTTP/1.1 has one header for all. */
+function oneCookie({ rawHeaders, headers, httpVersionMajor }) {
+  if (httpVersionMajor !== 2 || !headers.cookie) return rawHeaders;
+  const rest = rawHeaders.flatMap((name, n) => (n % 2 || name === "cookie" ? [] : [name, rawHeaders[n + 1]]));
+  return [...rest, "Cookie", headers.cookie];
+}
+
+const hostOf = (request) => request.headers[":authority"] ?? request.headers.host ?? "";
+
 /** The request's headers as the tunnel sends them, as a flat list of names and values. */
 function forwarded(request) {
-  const headers = withoutHops(request.rawHeaders, SET_BY_EDGE);
+  const headers = withoutHops(oneCookie(request), SET_BY_EDGE);
+  if (request.httpVersionMajor === 2) headers.push("Host", hostOf(request));
   const before = request.headers["x-forwarded-for"];
   return [
     ...headers,
@@ -182,8 +201,18 @@ function withoutHops(raw, others = new Set()) {
   return raw.flatMap((_, n) => {
     if (n % 2) return [];
     const name = raw[n].toLowerCase();
-    return HOP_BY_HOP.has(name) || named.has(name) || others.has(name) ? [] : [raw[n], raw[n + 1]];
+    return HOP_BY_HOP.has(name) || named.has(name) || others.has(name) || name.startsWith(":") ? [] : [raw[n], raw[n + 1]];
   });
+}
+
+/** The flat list as an object; a name that occurs several times has a list of values. */
+function byName(list) {
+  const headers = {};
+  for (let n = 0; n < list.length; n += 2) {
+    const [name, value] = [list[n].toLowerCase(), list[n + 1]];
+    headers[name] = name in headers ? [headers[name], value].flat() : value;
+  }
+  return headers;
 }
 
 /** Makes a certificate for the domain and the names below it. */

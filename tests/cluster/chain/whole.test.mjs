@@ -1,16 +1,17 @@
-// The whole chain on a real node: Chromium, the edge that serves what Cloudflare's API has, Traefik,
-// oauth2-proxy with an OIDC provider, the router, a session's Pod, opencode.
+// The whole chain on a real node: Chromium, the edge that serves what the operator wrote to Cloudflare's API,
+// Traefik, oauth2-proxy with an OIDC provider, the router, a session's Pod, opencode.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { inPod, kubectl, routersLog } from "../journey/cluster.mjs";
+import { calls, inPod, kubectl, objects, podOf, routersLog, tracesOf } from "../journey/cluster.mjs";
 import { stepper } from "../journey/world.mjs";
 import { screenshot } from "../../journey/fixtures/browser.mjs";
+import { eventually } from "../../journey/fixtures/gate.mjs";
 import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
-import { fixed } from "./cloudflare.mjs";
+import { DOMAIN, TRAEFIK } from "./cloudflare.mjs";
 import { startEcho } from "./echo.mjs";
-import { DOMAIN, cookiesOf, reaches, signIn, startWorld } from "./world.mjs";
+import { cookiesOf, create, reaches, signIn, startWorld } from "./world.mjs";
 
 const ALICE = "alice@example.test";
 const BOB = "bob@example.test";
@@ -18,29 +19,45 @@ const BOB = "bob@example.test";
 const COOKIE = "_oauth2_proxy";
 /** The port of the application in the session. */
 const APP = 3000;
+const OPERATOR = "opencode-router-cloudflare";
+const operatorsPod = async () => (await objects("pods", "--selector=app.kubernetes.io/name=opencode-cloudflare-operator", "--field-selector=status.phase=Running"))[0];
+const operatorsLog = () => kubectl(["logs", `deployment/${OPERATOR}`, "--tail=-1"]).catch((error) => String(error));
 
 /** The headers of a browser that opens a page. */
 const NAVIGATION = { accept: "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" };
 
-test("the whole chain", { timeout: 600_000 }, async (t) => {
+test("the whole chain", { timeout: 900_000 }, async (t) => {
   let world;
   let page;
   let hash;
   let host;
   const step = stepper(t, async () => {
     if (page) await screenshot(page, "chain-failed").catch(() => {});
-    console.error(`At ${page?.url()}; the router's log ends:\n${(await routersLog()).slice(-3000)}`);
-    for (const [namespace, name] of [["traefik-system", "traefik"], ["opencode", "oauth2-proxy"]]) {
-      console.error(`${name}'s log ends:\n${await kubectl(["--namespace", namespace, "logs", `deployment/${name}`, "--tail=15"])}`);
+    console.error(`At ${page?.url()}; the router's log ends:\n${(await routersLog()).slice(-1500)}`);
+    for (const [namespace, name] of [["traefik-system", "traefik"], ["opencode", "oauth2-proxy"], ["opencode", OPERATOR]]) {
+      console.error(`${name}'s log ends:\n${await kubectl(["--namespace", namespace, "logs", `deployment/${name}`, "--tail=8"])}`);
     }
     console.error(await kubectl(["get", "pods,pvc", "--output", "wide"]));
   });
+  /** What Cloudflare's API has of the hosts below the domain, apart from what it had at the beginning. */
+  let before;
+  const added = async () => {
+    const { records, config } = await world.cloudflare.state();
+    const isNew = (list, key) => (one) => one[key] && !list.some((other) => other[key] === one[key]);
+    return { records: records.filter(isNew(before.records, "name")).map(({ name }) => name).sort(), rules: config.ingress.filter(isNew(before.config.ingress, "hostname")).map(({ hostname }) => hostname).sort() };
+  };
+  /** The IngressRoutes that the operator wrote. */
+  const routes = async () => (await objects("ingressroutes.traefik.io", "--selector=app.kubernetes.io/managed-by=opencode-cloudflare-operator")).map(({ metadata }) => metadata.name).sort();
   /** Whether an answer is a refusal or leads to the sign-in, without anything of the site or a session in it. */
   const isRefused = ({ status, headers }) => [401, 403].includes(status) || (status === 302 && new URL(headers.location).origin === world.oidc.issuer);
 
   try {
-    await step("Traefik, oauth2-proxy and the router become ready, installed by the recipe's files", async () => {
-      world = await startWorld({ startCloudflare: fixed, sessions: true });
+    await step("Traefik, oauth2-proxy, router and operator become ready, installed by the recipe's files and the chart", async () => {
+      world = await startWorld({ routes: "per-session" });
+      before = await world.cloudflare.state();
+      const { spec } = await operatorsPod();
+      assert.equal(spec.serviceAccountName, OPERATOR);
+      assert.equal(spec.containers[0].securityContext.readOnlyRootFilesystem, true);
     });
 
     await step("A host without a DNS record does not resolve, and one without a sign-in leads to the provider", async () => {
@@ -67,6 +84,16 @@ test("the whole chain", { timeout: 600_000 }, async (t) => {
       await opencode.waitForSession(page, host);
     });
 
+    await step("The operator wrote one record, one rule and the session's routes, and left everything else as it was", async () => {
+      assert.deepEqual(await added(), { records: [host], rules: [host] });
+      assert.deepEqual(await routes(), [`opencode-session-${hash}-app`, `opencode-session-${hash}-signin`]);
+      const { records, config } = await world.cloudflare.state();
+      assert.deepEqual(records.filter(({ name }) => name !== host), before.records);
+      const rule = config.ingress.findIndex(({ hostname }) => hostname === host);
+      assert.deepEqual(config.ingress[rule], { hostname: host, service: TRAEFIK });
+      assert.deepEqual({ ...config, ingress: config.ingress.toSpliced(rule, 1) }, before.config);
+    });
+
     await step("A prompt is answered, word by word", async () => {
       await opencode.sendPrompt(page, "say hello");
       await opencode.waitForAnswer(page, "Answer to: say hello");
@@ -83,7 +110,10 @@ test("the whole chain", { timeout: 600_000 }, async (t) => {
       // The token is what the router is given for git: it went through the whole chain.
       assert.ok(world.oidc.issued().includes(await inPod(hash, "printenv", "GITHUB_TOKEN")));
       const echo = await startEcho(hash, APP);
+      // No operator knows the ports in advance: their hosts need a wildcard, or a record made by hand.
       const app = `${APP}-${host}`;
+      assert.equal((await world.ask(app, "/")).resolves, false);
+      await world.cloudflare.publish(app);
       const headers = await cookiesOf(page, app);
       assert.match(headers.cookie, new RegExp(`${COOKIE}=`));
       const tab = await page.context().newPage();
@@ -171,11 +201,76 @@ test("the whole chain", { timeout: 600_000 }, async (t) => {
       assert.equal(status, 200);
       await reaches(world, page, hash, "stopped");
       assert.equal((await world.ask(host, "/session", { headers: await cookiesOf(page) })).status, 503);
+      assert.equal((await routes()).length, 2);
       await page.goto(`https://${host}/`);
       assert.equal(page.url(), `${world.site}/session/${hash}`);
       await page.getByRole("button", { name: "Resume" }).click();
       await opencode.waitForSession(page, host);
       await opencode.waitForAnswer(page, "Answer to: say hello");
+    });
+
+    await step("Routes that somebody removes or changes are restored", async () => {
+      const [app, entrance] = [`opencode-session-${hash}-app`, `opencode-session-${hash}-signin`];
+      await kubectl(["delete", "ingressroute.traefik.io", entrance]);
+      // Without its middlewares, the route would lead past the sign-in.
+      await kubectl(["patch", "ingressroute.traefik.io", app, "--type=json", '--patch=[{"op":"remove","path":"/spec/routes/0/middlewares"}]']);
+      await eventually("both are as before", async () => {
+        const [found] = await objects("ingressroutes.traefik.io", `--field-selector=metadata.name=${app}`);
+        return found.spec.routes[0].middlewares && (await routes()).includes(entrance);
+      });
+      await eventually("nobody passes by the sign-in", async () => isRefused(await world.ask(host, "/global/health")));
+    });
+
+    let second;
+    await step("While Cloudflare fails and the operator is killed, sessions are served; then the new one's host follows", async () => {
+      await world.cloudflare.addFault({ kind: "status", status: 503, times: 100_000 });
+      second = await create(world, page, { repoUrl: world.git.url("widgets"), branch: "fix/second" });
+      const { metadata, status } = await operatorsPod();
+      await eventually("the operator reports the failure", async () => /cloudflare[^\n]*503/i.test(await (await fetch(`http://${status.podIP}:8081/readyz`)).text()));
+      assert.equal((await world.ask(host, "/global/health", { headers: await cookiesOf(page) })).status, 200);
+      await kubectl(["delete", "pod", metadata.name, "--grace-period=0", "--force"]);
+      assert.equal((await world.ask(`${second}.${DOMAIN}`, "/")).resolves, false);
+      await reaches(world, page, second, "running");
+      await world.cloudflare.clearFaults();
+      await eventually("the new session's host answers", async () => (await world.ask(`${second}.${DOMAIN}`, "/global/health", { headers: await cookiesOf(page) })).status === 200, 120_000);
+      assert.deepEqual((await added()).records, [`${APP}-${host}`, host, `${second}.${DOMAIN}`].sort());
+    });
+
+    await step("A deleted session's host disappears from DNS, the tunnel and Traefik", async () => {
+      assert.equal((await world.ask(DOMAIN, `/api/sessions/${second}`, { method: "DELETE", headers: await cookiesOf(page) })).status, 204);
+      await eventually("its host does not resolve", async () => !(await world.ask(`${second}.${DOMAIN}`, "/")).resolves, 60_000);
+      await eventually("its rule is gone", async () => !(await added()).rules.includes(`${second}.${DOMAIN}`));
+      await eventually("its routes are gone", async () => !(await routes()).some((name) => name.includes(second)));
+      await eventually("its Pod is gone", async () => !(await podOf(second)) && (await tracesOf(second)).length === 0, 60_000);
+      assert.equal((await world.ask(host, "/global/health", { headers: await cookiesOf(page) })).status, 200);
+    });
+
+    await step("With ROUTES=wildcard one record, one rule and one set of routes serve all sessions and their ports", async () => {
+      await world.install("wildcard");
+      await eventually("the wildcard takes the place of the session's own", async () => {
+        const { records, rules } = await added();
+        return [records, rules].every((names) => names.includes(`*.${DOMAIN}`) && !names.includes(host));
+      }, 120_000);
+      await eventually("one set of routes is left", async () => (await routes()).every((name) => !name.includes(hash)));
+      assert.equal((await world.ask(host, "/global/health", { headers: await cookiesOf(page) })).status, 200);
+      // A port that nobody published by hand.
+      await startEcho(hash, 5173);
+      assert.equal((await world.ask(`5173-${host}`, "/", { headers: await cookiesOf(page) })).status, 200);
+      assert.ok(isRefused(await world.ask(host, "/global/health")));
+      const third = await create(world, page, { repoUrl: world.git.url("widgets"), branch: "fix/third" });
+      await reaches(world, page, third, "running");
+      assert.equal((await world.ask(`${third}.${DOMAIN}`, "/global/health", { headers: await cookiesOf(page) })).status, 200);
+      assert.ok(!(await added()).records.includes(`${third}.${DOMAIN}`));
+    });
+
+    await step("What others wrote is as they left it, and the API was called rarely", async () => {
+      const { records, config, most_calls_in_five_minutes: most } = await world.cloudflare.state();
+      for (const record of before.records) assert.deepEqual(records.find(({ id }) => id === record.id), record);
+      for (const rule of before.config.ingress) assert.ok(config.ingress.some((one) => JSON.stringify(one) === JSON.stringify(rule)), JSON.stringify(rule));
+      const byHand = `${APP}-${host}`;
+      assert.ok(records.some(({ name }) => name === byHand) && config.ingress.some(({ hostname }) => hostname === byHand), `${byHand} was published by hand`);
+      assert.deepEqual([config.originRequest, config["warp-routing"]], [before.config.originRequest, before.config["warp-routing"]]);
+      assert.ok(most < 120, `${most} calls in 5 minutes`);
     });
 
     await step("After the sign-out neither the site nor the session answers with content", async () => {
@@ -192,9 +287,20 @@ test("the whole chain", { timeout: 600_000 }, async (t) => {
       assert.ok(isRefused(await world.ask(DOMAIN, "/api/sessions", { headers: await cookiesOf(page) })));
     });
 
-    await step("Nobody's log contains a token, the secret or an e-mail address of the sign-in", async () => {
-      const log = await routersLog();
-      for (const text of [world.secret, ALICE, BOB, COOKIE, ...world.oidc.issued()]) assert.ok(!log.includes(text), `the router's log contains ${text}`);
+    await step("The operator's Role refused nothing, and each of its rights was used", async () => {
+      const made = calls(0, OPERATOR);
+      assert.deepEqual(made.filter(({ code }) => code === 403), []);
+      const [role] = await objects("roles.rbac.authorization.k8s.io", `--field-selector=metadata.name=${OPERATOR}`);
+      const allowed = role.rules.flatMap(({ resources, verbs }) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`)));
+      const used = new Set(made.map(({ verb, resource }) => `${verb} ${resource}`));
+      // Server-side apply of a new object is logged as a patch, and needs the right to create it as well.
+      const unlogged = ["create ingressroutes"];
+      assert.deepEqual(allowed.filter((right) => !used.has(right) && !unlogged.includes(right)), [], "allowed, and never used");
+    });
+
+    await step("The logs of router and operator contain no token, no secret and no e-mail address", async () => {
+      const log = `${await routersLog()}\n${await operatorsLog()}`;
+      for (const text of [world.secret, world.cloudflare.token, ALICE, BOB, COOKIE, ...world.oidc.issued()]) assert.ok(!log.includes(text), `a log contains ${text}`);
     });
   } finally {
     await world?.end();

@@ -11,14 +11,11 @@ import { eventually } from "../../journey/fixtures/gate.mjs";
 import { startGitServer } from "../../journey/fixtures/git-server.mjs";
 import { startModel } from "../../journey/fixtures/model.mjs";
 import { temporaryFolder } from "../../journey/fixtures/paths.mjs";
+import { DOMAIN, TRAEFIK, startFixed, startStandIn } from "./cloudflare.mjs";
 import { startEdge } from "./edge.mjs";
 import { CLIENT, startOidcProvider } from "../../chain/oidc-provider.mjs";
 import * as recipe from "./recipe.mjs";
 
-export const DOMAIN = "opencode.example.test";
-/** The tunnel in the tests' Cloudflare account, and the service of its rules: Traefik, as in the original's homelab. */
-export const TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef";
-export const SERVICE = "http://traefik-controller.traefik-system.svc.cluster.local:80";
 const DNS = "10.96.0.10";
 /** What Pods see as the address of a connection from the node. */
 const NODE_IN_POD_NETWORK = "10.244.0.1";
@@ -36,11 +33,11 @@ const applyText = (input) => kubectl(["--namespace", "", "apply", "--server-side
 const rolledOut = (namespace, deployment) => kubectl(["--namespace", namespace, "rollout", "status", `deployment/${deployment}`, "--timeout=60s"], { timeout: 70_000 });
 
 /**
- * Starts all of it; `startCloudflare(world)` returns what serves Cloudflare's API. With `sessions`, Traefik has
- * the recipe's route for all sessions, so that nothing needs to be done for each. `end()` ends it, and clears
- * the cluster.
+ * Starts all of it. With `routes` (`per-session`, `wildcard`), the operator publishes the sessions' hosts;
+ * without, all hosts are published by hand: one record, one rule, and the recipe's route for all sessions.
+ * `config` has variables of the router. `end()` ends it, and clears the cluster.
  */
-export async function startWorld({ startCloudflare, sessions = false }) {
+export async function startWorld({ routes, config = {} } = {}) {
   const folder = temporaryFolder();
   const endings = [() => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })];
   const end = async () => {
@@ -65,14 +62,22 @@ export async function startWorld({ startCloudflare, sessions = false }) {
     await kubectl(["create", "secret", "generic", "opencode-api-keys", `--from-literal=OPENCODE_CONFIG_CONTENT=${model.configuration}`]);
     await kubectl(["create", "secret", "generic", "opencode-router", `--from-literal=TRUSTED_PROXY_SECRET=${secret}`]);
     await applyText(recipe.oauth2Proxy({ domain: DOMAIN, image: process.env.TEST_OAUTH2_PROXY_IMAGE, issuer: oidc.issuer, client: CLIENT, cookieSecret: randomBytes(16).toString("hex") }));
-    await applyText(recipe.traefik({ domain: DOMAIN, secret, sessions }));
-    world.router = await installRouter({ domain: DOMAIN, proto: "https", trustedProxies: [] });
+    await applyText(recipe.traefik({ domain: DOMAIN, secret, sessions: !routes }));
+    world.cloudflare = await (routes ? startStandIn() : startFixed());
+    endings.push(() => world.cloudflare.close());
+    if (routes) await apply("manifests/operator.yaml", { CF_API_TOKEN: world.cloudflare.token });
+    /** Installs router and operator, or changes them. */
+    world.install = async (routes) => {
+      const values = { config: { LOG_FORMAT: "text", ...config }, ...(routes && { operator: operator(world.cloudflare, routes) }) };
+      world.router = await installRouter({ domain: DOMAIN, proto: "https", trustedProxies: [], values });
+      if (routes) await rolledOut("opencode", "opencode-router-cloudflare");
+    };
+    await world.install(routes);
     await rolledOut("kube-system", "coredns");
     await rolledOut("traefik-system", "traefik");
     await rolledOut("opencode", "oauth2-proxy");
 
-    world.cloudflare = await startCloudflare(world);
-    world.edge = await startEdge({ load: world.cloudflare.load, tunnel: TUNNEL, domain: DOMAIN, dns: DNS, folder });
+    world.edge = await startEdge({ load: world.cloudflare.load, tunnel: world.cloudflare.tunnel, domain: DOMAIN, dns: DNS, folder });
     endings.push(() => world.edge.close());
     // Chromium asks the edge for every name; whether a name exists is for the edge to say.
     const mapped = `127.0.0.1:${world.edge.port}`;
@@ -87,6 +92,21 @@ export async function startWorld({ startCloudflare, sessions = false }) {
     await end().catch(() => {});
     throw error;
   }
+}
+
+/** The chart's values of the operator. */
+function operator({ apiUrl, zoneId, tunnel }, routes) {
+  const [, repository, tag] = /^(.*):([^:/]+)$/.exec(process.env.TEST_OPERATOR_IMAGE);
+  return {
+    enabled: true,
+    image: { repository, tag },
+    zoneId,
+    tunnelId: tunnel,
+    routes,
+    traefikUrl: TRAEFIK,
+    signin: { serviceName: "oauth2-proxy", serviceNamespace: "opencode" },
+    config: { LOG_FORMAT: "text", CF_API_URL: apiUrl },
+  };
 }
 
 /**
@@ -130,6 +150,13 @@ export async function signIn(world, email) {
 export async function cookiesOf(page, host = DOMAIN) {
   const cookies = await page.context().cookies(`https://${host}/`);
   return { cookie: cookies.map(({ name, value }) => `${name}=${value}`).join("; ") };
+}
+
+/** Creates a session of this person's by the API; answers with its hash. */
+export async function create(world, page, body) {
+  const made = await world.ask(DOMAIN, "/api/sessions", { method: "POST", headers: await cookiesOf(page), body });
+  if (made.status !== 201) throw new Error(`POST /api/sessions: ${made.status} ${made.text}`);
+  return made.json.hash;
 }
 
 /** Waits until the session has this state; answers with it. */

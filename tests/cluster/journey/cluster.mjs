@@ -67,8 +67,11 @@ export const podOf = async (hash) => (await objects("pods", `--selector=opencode
 /** What a command printed in a session's Pod. */
 export const inPod = async (hash, ...command) => (await kubectl(["exec", `opencode-session-${hash}`, "--container", "opencode", "--", ...command])).trim();
 
-/** Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's address. */
-export async function installRouter({ domain, proto = "http", trustedProxies = [`${HOST}/32`, `${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`], userNamespaces = false, replicas = 1, sessionImage = IMAGES.session, sessionLimits }) {
+/**
+ * Installs the router, or changes how it is installed, and waits until it is ready; answers with its Service's
+ * address. `values` are further values of the chart.
+ */
+export async function installRouter({ domain, proto = "http", trustedProxies = [`${HOST}/32`, `${process.env.TEST_PORT_FORWARD ? "127.0.0.1" : "10.244.0.1"}/32`], userNamespaces = false, replicas = 1, sessionImage = IMAGES.session, sessionLimits, values: more = {} }) {
   const [, repository, tag] = /^(.*):([^:/]+)$/.exec(IMAGES.router);
   const values = {
     image: { repository, tag },
@@ -78,6 +81,7 @@ export async function installRouter({ domain, proto = "http", trustedProxies = [
     trustedProxies,
     session: { image: sessionImage, userNamespaces },
     config: { LOG_FORMAT: "text", ...(sessionLimits && { SESSION_LIMITS: sessionLimits, SESSION_REQUESTS: "cpu=10m,memory=16Mi" }) },
+    ...more,
   };
   await helm(["upgrade", "--install", RELEASE, join(HERE, "../../deploy/chart"), "--values", "-"], JSON.stringify(values));
   await kubectl(["rollout", "status", "deployment/opencode-router", "--timeout=60s"], { timeout: 70_000 });
@@ -138,13 +142,16 @@ export const isOurs = existsSync(join(STATE, "control"));
 /** Ends a part of our own cluster and keeps it away (`stop`), or lets it come back (`start`). */
 export const part = (verb, name) => run(join(HERE, "part"), [verb, process.env.KUBECONFIG, name], { timeout: 30_000 });
 
-/** What the router asked of the API server since the moment `from`: `{ verb, resource, code, at }`. Our own cluster only. */
-export function calls(from = 0) {
+/**
+ * What the router, or who else has the service `account`, asked of the API server since the moment `from`:
+ * `{ verb, resource, code, at }`. Our own cluster only.
+ */
+export function calls(from = 0, account = RELEASE) {
   const seen = new Map();
   for (const line of readFileSync(join(STATE, "log", "audit.log"), "utf8").split("\n").filter(Boolean)) {
     const { auditID, verb, objectRef: it, responseStatus, requestReceivedTimestamp, user } = JSON.parse(line);
     const at = Date.parse(requestReceivedTimestamp);
-    if (!user.username.endsWith(":opencode-router") || at < from) continue;
+    if (!user.username.endsWith(`:${account}`) || at < from) continue;
     // A watch is logged when it begins and when it ends.
     if (!seen.has(auditID)) seen.set(auditID, { verb, resource: [it?.resource, it?.subresource].filter(Boolean).join("/"), code: responseStatus?.code, at });
   }
