@@ -9,7 +9,7 @@
 //! | `DELETE /stand-in/faults` | removes all faults |
 //! | `PUT /stand-in/tunnel` | writes the tunnel's document, as somebody else would |
 //! | `POST /stand-in/records` | creates a record, as somebody else would |
-//! | `PATCH /stand-in/seed` | changes fields of the [`Seed`](super::Seed): `token`, `config_src`, limits, … |
+//! | `PATCH /stand-in/seed` | changes fields of the [`Seed`]: `token`, `config_src`, limits, … |
 //! | `DELETE /stand-in/calls` | sets all counts to zero |
 
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
