@@ -1,4 +1,4 @@
-// The recipe of docs/deployment.md that the chain runs: deploy/recipes, adapted to the tests' cluster.
+// The recipe of docs/sign-in.md that the chain runs: deploy/recipes, adapted to the tests' cluster.
 
 import { readFileSync } from "node:fs";
 
