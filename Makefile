@@ -60,7 +60,7 @@ check: tools web-deps homelab-deps ## formatting, lints, types, docs, dependenci
 	$(MAKE) deny unused workflows
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	cd deploy/homelab && npm run typecheck
-	cd web && npx biome ci --config-path=. ../deploy/homelab/src ../deploy/homelab/test
+	cd web && npx biome ci --diagnostic-level=error --config-path=. ../deploy/homelab/src ../deploy/homelab/test
 	$(MAKE) web
 	cd web && npm run check:size
 	cargo package --locked --allow-dirty -p session-key -p proxy-core
