@@ -209,6 +209,17 @@ fn pages_show_files_as_they_are() {
 }
 
 #[test]
+fn the_readme_leads_to_every_page() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
+    for entry in fs::read_dir(root().join("docs")).expect("the pages") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        if name.ends_with(".md") {
+            assert!(readme.contains(&format!("(docs/{name})")), "README.md has no link to docs/{name}");
+        }
+    }
+}
+
+#[test]
 fn each_decision_has_a_number_of_its_own() {
     let mut numbers = BTreeSet::new();
     for entry in fs::read_dir(root().join("docs/adr")).expect("the decisions") {
