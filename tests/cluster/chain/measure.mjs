@@ -92,4 +92,6 @@ function timed(protocol, options) {
 function percentile(list, percent) {
   return list.toSorted((a, b) => a - b)[Math.min(list.length - 1, Math.floor((list.length * percent) / 100))];
 }
-const summary = (list) => `p50 ${percentile(list, 50)}, ${Math.min(...list)} to ${Math.max(...list)}`;
+function summary(list) {
+  return `p50 ${percentile(list, 50)}, ${Math.min(...list)} to ${Math.max(...list)}`;
+}
