@@ -76,7 +76,7 @@ impl App {
                  Set SSL_CERT_FILE to a file with those that signed the collector's certificate",
             )?;
         let refusals = Arc::new(RouterRefusals {
-            site_origin: format!("{}://{}", config.names.proto, scheme.domain()),
+            site_origin: config.names.site_origin(&scheme),
             audit: audit.clone(),
             metrics: metrics.clone(),
         });

@@ -20,7 +20,7 @@ pub(crate) fn announce(
     [public, health]: [SocketAddr; 2],
     backend: &BackendInfo,
 ) {
-    let url = format!("{}://{}", config.names.proto, scheme.domain());
+    let url = config.names.site_origin(scheme);
     let version = env!("CARGO_PKG_VERSION");
     let BackendInfo { runtime, location, at_shutdown } = backend;
     let listening = format!("http://{public}");

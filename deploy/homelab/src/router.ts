@@ -102,6 +102,7 @@ function environment(settings: Settings, homelab: Homelab): Variable[] {
     PORT: String(HTTP_PORT),
     HEALTH_PORT: String(HEALTH_PORT),
     ROUTER_DOMAIN: homelab.domain,
+    SITE_HOST: pulumi.interpolate`${APP}.${homelab.domain}`,
     ROUTE_SUFFIX,
     ATTACH_ROUTE_PREFIX,
     IDENTITY: "headers",

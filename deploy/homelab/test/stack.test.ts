@@ -164,6 +164,7 @@ test("the router is configured as on a cluster, behind the sign-in", async () =>
     HEALTH_PORT: "8080",
     POD_NAME: { fieldRef: { fieldPath: "metadata.name" } },
     ROUTER_DOMAIN: "example.com",
+    SITE_HOST: "code.example.com",
     ROUTE_SUFFIX: "-oc",
     ATTACH_ROUTE_PREFIX: "attach-",
     IDENTITY: "headers",

@@ -142,9 +142,8 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
 fn effective_value(config: &Config, variable: &Variable, layers: &Layers) -> String {
     match variable.name {
         name if variable.secret && layers.text(name).is_some() => "(set, not shown)".to_owned(),
-        "ROUTER_DOMAIN" => {
-            config.names.domain.clone().unwrap_or_else(|| format!("localhost:{}", config.port))
-        }
+        "ROUTER_DOMAIN" => config.names.domain(config.port),
+        "SITE_HOST" => config.names.site.clone().unwrap_or_else(|| config.names.domain(config.port)),
         "ROUTER_PROTO" => config.names.proto.to_owned(),
         "IDENTITY" => match config.identity {
             IdentitySource::Dev(_) => "dev".to_owned(),

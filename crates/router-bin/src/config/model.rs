@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use pod_manager::kubernetes::KubernetesSettings;
-use session_key::{HostScheme, Identity, RepoPolicy};
+use session_key::{HostScheme, Identity, RepoPolicy, Route};
 
 use super::layers::Origin;
 
@@ -86,6 +86,8 @@ pub struct Names {
     pub proto: &'static str,
     /// `None` is `localhost` with the port that the router listens on.
     pub(super) domain: Option<String>,
+    /// The site's host name, if it is not `domain`.
+    pub(super) site: Option<String>,
     pub(super) suffix: String,
     pub(super) attach_prefix: String,
 }
@@ -204,8 +206,25 @@ impl Names {
     /// # Errors
     /// The parts do not fit together; never for a loaded [`Config`].
     pub fn scheme(&self, port: u16) -> Result<HostScheme, session_key::InvalidName> {
-        let domain = self.domain.clone().unwrap_or_else(|| format!("localhost:{port}"));
-        HostScheme::new(&domain, &self.suffix, &self.attach_prefix)
+        HostScheme::new(&self.domain(port), &self.suffix, &self.attach_prefix)
+    }
+
+    /// Returns the domain of a router that listens on `port`.
+    pub(super) fn domain(&self, port: u16) -> String {
+        self.domain.clone().unwrap_or_else(|| format!("localhost:{port}"))
+    }
+
+    /// Returns whether the router serves the site at the host name that is set for it.
+    pub(super) fn has_valid_site(&self, port: u16) -> bool {
+        let Some(site) = &self.site else { return true };
+        self.scheme(port).is_ok_and(|scheme| scheme.parse(site) == Route::Site)
+    }
+
+    /// Returns the site's origin, without a slash at its end.
+    #[must_use]
+    pub fn site_origin(&self, scheme: &HostScheme) -> String {
+        let host = self.site.clone().unwrap_or_else(|| scheme.domain());
+        format!("{}://{host}", self.proto)
     }
 }
 

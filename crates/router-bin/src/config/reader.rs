@@ -177,7 +177,8 @@ impl<'a> Reader<'a> {
         };
         let suffix = self.text("ROUTE_SUFFIX").to_owned();
         let attach_prefix = self.text("ATTACH_ROUTE_PREFIX").to_owned();
-        let names = Names { proto, domain, suffix, attach_prefix };
+        let site = self.layers.text("SITE_HOST").map(str::to_owned);
+        let names = Names { proto, domain, site, suffix, attach_prefix };
         // The parts are checked one after the other, so that the problem names the one at fault.
         let domain = names.domain.clone().unwrap_or_else(|| "localhost".to_owned());
         if let Err(error) = HostScheme::new(&domain, "", "attach-") {
@@ -186,6 +187,10 @@ impl<'a> Reader<'a> {
             self.problem("ROUTE_SUFFIX", &format!("is invalid ({error})"), "-oc");
         } else if let Err(error) = names.scheme(port.max(1)) {
             self.problem("ATTACH_ROUTE_PREFIX", &format!("is invalid ({error})"), "attach-");
+        } else if !names.has_valid_site(port.max(1)) {
+            let problem = "is not a host name of the site: it must be ROUTER_DOMAIN, or a name below it that is \
+                           no session's";
+            self.problem("SITE_HOST", problem, "code.example.org");
         }
         names
     }

@@ -132,6 +132,13 @@ pub const VARIABLES: &[Variable] = &[
          `localhost` themselves.",
     ),
     Router.variable(
+        "SITE_HOST",
+        Derived("ROUTER_DOMAIN"),
+        "host name, with `:port` if browsers need one",
+        "The host name of the site, if it is another one below ROUTER_DOMAIN: where browsers are sent whose \
+         session is not running.",
+    ),
+    Router.variable(
         "ROUTE_SUFFIX",
         Text(""),
         "text",

@@ -39,6 +39,15 @@ async fn a_browser_is_redirected_to_the_sessions_page_on_the_site() {
 }
 
 #[tokio::test]
+async fn a_browser_is_redirected_to_the_host_name_that_is_set_for_the_site() {
+    let app = TestApp::start_with(&[("SITE_HOST", "code.localhost:1234")]).await;
+    let hash = stopped_session(&app).await;
+    let request = app.request_as(ALICE, Method::GET, &format!("{hash}.localhost"), "/");
+    let response = request.header("accept", "text/html").send().await.expect("a response");
+    assert_eq!(response.headers()["location"], format!("http://code.localhost:1234/session/{hash}").as_str());
+}
+
+#[tokio::test]
 async fn a_program_gets_an_error_that_says_when_to_retry() {
     let app = TestApp::start().await;
     let hash = stopped_session(&app).await;

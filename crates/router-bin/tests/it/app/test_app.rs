@@ -33,12 +33,17 @@ pub(crate) struct TestApp {
 impl TestApp {
     /// Starts a router that identifies users by headers of a trusted proxy.
     pub(super) async fn start() -> Self {
-        Self::with(&[
+        Self::start_with(&[]).await
+    }
+
+    /// Starts such a router with more variables.
+    pub(super) async fn start_with(variables: &[(&str, &str)]) -> Self {
+        let headers = [
             ("IDENTITY", "headers"),
             ("TRUSTED_PROXIES", "127.0.0.1"),
             ("TRUSTED_PROXY_SECRET", PROXY_SECRET),
-        ])
-        .await
+        ];
+        Self::with(&[&headers, variables].concat()).await
     }
 
     /// Starts a router whose only user is `ALICE`.

@@ -22,13 +22,7 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 
 /// Starts a router behind a sign-in proxy that sends traces to `endpoint`.
 async fn start(endpoint: &str, variables: &[(&str, &str)]) -> TestApp {
-    let common = [
-        ("IDENTITY", "headers"),
-        ("TRUSTED_PROXIES", "127.0.0.1"),
-        ("TRUSTED_PROXY_SECRET", PROXY_SECRET),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
-    ];
-    TestApp::with(&[&common, variables].concat()).await
+    TestApp::start_with(&[&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)], variables].concat()).await
 }
 
 /// Asserts that docs/operations.md names each attribute that arrived: it says that there are no others.

@@ -118,6 +118,8 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("LISTEN_ADDRESS", "localhost", "not an IP address"),
         ("LISTEN_ADDRESS", "127.0.0.1,0.0.0.0", "only loopback"),
         ("ROUTER_DOMAIN", "http://x.org", "is invalid"),
+        ("SITE_HOST", "elsewhere.example.org", "not a host name of the site"),
+        ("SITE_HOST", "a48da0606867.localhost", "not a host name of the site"),
         ("ROUTE_SUFFIX", "-oc-", "is invalid"),
         ("ATTACH_ROUTE_PREFIX", "1024-", "is invalid"),
         ("ROUTER_PROTO", "ftp", "`https` or `http`"),
@@ -234,6 +236,17 @@ fn https_is_the_default_for_a_domain_outside_localhost() {
     assert_eq!(config.names.proto, "https");
     let config = load(None, &[("ROUTER_DOMAIN", "oc.localhost:8080")]).expect("a configuration");
     assert_eq!(config.names.proto, "http");
+}
+
+#[test]
+fn the_site_is_at_the_domain_or_at_the_host_name_that_is_set() {
+    let domain = [("ROUTER_DOMAIN", "example.org"), ("ROUTE_SUFFIX", "-oc")];
+    for (site, expected) in [("", "https://example.org"), ("code.example.org", "https://code.example.org")] {
+        let config = load(None, &[&domain[..], &[("SITE_HOST", site)]].concat()).expect("a configuration");
+        let scheme = config.names.scheme(config.port).expect("host names that fit together");
+        assert_eq!(config.names.site_origin(&scheme), expected);
+        assert!(config.listing().contains(expected.trim_start_matches("https://")), "{}", config.listing());
+    }
 }
 
 #[test]
