@@ -114,6 +114,7 @@ test("the whole chain", { timeout: 900_000 }, async (t) => {
       const app = `${APP}-${host}`;
       assert.equal((await world.ask(app, "/")).resolves, false);
       await world.cloudflare.publish(app);
+      await eventually("the edge knows it", async () => (await world.ask(app, "/")).resolves);
       const headers = await cookiesOf(page, app);
       assert.match(headers.cookie, new RegExp(`${COOKIE}=`));
       const tab = await page.context().newPage();
