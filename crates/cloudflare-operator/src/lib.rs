@@ -11,7 +11,7 @@
 //! - [`testing`] (feature `test-util`): a stand-in for Cloudflare's API
 //!
 //! A session's hosts exist from the creation of its claim to its deletion: a stopped session must answer,
-//! because opening it starts it. Only the leader writes. What others made is never changed.
+//! because its host leads to where it is resumed. Only the leader writes. What others made is never changed.
 
 pub mod claims;
 pub mod cli;
