@@ -11,7 +11,7 @@ use kube::{
     runtime::watcher::{self, Config, Event, watcher},
 };
 use parking_lot::Mutex;
-use pod_manager::backoff::Backoff;
+use pod_manager::{backoff::Backoff, kubernetes::connect::with_causes};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -64,7 +64,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched<K>
                     }
                     Err(error) => error,
                 };
-                self.fail(describe(&error));
+                self.fail(with_causes(&error));
                 backoff.wait().await;
                 if is_too_old(&error) {
                     break;
@@ -193,19 +193,6 @@ fn is_too_old(error: &watcher::Error) -> bool {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
         _ => false,
     }
-}
-
-/// Returns an error with its causes.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |mut text, cause| {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        text
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::DynamicObject,
 };
+use pod_manager::kubernetes::connect::with_causes;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Context, Failure, drive::Reconcile};
@@ -15,7 +16,6 @@ use crate::{
     metrics::Counted,
     routes::{Apply, Deletion, FIELD_MANAGER, RoutePlan, desired, plan},
     status::Half,
-    watched::describe,
 };
 
 /// How many writes are under way at once.
@@ -100,7 +100,7 @@ impl Routes {
             }
             Ok(Err(error)) => {
                 record("unreachable");
-                ("unreachable", describe(&error))
+                ("unreachable", with_causes(&error))
             }
             Err(_) => {
                 record("timeout");

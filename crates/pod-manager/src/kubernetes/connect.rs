@@ -92,7 +92,8 @@ pub async fn version(client: &Client) -> Result<String, String> {
 }
 
 /// Returns an error with its causes: the client's own message does not say why a connection failed.
-fn with_causes(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |mut text, cause| {
         let cause = cause.to_string();
