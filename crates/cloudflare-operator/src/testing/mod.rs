@@ -4,6 +4,7 @@
 //! paging and filters of the list of records, versions and rules of the tunnel's document, error codes, the
 //! rate limit, latency, and faults on demand.
 //!
+//! - [`seed`]: what it starts with
 //! - [`model`]: the zone and the tunnel, in memory; a function from request to answer
 //! - [`faults`]: what goes wrong, when
 //! - [`stand_in`]: both behind one lock; also a
@@ -14,10 +15,12 @@ pub mod faults;
 pub mod model;
 mod records;
 mod refusal;
+pub mod seed;
 pub mod server;
 pub mod stand_in;
 
 pub use faults::{Fault, FaultKind};
-pub use model::{Model, Seed};
+pub use model::Model;
+pub use seed::Seed;
 pub use server::Server;
 pub use stand_in::{Exchange, StandIn};

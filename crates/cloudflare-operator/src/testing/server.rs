@@ -30,7 +30,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     faults::Fault,
-    model::{Model, Seed, call_kind},
+    model::{Model, call_kind},
+    seed::Seed,
     stand_in::{Exchange, StandIn},
 };
 use crate::cloudflare::transport::{Request, Response};

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     faults::{Fault, FaultKind},
-    model::{Model, Seed},
+    model::Model,
+    seed::Seed,
 };
 use crate::cloudflare::transport::{Request, Response, Transport, TransportError};
 
