@@ -1,7 +1,7 @@
 //! The configuration: defaults, overridden by a file, overridden by the environment. No other module reads
 //! the environment.
 //!
-//! - [`variables`]: the table of all variables
+//! - [`variables`]: the table of all variables; `variable` describes one
 //! - `layers`: the text of each variable, and its origin
 //! - `reader`, `kubernetes`, `traces`: from texts to checked values
 //! - `model`: the typed result
@@ -11,6 +11,7 @@ mod layers;
 mod model;
 mod reader;
 mod traces;
+mod variable;
 pub mod variables;
 
 use std::{
