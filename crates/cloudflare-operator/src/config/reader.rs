@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads one of the given words; returns the first if the text is none of them.
+    /// Reads one of the given words. Any other text is a problem, and the first word's value is returned.
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> T {
         let text = self.text(name);
         if let Some((_, value)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {

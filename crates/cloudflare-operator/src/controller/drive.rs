@@ -20,7 +20,7 @@ pub trait Reconcile {
     /// Which one.
     const HALF: Half;
 
-    /// Compares and applies once. It may be dropped at any await: the next pass begins anew. Returns whether
+    /// Compares and applies once. Cancellation-safe: the next pass starts from the beginning. Returns whether
     /// it has compared anything: if not, nothing was due.
     fn reconcile(&mut self) -> impl Future<Output = Result<bool, Failure>>;
 

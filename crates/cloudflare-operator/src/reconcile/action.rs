@@ -87,7 +87,7 @@ pub enum Conflict {
         /// The service of the rule.
         service: String,
     },
-    /// A host that was asked for, but that could never be told from other people's, so it is left out.
+    /// A desired host whose name does not show that it is ours. It is left out: it could not be removed.
     ForeignHost {
         /// The host.
         name: String,

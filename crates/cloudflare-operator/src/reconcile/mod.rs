@@ -1,7 +1,7 @@
 //! What has to change at Cloudflare: pure functions of the desired hosts and the present state.
 //!
 //! - [`action`]: the words for what changes, and for what stays different
-//! - [`ownership`]: what is ours, told from what others made
+//! - [`ownership`]: whether a record or rule is ours
 //! - [`dns`]: the records
 //! - [`tunnel`]: the tunnel's document
 

@@ -1,4 +1,4 @@
-//! What is ours at Cloudflare, told from what others made.
+//! Decides which records and rules at Cloudflare are ours.
 
 use session_key::{HostScheme, Route, SessionHash, SessionRoute, Target};
 

@@ -75,8 +75,8 @@ enum Moment {
 enum Edit {
     AddRecord(Value),
     RemoveForeignRecord(usize),
-    /// Makes a record of ours somebody else's, if no pass is under way: a deletion by id, which a pass may
-    /// have decided on already, can't be told from one of ours then.
+    /// Makes a record of ours somebody else's, unless a pass is under way: that pass may already have decided
+    /// to delete the record by its id.
     ClaimRecord(usize, Value),
     /// Switches the proxy of a record of ours off.
     Unproxy(usize),
@@ -255,7 +255,7 @@ impl Run {
         }
     }
 
-    /// Makes one pass. `None` if the operator crashed in it; then it starts anew.
+    /// Makes one pass. `None` if the operator crashed in it and was restarted.
     async fn pass(&mut self) -> Option<Result<Report, CloudflareError>> {
         let (hosts, leader) = (self.hosts(), self.leader);
         let before = *self.lost.lock();

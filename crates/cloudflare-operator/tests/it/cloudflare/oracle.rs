@@ -61,7 +61,7 @@ pub(super) fn foreign_document(config: &Value) -> Value {
     document
 }
 
-/// The rule that the operator makes for all hosts. Who made it can't be told, so it may come, but never go.
+/// The operator's rule for all hosts. Nothing shows who created it, so it may be added but never removed.
 fn is_wildcard_rule(rule: &Value) -> bool {
     *rule == json!({ "hostname": WILDCARD, "service": SERVICE })
 }
