@@ -114,7 +114,15 @@ export const de: Record<Key, string> = {
   "reason.opencode_not_found": "Das Programm opencode fehlt oder lässt sich nicht ausführen.",
   "reason.opencode_crashed": "opencode ist wiederholt abgestürzt.",
   "reason.opencode_not_ready": "opencode hat nicht rechtzeitig geantwortet.",
-  "reason.backend_error": "Der Router konnte die Sitzung wegen eines internen Fehlers nicht ausführen.",
+  "reason.unschedulable": "Kein Knoten nimmt die Sitzung an. {{detail}}",
+  "reason.image_pull_failed": "Das Image der Sitzung lässt sich nicht laden. {{detail}}",
+  "reason.out_of_memory": "Der Arbeitsspeicher der Sitzung hat nicht gereicht.",
+  "reason.evicted": "Der Knoten hat die Sitzung verdrängt. {{detail}}",
+  "reason.node_lost": "Der Knoten der Sitzung ist weg oder wurde außer Betrieb genommen.",
+  "reason.volume_lost": "Den Datenträger der Sitzung gibt es im Cluster nicht mehr.",
+  "reason.volume_unavailable":
+    "Der Datenträger der Sitzung lässt sich nicht anlegen oder anhängen. {{detail}}",
+  "reason.backend_error": "Der Router konnte die Sitzung nicht ausführen. {{detail}}",
   "advice.repository_not_found":
     "Prüfe die Adresse; bei einem privaten Repository prüfe, ob du es klonen kannst.",
   "advice.authentication_failed": "Prüfe, ob du das Repository selbst klonen kannst, und versuche es erneut.",
@@ -128,6 +136,19 @@ export const de: Record<Key, string> = {
   "advice.opencode_crashed": "Das Protokoll zeigt die Ursache. Behebe sie und versuche es erneut.",
   "advice.opencode_not_ready":
     "Versuche es erneut. Wenn es wieder passiert, zeigt das Protokoll vielleicht die Ursache.",
+  "advice.unschedulable":
+    "Die Sitzung startet von selbst, sobald ein Knoten Platz hat. Stoppe andere Sitzungen, oder bitte die Administration des Routers um einen weiteren Knoten.",
+  "advice.image_pull_failed":
+    "Bitte die Administration des Routers, OPENCODE_IMAGE und IMAGE_PULL_SECRET_NAME zu prüfen.",
+  "advice.out_of_memory":
+    "Lass die Sitzung weniger auf einmal tun, oder bitte die Administration des Routers um ein höheres Limit (SESSION_LIMITS); versuche es dann erneut.",
+  "advice.evicted": "Versuche es erneut: Ein anderer Knoten hat vielleicht Platz.",
+  "advice.node_lost":
+    "Die Sitzung kann auf einem anderen Knoten starten, sobald der Cluster den alten freigegeben hat: nach Minuten, wenn der Knoten antwortet, sonst sobald er zurück ist oder entfernt wurde.",
+  "advice.volume_lost":
+    "Bitte die Administration des Routers, den Datenträger aus einer Sicherung wiederherzustellen, oder lösche die Sitzung.",
+  "advice.volume_unavailable":
+    "Die Sitzung startet von selbst, sobald der Datenträger da ist. Wenn es so bleibt, bitte die Administration des Routers, STORAGE_CLASS und den Speicher des Clusters zu prüfen.",
   "advice.backend_error": "Versuche es gleich noch einmal.",
 
   "delete.title": "Diese Sitzung löschen?",

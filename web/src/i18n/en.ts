@@ -110,7 +110,14 @@ export const en = {
   "reason.opencode_not_found": "The opencode program is missing or cannot be run.",
   "reason.opencode_crashed": "opencode crashed repeatedly.",
   "reason.opencode_not_ready": "opencode did not answer in time.",
-  "reason.backend_error": "The router could not run the session because of an internal error.",
+  "reason.unschedulable": "No node accepts the session. {{detail}}",
+  "reason.image_pull_failed": "The session's image can't be pulled. {{detail}}",
+  "reason.out_of_memory": "The session ran out of memory.",
+  "reason.evicted": "The node evicted the session. {{detail}}",
+  "reason.node_lost": "The session's node is gone or was taken out of service.",
+  "reason.volume_lost": "The session's volume no longer exists in the cluster.",
+  "reason.volume_unavailable": "The session's volume can't be created or attached. {{detail}}",
+  "reason.backend_error": "The router could not run the session. {{detail}}",
   "advice.repository_not_found": "Check the address; for a private repository, check that you can clone it.",
   "advice.authentication_failed": "Check that you can clone the repository yourself, then try again.",
   "advice.branch_not_found": "Delete this session and start a new one from a branch that exists.",
@@ -121,6 +128,19 @@ export const en = {
   "advice.opencode_not_found": "Ask the router's administrator to check OPENCODE_BIN.",
   "advice.opencode_crashed": "See the log for the cause, fix it, then try again.",
   "advice.opencode_not_ready": "Try again. If it happens again, the log may show the cause.",
+  "advice.unschedulable":
+    "The session starts by itself once a node has room. Stop other sessions, or ask the router's administrator for another node.",
+  "advice.image_pull_failed":
+    "Ask the router's administrator to check OPENCODE_IMAGE and IMAGE_PULL_SECRET_NAME.",
+  "advice.out_of_memory":
+    "Let the session do less at once, or ask the router's administrator for a higher limit (SESSION_LIMITS); then try again.",
+  "advice.evicted": "Try again: another node may have room.",
+  "advice.node_lost":
+    "The session can start on another node once the cluster has released the old one: within minutes if the node responds, otherwise after it is back or was removed.",
+  "advice.volume_lost":
+    "Ask the router's administrator to restore the volume from a backup, or delete the session.",
+  "advice.volume_unavailable":
+    "The session starts by itself once the volume is there. If it stays like this, ask the router's administrator to check STORAGE_CLASS and the cluster's storage.",
   "advice.backend_error": "Try again in a moment.",
 
   "delete.title": "Delete this session?",

@@ -14,6 +14,13 @@ const FAILED = [
   "opencode_not_found",
   "opencode_crashed",
   "opencode_not_ready",
+  "unschedulable",
+  "image_pull_failed",
+  "out_of_memory",
+  "evicted",
+  "node_lost",
+  "volume_lost",
+  "volume_unavailable",
   "backend_error",
 ];
 

@@ -9,7 +9,10 @@ export function nameOf(i18n: ReturnType<typeof useI18n>, session: Session): stri
   return session.repoUrl ? repoName(session.repoUrl) : i18n.t("row.newProject");
 }
 
-/** Returns a session's reason and advice, translated if the code is known. */
+/**
+ * Returns a session's reason and advice, translated if the code is known. What a cluster or a machine said
+ * itself follows a colon in the router's message, and is kept in its own words.
+ */
 export function reasonOf(
   i18n: ReturnType<typeof useI18n>,
   session: Session,
@@ -17,8 +20,13 @@ export function reasonOf(
   const reason = session.reason;
   if (!reason) return { message: "" };
   const [message, advice] = [`reason.${reason.code}`, `advice.${reason.code}`];
+  const colon = reason.message.indexOf(": ");
+  const values = {
+    minutes: session.idleTimeoutMinutes,
+    detail: colon < 0 ? "" : reason.message.slice(colon + 2),
+  };
   return {
-    message: i18n.has(message) ? i18n.t(message, { minutes: session.idleTimeoutMinutes }) : reason.message,
+    message: i18n.has(message) ? i18n.t(message, values).trim() : reason.message,
     advice: i18n.has(advice) ? i18n.t(advice) : (reason.advice ?? undefined),
   };
 }
