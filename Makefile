@@ -36,6 +36,11 @@ run: tools web opencode ## build everything, start the router, print its address
 
 ##@ For contributors
 
+.PHONY: dev
+dev: tools web ## work on the site: sessions in every state, in memory, and Vite's hot reload
+	cargo build --locked -p router-bin --example dev
+	@exec node web/scripts/dev.mjs
+
 .PHONY: test
 test: tools web opencode journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run

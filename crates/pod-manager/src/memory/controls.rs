@@ -7,6 +7,7 @@ use session_key::SessionHash;
 use super::{
     backend::{MemoryBackend, Sessions},
     faults::{BackendCommand, Faults, Restart},
+    stored_session::StoredSession,
 };
 use crate::{
     backend::{BackendError, UnsavedWork},
@@ -69,6 +70,18 @@ impl MemoryBackend {
             edit(Arc::make_mut(&mut stored.status.session));
             self.shared.publisher.publish(&stored.status);
         }
+    }
+
+    /// Shows a session in this state, whether or not a start of this backend could lead to it. A session that
+    /// does not exist is created. Commands then continue from there.
+    pub fn show(&self, status: SessionStatus) {
+        let mut sessions = self.shared.sessions.lock();
+        let stored = sessions
+            .stored
+            .entry(status.session.hash)
+            .or_insert_with(|| StoredSession::new(status.session.clone(), self.shared.clock.now()));
+        stored.status = status;
+        self.shared.publisher.publish(&stored.status);
     }
 
     /// Sets the endpoint of sessions that start from now on.
