@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use config::{Config, File, FileFormat, Map, Value};
 
-const OURS: [&str; 7] =
-    ["session-key", "proxy-core", "pod-manager", "api", "router-bin", "cli", "cloudflare-operator"];
+const OURS: [&str; 8] =
+    ["session-key", "proxy-core", "pod-manager", "github", "api", "router-bin", "cli", "cloudflare-operator"];
 
 struct Manifest {
     name: String,
@@ -84,7 +84,11 @@ fn the_import_table_holds() {
                 "reqwest",
             ],
         ),
-        ("pod-manager", [&servers[..], &["proxy-core", "api", "cli", "cloudflare-operator"]].concat()),
+        (
+            "pod-manager",
+            [&servers[..], &["proxy-core", "github", "api", "cli", "cloudflare-operator"]].concat(),
+        ),
+        ("github", [&OURS[..], &["axum", "kube", "k8s-openapi"]].concat()),
         ("api", vec!["kube", "k8s-openapi", "proxy-core", "cli", "cloudflare-operator"]),
         ("cli", vec!["axum", "proxy-core", "cloudflare-operator"]),
         ("cloudflare-operator", vec!["proxy-core", "api", "cli"]),
@@ -107,7 +111,9 @@ fn nothing_depends_on_the_composition_root() {
 fn the_api_is_wire_types_alone_without_its_features() {
     let manifests = manifests();
     let api = manifests.iter().find(|manifest| manifest.name == "api").expect("api");
-    for (dependency, feature) in [("axum", "server"), ("pod-manager", "view"), ("reqwest", "client")] {
+    for (dependency, feature) in
+        [("axum", "server"), ("github", "server"), ("pod-manager", "view"), ("reqwest", "client")]
+    {
         assert!(!api.required.contains(dependency), "{dependency} belongs to the feature {feature}");
         assert!(
             api.of_feature(feature).contains(dependency),
