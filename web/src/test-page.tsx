@@ -28,7 +28,14 @@ export function aSession(overrides: Partial<Session> = {}): Session {
   };
 }
 
-const CONFIG: SiteConfig = { sshRepos: true, localRepos: true, idleTimeoutMinutes: 30, version: "0.1.0" };
+const CONFIG: SiteConfig = {
+  sshRepos: true,
+  localRepos: true,
+  idleTimeoutMinutes: 30,
+  githubUrl: "https://github.com",
+  githubToken: false,
+  version: "0.1.0",
+};
 
 /** Renders a component with these sessions. Tests mock the API themselves. */
 export function renderComponent(

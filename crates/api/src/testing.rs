@@ -9,6 +9,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
+use github::{ApiUrl, testing::StandIn};
 use pod_manager::{Credentials, Manager, ManualClock, MemoryBackend, Token, memory::FakeOpencode};
 use session_key::{HostScheme, Identity, RepoPolicy};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{Client, parse_header},
-    server::{self, ApiState, Settings},
+    server::{self, ApiState, Github, Settings},
 };
 
 /// The header with the caller's e-mail address; it replaces the sign-in.
@@ -32,6 +33,8 @@ pub struct TestRouter {
     pub clock: Arc<ManualClock>,
     /// Ends the event streams when cancelled.
     pub shutdown: CancellationToken,
+    /// The GitHub that the router asks; at first it knows no user.
+    pub github: StandIn,
     address: String,
     _opencode: FakeOpencode,
     _tasks: JoinSet<()>,
@@ -72,13 +75,16 @@ impl TestRouter {
             version: "0.1.0-test".to_owned(),
             body_deadline: server::BODY_DEADLINE,
         };
-        let (routes, _) = server::router(ApiState::new(manager, settings, shutdown.clone()));
+        let github = StandIn::start(Vec::new(), (Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let client = ApiUrl::parse(&github.api_url()).map_err(io::Error::other)?;
+        let client = Github::new(github::Client::new(client).map_err(io::Error::other)?);
+        let (routes, _) = server::router(ApiState::new(manager, settings, client, shutdown.clone()));
         let site =
             routes.fallback(|| async { (StatusCode::OK, "the site") }).layer(middleware::from_fn(sign_in));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}", listener.local_addr()?);
         serve(&mut tasks, listener, site);
-        Ok(Self { backend, clock, shutdown, address, _opencode: opencode, _tasks: tasks })
+        Ok(Self { backend, clock, shutdown, github, address, _opencode: opencode, _tasks: tasks })
     }
 
     /// Returns the router's address.
@@ -93,8 +99,22 @@ impl TestRouter {
     /// If the e-mail address cannot be the value of a header.
     #[must_use]
     pub fn client(&self, email: &str) -> Client {
-        let header = parse_header(&format!("{USER}: {email}")).expect("a header");
-        let headers = HeaderMap::from_iter([header]);
+        self.client_with(&[(USER, email)])
+    }
+
+    /// Returns a client that is signed in as this user, with a GitHub token.
+    ///
+    /// # Panics
+    /// If the e-mail address or the token cannot be the value of a header.
+    #[must_use]
+    pub fn client_with_token(&self, email: &str, token: &str) -> Client {
+        self.client_with(&[(USER, email), (TOKEN, token)])
+    }
+
+    fn client_with(&self, headers: &[(&str, &str)]) -> Client {
+        let header =
+            |(name, value): &(&str, &str)| parse_header(&format!("{name}: {value}")).expect("a header");
+        let headers = HeaderMap::from_iter(headers.iter().map(header));
         let client = Client::with_headers(&self.address, headers).expect("an address");
         client.with_reconnect_timeout(Duration::from_secs(10))
     }

@@ -235,8 +235,38 @@ pub struct SiteConfig {
     pub local_repos: bool,
     /// Minutes without activity after which a session is stopped. 0: never.
     pub idle_timeout_minutes: u32,
+    /// The address of the GitHub whose repositories the router can list (`GITHUB_API_URL`).
+    pub github_url: String,
+    /// Whether the router has a token of the caller for it.
+    pub github_token: bool,
     /// The router's version.
     pub version: String,
+}
+
+/// A repository on GitHub that the caller's token may read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Repository {
+    /// The name without the owner.
+    #[schema(examples("widgets"))]
+    pub name: String,
+    /// `owner/name`.
+    #[schema(examples("acme/widgets"))]
+    pub full_name: String,
+    /// The address, which `repoUrl` of a new session may be.
+    #[schema(examples("https://github.com/acme/widgets"))]
+    pub url: String,
+    /// Whether it is private.
+    pub is_private: bool,
+    /// The name of the default branch.
+    pub default_branch: String,
+}
+
+/// A branch of a repository on GitHub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Branch {
+    /// The branch's name.
+    pub name: String,
 }
 
 /// The body of every error.

@@ -138,9 +138,9 @@ mod tests {
             .collect()
     }
 
-    fn check(status: u16, list: &[(&'static str, &'static str)], expected: GithubError) {
+    fn check(status: u16, list: &[(&'static str, &'static str)], expected: &GithubError) {
         let status = StatusCode::from_u16(status).expect("a status");
-        assert_eq!(GithubError::from_answer(status, &headers(list)), expected);
+        assert_eq!(&GithubError::from_answer(status, &headers(list)), expected);
     }
 
     fn limited(seconds: u64) -> GithubError {
@@ -149,28 +149,32 @@ mod tests {
 
     #[test]
     fn refusals_mean_what_github_documents() {
-        check(401, &[], GithubError::Unauthorized);
-        check(403, &[], GithubError::Forbidden);
-        check(403, &[("x-ratelimit-remaining", "17"), ("x-ratelimit-reset", "99")], GithubError::Forbidden);
-        check(404, &[], GithubError::NotFound);
-        check(503, &[], GithubError::Unavailable { status: 503 });
+        check(401, &[], &GithubError::Unauthorized);
+        check(403, &[], &GithubError::Forbidden);
+        check(403, &[("x-ratelimit-remaining", "17"), ("x-ratelimit-reset", "99")], &GithubError::Forbidden);
+        check(404, &[], &GithubError::NotFound);
+        check(503, &[], &GithubError::Unavailable { status: 503 });
         let sso = "required; url=https://github.com/orgs/acme/sso?authorization_request=x";
         let url = Some("https://github.com/orgs/acme/sso?authorization_request=x".to_owned());
-        check(403, &[("x-github-sso", sso)], GithubError::SsoRequired { url });
+        check(403, &[("x-github-sso", sso)], &GithubError::SsoRequired { url });
         let hostile = [("x-github-sso", "required; url=javascript:alert(1)")];
-        check(403, &hostile, GithubError::SsoRequired { url: None });
+        check(403, &hostile, &GithubError::SsoRequired { url: None });
     }
 
     #[test]
     fn limits_say_how_long_to_wait() {
-        check(403, &[("retry-after", "30")], limited(30));
-        check(429, &[("retry-after", "0")], limited(1));
-        check(429, &[], limited(60));
+        check(403, &[("retry-after", "30")], &limited(30));
+        check(429, &[("retry-after", "0")], &limited(1));
+        check(429, &[], &limited(60));
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        check(403, &[date, ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111877")], limited(100));
-        check(403, &[date, ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111700")], limited(1));
-        check(403, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111877")], limited(60));
-        check(429, &[("retry-after", "999999")], limited(3600));
+        check(
+            403,
+            &[date, ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111877")],
+            &limited(100),
+        );
+        check(403, &[date, ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111700")], &limited(1));
+        check(403, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111877")], &limited(60));
+        check(429, &[("retry-after", "999999")], &limited(3600));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::server::{ApiState, BODY_DEADLINE};
+use api::server::{ApiState, BODY_DEADLINE, Github};
 use futures_util::StreamExt as _;
 use http::HeaderName;
 use ipnet::IpNet;
@@ -21,6 +21,7 @@ use crate::{
     config::{Backend, Config, IdentitySource, Secret},
     health::HealthState,
     metrics::Metrics,
+    own_github_token::OwnGithubToken,
     refusals::RouterRefusals,
     resolver::PortAccess,
     site::Site,
@@ -46,6 +47,8 @@ pub struct App {
     pub refusals: Arc<dyn Refusals>,
     /// How long a request body of the API may take to arrive.
     pub body_deadline: Duration,
+    /// Asks GitHub in the users' names.
+    pub github: Github,
     scheme: Arc<HostScheme>,
     audit: Arc<Audit>,
     clock: Arc<dyn Clock>,
@@ -75,6 +78,7 @@ impl App {
                 "OTEL_EXPORTER_OTLP_ENDPOINT begins with https, but this system has no certificate authorities. \
                  Set SSL_CERT_FILE to a file with those that signed the collector's certificate",
             )?;
+        let github = github(config).context("No requests can be sent to GITHUB_API_URL")?;
         let refusals = Arc::new(RouterRefusals {
             site_origin: config.names.site_origin(&scheme),
             audit: audit.clone(),
@@ -98,6 +102,7 @@ impl App {
             shutdown: CancellationToken::new(),
             refusals,
             body_deadline: BODY_DEADLINE,
+            github,
             scheme,
             audit,
             clock,
@@ -115,7 +120,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             body_deadline: self.body_deadline,
         };
-        let state = ApiState::new(self.manager.clone(), settings, self.shutdown.clone());
+        let state = ApiState::new(self.manager.clone(), settings, self.github.clone(), self.shutdown.clone());
         let (api, description) = api::server::router(state);
         let templates = description.paths.paths.into_keys();
         let trusted = match &config.identity {
@@ -212,6 +217,16 @@ fn audit(config: &Config) -> std::io::Result<Audit> {
             Ok(Audit::with_random_key())
         }
     }
+}
+
+/// Creates the client of GitHub. On a machine of their own, users have their token from its programs.
+fn github(config: &Config) -> Result<Github, github::GithubError> {
+    let github = Github::new(github::Client::new(config.github_api.clone())?);
+    if !config.is_single_user() {
+        return Ok(github);
+    }
+    let own_token = OwnGithubToken::new(&config.github_api, &config.environment);
+    Ok(github.with_own_token(Arc::new(own_token)))
 }
 
 fn port_access(config: &Config, own_ports: Vec<u16>) -> PortAccess {

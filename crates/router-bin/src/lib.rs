@@ -14,6 +14,7 @@ pub mod logging;
 pub mod metrics;
 mod observe;
 mod opencode_version;
+mod own_github_token;
 mod process_metrics;
 mod refusals;
 mod request_id;

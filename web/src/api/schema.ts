@@ -226,10 +226,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/user/repos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the caller's repositories on GitHub
+         * @description All that the caller's GitHub token may read, the one with the latest change first. The router remembers them
+         *     for a minute.
+         */
+        get: operations["listRepositories"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/user/repos/branches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the branches of a repository on GitHub */
+        get: operations["listBranches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A branch of a repository on GitHub. */
+        Branch: {
+            /** @description The branch's name. */
+            name: string;
+        };
         /** @description The session to create. Without `repoUrl`, a new project with an empty repository. */
         CreateSession: {
             /** @description The branch to work on; a suggested name by default. */
@@ -274,6 +317,28 @@ export interface components {
             logTail?: string | null;
             /** @description A sentence that says what happened. */
             message: string;
+        };
+        /** @description A repository on GitHub that the caller's token may read. */
+        Repository: {
+            /** @description The name of the default branch. */
+            defaultBranch: string;
+            /**
+             * @description `owner/name`.
+             * @example acme/widgets
+             */
+            fullName: string;
+            /** @description Whether it is private. */
+            isPrivate: boolean;
+            /**
+             * @description The name without the owner.
+             * @example widgets
+             */
+            name: string;
+            /**
+             * @description The address, which `repoUrl` of a new session may be.
+             * @example https://github.com/acme/widgets
+             */
+            url: string;
         };
         /** @description A session as its owner sees it. */
         Session: {
@@ -365,6 +430,10 @@ export interface components {
         SiteConfig: {
             /** @description The repository that the form suggests (`DEFAULT_GIT_REPO`). */
             defaultRepo?: string | null;
+            /** @description Whether the router has a token of the caller for it. */
+            githubToken: boolean;
+            /** @description The address of the GitHub whose repositories the router can list (`GITHUB_API_URL`). */
+            githubUrl: string;
             /**
              * Format: int32
              * @description Minutes without activity after which a session is stopped. 0: never.
@@ -1164,6 +1233,146 @@ export interface operations {
             };
             /** @description There is no such session, or it is another user's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    listRepositories: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The repositories */
+            200: {
+                headers: {
+                    /** @description Set if some are missing: `limit` or `sso` */
+                    "x-incomplete"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Repository"][];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no GitHub token, or GitHub refuses it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description GitHub's rate limit is reached */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    listBranches: {
+        parameters: {
+            query: {
+                /**
+                 * @description The repository, `owner/name`.
+                 * @example acme/widgets
+                 */
+                repo: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The branches */
+            200: {
+                headers: {
+                    /** @description Set if some are missing: `limit` */
+                    "x-incomplete"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Branch"][];
+                };
+            };
+            /** @description `repo` is not `owner/name` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no GitHub token, or GitHub refuses it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description No such repository, or the token may not read it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description GitHub's rate limit is reached */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

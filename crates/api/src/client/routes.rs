@@ -5,7 +5,8 @@ use session_key::SessionHash;
 
 use super::{error::ClientError, http::Client};
 use crate::wire::{
-    CreateSession, Session, SessionList, SessionState, SiteConfig, SuggestedBranch, UnsavedWork,
+    Branch, CreateSession, Repository, Session, SessionList, SessionState, SiteConfig, SuggestedBranch,
+    UnsavedWork,
 };
 
 /// The answer to [`Client::create`].
@@ -32,6 +33,22 @@ impl Client {
     /// [`ClientError::Refused`] with 404 if the caller has no such session.
     pub async fn get(&self, hash: SessionHash) -> Result<Session, ClientError> {
         self.json(self.request(Method::GET, format_args!("sessions/{hash}"))).await
+    }
+
+    /// Returns the repositories on GitHub that the caller's token may read.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 403 if there is no token, or GitHub refuses it; 429 at its rate limit.
+    pub async fn repositories(&self) -> Result<Vec<Repository>, ClientError> {
+        self.json(self.request(Method::GET, "user/repos")).await
+    }
+
+    /// Returns the branches of a repository on GitHub, `owner/name`.
+    ///
+    /// # Errors
+    /// As [`Client::repositories`], and with 404 if the token may not read the repository.
+    pub async fn branches(&self, repo: &str) -> Result<Vec<Branch>, ClientError> {
+        self.json(self.request(Method::GET, "user/repos/branches").query(&[("repo", repo)])).await
     }
 
     /// Creates a session. A second request for the same session is not an error.

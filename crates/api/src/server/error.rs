@@ -38,6 +38,12 @@ impl ErrorResponse {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
+    /// Says how long to wait.
+    pub(super) fn with_retry_after(mut self, seconds: u128) -> Self {
+        self.retry_after = HeaderValue::try_from(seconds.to_string()).ok();
+        self
+    }
+
     /// The session does not exist or is not the caller's; the answer is the same.
     pub(super) fn no_such_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "Session not found.")
@@ -77,8 +83,7 @@ impl From<ManagerError> for ErrorResponse {
                 let message = format!(
                     "You may start {max_per_minute} sessions per minute. Try again in {seconds} seconds."
                 );
-                let retry_after = HeaderValue::try_from(seconds.to_string()).ok();
-                Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message) }
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message).with_retry_after(seconds)
             }
             ManagerError::Conflict => {
                 let message = format!("{} Choose another branch.", sentence(&error));
@@ -111,7 +116,10 @@ impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         let header = match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from_static("2"))),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let value = self.retry_after.clone();
+                Some((RETRY_AFTER, value.unwrap_or(HeaderValue::from_static("2"))))
+            }
             StatusCode::TOO_MANY_REQUESTS => self.retry_after.clone().map(|value| (RETRY_AFTER, value)),
             // Otherwise the connection stays open for the rest of the body.
             StatusCode::REQUEST_TIMEOUT => Some((CONNECTION, HeaderValue::from_static("close"))),

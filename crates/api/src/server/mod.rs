@@ -13,7 +13,9 @@ mod branch_names;
 mod create;
 mod error;
 mod extract;
+mod github_access;
 mod progress;
+mod repositories;
 mod sessions;
 mod site;
 mod sse;
@@ -35,6 +37,8 @@ pub use audit::{AuditAction, AuditRecord};
 pub use create::MAX_MESSAGE_BYTES;
 pub use error::{ErrorCode, error_response};
 pub use extract::{BODY_DEADLINE, MAX_BODY_BYTES};
+pub use github_access::{Github, OwnToken};
+
 pub use sessions::MAX_LOG_LINES;
 pub use state::{ApiState, Settings};
 
@@ -72,6 +76,8 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(sse::events))
         .routes(routes!(sessions::logs))
         .routes(routes!(sessions::work))
+        .routes(routes!(repositories::repositories))
+        .routes(routes!(repositories::branches))
         .routes(routes!(site::config))
         .routes(routes!(site::openapi))
         .fallback(error::no_such_route)
@@ -104,6 +110,7 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
     components(schemas(wire::SessionEvent, wire::ErrorBody)),
     tags(
         (name = "sessions", description = "The caller's sessions"),
+        (name = "github", description = "What the caller's GitHub token may read"),
         (name = "site", description = "What the site needs to know")
     )
 )]

@@ -2,7 +2,11 @@
 
 use axum::{Json, extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 
-use super::{error::CommonErrors, extract::Caller, state::ApiState};
+use super::{
+    error::CommonErrors,
+    extract::{Caller, UserCredentials},
+    state::ApiState,
+};
 use crate::wire::SiteConfig;
 
 /// Get the site's configuration
@@ -10,13 +14,19 @@ use crate::wire::SiteConfig;
     responses(
         (status = 200, description = "The settings of the router that the site shows", body = SiteConfig),
         CommonErrors))]
-pub(super) async fn config(State(api): State<ApiState>, _: Caller) -> Json<SiteConfig> {
+pub(super) async fn config(
+    State(api): State<ApiState>,
+    _: Caller,
+    UserCredentials(credentials): UserCredentials,
+) -> Json<SiteConfig> {
     let settings = &api.settings;
     Json(SiteConfig {
         default_repo: settings.default_repo.clone(),
         ssh_repos: settings.repos.ssh_and_git,
         local_repos: settings.repos.local_paths,
         idle_timeout_minutes: crate::view::minutes(api.manager.idle_timeout()),
+        github_url: api.github.web_url(),
+        github_token: api.github.token(&credentials).await.is_some(),
         version: settings.version.clone(),
     })
 }

@@ -6,6 +6,7 @@ use pod_manager::{Manager, View};
 use session_key::{HostScheme, Identity, RepoPolicy};
 use tokio_util::sync::CancellationToken;
 
+use super::github_access::Github;
 use crate::{view, wire};
 
 /// The settings of the routes.
@@ -30,6 +31,7 @@ pub struct Settings {
 pub struct ApiState {
     pub(super) manager: Arc<Manager>,
     pub(super) settings: Arc<Settings>,
+    pub(super) github: Github,
     /// Ends the event streams when cancelled.
     pub(super) shutdown: CancellationToken,
 }
@@ -40,8 +42,13 @@ impl ApiState {
     /// Once `shutdown` is cancelled, event streams end, so that a server that drains does not wait for them.
     /// Other requests are answered as before.
     #[must_use]
-    pub fn new(manager: Arc<Manager>, settings: Settings, shutdown: CancellationToken) -> Self {
-        Self { manager, settings: Arc::new(settings), shutdown }
+    pub fn new(
+        manager: Arc<Manager>,
+        settings: Settings,
+        github: Github,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { manager, settings: Arc::new(settings), github, shutdown }
     }
 
     pub(super) fn session(&self, view: &View) -> wire::Session {

@@ -2,6 +2,7 @@
 
 mod contract;
 mod refusals;
+mod repositories;
 mod sessions;
 mod streams;
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use api::{
     client::Client,
-    server::{self, ApiState, Settings},
+    server::{self, ApiState, Github, Settings},
     testing::USER,
     wire::{SessionEvent, StageName, State},
 };
@@ -238,7 +238,8 @@ async fn a_stream_without_events_sends_a_heartbeat() {
         version: String::new(),
         body_deadline: server::BODY_DEADLINE,
     };
-    let (routes, _) = server::router(ApiState::new(manager, settings, CancellationToken::new()));
+    let github = Github::new(github::Client::new(github::ApiUrl::default()).expect("a client"));
+    let (routes, _) = server::router(ApiState::new(manager, settings, github, CancellationToken::new()));
     let caller = Identity::parse(ALICE).expect("an address");
     let request =
         Request::get("/api/sessions/stream").extension(caller).body(Body::empty()).expect("a request");

@@ -1,10 +1,7 @@
 //! A stand-in for GitHub's REST API on a loopback socket: it pages, limits, refuses and sends ETags as GitHub
-//! documents ([pagination], [rate limits], [conditional requests], [single sign-on]).
-//!
-//! [pagination]: https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api
-//! [rate limits]: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
-//! [conditional requests]: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
-//! [single sign-on]: https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api
+//! documents below <https://docs.github.com/en/rest>: `using-the-rest-api/using-pagination-in-the-rest-api`,
+//! `…/rate-limits-for-the-rest-api`, `…/best-practices-for-using-the-rest-api` (conditional requests,
+//! redirects) and `authentication/authenticating-to-the-rest-api` (single sign-on).
 //!
 //! Tests read and change its [`Model`]. Those of other processes do so over HTTP, without a token:
 //!

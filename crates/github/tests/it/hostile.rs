@@ -62,6 +62,6 @@ async fn errors_name_no_token() {
     let github = stand_in(1).await;
     let client = client(&github);
     drop(github);
-    let refused = soon(client.repositories(TOKEN)).await.err().expect("an error");
+    let refused = soon(client.repositories(TOKEN)).await.expect_err("an error");
     assert!(!format!("{refused} {refused:?} {client:?}").contains(TOKEN));
 }

@@ -87,6 +87,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
     let max_starts_per_minute = read.limit("MAX_STARTS_PER_MINUTE");
     let default_repo = read.repository("DEFAULT_GIT_REPO", repo_policy(on_kubernetes, identity.as_ref()));
+    let github_api = read.github_api("GITHUB_API_URL");
     let backend = if on_kubernetes {
         Backend::Kubernetes(Box::new(read.kubernetes(environment.get("HOSTNAME").map(String::as_str))))
     } else {
@@ -117,6 +118,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         max_running,
         max_starts_per_minute,
         default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
+        github_api,
         backend,
         audit_key,
         drain_timeout,

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use github::ApiUrl;
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
 use pod_manager::kubernetes::KubernetesSettings;
@@ -40,6 +41,8 @@ pub struct Config {
     pub max_starts_per_minute: Option<u32>,
     /// The repository that the site suggests for a new session.
     pub default_repo: Option<String>,
+    /// The API of the GitHub whose repositories the site offers.
+    pub github_api: ApiUrl,
     /// What runs the sessions.
     pub backend: Backend,
     /// The key of the user digests in audit lines, if AUDIT_KEY is set.

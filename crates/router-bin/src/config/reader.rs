@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use github::ApiUrl;
 use ipnet::IpNet;
 use session_key::{HostScheme, Identity, RepoPolicy, RepoUrl};
 
@@ -290,6 +291,13 @@ impl<'a> Reader<'a> {
                 self.problem(name, &format!("is invalid: {error}"), "https://github.com/acme/widgets");
             })
             .ok()
+    }
+
+    pub(super) fn github_api(&mut self, name: &'static str) -> ApiUrl {
+        ApiUrl::parse(self.text(name)).unwrap_or_else(|error| {
+            self.problem(name, &error.to_string(), "https://github.example.org/api/v3");
+            ApiUrl::default()
+        })
     }
 
     pub(super) fn state_dir(&mut self, environment: &BTreeMap<String, String>) -> PathBuf {

@@ -146,6 +146,13 @@ pub const VARIABLES: &[Variable] = &[
         "The repository that the site suggests for a new session.",
     ),
     Router.variable(
+        "GITHUB_API_URL",
+        Text("https://api.github.com"),
+        "URL",
+        "The REST API of the GitHub whose repositories the site offers. A GitHub Enterprise Server has it at \
+         `https://<host>/api/v3`.",
+    ),
+    Router.variable(
         "DRAIN_TIMEOUT_SECONDS",
         Text("10"),
         "seconds",
