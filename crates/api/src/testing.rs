@@ -134,7 +134,7 @@ async fn sign_in(mut request: Request, next: Next) -> Response {
     }
     let token = request.headers_mut().remove(TOKEN);
     if let Some(token) = token.and_then(|token| Token::parse(token.to_str().ok()?)) {
-        request.extensions_mut().insert(Credentials { github_token: Some(token) });
+        request.extensions_mut().insert(Credentials { github_token: Some(token), git_author: None });
     }
     next.run(request).await
 }

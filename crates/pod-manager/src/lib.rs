@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod clock;
 #[cfg(feature = "test-util")]
 pub mod contract;
+mod git_author;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod git_output;
 mod innermost;
@@ -30,6 +31,7 @@ mod opencode;
 mod persisted;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix), feature = "test-util"))]
 mod publisher;
+mod session_addresses;
 
 pub use backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent};
 #[cfg(feature = "test-util")]
@@ -46,6 +48,7 @@ pub use manager::{
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;
 pub use model::{
-    Credentials, Endpoint, Failure, FailureCode, Password, Phase, Session, SessionStatus, Source, Stage,
-    StageRecord, StopReason, Token,
+    Credentials, Endpoint, Failure, FailureCode, GitAuthor, Password, Phase, Session, SessionStatus, Source,
+    Stage, StageRecord, StopReason, Token,
 };
+pub use session_addresses::SessionAddresses;

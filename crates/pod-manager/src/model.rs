@@ -37,6 +37,9 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::header::HeaderValue;
 use session_key::{GitRef, Identity, RepoUrl, SessionHash};
+use sha2::{Digest, Sha256};
+
+pub use crate::git_author::GitAuthor;
 
 /// A session as its owner asked for it. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +143,15 @@ impl Password {
         &self.text
     }
 
+    /// Returns the secret by which the session identifies itself to the router (`OPENCODE_POD_SECRET`). It is
+    /// derived from the password, so every replica knows it; the password cannot be derived from it.
+    #[must_use]
+    pub fn pod_secret(&self) -> String {
+        let digest =
+            Sha256::new().chain_update("opencode-router pod secret\0").chain_update(&*self.text).finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Returns the value of the `Authorization` header that opencode requires (Basic, RFC 7617). It is
     /// encoded once, since every request needs it.
     #[must_use]
@@ -159,11 +171,13 @@ impl fmt::Debug for Password {
 pub struct Credentials {
     /// The owner's GitHub token, if the sign-in provides one.
     pub github_token: Option<Token>,
+    /// Who the session's commits are by; `None`: as at the last start, else [`GitAuthor::of`] the owner.
+    pub git_author: Option<GitAuthor>,
 }
 
 impl Credentials {
     /// No credentials.
-    pub const NONE: &Self = &Self { github_token: None };
+    pub const NONE: &Self = &Self { github_token: None, git_author: None };
 }
 
 /// An access token. `Debug` does not show it.

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 use pod_manager::{
-    AlwaysLeader, Leadership, SessionBackend, SystemClock,
+    AlwaysLeader, Leadership, SessionAddresses, SessionBackend, SystemClock,
     kubernetes::{
         KubernetesBackend, KubernetesSettings,
         connect::{self, Connection},
@@ -39,17 +39,27 @@ pub(crate) struct BackendInfo {
 ///
 /// # Errors
 /// A sentence that says why it can't be opened, and what to do.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<OpenBackend> {
+pub(crate) async fn open(config: &Config, port: u16) -> anyhow::Result<OpenBackend> {
+    let addresses = Some(config.names.session_addresses(port)?);
     match &config.backend {
-        Backend::Local { state_dir, opencode } => local(config, state_dir, opencode).await,
-        Backend::Kubernetes(settings) => kubernetes(settings, config.kubeconfig.as_ref()).await,
+        Backend::Local { state_dir, opencode } => local(config, state_dir, opencode, addresses).await,
+        Backend::Kubernetes(settings) => {
+            let settings = KubernetesSettings { addresses, ..(**settings).clone() };
+            kubernetes(settings, config.kubeconfig.as_ref()).await
+        }
     }
 }
 
-async fn local(config: &Config, state_dir: &Path, opencode: &Path) -> anyhow::Result<OpenBackend> {
+async fn local(
+    config: &Config,
+    state_dir: &Path,
+    opencode: &Path,
+    addresses: Option<SessionAddresses>,
+) -> anyhow::Result<OpenBackend> {
     startup::prepare_state_dir(state_dir)?;
     let settings = LocalSettings {
         single_user: config.is_single_user(),
+        addresses,
         environment: config.environment.0.clone(),
         ..LocalSettings::new(state_dir, opencode)
     };
@@ -76,7 +86,7 @@ async fn local(config: &Config, state_dir: &Path, opencode: &Path) -> anyhow::Re
 }
 
 async fn kubernetes(
-    settings: &KubernetesSettings,
+    settings: KubernetesSettings,
     kubeconfig: Option<&OsString>,
 ) -> anyhow::Result<OpenBackend> {
     let connected = connect::connect(kubeconfig.map(OsString::as_os_str), None).await;
@@ -93,11 +103,8 @@ async fn kubernetes(
             "Kubernetes".to_owned()
         }
     };
-    let backend = KubernetesBackend::start_up(client, settings.clone(), Arc::new(SystemClock));
-    let info = BackendInfo {
-        runtime,
-        location: format!("Pods of the namespace {} at {cluster}", settings.namespace),
-        at_shutdown: "sessions keep running",
-    };
+    let location = format!("Pods of the namespace {} at {cluster}", settings.namespace);
+    let backend = KubernetesBackend::start_up(client, settings, Arc::new(SystemClock));
+    let info = BackendInfo { runtime, location, at_shutdown: "sessions keep running" };
     Ok(OpenBackend { sessions: backend.clone(), leadership: backend, info })
 }

@@ -25,7 +25,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let addresses @ [address, health_address] = [public[0].local_addr()?, health.local_addr()?];
     let scheme = Arc::new(config.names.scheme(address.port())?);
 
-    let backend = backend::open(&config).await?;
+    let backend = backend::open(&config, address.port()).await?;
     let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())?;
     let service = app.service(&config, vec![address.port(), health_address.port()]);
     let stop = CancellationToken::new();

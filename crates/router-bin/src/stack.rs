@@ -123,7 +123,7 @@ fn api_and_site(api: Router, site: Arc<Site>, audit: Arc<Audit>) -> impl HttpSer
 fn insert_credentials(mut request: Request<Body>) -> Request<Body> {
     if let Some(token) = request.extensions_mut().remove::<AccessToken>() {
         let github_token = token.expose().and_then(Token::parse);
-        request.extensions_mut().insert(Credentials { github_token });
+        request.extensions_mut().insert(Credentials { github_token, git_author: None });
     }
     request
 }

@@ -143,7 +143,7 @@ async fn the_users_token_is_passed_to_the_session_that_is_created_or_resumed() {
         }
         assert!(soon(request.send()).await.expect("an answer").status().is_success(), "{path}");
     };
-    let credentials = |token: &str| Some(Credentials { github_token: Token::parse(token) });
+    let credentials = |token: &str| Some(Credentials { github_token: Token::parse(token), git_author: None });
     post("/api/sessions", Some("gho_first")).await;
     let hash = create(&router.client(BOB), "fix").await;
     assert_eq!(

@@ -230,10 +230,14 @@ impl ApiClient {
     ) -> Result<(), ApiError> {
         let Some(token) = &credentials.github_token else { return Ok(()) };
         let secret = owned_by(make_github_secret(session, settings, token.expose()), pvc);
-        let name = github_secret_name(session.hash);
         // It is also applied to a Secret of the TypeScript router, which gets an owner by it.
+        self.apply_secret(&github_secret_name(session.hash), &secret).await
+    }
+
+    /// Writes this Secret, whoever wrote it before.
+    pub(super) async fn apply_secret(&self, name: &str, secret: &Secret) -> Result<(), ApiError> {
         let params = PatchParams::apply(MANAGED_BY).force();
-        with_timeout(self.secrets.patch(&name, &params, &Patch::Apply(secret))).await.map(drop)
+        with_timeout(self.secrets.patch(name, &params, &Patch::Apply(secret))).await.map(drop)
     }
 
     pub(super) async fn delete_github_secret(&self, hash: SessionHash) -> Result<(), ApiError> {

@@ -15,9 +15,9 @@ use super::{
     desired::{Desired, DesiredState, RUN_KEY},
     logs,
     objects::{
-        names::annotation,
+        names::{annotation, server_secret_name},
         pod::make_pod,
-        secret::{make_server_secret, owned_by},
+        secret::{lacks_pod_secret, make_server_secret, owned_by, password_of},
     },
     prober::Prober,
     reconcile::Action,
@@ -203,6 +203,10 @@ async fn ensure_password(
     let owners = existing.metadata.owner_references.iter().flatten();
     let is_owned = owners.into_iter().any(|owner| Some(&owner.uid) == pvc.metadata.uid.as_ref());
     if is_owned && existing.metadata.deletion_timestamp.is_none() {
+        if let (Some(password), true) = (password_of(&existing), lacks_pod_secret(&existing)) {
+            let secret = owned_by(make_server_secret(session, &ctx.settings, &password), pvc);
+            ctx.api.apply_secret(&server_secret_name(session.hash), &secret).await?;
+        }
         return Ok(());
     }
     // It belongs to an earlier session, and the cluster is about to remove it.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::objects::patch::PodPatch;
+use crate::session_addresses::SessionAddresses;
 
 /// The name of the Lease that routers compete for.
 pub const LEASE_NAME: &str = "opencode-router-reaper";
@@ -32,6 +33,12 @@ pub struct KubernetesSettings {
     /// `EPHEMERAL_STORAGE_SIZE`, a Kubernetes quantity: how much a session may write outside of its volume,
     /// in `/tmp` and in the container's own files; `None`: without a limit.
     pub ephemeral_storage: Option<String>,
+    /// The public addresses of sessions; with them, a session knows its own names.
+    pub addresses: Option<SessionAddresses>,
+    /// `OPENCODE_ROUTER_URL`: where sessions reach the router, for their reports.
+    pub router_url: Option<String>,
+    /// `CHROMIUM_IMAGE`: adds a browser for the agent to each Pod.
+    pub chromium_image: Option<String>,
     /// Further variables of the session; no secrets.
     pub environment: BTreeMap<String, String>,
     /// `POD_PATCH_FILE`: merged into each Pod.
@@ -78,6 +85,9 @@ impl KubernetesSettings {
             user_namespaces: false,
             resources: ContainerResources::default(),
             ephemeral_storage: Some("8Gi".into()),
+            addresses: None,
+            router_url: None,
+            chromium_image: None,
             environment: BTreeMap::new(),
             pod_patch: None,
             ready_timeout: Duration::from_secs(180),

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use crate::session_addresses::SessionAddresses;
+
 /// Settings of the local backend.
 #[derive(Debug, Clone)]
 pub struct LocalSettings {
@@ -18,6 +20,8 @@ pub struct LocalSettings {
     /// The router's own environment. Variables of the router never reach a session; without
     /// `single_user` only those on an allow-list do.
     pub environment: Vec<(OsString, OsString)>,
+    /// The public addresses of sessions; with them, a session knows its own names.
+    pub addresses: Option<SessionAddresses>,
     /// Further variables for every session; they win over `environment`.
     pub variables: Vec<(OsString, OsString)>,
     /// Times and sizes.
@@ -34,6 +38,7 @@ impl LocalSettings {
             git: "git".into(),
             single_user: true,
             environment: Vec::new(),
+            addresses: None,
             variables: Vec::new(),
             limits: Limits::default(),
         }

@@ -159,12 +159,14 @@ async fn wait_for_end(
 
 fn command(run: &RunContext, address: SocketAddr, password: &Password) -> Command {
     let settings = &run.shared.settings;
+    let names = settings.addresses.as_ref().map(|addresses| addresses.variables(run.session.hash));
     let mut command = Command::new(&settings.opencode);
     command
         .args(["serve", "--hostname", &address.ip().to_string(), "--port", &address.port().to_string()])
         .current_dir(run.repo())
         .env_clear()
         .envs(environment::session_environment(settings, &run.selector.dir, &run.selector.marker))
+        .envs(names.into_iter().flatten())
         .env("PWD", run.repo())
         .env("OPENCODE_SERVER_PASSWORD", password.expose())
         .env("OPENCODE_DISABLE_AUTOUPDATE", "1")

@@ -7,10 +7,12 @@ use pod_manager::kubernetes::{ContainerResources, KubernetesSettings, objects::p
 use super::reader::{Reader, list};
 use crate::io_error;
 
+const IMAGE_EXAMPLE: &str = "registry.example.org/opencode-session:1.0";
+
 impl Reader<'_> {
     /// Reads the settings of the backend. `host` is the name of this machine.
     pub(super) fn kubernetes(&mut self, host: Option<&str>) -> KubernetesSettings {
-        let image = self.image("OPENCODE_IMAGE");
+        let image = self.required_image("OPENCODE_IMAGE");
         let pod_name = self.layers.chosen("POD_NAME").or(host).unwrap_or("opencode-router");
         let settings = KubernetesSettings::new(&image);
         let mut settings = KubernetesSettings {
@@ -26,6 +28,7 @@ impl Reader<'_> {
                 limits: self.resources("SESSION_LIMITS"),
             },
             ephemeral_storage: self.quantity_or_zero("EPHEMERAL_STORAGE_SIZE"),
+            chromium_image: self.image("CHROMIUM_IMAGE"),
             // Unique per process: a restarted router must not take the old one's Lease for its own.
             identity: format!("{pod_name}-{:08x}", rand::random::<u32>()),
             ..settings
@@ -46,15 +49,22 @@ impl Reader<'_> {
         self.problem(name, &problem, "/etc/opencode-router/pod-patch.yaml");
         None
     }
+    /// Reads the reference of an image, which has no default. The cluster checks the rest.
+    fn required_image(&mut self, name: &'static str) -> String {
+        self.image(name).unwrap_or_else(|| {
+            let problem = "is not set; on Kubernetes it must name the image of the sessions";
+            self.problem(name, problem, IMAGE_EXAMPLE);
+            String::new()
+        })
+    }
 
-    fn image(&mut self, name: &'static str) -> String {
-        let text = self.text(name);
-        if text.is_empty() || text.contains(char::is_whitespace) {
-            let problem = if text.is_empty() { "is not set" } else { "contains a space" };
-            let problem = format!("{problem}; on Kubernetes it must name the image of the sessions");
-            self.problem(name, &problem, "registry.example.org/opencode-session:1.0");
+    /// Reads the reference of an image, if it is set.
+    fn image(&mut self, name: &'static str) -> Option<String> {
+        let text = self.layers.text(name)?;
+        if text.contains(char::is_whitespace) {
+            self.problem(name, "contains a space; it must name an image", IMAGE_EXAMPLE);
         }
-        text.to_owned()
+        Some(text.to_owned())
     }
 
     /// Reads the name of an object (an RFC 1123 subdomain).

@@ -11,7 +11,7 @@ use std::{
 use github::ApiUrl;
 use http::{HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
-use pod_manager::kubernetes::KubernetesSettings;
+use pod_manager::{SessionAddresses, kubernetes::KubernetesSettings};
 use session_key::{HostScheme, Identity, RepoPolicy, Route};
 
 use super::layers::Origin;
@@ -89,6 +89,8 @@ pub struct Names {
     pub proto: &'static str,
     /// `None` is `localhost` with the port that the router listens on.
     pub(super) domain: Option<String>,
+    /// The domain as sessions know it, if it is not `domain`.
+    pub(super) external_domain: Option<String>,
     /// The site's host name, if it is not `domain`.
     pub(super) site: Option<String>,
     pub(super) suffix: String,
@@ -210,6 +212,16 @@ impl Names {
     /// The parts do not fit together; never for a loaded [`Config`].
     pub fn scheme(&self, port: u16) -> Result<HostScheme, session_key::InvalidName> {
         HostScheme::new(&self.domain(port), &self.suffix, &self.attach_prefix)
+    }
+
+    /// Returns the public addresses of sessions, as sessions know them, of a router that listens on `port`.
+    ///
+    /// # Errors
+    /// The parts do not fit together; never for a loaded [`Config`].
+    pub fn session_addresses(&self, port: u16) -> Result<SessionAddresses, session_key::InvalidName> {
+        let domain = self.external_domain.clone().unwrap_or_else(|| self.domain(port));
+        let hosts = HostScheme::new(&domain, &self.suffix, &self.attach_prefix)?;
+        Ok(SessionAddresses::new(self.proto, hosts))
     }
 
     /// Returns the domain of a router that listens on `port`.

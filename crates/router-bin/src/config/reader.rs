@@ -179,7 +179,9 @@ impl<'a> Reader<'a> {
         let suffix = self.text("ROUTE_SUFFIX").to_owned();
         let attach_prefix = self.text("ATTACH_ROUTE_PREFIX").to_owned();
         let site = self.layers.text("SITE_HOST").map(str::to_owned);
-        let names = Names { proto, domain, site, suffix, attach_prefix };
+        let external_domain =
+            self.layers.text("OPENCODE_ROUTER_EXTERNAL_DOMAIN").map(str::to_ascii_lowercase);
+        let names = Names { proto, domain, external_domain, site, suffix, attach_prefix };
         // The parts are checked one after the other, so that the problem names the one at fault.
         let domain = names.domain.clone().unwrap_or_else(|| "localhost".to_owned());
         if let Err(error) = HostScheme::new(&domain, "", "attach-") {
@@ -192,6 +194,9 @@ impl<'a> Reader<'a> {
             let problem = "is not a host name of the site: it must be ROUTER_DOMAIN, or a name below it that is \
                            no session's";
             self.problem("SITE_HOST", problem, "code.example.org");
+        } else if let Err(error) = names.session_addresses(port.max(1)) {
+            let problem = format!("is invalid ({error})");
+            self.problem("OPENCODE_ROUTER_EXTERNAL_DOMAIN", &problem, "opencode-router.example.org");
         }
         names
     }

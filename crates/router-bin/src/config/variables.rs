@@ -57,6 +57,13 @@ pub const VARIABLES: &[Variable] = &[
          session is not running.",
     ),
     Router.variable(
+        "OPENCODE_ROUTER_EXTERNAL_DOMAIN",
+        Derived("ROUTER_DOMAIN"),
+        "host name, with `:port` if browsers need one",
+        "The domain that sessions are told for the addresses of their dev servers, if browsers outside the \
+         cluster know the router under another one.",
+    ),
+    Router.variable(
         "ROUTE_SUFFIX",
         Text(""),
         "text",
@@ -314,6 +321,13 @@ pub const VARIABLES: &[Variable] = &[
         "Gives each session's Pod a user namespace of its own (`hostUsers: false`).",
     ),
     Kubernetes.variable(
+        "CHROMIUM_IMAGE",
+        Unset,
+        "image reference",
+        "Adds a browser for the agent to each session's Pod: an image with Chromium or its headless shell. \
+         Its DevTools are on the Pod's loopback only, and `PLAYWRIGHT_MCP_CDP_ENDPOINT` names them.",
+    ),
+    Kubernetes.variable(
         "POD_PATCH_FILE",
         Unset,
         "path of a YAML or JSON file",
@@ -331,22 +345,10 @@ pub const VARIABLES: &[Variable] = &[
         .variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.")
         .secret(),
     Future.variable(
-        "CHROMIUM_IMAGE",
-        Unset,
-        "image reference",
-        "The image of a browser beside each session.",
-    ),
-    Future.variable(
         "OPENCODE_ROUTER_URL",
         Unset,
         "URL",
         "The address at which a session's Pod reaches the router.",
-    ),
-    Future.variable(
-        "OPENCODE_ROUTER_EXTERNAL_DOMAIN",
-        Unset,
-        "host name",
-        "The router's host name outside the cluster, if it is not ROUTER_DOMAIN.",
     ),
     Future.variable("ATTACH_PORT", Text("4096"), "port", "The port of the listener for `opencode attach`."),
 ];

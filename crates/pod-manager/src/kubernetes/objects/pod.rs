@@ -120,6 +120,11 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
     let mut environment = git_environment();
     environment.push(variable("HOME", HOME));
     environment.push(variable("OPENCODE_DISABLE_AUTOUPDATE", "1"));
+    if let Some(addresses) = &settings.addresses {
+        let names = addresses.variables(session.hash);
+        environment.extend(names.iter().map(|(name, value)| variable(name, value)));
+    }
+    environment.extend(settings.router_url.as_ref().map(|url| variable("OPENCODE_ROUTER_URL", url)));
     environment.extend(settings.environment.iter().map(|(name, value)| variable(name, value)));
     Container {
         name: "opencode".into(),

@@ -11,8 +11,6 @@
 //! the cluster removes them with the claim, even if no router runs. No token is in an annotation or on the
 //! volume: git asks a credential helper that reads the environment.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
     ByteString,
     api::core::v1::{PersistentVolumeClaim, Secret},
@@ -26,20 +24,26 @@ use super::{
 };
 use crate::model::{Password, Session};
 
-/// Makes the Secret with the password that the router adds to each request.
+const PASSWORD_KEY: &str = "OPENCODE_SERVER_PASSWORD";
+/// The key of the secret by which the session identifies itself to the router.
+pub(crate) const POD_SECRET_KEY: &str = "OPENCODE_POD_SECRET";
+
+/// Makes the Secret with the password that the router adds to each request, and what is derived from it.
 #[must_use]
 pub fn make_server_secret(session: &Session, settings: &KubernetesSettings, password: &Password) -> Secret {
     let name = server_secret_name(session.hash);
-    secret(name, "OPENCODE_SERVER_PASSWORD", password.expose(), session, settings)
+    let data = [(PASSWORD_KEY, password.expose()), (POD_SECRET_KEY, &password.pod_secret())];
+    secret(name, &data, session, settings)
 }
 
 /// Makes the Secret with the owner's GitHub token.
 #[must_use]
 pub fn make_github_secret(session: &Session, settings: &KubernetesSettings, token: &str) -> Secret {
-    secret(github_secret_name(session.hash), "GITHUB_TOKEN", token, session, settings)
+    secret(github_secret_name(session.hash), &[("GITHUB_TOKEN", token)], session, settings)
 }
 
-fn secret(name: String, key: &str, value: &str, session: &Session, settings: &KubernetesSettings) -> Secret {
+fn secret(name: String, data: &[(&str, &str)], session: &Session, settings: &KubernetesSettings) -> Secret {
+    let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
     Secret {
         metadata: ObjectMeta {
             name: Some(name),
@@ -47,7 +51,7 @@ fn secret(name: String, key: &str, value: &str, session: &Session, settings: &Ku
             labels: Some(labels(session.hash)),
             ..Default::default()
         },
-        data: Some(BTreeMap::from([(key.to_owned(), ByteString(value.as_bytes().to_vec()))])),
+        data: Some(data.collect()),
         type_: Some("Opaque".into()),
         ..Default::default()
     }
@@ -61,8 +65,13 @@ pub fn owned_by(mut secret: Secret, pvc: &PersistentVolumeClaim) -> Secret {
     secret
 }
 
+/// Returns whether a server Secret lacks what is derived from its password: an earlier release made it.
+pub(crate) fn lacks_pod_secret(secret: &Secret) -> bool {
+    secret.data.as_ref().is_none_or(|data| !data.contains_key(POD_SECRET_KEY))
+}
+
 /// Returns the password that a server Secret holds.
 pub(crate) fn password_of(secret: &Secret) -> Option<Password> {
-    let bytes = secret.data.as_ref()?.get("OPENCODE_SERVER_PASSWORD")?;
+    let bytes = secret.data.as_ref()?.get(PASSWORD_KEY)?;
     Some(Password::new(std::str::from_utf8(&bytes.0).ok()?))
 }

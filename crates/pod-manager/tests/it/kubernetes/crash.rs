@@ -102,7 +102,7 @@ impl Verb {
 }
 
 fn with_token() -> Credentials {
-    Credentials { github_token: Token::parse("gho_crash") }
+    Credentials { github_token: Token::parse("gho_crash"), git_author: None }
 }
 
 /// Waits until the session is settled: as before the command, as after it, or deleted, and nothing in

@@ -20,7 +20,7 @@ use session_key::RepoPolicy;
 use super::cluster::cluster;
 
 fn given(token: &str) -> Credentials {
-    Credentials { github_token: Token::parse(token) }
+    Credentials { github_token: Token::parse(token), git_author: None }
 }
 
 #[tokio::test]
