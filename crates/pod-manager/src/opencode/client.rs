@@ -7,14 +7,21 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::http::{self, HttpClient, Limits, MAX_BYTES, OpencodeError};
+use super::{
+    event::{self, Part, Role},
+    events::EventStream,
+    http::{self, HttpClient, Limits, MAX_BYTES, OpencodeError},
+};
 use crate::model::{Endpoint, Session};
 
 /// The first request after a start takes 0.4 s (opencode loads the project), and far longer on a busy
 /// machine.
 const LIMITS: Limits = Limits { bytes: MAX_BYTES, time: Duration::from_secs(5) };
 const MAX_TITLE: usize = 200;
-const MAX_DIRECTORY: usize = 4096;
+pub(super) const MAX_DIRECTORY: usize = 4096;
+/// How many conversations with an agent at work, and how many open questions, are distinguished.
+pub(crate) const MAX_BUSY: usize = 64;
+const MAX_ID: usize = 80;
 
 /// Sends requests to the opencode of any session; cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,9 +35,19 @@ pub(crate) struct Conversation {
     pub(crate) title: Option<String>,
     /// The folder that the conversation works in.
     directory: String,
+    /// When it was used last, in milliseconds since 1970.
+    pub(crate) updated: u64,
+    /// The first message that the user took back, and with it all later ones.
+    pub(crate) reverted: Option<String>,
 }
 
 impl Conversation {
+    /// Returns a conversation for tests.
+    #[cfg(test)]
+    pub(crate) fn test(id: &str, updated: u64) -> Self {
+        Self { id: id.into(), title: None, directory: "/repo".into(), updated, reverted: None }
+    }
+
     /// Returns the path of the page that shows the conversation.
     pub(crate) fn landing_path(&self) -> String {
         format!("/{}/session/{}", BASE64_URL_SAFE_NO_PAD.encode(&self.directory), self.id)
@@ -122,12 +139,75 @@ impl OpencodeClient {
         http::bytes(self.request(endpoint, Method::POST, &path, Some(body)), LIMITS).await.map(drop)
     }
 
-    /// Returns whether an agent is working in any conversation, including child conversations. An agent that
-    /// waits for its next request to the model, or for the user's answer, is working.
-    pub(crate) async fn is_busy(&self, endpoint: &Endpoint) -> Result<bool, OpencodeError> {
-        let status = self.get(endpoint, "/session/status").await?;
+    /// Returns the conversations, including child conversations, in which an agent works. An agent that waits
+    /// for its next request to the model, or for the user's answer, is working. opencode answers for the
+    /// folder that it was started in, or for `directory`.
+    pub(crate) async fn busy_conversations(
+        &self,
+        endpoint: &Endpoint,
+        directory: Option<&str>,
+    ) -> Result<Vec<String>, OpencodeError> {
+        let mut request = self.request(endpoint, Method::GET, "/session/status", None);
+        if let Some(directory) = directory {
+            request = request.query(&[("directory", directory)]);
+        }
+        let status = http::json(request, LIMITS).await?;
         let status = status.as_object().ok_or(OpencodeError::Unexpected("not a status"))?;
-        Ok(status.values().any(|one| one["type"].as_str() != Some("idle")))
+        let busy = status.iter().filter(|(_, one)| one["type"].as_str() != Some("idle"));
+        Ok(busy.map(|(id, _)| id.chars().take(MAX_ID).collect()).take(MAX_BUSY).collect())
+    }
+
+    /// Returns what agents asked their user and wait for: pairs of conversation and request.
+    pub(crate) async fn open_requests(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Vec<(String, String)>, OpencodeError> {
+        let mut requests = Vec::new();
+        for (path, prefix) in [("/permission", "per_"), ("/question", "que_")] {
+            let list = self.get(endpoint, path).await?;
+            let list = list.as_array().ok_or(OpencodeError::Unexpected("not a list of requests"))?;
+            requests.extend(list.iter().take(MAX_BUSY).filter_map(|request| {
+                let (session, id) = (request["sessionID"].as_str()?, request["id"].as_str()?);
+                let valid = valid_id("ses_", session) && valid_id(prefix, id);
+                valid.then(|| (session.to_owned(), id.to_owned()))
+            }));
+        }
+        Ok(requests)
+    }
+
+    /// Returns the conversation that started this one, if one did.
+    pub(crate) async fn parent(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &str,
+    ) -> Result<Option<String>, OpencodeError> {
+        let conversation = self.get(endpoint, &format!("/session/{conversation}")).await?;
+        Ok(event::conversation(&conversation).and_then(|conversation| conversation.parent))
+    }
+
+    /// Returns the texts of the newest messages of a conversation, the oldest first; with each, who wrote it.
+    pub(crate) async fn texts(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &str,
+        limit: usize,
+    ) -> Result<Vec<(Role, Part)>, OpencodeError> {
+        let path = format!("/session/{conversation}/message?limit={limit}");
+        let messages = self.get(endpoint, &path).await?;
+        let messages = messages.as_array().ok_or(OpencodeError::Unexpected("not a list of messages"))?;
+        let texts = messages.iter().filter_map(|message| {
+            let role = Role::parse(message["info"]["role"].as_str()?)?;
+            let created = &message["info"]["time"]["created"];
+            let parts = message["parts"].as_array()?.iter();
+            Some(parts.filter_map(move |part| Some((role, event::part(part, created)?))))
+        });
+        Ok(texts.flatten().collect())
+    }
+
+    /// Opens opencode's event stream.
+    pub(crate) async fn events(&self, endpoint: &Endpoint) -> Result<EventStream, OpencodeError> {
+        let request = self.request(endpoint, Method::GET, "/global/event", None);
+        http::event_stream(request, LIMITS.time).await.map(EventStream::new)
     }
 
     async fn get(&self, endpoint: &Endpoint, path: &str) -> Result<Value, OpencodeError> {
@@ -160,22 +240,29 @@ impl OpencodeClient {
 }
 
 fn conversation(value: &Value) -> Result<Conversation, OpencodeError> {
-    let id = value["id"].as_str().unwrap_or_default();
-    let proper = |rest: &str| {
-        (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    if !id.strip_prefix("ses_").is_some_and(proper) {
-        return Err(OpencodeError::Unexpected("an invalid id"));
-    }
     let directory = value["directory"].as_str().unwrap_or_default();
     if directory.is_empty() || directory.len() > MAX_DIRECTORY {
         return Err(OpencodeError::Unexpected("no directory"));
     }
-    let title = value["title"].as_str().and_then(title);
-    Ok(Conversation { id: id.to_owned(), title, directory: directory.to_owned() })
+    let change = event::conversation(value).ok_or(OpencodeError::Unexpected("an invalid id"))?;
+    Ok(Conversation {
+        id: change.session,
+        title: change.title,
+        directory: directory.to_owned(),
+        updated: change.updated,
+        reverted: change.reverted,
+    })
 }
 
-fn title(text: &str) -> Option<String> {
+/// Returns whether the text has the form of opencode's ids, so that it may be part of a path.
+pub(super) fn valid_id(prefix: &str, id: &str) -> bool {
+    id.strip_prefix(prefix).is_some_and(|rest| {
+        (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    })
+}
+
+/// Returns the title as one short line; `None` if it is the name of every new conversation.
+pub(super) fn title(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_TITLE).collect();
     let text = text.trim();
     let unnamed = text.is_empty() || text.starts_with("New session - ");

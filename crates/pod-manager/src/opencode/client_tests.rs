@@ -26,7 +26,8 @@ async fn an_answer_in_slow_drips_is_given_up() {
     let response = Response::endless("content-type: application/json\r\n", b" ");
     let server = TestServer::start(Response { pause: Duration::from_millis(10), ..response }).await;
     let (client, at) = (OpencodeClient::new(), server.endpoint());
-    let answer = tokio::time::timeout(LIMITS.time * 2, client.is_busy(&at)).await.expect("given up");
+    let answer =
+        tokio::time::timeout(LIMITS.time * 2, client.busy_conversations(&at, None)).await.expect("given up");
     assert!(matches!(answer, Err(OpencodeError::Timeout)), "{answer:?}");
 }
 
@@ -38,7 +39,7 @@ async fn a_redirect_is_not_followed() {
         elsewhere.address
     );
     let server = TestServer::start(Response { head: head.into(), ..Response::default() }).await;
-    let answer = OpencodeClient::new().is_busy(&server.endpoint()).await;
+    let answer = OpencodeClient::new().busy_conversations(&server.endpoint(), None).await;
     assert!(matches!(answer, Err(OpencodeError::Status(StatusCode::FOUND))), "{answer:?}");
     assert!(elsewhere.requests.try_recv().is_err(), "a request was sent to the other address");
 }
@@ -57,17 +58,17 @@ async fn an_invalid_id_never_reaches_a_path() {
 async fn an_answer_of_another_form_is_an_error() {
     let page = TestServer::start(Response::ok("text/html", "<!doctype html>")).await;
     assert!(matches!(
-        OpencodeClient::new().is_busy(&page.endpoint()).await,
+        OpencodeClient::new().busy_conversations(&page.endpoint(), None).await,
         Err(OpencodeError::Unexpected(_))
     ));
     let text = TestServer::start(Response::ok("text/html", "{}")).await;
     assert!(matches!(
-        OpencodeClient::new().is_busy(&text.endpoint()).await,
+        OpencodeClient::new().busy_conversations(&text.endpoint(), None).await,
         Err(OpencodeError::Unexpected(_))
     ));
     let list = TestServer::start(ok("[]")).await;
     assert!(matches!(
-        OpencodeClient::new().is_busy(&list.endpoint()).await,
+        OpencodeClient::new().busy_conversations(&list.endpoint(), None).await,
         Err(OpencodeError::Unexpected(_))
     ));
     let object = TestServer::start(ok("{}")).await;
@@ -80,7 +81,8 @@ async fn an_answer_of_another_form_is_an_error() {
 async fn an_opencode_that_hangs_is_given_up() {
     let server = TestServer::start(Response { hang: true, ..Response::default() }).await;
     let (client, at) = (OpencodeClient::new(), server.endpoint());
-    let answer = tokio::time::timeout(LIMITS.time * 2, client.is_busy(&at)).await.expect("given up");
+    let answer =
+        tokio::time::timeout(LIMITS.time * 2, client.busy_conversations(&at, None)).await.expect("given up");
     assert!(matches!(answer, Err(OpencodeError::Timeout)), "{answer:?}");
 }
 
@@ -88,7 +90,8 @@ async fn an_opencode_that_hangs_is_given_up() {
 async fn the_password_is_sent_and_no_error_contains_it() {
     let head = b"HTTP/1.1 500 Oops\r\nconnection: close\r\n\r\n".to_vec();
     let mut server = TestServer::start(Response { head, ..Response::default() }).await;
-    let error = OpencodeClient::new().is_busy(&server.endpoint()).await.expect_err("an error");
+    let error =
+        OpencodeClient::new().busy_conversations(&server.endpoint(), None).await.expect_err("an error");
     let request = server.requests.recv().await.expect("a request").to_lowercase();
     // base64 of opencode:geheim
     assert!(request.contains(&"authorization: Basic b3BlbmNvZGU6Z2VoZWlt".to_lowercase()), "{request}");

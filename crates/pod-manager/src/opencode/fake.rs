@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{broadcast, watch},
     task::JoinHandle,
 };
 
 use crate::model::Password;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The conversation in which the fake's agent works: one that another one started.
+const CHILD: &str = "ses_child";
 
 /// The routes of opencode that the router calls, on a loopback port. They behave as those of opencode 1.18.
 ///
@@ -32,6 +34,8 @@ struct Server {
     /// The number of requests for the status so far.
     probes: watch::Sender<usize>,
     gate: watch::Sender<Gate>,
+    /// The event streams' data; an empty line ends the streams.
+    events: broadcast::Sender<String>,
 }
 
 /// Holds requests for the status (whether an agent is working).
@@ -49,6 +53,11 @@ struct Behaviour {
     /// The oldest first.
     conversations: Vec<FakeConversation>,
     busy: bool,
+    /// Whether there is an event stream; without it, the path is answered with opencode's page.
+    events: bool,
+    sent_events: usize,
+    /// The open questions to the user: conversation and request.
+    requests: Vec<(String, String)>,
     unresponsive: bool,
     status: Option<u16>,
     drop_prompt_responses: bool,
@@ -70,6 +79,8 @@ pub struct Message {
     pub id: String,
     /// The ids and the texts of its parts.
     pub parts: Vec<(String, String)>,
+    /// Whether the agent wrote it.
+    pub is_answer: bool,
 }
 
 impl FakeOpencode {
@@ -96,6 +107,7 @@ impl FakeOpencode {
             behaviour: Mutex::default(),
             probes: watch::Sender::new(0),
             gate: watch::Sender::default(),
+            events: broadcast::Sender::new(1024),
         });
         let served = server.clone();
         let task = tokio::spawn(async move {
@@ -116,6 +128,80 @@ impl FakeOpencode {
     /// Sets whether an agent is working.
     pub fn set_busy(&self, busy: bool) {
         self.server.behaviour.lock().busy = busy;
+        let status = json!({ "type": if busy { "busy" } else { "idle" } });
+        self.send_event("session.status", &json!({ "sessionID": CHILD, "status": status }));
+    }
+
+    /// Offers an event stream from now on.
+    pub fn enable_events(&self) {
+        self.server.behaviour.lock().events = true;
+    }
+
+    /// Ends all event streams, as a lost connection does.
+    pub fn end_event_streams(&self) {
+        let _ = self.server.events.send(String::new());
+    }
+
+    /// Returns how many event streams are open.
+    #[must_use]
+    pub fn event_streams(&self) -> usize {
+        self.server.events.receiver_count()
+    }
+
+    /// Sends an event to all event streams.
+    pub fn send_event(&self, kind: &str, properties: &Value) {
+        let id = {
+            let mut behaviour = self.server.behaviour.lock();
+            behaviour.sent_events += 1;
+            format!("evt_{:012x}", behaviour.sent_events)
+        };
+        let payload = json!({ "id": id, "type": kind, "properties": properties });
+        let event = json!({ "directory": "/fake/repo", "project": "global", "payload": payload });
+        let _ = self.server.events.send(event.to_string());
+    }
+
+    /// Asks the user something, or notes that it was answered.
+    pub fn set_question(&self, conversation: &str, open: bool) {
+        let request = ("que_1", json!({ "sessionID": conversation, "id": "que_1", "requestID": "que_1" }));
+        self.server.behaviour.lock().requests =
+            open.then(|| (conversation.to_owned(), request.0.to_owned())).into_iter().collect();
+        self.send_event(if open { "question.asked" } else { "question.replied" }, &request.1);
+    }
+
+    /// Lets the agent write a message with one text, and sends the events of it: the text in words if
+    /// `streamed`, and complete.
+    pub fn answer(&self, conversation: &str, number: usize, text: &str, streamed: bool) {
+        let (message, part) = (format!("msg_{number:04}"), format!("prt_{number:04}"));
+        {
+            let mut behaviour = self.server.behaviour.lock();
+            let found = behaviour.conversations.iter_mut().find(|one| one.id == conversation);
+            let parts = vec![(part.clone(), text.to_owned())];
+            let answer = Message { id: message.clone(), parts, is_answer: true };
+            found.expect("the conversation").messages.push(answer);
+        }
+        let info = json!({ "id": message, "role": "assistant", "time": { "created": number } });
+        self.send_event("message.updated", &json!({ "sessionID": conversation, "info": info }));
+        let part_with = |text: &str| json!({ "part": { "id": part, "messageID": message, "sessionID": conversation, "type": "text", "text": text, "time": { "start": number } } });
+        if streamed {
+            self.send_event("message.part.updated", &part_with(""));
+            for word in text.split_inclusive(' ') {
+                let delta = json!({ "sessionID": conversation, "messageID": message, "partID": part, "field": "text", "delta": word });
+                self.send_event("message.part.delta", &delta);
+            }
+        }
+        self.send_event("message.part.updated", &part_with(text));
+    }
+
+    /// Renames a conversation, as a user does, and sends the event of it.
+    pub fn rename(&self, conversation: &str, title: &str) {
+        let info = {
+            let mut behaviour = self.server.behaviour.lock();
+            let at = behaviour.conversations.iter().position(|one| one.id == conversation);
+            let at = at.expect("the conversation");
+            title.clone_into(&mut behaviour.conversations[at].title);
+            session(at, &behaviour.conversations[at])
+        };
+        self.send_event("session.updated", &json!({ "sessionID": conversation, "info": info }));
     }
 
     /// Holds requests for the status from now on, and returns once one is held.
@@ -171,7 +257,14 @@ impl FakeOpencode {
 
     /// Creates a conversation, as a user does on opencode's page, and returns its id. It is the newest one.
     pub fn create_conversation(&self, title: &str) -> String {
-        self.server.behaviour.lock().create_conversation(title)
+        let (id, info) = {
+            let mut behaviour = self.server.behaviour.lock();
+            let id = behaviour.create_conversation(title);
+            let at = behaviour.conversations.len() - 1;
+            (id, session(at, &behaviour.conversations[at]))
+        };
+        self.send_event("session.created", &json!({ "sessionID": id, "info": info }));
+        id
     }
 
     /// Returns the id and the users' messages of every conversation, the oldest first.
@@ -230,7 +323,7 @@ impl Behaviour {
         };
         let text = body["parts"][0]["text"].as_str().unwrap_or_default().to_owned();
         let at = conversation.messages.iter().position(|message| message.id == id).unwrap_or_else(|| {
-            conversation.messages.push(Message { id: id.to_owned(), parts: Vec::new() });
+            conversation.messages.push(Message { id: id.to_owned(), parts: Vec::new(), is_answer: false });
             conversation.messages.len() - 1
         });
         let parts = &mut conversation.messages[at].parts;
@@ -241,25 +334,38 @@ impl Behaviour {
 
     fn answer(&mut self, method: &str, path: &str, query: &str, body: &Value) -> (u16, Value) {
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
-        let session = |conversation: &FakeConversation| json!({ "id": conversation.id, "title": conversation.title, "directory": "/fake/repo" });
         match (method, parts.as_slice()) {
             ("GET", ["global", "health"]) => (200, json!({ "healthy": true, "version": "1.18.0" })),
             ("GET", ["session"]) => {
                 let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit="));
                 let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(100);
-                (200, self.conversations.iter().rev().take(limit).map(session).collect())
+                let newest = self.conversations.iter().enumerate().rev().take(limit);
+                (200, newest.map(|(at, one)| session(at, one)).collect())
             }
             ("POST", ["session"]) => {
                 self.create_conversation("New session - 2026-11-23T16:19:39.611Z");
-                (200, self.conversations.last().map(session).unwrap_or_default())
+                let at = self.conversations.len() - 1;
+                (200, session(at, &self.conversations[at]))
             }
-            ("GET", ["session", "status"]) if self.busy => (200, json!({ "ses_child": { "type": "busy" } })),
+            ("GET", ["session", "status"]) if self.busy => (200, json!({ CHILD: { "type": "busy" } })),
             ("GET", ["session", "status"]) => (200, json!({})),
+            ("GET", ["permission"]) => (200, json!([])),
+            ("GET", ["question"]) => {
+                let request = |(session, id): &(String, String)| json!({ "sessionID": session, "id": id });
+                (200, self.requests.iter().map(request).collect())
+            }
+            ("GET", ["session", id]) => (200, json!({ "id": id, "time": { "updated": 0 } })),
             ("GET", ["session", conversation, "message", rest @ ..]) => {
                 let Some(conversation) = self.conversations.iter().find(|one| one.id == *conversation) else {
                     return (404, json!({ "name": "NotFoundError" }));
                 };
-                let info = |message: &Message| json!({ "info": { "id": message.id, "role": "user" } });
+                let id = conversation.id.clone();
+                let info = |message: &Message| {
+                    let part = |(part, text): &(String, String)| json!({ "id": part, "messageID": message.id, "sessionID": id, "type": "text", "text": text });
+                    let role = if message.is_answer { "assistant" } else { "user" };
+                    let parts: Vec<_> = message.parts.iter().map(part).collect();
+                    json!({ "info": { "id": message.id, "role": role, "time": { "created": 1 } }, "parts": parts })
+                };
                 match rest.first() {
                     None => (200, conversation.messages.iter().map(info).collect()),
                     Some(id) => match conversation.messages.iter().find(|message| message.id == *id) {
@@ -284,6 +390,9 @@ impl Server {
         if path == "/session/status" {
             self.probes.send_modify(|count| *count += 1);
             self.pass_gate().await;
+        }
+        if path == "/global/event" && self.behaviour.lock().events && self.admits(&head) {
+            return self.serve_events(stream).await;
         }
         let extra_headers = self.behaviour.lock().extra_headers.clone();
         let (status, answer) = if self.admits(&head) {
@@ -317,6 +426,29 @@ impl Server {
         let _ = stream.write_all(response.as_bytes()).await;
     }
 
+    /// Sends events until the stream is ended, by either side.
+    async fn serve_events(&self, mut stream: TcpStream) {
+        let mut events = self.events.subscribe();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        if stream.write_all(head.as_bytes()).await.is_err() {
+            return;
+        }
+        let (mut reader, mut writer) = stream.split();
+        let mut byte = [0];
+        loop {
+            tokio::select! {
+                // The client sends nothing more: this is its end.
+                _ = reader.read(&mut byte) => return,
+                event = events.recv() => {
+                    let Some(event) = event.ok().filter(|event| !event.is_empty()) else { return };
+                    if writer.write_all(format!("data: {event}\n\n").as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     async fn pass_gate(&self) {
         let mut gate = self.gate.subscribe();
         self.gate.send_if_modified(|gate| {
@@ -345,6 +477,12 @@ impl Server {
             })
         })
     }
+}
+
+/// Returns a conversation as opencode describes it; `at` is its place among all.
+fn session(at: usize, conversation: &FakeConversation) -> Value {
+    let time = json!({ "created": at, "updated": at });
+    json!({ "id": conversation.id, "title": conversation.title, "directory": "/fake/repo", "time": time })
 }
 
 /// Returns the path and the headers of a request, with their names in lower case. Repeated headers are joined

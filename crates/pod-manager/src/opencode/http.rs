@@ -114,15 +114,30 @@ pub(super) async fn send(request: RequestBuilder, limits: Limits) -> Result<Resp
     request.timeout(limits.time).send().await.map_err(transport_error)
 }
 
+/// Sends a request and returns the answer, whose body is an endless event stream. Only its head has to come
+/// in time.
+pub(super) async fn event_stream(request: RequestBuilder, time: Duration) -> Result<Response, OpencodeError> {
+    let response = tokio::time::timeout(time, request.send()).await.map_err(|_| OpencodeError::Timeout)?;
+    let response = success(response.map_err(transport_error)?)?;
+    if !has_type(&response, "text/event-stream") {
+        return Err(OpencodeError::Unexpected("its content type is not an event stream"));
+    }
+    Ok(response)
+}
+
 fn success(response: Response) -> Result<Response, OpencodeError> {
     let status = response.status();
     if status.is_success() { Ok(response) } else { Err(OpencodeError::Status(status)) }
 }
 
 fn is_json(response: &Response) -> bool {
+    has_type(response, "application/json")
+}
+
+fn has_type(response: &Response, content_type: &str) -> bool {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next());
-    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(content_type))
 }
 
 /// Reads the body. Dropping the rest closes the connection.
@@ -137,7 +152,7 @@ async fn read(mut response: Response, limits: Limits) -> Result<Vec<u8>, Opencod
     Ok(bytes)
 }
 
-fn transport_error(error: reqwest::Error) -> OpencodeError {
+pub(super) fn transport_error(error: reqwest::Error) -> OpencodeError {
     if error.is_timeout() {
         return OpencodeError::Timeout;
     }

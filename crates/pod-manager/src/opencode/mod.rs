@@ -2,6 +2,8 @@
 //! and its content is checked before it is used.
 
 mod client;
+mod event;
+mod events;
 #[cfg(feature = "test-util")]
 pub(crate) mod fake;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
@@ -10,5 +12,8 @@ mod http;
 #[cfg(test)]
 mod test_server;
 
-pub(crate) use client::{Conversation, MessageIds, OpencodeClient};
+pub(crate) use client::{Conversation, MAX_BUSY, MessageIds, OpencodeClient};
+pub use event::Role;
+pub(crate) use event::{ConversationChange, Event, MAX_TEXT, Part, keep_end, parse};
+pub(crate) use events::{EventStream, RawEvent, Received};
 pub(crate) use http::{HttpClient, OpencodeError};
