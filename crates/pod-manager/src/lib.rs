@@ -42,8 +42,8 @@ pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 #[cfg(all(feature = "local", unix))]
 pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{
-    AlwaysLeader, Created, Leadership, Limit, Manager, ManagerError, ManagerSettings, NewSession, RouteError,
-    Subscription, View, ViewState,
+    AlwaysLeader, Created, Following, Leadership, Limit, Manager, ManagerError, ManagerSettings, NewSession,
+    Role, RouteError, Subscription, ThreadMessage, ThreadSubscription, ThreadUpdate, View, ViewState,
 };
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;

@@ -14,7 +14,10 @@ use session_key::{Identity, SessionHash};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{entry_state::EntryState, run_state::RunState, subscriptions::Subscriptions, view::View};
+use super::{
+    entry_state::EntryState, event_tap::EventTap, feed::Feed, run_state::RunState,
+    subscriptions::Subscriptions, view::View,
+};
 use crate::model::{Endpoint, Session, SessionStatus};
 
 /// Everything that the manager holds of one session.
@@ -33,6 +36,9 @@ pub(super) struct Entry {
     /// Whether a deletion is pending.
     deleting: watch::Sender<bool>,
     state: Mutex<EntryState>,
+    /// The latest messages.
+    pub(super) feed: Feed,
+    pub(super) events: EventTap,
 }
 
 /// A run that was reported for the first time.
@@ -54,6 +60,8 @@ impl Entry {
             closing: AtomicBool::new(false),
             deleting: watch::Sender::new(false),
             state: Mutex::default(),
+            feed: Feed::default(),
+            events: EventTap::default(),
         })
     }
 

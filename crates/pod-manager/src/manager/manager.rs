@@ -1,11 +1,19 @@
 //! [`Manager`]: its parts, and the questions that it answers from memory.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use session_key::{Identity, SessionHash};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::{
+    feed::ThreadSubscription,
     index::Index,
     leadership::{Leadership, LeadershipHistory},
     settings::ManagerSettings,
@@ -23,6 +31,9 @@ use crate::{
 
 /// How many openings a receiver of [`Manager::openings`] may leave unread.
 const UNREAD_OPENINGS: usize = 256;
+
+/// How many followers ask opencode for everything at once. Each may read a megabyte.
+const CONCURRENT_RELOADS: usize = 8;
 
 /// Knows all sessions, and carries out what their owners ask.
 ///
@@ -47,6 +58,31 @@ pub struct Manager {
     pub(super) start_limiter: StartLimiter,
     pub(super) ready: watch::Sender<bool>,
     pub(super) openings: broadcast::Sender<Opening>,
+    pub(super) follow_stats: FollowStats,
+    /// Held while a follower asks opencode for everything, so that a start does not ask all at once.
+    pub(super) reload_permits: Semaphore,
+}
+
+/// Counts what the followers of event streams do.
+#[derive(Debug, Default)]
+pub(super) struct FollowStats {
+    pub(super) connected: AtomicU64,
+    pub(super) reconnects: AtomicU64,
+    pub(super) events: AtomicU64,
+    pub(super) lost: AtomicU64,
+}
+
+/// What the followers of the sessions' event streams do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Following {
+    /// How many event streams are open.
+    pub connected: u64,
+    /// How often a stream had to be opened again.
+    pub reconnects: u64,
+    /// How many events were received.
+    pub events: u64,
+    /// How many events were too large to be kept.
+    pub lost: u64,
 }
 
 /// A run that was opened to its owner.
@@ -94,6 +130,8 @@ impl Manager {
             limit_locks: KeyedMutex::default(),
             ready: watch::Sender::new(false),
             openings: broadcast::Sender::new(UNREAD_OPENINGS),
+            follow_stats: FollowStats::default(),
+            reload_permits: Semaphore::new(CONCURRENT_RELOADS),
         })
     }
 
@@ -112,6 +150,13 @@ impl Manager {
     /// Subscribes to changes of what [`list`](Manager::list) returns for this user.
     pub fn subscribe(&self, user: &Identity) -> Subscription {
         self.subscriptions.subscribe(user)
+    }
+
+    /// Follows the latest messages of the user's session, if there is one with this hash. Only a running
+    /// session has any.
+    pub fn messages(&self, user: &Identity, hash: SessionHash) -> Option<ThreadSubscription> {
+        let entry = self.index.get_owned(user, hash).filter(|entry| entry.view().is_some())?;
+        Some(ThreadSubscription::new(entry))
     }
 
     /// Returns the endpoint of the user's session, for a request. Takes no lock and never waits.
@@ -174,6 +219,18 @@ impl Manager {
             }
         }
         counts
+    }
+
+    /// Returns what the followers of the sessions' event streams do.
+    pub fn following(&self) -> Following {
+        let FollowStats { connected, reconnects, events, lost } = &self.follow_stats;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Following {
+            connected: read(connected),
+            reconnects: read(reconnects),
+            events: read(events),
+            lost: read(lost),
+        }
     }
 
     /// Returns how often the backend has reported a known session under another owner.

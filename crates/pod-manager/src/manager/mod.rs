@@ -1,10 +1,15 @@
 //! The manager, shared by all backends: one index from which every question is answered, the commands that
-//! users give, and a task for each run that opens the session, probes it and stops it once it is idle.
+//! users give, and a task for each run that opens the session, follows its events, probes it and stops it
+//! once it is idle.
 
+mod agents;
 mod commands;
 mod entry;
 mod entry_state;
+mod event_tap;
+mod feed;
 mod first_prompt;
+mod follower;
 mod idle;
 mod index;
 pub(crate) mod leadership;
@@ -16,11 +21,16 @@ mod run_state;
 mod settings;
 mod start_limiter;
 mod subscriptions;
+mod thread;
 mod view;
 
 pub use commands::{Created, Limit, ManagerError, NewSession};
+pub use feed::ThreadSubscription;
 pub use leadership::{AlwaysLeader, Leadership};
-pub use manager::{Manager, Opening, RouteError};
+pub use manager::{Following, Manager, Opening, RouteError};
 pub use settings::ManagerSettings;
 pub use subscriptions::Subscription;
+pub use thread::{ThreadMessage, ThreadUpdate};
 pub use view::{View, ViewState};
+
+pub use crate::opencode::Role;

@@ -1,13 +1,18 @@
-//! One task for each run of a session: delivers the first prompt, probes opencode from time to time, and
-//! stops the session once it is idle.
+//! One task for each run of a session: delivers the first prompt, [follows](super::follower) opencode's
+//! events, probes it from time to time, and stops the session once it is idle.
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    agents::{self, Agents},
     entry::{Entry, NewRun},
-    first_prompt, idle,
+    first_prompt,
+    follower::Follower,
+    idle,
     manager::{Manager, Opening},
     run_state::RunState,
     view::answered_at,
@@ -20,14 +25,11 @@ use crate::{
     opencode::{Conversation, OpencodeError},
 };
 
-/// How long a session counts as busy after a prompt was delivered: opencode's status shows it with a delay (2
-/// s were seen after a cold start).
-const BUSY_AFTER_PROMPT: Duration = Duration::from_secs(10);
-
 pub(super) struct RunMonitor {
     manager: Arc<Manager>,
     entry: Arc<Entry>,
     endpoint: Endpoint,
+    agents: Arc<Mutex<Agents>>,
     delivered: bool,
     /// Why the last attempt to deliver failed.
     deliver_error: Option<String>,
@@ -39,15 +41,18 @@ impl RunMonitor {
     /// Monitors the run until it is over.
     pub(super) async fn run(manager: Arc<Manager>, run: NewRun) {
         let NewRun { entry, endpoint, token } = run;
+        let agents = Arc::new(Mutex::new(Agents::default()));
+        let follower = Follower::new(manager.clone(), entry.clone(), endpoint.clone(), agents.clone());
         let mut monitor = Self {
             manager,
             entry,
             endpoint,
+            agents,
             delivered: false,
             deliver_error: None,
             probe_error_logged: false,
         };
-        token.run_until_cancelled(monitor.work()).await;
+        token.run_until_cancelled(join(monitor.work(), follower.run())).await;
     }
 
     async fn work(&mut self) {
@@ -61,8 +66,7 @@ impl RunMonitor {
             if !self.delivered {
                 self.deliver().await;
             }
-            let busy = self.probe().await;
-            if matches!(busy, Ok(false)) && self.is_idle() {
+            if self.probe().await.is_ok() && self.is_idle() {
                 self.stop_if_idle().await;
             }
         }
@@ -154,10 +158,10 @@ impl RunMonitor {
     }
 
     /// Asks opencode whether an agent is at work, and which conversation is the newest.
-    async fn probe(&mut self) -> Result<bool, OpencodeError> {
-        let busy = self.probe_busy().await;
-        match &busy {
-            Ok(_) => self.probe_error_logged = false,
+    async fn probe(&mut self) -> Result<(), OpencodeError> {
+        let probed = self.probe_work().await;
+        match &probed {
+            Ok(()) => self.probe_error_logged = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.probe_error_logged, true) {
                     tracing::warn!(
@@ -169,25 +173,26 @@ impl RunMonitor {
                 self.update_run(|run| run.probe_error = Some(error.to_string()));
             }
         }
-        if busy.is_ok() && self.delivered {
+        if probed.is_ok() && self.delivered {
             self.update_landing_path().await;
         }
-        busy
+        probed
     }
 
     /// Asks whether an agent is at work, and records the answer.
-    async fn probe_busy(&self) -> Result<bool, OpencodeError> {
-        let mut busy = self.manager.opencode.is_busy(&self.endpoint).await?;
+    async fn probe_work(&self) -> Result<(), OpencodeError> {
+        let (version, busy) = agents::ask(&self.manager.opencode, &self.endpoint, &self.agents).await?;
         let now = self.manager.clock.now();
+        let work = {
+            let mut agents = self.agents.lock();
+            agents.set_busy(version, busy);
+            agents.work()
+        };
         self.update_run(|run| {
-            if busy {
-                run.busy_at = Some(now);
-            }
             run.probe_error = None;
-            busy |= run.prompted_at.is_some_and(|at| elapsed(now, at) < BUSY_AFTER_PROMPT);
-            run.busy = busy;
+            run.set_work(work, now);
         });
-        Ok(busy)
+        Ok(())
     }
 
     /// Makes the landing path lead to the newest conversation.
@@ -217,7 +222,7 @@ impl RunMonitor {
         // A command that is running decides what becomes of the session.
         let Some(_guard) = manager.command_locks.try_lock(entry.hash) else { return };
         let routes = entry.routes();
-        if !matches!(self.probe_busy().await, Ok(false)) || !self.is_idle() {
+        if self.probe_work().await.is_err() || !self.is_idle() {
             return;
         }
         if !entry.close_unless_routed(routes, manager.clock.now(), &manager.subscriptions) {
@@ -253,11 +258,12 @@ impl RunMonitor {
         self.entry.update_run(&self.endpoint, now, &self.manager.subscriptions, update);
     }
 
-    /// Returns the time until the next probe: short while somebody watches, and never past the moment at
-    /// which the session could be idle.
+    /// Returns the time until the next probe: short while somebody watches and no events are received, and
+    /// never past the moment at which the session could be idle.
     fn probe_interval(&self) -> Duration {
         let settings = &self.manager.settings;
-        let watched = self.manager.subscriptions.has_subscribers(&self.entry.owner);
+        let followed = self.agents.lock().is_followed();
+        let watched = !followed && self.manager.subscriptions.has_subscribers(&self.entry.owner);
         let longest =
             if watched { settings.probe_interval_watched } else { settings.probe_interval_unwatched };
         let interval = jitter(longest);

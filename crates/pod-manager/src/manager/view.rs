@@ -54,8 +54,10 @@ pub struct View {
     pub description: Option<String>,
     /// When a person used it last; some seconds late.
     pub last_activity: SystemTime,
-    /// Whether an agent was at work at the last probe.
+    /// Whether an agent is at work.
     pub busy: bool,
+    /// Whether every agent at work waits for an answer of its user.
+    pub waiting: bool,
     /// Why the last probe of its opencode failed, without a full stop. Until a probe succeeds, the session is
     /// not stopped as idle.
     pub probe_error: Option<String>,
@@ -77,6 +79,7 @@ impl View {
             description: status.session.initial_message.as_deref().and_then(describe),
             last_activity: status.last_activity,
             busy: false,
+            waiting: false,
             probe_error: None,
             title: None,
             landing_path: None,
@@ -109,6 +112,7 @@ pub(super) fn derive(
         description: description.map(str::to_owned),
         last_activity: last_activity.max(status.last_activity),
         busy: run.is_some_and(|run| run.busy),
+        waiting: run.is_some_and(|run| run.waiting_since.is_some()),
         probe_error: run.and_then(|run| run.probe_error.clone()),
         title: run.and_then(|run| run.title.clone()),
         landing_path: run.and_then(|run| run.landing_path.clone()),

@@ -4,6 +4,7 @@ mod commands;
 mod conflicts;
 mod contract;
 mod first_prompt;
+mod follower;
 mod idle;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
