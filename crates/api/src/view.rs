@@ -36,6 +36,7 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         attach_url: None,
         reason: reason(view, idle_timeout),
         busy: view.busy,
+        waiting: view.waiting,
         stages: stages(view),
     }
 }
@@ -222,6 +223,7 @@ mod tests {
             last_activity: at(4),
             description: Some("Fix it.".into()),
             busy: true,
+            waiting: false,
             probe_error: None,
             title: Some("Title".into()),
             landing_path: Some("/L3dvcms/session/ses_1".into()),

@@ -54,6 +54,10 @@ pub struct Session {
     pub reason: Option<Reason>,
     /// Whether the agent is working on an answer; the session is then not idle, whatever `lastActivity` says.
     pub busy: bool,
+    /// Whether the agent waits for an answer of its user (a question, or a permission). After a day without
+    /// an answer the session counts as idle. Missing: it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// The stages of the current or last start, in order.
     pub stages: Vec<Stage>,
 }

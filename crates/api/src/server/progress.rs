@@ -115,6 +115,7 @@ mod tests {
             attach_url: None,
             reason: None,
             busy: false,
+            waiting: false,
             stages: vec![
                 stage(StageName::Cloning, StageStatus::Pending),
                 stage(StageName::Starting, StageStatus::Pending),
