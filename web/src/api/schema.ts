@@ -235,8 +235,8 @@ export interface paths {
         };
         /**
          * List the caller's repositories on GitHub
-         * @description All that the caller's GitHub token may read, the one with the latest change first. The router remembers them
-         *     for a minute.
+         * @description All that the caller's GitHub token may read, the one with the latest change first. The router remembers
+         *     them for a minute.
          */
         get: operations["listRepositories"];
         put?: never;
@@ -390,6 +390,11 @@ export interface components {
             title?: string | null;
             /** @description The address for a browser: the repository's newest opencode session. Null unless the session runs. */
             url: string | null;
+            /**
+             * @description Whether the agent waits for an answer of its user (a question, or a permission). After a day without
+             *     an answer the session counts as idle. Missing: it does not.
+             */
+            waiting?: boolean;
         };
         /** @description The data of an event of `GET /api/sessions/{hash}/events`. The event's type is the variant's name. */
         SessionEvent: {
