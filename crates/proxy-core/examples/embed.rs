@@ -16,7 +16,7 @@ impl Resolver for OneSession {
         if route.hash != self.0 {
             return Err(ResolveError::NotFound);
         }
-        Ok(Upstream { address: self.1, authorization: None })
+        Ok(Upstream::new(self.1))
     }
 }
 

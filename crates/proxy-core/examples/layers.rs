@@ -16,7 +16,7 @@ struct Sessions;
 
 impl Resolver for Sessions {
     fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
-        Ok(Upstream { address: ([127, 0, 0, 1], 4096).into(), authorization: None })
+        Ok(Upstream::new(([127, 0, 0, 1], 4096).into()))
     }
 }
 

@@ -25,7 +25,7 @@ struct OneSession(SocketAddr);
 
 impl Resolver for OneSession {
     fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
-        Ok(Upstream { address: self.0, authorization: None })
+        Ok(Upstream::new(self.0))
     }
 }
 
@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     // Sets the upstream where no `Resolve` does.
     let mut inner = forward.clone();
     let fixed = service_fn(move |mut request: Request<Body>| {
-        request.extensions_mut().insert(Upstream { address: upstream, authorization: None });
+        request.extensions_mut().insert(Upstream::new(upstream));
         inner.call(request)
     });
     let layers = ServiceBuilder::new().layer(identify.clone());

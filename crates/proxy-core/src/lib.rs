@@ -9,6 +9,7 @@ mod host_router;
 mod identify;
 mod identity;
 mod peer_addr;
+mod port_hosts;
 mod refusal;
 mod resolve;
 mod resolver;
@@ -33,7 +34,7 @@ pub use identity::{
 pub use peer_addr::PeerAddr;
 pub use refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, respond};
 pub use resolve::{Resolve, ResolveLayer};
-pub use resolver::{ResolveError, Resolver, Upstream};
+pub use resolver::{Connecting, Connector, HostPolicy, ResolveError, Resolver, Upstream};
 pub use response_future::ResponseFuture;
 pub use same_origin::{SameOrigin, SameOriginLayer};
 pub use serve::{serve, settings::ServeSettings};

@@ -1,10 +1,11 @@
 //! The policy of [`crate::Resolve`], and the upstream that it returns.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
 
 use http::HeaderValue;
 use session_key::{Identity, SessionRoute};
 use thiserror::Error;
+use tokio::net::TcpStream;
 
 /// Resolves a route to its upstream. Answers from memory, never waits.
 pub trait Resolver: Send + Sync + 'static {
@@ -18,22 +19,83 @@ pub trait Resolver: Send + Sync + 'static {
 
 /// A server that requests are forwarded to.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Upstream {
     /// Where the server listens.
     pub address: SocketAddr,
     /// The `Authorization` that the server requires. The caller's own is never forwarded.
     pub authorization: Option<HeaderValue>,
+    /// Which name the server believes to be its own.
+    pub host: HostPolicy,
+    /// Opens connections to the server; `None` connects to `address`.
+    pub connector: Option<Arc<dyn Connector>>,
+}
+
+impl Upstream {
+    /// Creates an upstream at this address, which requires no `Authorization` and knows its public name.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, authorization: None, host: HostPolicy::Public, connector: None }
+    }
+
+    /// Sends this `Authorization`.
+    #[must_use]
+    pub fn with_authorization(mut self, authorization: Option<HeaderValue>) -> Self {
+        self.authorization = authorization;
+        self
+    }
+
+    /// Names the server to itself like this.
+    #[must_use]
+    pub fn with_host(mut self, host: HostPolicy) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// Opens connections with `connector`.
+    #[must_use]
+    pub fn with_connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connector = Some(connector);
+        self
+    }
 }
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authorization = self.authorization.as_ref().map(|_| "…");
+        let connector = self.connector.as_ref().map(|_| "…");
         f.debug_struct("Upstream")
             .field("address", &self.address)
             .field("authorization", &authorization)
+            .field("host", &self.host)
+            .field("connector", &connector)
             .finish()
     }
 }
+
+/// Which name an upstream believes to be its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostPolicy {
+    /// The one by which browsers reach it: `Host` stays as it is.
+    #[default]
+    Public,
+    /// `localhost:<port>`, as dev servers expect on their developer's machine: they refuse other names.
+    ///
+    /// `Host`, and in `Origin` and `Referer` the public names of the session's dev servers, become local
+    /// names. In responses the local names in `Location`, `Content-Location`, `Refresh`,
+    /// `Access-Control-Allow-Origin` and cookies become public ones.
+    Localhost,
+}
+
+/// Opens connections to an upstream that can't be connected to directly.
+pub trait Connector: Send + Sync + 'static {
+    /// Opens a connection on which the upstream speaks HTTP/1.1.
+    fn connect(&self) -> Connecting;
+}
+
+/// The future of [`Connector::connect`].
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// Why a route has no upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

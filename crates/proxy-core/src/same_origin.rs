@@ -7,11 +7,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderName, Method, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use session_key::{SessionRoute, Target};
 use tower::{Layer, Service};
 
 use crate::{
     body::Body,
+    port_hosts::{authority_of, port_of_sibling, same_host},
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
 };
@@ -63,6 +65,9 @@ impl<S> Layer<S> for SameOriginLayer {
 /// session is hostile. A request is refused if its `Origin` is not the host that it goes to; if the browser
 /// marks it as sent by another origin (`Sec-Fetch-Site`), unless the user followed a link; and if a browser
 /// opens a WebSocket without `Origin`. Programs that are no browsers send neither header and pass.
+///
+/// The dev servers of one session (hosts `<port>-…` with the same rest) may use each other, as they do on
+/// `localhost`: a front end on one port calls the API on another. The session's opencode is not one of them.
 #[derive(Debug, Clone)]
 pub struct SameOrigin<S> {
     inner: S,
@@ -82,7 +87,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if is_same_origin(request.method(), request.headers()) {
+        if is_same_origin(request.method(), request.headers(), dev_server_port(request.extensions())) {
             return ResponseFuture::called(self.inner.call(request));
         }
         let context = RefusalContext::from(&request);
@@ -94,15 +99,20 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-fn is_same_origin(method: &Method, headers: &HeaderMap) -> bool {
+fn is_same_origin(method: &Method, headers: &HeaderMap, port: Option<u16>) -> bool {
     let upgrade = headers.contains_key(header::UPGRADE) || *method == Method::CONNECT;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_sibling = |address: &HeaderValue| {
+        let other = address.to_str().ok().and_then(authority_of);
+        matches!((host, port, other), (Some(host), Some(port), Some(other))
+            if port_of_sibling(host, port, other).is_some())
+    };
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next();
     if let Some(origin) = origin {
-        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let same = matches!((origin, host), (Some(origin), Some(host)) if same_host(origin, host));
-        if !same || origins.next().is_some() {
+        let name = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        let same = matches!((name, host), (Some(name), Some(host)) if same_host(name, host));
+        if !(same || is_sibling(origin)) || origins.next().is_some() {
             return false;
         }
     }
@@ -111,11 +121,15 @@ fn is_same_origin(method: &Method, headers: &HeaderMap) -> bool {
         return origin.is_some()
             || !(headers.contains_key(header::COOKIE) || headers.keys().any(is_sec_fetch));
     }
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
     match value(headers, &SEC_FETCH_SITE) {
         None | Some("same-origin" | "none") => true,
+        Some(_) if origin.is_some_and(is_sibling) => true,
+        // Images and scripts are requested without `Origin`.
+        Some(_) if is_read && headers.get(header::REFERER).is_some_and(is_sibling) => true,
         // The user followed a link.
         Some(_) => {
-            matches!(*method, Method::GET | Method::HEAD)
+            is_read
                 && value(headers, &SEC_FETCH_MODE) == Some("navigate")
                 && value(headers, &SEC_FETCH_DEST) == Some("document")
         }
@@ -126,13 +140,12 @@ fn is_sec_fetch(name: &HeaderName) -> bool {
     name.as_str().starts_with("sec-fetch-")
 }
 
-/// Whether two `host[:port]` are the same, with or without a protocol's default port.
-fn same_host(origin: &str, host: &str) -> bool {
-    let normalize = |host: &str| {
-        let host = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host);
-        host.to_ascii_lowercase()
-    };
-    origin.eq_ignore_ascii_case(host) || normalize(origin) == normalize(host)
+/// Returns the port of the dev server that the request is for.
+fn dev_server_port(extensions: &Extensions) -> Option<u16> {
+    match extensions.get::<SessionRoute>()?.target {
+        Target::Port(port) => Some(port),
+        Target::Opencode | Target::Attach => None,
+    }
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -6,7 +6,7 @@ use pod_manager::{
     Endpoint,
     manager::{Manager, RouteError, ViewState},
 };
-use proxy_core::{Activity, RecordActivity, ResolveError, Resolver, Upstream};
+use proxy_core::{Activity, HostPolicy, RecordActivity, ResolveError, Resolver, Upstream};
 use session_key::{Identity, SessionHash, SessionRoute, Target};
 
 /// The manager behind the proxy's traits.
@@ -52,7 +52,8 @@ impl SessionResolver {
         if !is_allowed {
             return Err(ResolveError::NotFound);
         }
-        Ok(Upstream { address: SocketAddr::new(endpoint.address.ip(), port), authorization: None })
+        let address = SocketAddr::new(endpoint.address.ip(), port);
+        Ok(Upstream::new(address).with_host(HostPolicy::Localhost))
     }
 }
 
@@ -63,7 +64,7 @@ impl Resolver for SessionResolver {
             Target::Opencode => {
                 let authorization =
                     endpoint.password.as_ref().map(|password| password.authorization().clone());
-                Ok(Upstream { address: endpoint.address, authorization })
+                Ok(Upstream::new(endpoint.address).with_authorization(authorization))
             }
             Target::Port(port) => self.dev_server(&endpoint, port, user),
             // The name is reserved for attaching with a token, which does not exist yet.

@@ -1,6 +1,7 @@
 //! `Forward`: sends a request to its session and returns the session's response.
 
 mod hop_by_hop;
+mod localhost;
 mod pool;
 mod request;
 mod response;
@@ -14,7 +15,6 @@ use std::{
     convert::Infallible,
     fmt,
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -23,11 +23,13 @@ use std::{
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
+use session_key::SessionRoute;
 use tokio::time::timeout;
 use tower::Service;
 
 use self::{
-    pool::{Pool, PooledConnection},
+    localhost::LocalhostNames,
+    pool::{Pool, PoolKey, PooledConnection},
     sent_head::SentHead,
     settings::ForwardSettings,
     upgrade::Upgrade,
@@ -37,7 +39,7 @@ use crate::{
     body::Body,
     peer_addr::PeerAddr,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, Refused},
-    resolver::Upstream,
+    resolver::{Connector, HostPolicy, Upstream},
 };
 
 /// Forwards a request to the [`Upstream`] in its extensions, and streams both bodies.
@@ -123,6 +125,15 @@ impl Forwarder {
         };
         let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
         request::scrub(&mut parts.headers, &self.settings.cookies, &own_headers);
+        let names = match upstream.host {
+            HostPolicy::Public => None,
+            HostPolicy::Localhost => {
+                LocalhostNames::new(upstream.address, &host, self.settings.public_proto, &parts.headers)
+            }
+        };
+        if let Some(names) = &names {
+            names.map_request(&mut parts.headers);
+        }
         if let Some(protocol) = protocol {
             parts.headers.remove(header::TE);
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -131,6 +142,11 @@ impl Forwarder {
         let path = parts.uri.path_and_query().cloned();
         parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         let is_repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
+        let key = PoolKey {
+            address: upstream.address,
+            session: parts.extensions.get::<SessionRoute>().map(|route| route.hash),
+            has_connector: upstream.connector.is_some(),
+        };
         let mut head = SentHead::new(&mut parts, is_repeatable);
 
         let (body, progress) = UploadProgress::of(body);
@@ -138,9 +154,12 @@ impl Forwarder {
         *request.method_mut() = parts.method;
         *request.uri_mut() = parts.uri;
         *request.headers_mut() = parts.headers;
-        let sending = self.send(upstream.address, request, &head, upgrade.is_some());
+        let sending = self.send(key, upstream.connector.as_deref(), request, &head, upgrade.is_some());
         match upload::with_timeout(self.settings.header_timeout, progress, sending).await {
-            Ok((response, connection)) => self.answer(response, connection, upgrade, head, &host),
+            Ok((response, connection)) => {
+                let public = PublicNames { host: &host, local: names.as_ref() };
+                self.answer(response, connection, upgrade, head, &public)
+            }
             Err(refusal) => self.refuse(&refusal, &head.refusal_context()),
         }
     }
@@ -155,7 +174,8 @@ impl Forwarder {
     /// the request is sent again, provided that it was not sent yet or is idempotent.
     async fn send(
         &self,
-        upstream: SocketAddr,
+        upstream: PoolKey,
+        connector: Option<&dyn Connector>,
         mut request: Request<Body>,
         head: &SentHead,
         is_upgrade: bool,
@@ -175,7 +195,8 @@ impl Forwarder {
             }
         }
         // Boxed because it is rare and larger than the rest of every request's future.
-        let connecting = Box::pin(timeout(self.settings.connect_timeout, self.pool.connect(upstream)));
+        let connecting =
+            Box::pin(timeout(self.settings.connect_timeout, self.pool.connect(upstream, connector)));
         let mut connection = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
         let response = connection.sender.send_request(request).await.map_err(unreachable)?;
         Ok((response, connection))
@@ -187,11 +208,15 @@ impl Forwarder {
         connection: PooledConnection,
         upgrade: Option<Upgrade>,
         mut head: SentHead,
-        host: &HeaderValue,
+        names: &PublicNames<'_>,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         let protocol = parts.headers.get(header::UPGRADE).cloned();
-        response::scrub(&mut parts.headers, &self.settings.cookies, head.uri.path(), host);
+        if let Some(local) = names.local {
+            local.map_response(&mut parts.headers);
+        }
+        let origin = names.local.and_then(LocalhostNames::origin);
+        response::scrub(&mut parts.headers, &self.settings.cookies, head.uri.path(), names.host, origin);
         parts.version = Version::HTTP_11;
         if upgrade.as_ref().is_some_and(|upgrade| upgrade.is_connect) && parts.status.is_success() {
             // Over HTTP/2 a success would open the tunnel, but the session responded with a page.
@@ -207,6 +232,13 @@ impl Forwarder {
         upgrade.start(session, &mut parts, protocol);
         Response::from_parts(parts, Body::empty())
     }
+}
+
+/// The names by which the browser knows the server.
+struct PublicNames<'a> {
+    host: &'a HeaderValue,
+    /// If the server knows itself by another name.
+    local: Option<&'a LocalhostNames>,
 }
 
 fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Refusal {

@@ -11,12 +11,13 @@ use std::{
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use session_key::SessionHash;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
 
-use crate::{body::Body, tcp};
+use crate::{body::Body, resolver::Connector, tcp};
 
 /// A stack of idle connections per upstream. The last one used is the next one used, so that the others
 /// expire.
@@ -28,9 +29,18 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    stacks: HashMap<SocketAddr, Vec<(SendRequest<Body>, Instant)>>,
+    stacks: HashMap<PoolKey, Vec<(SendRequest<Body>, Instant)>>,
     /// Whether [`sweep`] runs.
     sweeping: bool,
+}
+
+/// Whom a connection leads to. Sessions may have one address, at the same time or one after another, and never
+/// share connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PoolKey {
+    pub(super) address: SocketAddr,
+    pub(super) session: Option<SessionHash>,
+    pub(super) has_connector: bool,
 }
 
 impl Pool {
@@ -39,7 +49,7 @@ impl Pool {
     }
 
     /// Takes an idle connection that can send a request now.
-    pub(super) async fn check_out(self: &Arc<Self>, upstream: SocketAddr) -> Option<PooledConnection> {
+    pub(super) async fn check_out(self: &Arc<Self>, upstream: PoolKey) -> Option<PooledConnection> {
         loop {
             let mut sender = self.pop(upstream)?;
             // A connection that is not ready has just received the end of its last response or was closed;
@@ -53,9 +63,13 @@ impl Pool {
     /// Opens a connection. Dropping it closes it.
     pub(super) async fn connect(
         self: &Arc<Self>,
-        upstream: SocketAddr,
+        upstream: PoolKey,
+        connector: Option<&dyn Connector>,
     ) -> Result<PooledConnection, Box<dyn Error + Send + Sync>> {
-        let stream = TcpStream::connect(upstream).await?;
+        let stream = match connector {
+            Some(connector) => connector.connect().await?,
+            None => TcpStream::connect(upstream.address).await?,
+        };
         tcp::configure(&stream);
         let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
@@ -66,7 +80,7 @@ impl Pool {
         Ok(PooledConnection { pool: self.clone(), upstream, sender })
     }
 
-    fn pop(&self, upstream: SocketAddr) -> Option<SendRequest<Body>> {
+    fn pop(&self, upstream: PoolKey) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock();
         let stack = idle.stacks.get_mut(&upstream)?;
         while let Some((sender, since)) = stack.pop() {
@@ -104,7 +118,7 @@ async fn sweep(pool: Weak<Pool>, idle_timeout: Duration) {
 /// A connection to an upstream.
 pub(super) struct PooledConnection {
     pool: Arc<Pool>,
-    upstream: SocketAddr,
+    upstream: PoolKey,
     pub(super) sender: SendRequest<Body>,
 }
 

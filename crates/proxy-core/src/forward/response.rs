@@ -8,10 +8,17 @@ use crate::{cookies::Cookies, headers::normalize_name};
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 const ORIGIN_AGENT_CLUSTER: HeaderName = HeaderName::from_static("origin-agent-cluster");
 
-/// Removes the headers that must not reach the browser. `path` and `host` are those of the request.
-pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, path: &str, host: &HeaderValue) {
+/// Removes the headers that must not reach the browser. `path` and `host` are those of the request. `origin` is
+/// the request's, if it is of the same session.
+pub(super) fn scrub(
+    headers: &mut HeaderMap,
+    cookies: &Cookies,
+    path: &str,
+    host: &HeaderValue,
+    origin: Option<&HeaderValue>,
+) {
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let allows_other_origins = !allows_own_origin_only(headers, host);
+    let allows_other_origins = !allows_own_origin_only(headers, host, origin);
     hop_by_hop::remove(headers, |name| {
         is_refused(name)
             || (allows_other_origins && name.starts_with("access-control-"))
@@ -60,11 +67,16 @@ fn is_within(scope: &str, folder: &str) -> bool {
     scope.starts_with(folder) && !normalized.split(['/', '\\']).any(|part| part == "..")
 }
 
-fn allows_own_origin_only(headers: &HeaderMap, host: &HeaderValue) -> bool {
+fn allows_own_origin_only(headers: &HeaderMap, host: &HeaderValue, other: Option<&HeaderValue>) -> bool {
     let mut allowed = headers.get_all(header::ACCESS_CONTROL_ALLOW_ORIGIN).iter();
     let own = |origin: &HeaderValue| {
-        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host.as_bytes())
-            == Some(host.as_bytes())
+        other == Some(origin)
+            || origin
+                .to_str()
+                .ok()
+                .and_then(|origin| origin.split_once("://"))
+                .map(|(_, host)| host.as_bytes())
+                == Some(host.as_bytes())
     };
     allowed.next().is_some_and(own) && allowed.next().is_none()
 }

@@ -237,10 +237,8 @@ async fn a_service_workers_scope_is_at_most_its_folder() {
 
 #[tokio::test]
 async fn the_debug_output_of_an_upstream_hides_its_password() {
-    let upstream = proxy_core::Upstream {
-        address: "127.0.0.1:1".parse().unwrap(),
-        authorization: Some(http::HeaderValue::from_static("Basic c2VjcmV0")),
-    };
+    let upstream = proxy_core::Upstream::new("127.0.0.1:1".parse().unwrap())
+        .with_authorization(Some(http::HeaderValue::from_static("Basic c2VjcmV0")));
     assert!(!format!("{upstream:?}").contains("c2VjcmV0"));
 }
 

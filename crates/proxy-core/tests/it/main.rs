@@ -4,6 +4,7 @@
 mod activity;
 mod bodies;
 mod connections;
+mod dev_servers;
 mod drain;
 mod embed;
 mod headers;

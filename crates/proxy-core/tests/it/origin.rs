@@ -64,3 +64,34 @@ async fn an_http_page_of_the_same_host_is_another_origin() {
     assert_eq!(status(post("same-site")).await, 403);
     assert_eq!(status(post("cross-site")).await, 403);
 }
+
+#[tokio::test]
+async fn the_dev_servers_of_one_session_may_use_each_other() {
+    const API: &str = "8080-a48da0606867-oc.example.org";
+    let status = |host: &'static str, name: &'static str, from: &'static str| async move {
+        let proxy = TestProxy::with_response(OK).await;
+        let builder = http::Request::get("/")
+            .header("Host", host)
+            .header("X-Auth-Request-Email", "alice@example.com")
+            .header("Sec-Fetch-Site", "same-site")
+            .header("Sec-Fetch-Mode", "cors")
+            .header(name, from);
+        proxy.send(builder.body(Empty::<Bytes>::new()).unwrap()).await.status().as_u16()
+    };
+    assert_eq!(status(API, "Origin", "https://5173-a48da0606867-oc.example.org").await, 200);
+    // An image has no `Origin`.
+    assert_eq!(status(API, "Referer", "https://5173-a48da0606867-oc.example.org/").await, 200);
+    // Another session, the session's opencode, the site.
+    for other in [
+        "https://5173-b48da0606867-oc.example.org",
+        "https://a48da0606867-oc.example.org",
+        "https://example.org",
+        "https://80-a48da0606867-oc.example.org",
+    ] {
+        assert_eq!(status(API, "Origin", other).await, 403, "{other}");
+        assert_eq!(status(API, "Referer", other).await, 403, "{other}");
+    }
+    // A dev server's page does not reach the session's opencode.
+    assert_eq!(status(HOST, "Origin", "https://5173-a48da0606867-oc.example.org").await, 403);
+    assert_eq!(status(HOST, "Referer", "https://5173-a48da0606867-oc.example.org/").await, 403);
+}

@@ -32,7 +32,7 @@ impl Resolver for TestResolver {
     fn resolve(&self, _: &SessionRoute, identity: &Identity) -> Result<Upstream, ResolveError> {
         match identity.email() {
             "alice@example.com" => Err(ResolveError::NotRunning { retry_after: None }),
-            "carol@example.com" => Ok(Upstream { address: ([127, 0, 0, 1], 1).into(), authorization: None }),
+            "carol@example.com" => Ok(Upstream::new(([127, 0, 0, 1], 1).into())),
             _ => Err(ResolveError::NotFound),
         }
     }
@@ -190,7 +190,7 @@ async fn track_activity_records_the_session_of_a_request() {
 async fn forward_refuses_a_request_without_a_reachable_upstream() {
     let forward = Forward::with_refusals(ForwardSettings::default(), Arc::new(TeapotRefusals));
     assert_eq!(call(forward.clone(), request("/")).await, (418, "NotFound /".into()));
-    let upstream = Upstream { address: closed_port().await, authorization: None };
+    let upstream = Upstream::new(closed_port().await);
     let mut unreachable = with(request("/x?y"), upstream);
     unreachable.headers_mut().insert("host", HOST.parse().unwrap());
     assert_eq!(call(forward, unreachable).await, (418, "Unreachable /x?y".into()));
@@ -199,7 +199,7 @@ async fn forward_refuses_a_request_without_a_reachable_upstream() {
 #[tokio::test]
 async fn forward_sends_exactly_one_host() {
     let (upstream, mut heads) = raw_session(OK).await;
-    let mut two_hosts = with(request("/"), Upstream { address: upstream, authorization: None });
+    let mut two_hosts = with(request("/"), Upstream::new(upstream));
     two_hosts.headers_mut().insert("host", HOST.parse().unwrap());
     two_hosts.headers_mut().append("host", "evil.com".parse().unwrap());
     assert_eq!(call(Forward::default(), two_hosts).await, (200, "ok".into()));

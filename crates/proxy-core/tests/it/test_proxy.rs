@@ -51,10 +51,9 @@ impl Resolver for TestSession {
         }
         match *self.error.lock() {
             Some(error) => Err(error),
-            None => Ok(Upstream {
-                address: self.upstream,
-                authorization: Some(HeaderValue::from_static("Basic b3BlbmNvZGU6cHc=")),
-            }),
+            None if route.target == Target::Opencode => Ok(Upstream::new(self.upstream)
+                .with_authorization(Some(HeaderValue::from_static("Basic b3BlbmNvZGU6cHc=")))),
+            None => Ok(Upstream::new(self.upstream).with_host(HostPolicy::Localhost)),
         }
     }
 }
