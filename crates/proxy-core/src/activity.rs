@@ -20,6 +20,7 @@ use tower::{Layer, Service};
 
 use crate::{
     body::{Body, BodyError},
+    headers::is_event_stream,
     refusal::Refused,
 };
 
@@ -119,11 +120,6 @@ where
         }
         Tracked { inner: self.inner.call(request), activity: Some(activity) }
     }
-}
-
-fn is_event_stream(value: &http::HeaderValue) -> bool {
-    let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 pin_project! {

@@ -11,6 +11,12 @@ pub(crate) fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opt
     values.next().is_none().then_some(first)
 }
 
+/// Whether the value of `Content-Type` says that the body is an event stream.
+pub(crate) fn is_event_stream(value: &HeaderValue) -> bool {
+    let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
 /// Removes the headers whose name is `unwanted`.
 pub(crate) fn remove_headers(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     let unwanted: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();

@@ -11,6 +11,7 @@ mod identity;
 mod peer_addr;
 mod port_hosts;
 mod refusal;
+mod replay;
 mod resolve;
 mod resolver;
 mod response_future;
@@ -33,6 +34,7 @@ pub use identity::{
 };
 pub use peer_addr::PeerAddr;
 pub use refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, respond};
+pub use replay::{EventLog, EventLogs, LoggedEvent, ReplayEvents, ReplayEventsLayer};
 pub use resolve::{Resolve, ResolveLayer};
 pub use resolver::{Connecting, Connector, HostPolicy, ResolveError, Resolver, Upstream};
 pub use response_future::ResponseFuture;

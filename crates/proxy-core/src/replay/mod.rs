@@ -1,0 +1,188 @@
+//! `ReplayEvents`: gives events of proxied streams ids, and sends what a client missed once it reconnects.
+
+mod body;
+mod catch_up;
+mod log;
+mod parser;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use self::body::{ReplayBody, Start};
+pub use self::log::{EventLog, EventLogs, LoggedEvent};
+use crate::{body::Body, headers::is_event_stream};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The longest id of a client that is looked up, in bytes.
+const MAX_ID: usize = 256;
+
+/// Makes [`ReplayEvents`] services.
+#[derive(Clone)]
+pub struct ReplayEventsLayer {
+    logs: Arc<dyn EventLogs>,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    retry: Option<Duration>,
+    max_event: usize,
+    max_lag: Duration,
+}
+
+impl ReplayEventsLayer {
+    /// Replays the events of these logs.
+    #[must_use]
+    pub fn new(logs: Arc<dyn EventLogs>) -> Self {
+        let settings = Settings { retry: None, max_event: 256 * 1024, max_lag: Duration::from_secs(5) };
+        Self { logs, settings }
+    }
+
+    /// Tells clients to wait this long before they reconnect, instead of what they wait by default.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Duration) -> Self {
+        self.settings.retry = Some(retry);
+        self
+    }
+
+    /// Sets the size of the largest event that gets an id, in bytes; 256 KiB by default. Each stream holds
+    /// this much memory at most until an event is complete. A larger event is passed on as it arrives, and is
+    /// not expected in the log.
+    #[must_use]
+    pub fn with_max_event(mut self, bytes: usize) -> Self {
+        self.settings.max_event = bytes;
+        self
+    }
+
+    /// Sets how long the log may be behind the session's stream while a client catches up; 5 s by default.
+    /// Then the log is given up, and [`EventLog::resync`] used instead.
+    #[must_use]
+    pub fn with_max_lag(mut self, lag: Duration) -> Self {
+        self.settings.max_lag = lag;
+        self
+    }
+}
+
+impl fmt::Debug for ReplayEventsLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReplayEventsLayer").field(&self.settings).finish()
+    }
+}
+
+impl<S> Layer<S> for ReplayEventsLayer {
+    type Service = ReplayEvents<S>;
+
+    fn layer(&self, inner: S) -> ReplayEvents<S> {
+        ReplayEvents { inner, layer: self.clone() }
+    }
+}
+
+/// Makes event streams resumable: a client that reconnects gets exactly the events that it missed.
+///
+/// Which streams those are, the ids of their events and the events themselves are known to [`EventLogs`].
+/// Everything else passes unchanged and costs one call of [`EventLogs::find`] for a `GET`.
+///
+/// - Each event of the log is sent with its id. Browsers' `EventSource`, and programs that follow the same
+///   specification, send the last one as `Last-Event-ID` when they reconnect.
+/// - A request with `Last-Event-ID` gets the events after that one from the log, in order, and then those of
+///   the session's own stream. Each is sent once, no matter which of the two is ahead.
+/// - If the log does not have all of them, the client gets [`EventLog::resync`] instead.
+/// - A stream ends with an error even if the session ended it properly: programs treat that as a broken
+///   connection and reconnect with `Last-Event-ID`, while some forget the id after a proper end.
+/// - An event is passed on once its last byte has arrived; comments and events that are not in the log are
+///   never delayed by others. While the client does not read, the session's stream is not read either.
+/// - A stream whose events have ids of the session's own is passed on unchanged.
+///
+/// The layer belongs behind [`Resolve`](crate::Resolve), so that only the owner of a session gets its events.
+#[derive(Debug, Clone)]
+pub struct ReplayEvents<S> {
+    inner: S,
+    layer: ReplayEventsLayer,
+}
+
+impl<S> Service<Request<Body>> for ReplayEvents<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Replaying<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if request.method() != Method::GET {
+            return Replaying { inner: self.inner.call(request), stream: None };
+        }
+        let (parts, body) = request.into_parts();
+        let log = self.layer.logs.find(&parts);
+        let start = log.as_ref().map(|_| start(&parts.headers));
+        let stream = log.zip(start).map(|(log, start)| (log, start, self.layer.settings));
+        Replaying { inner: self.inner.call(Request::from_parts(parts, body)), stream }
+    }
+}
+
+/// Returns how the stream starts for a client that sent these headers.
+fn start(headers: &HeaderMap) -> Start {
+    let mut ids = headers.get_all(LAST_EVENT_ID).iter();
+    let Some(id) = ids.next() else { return Start::Live };
+    match id.to_str() {
+        Ok(id) if id.len() <= MAX_ID && ids.next().is_none() => Start::After(id.to_owned()),
+        _ => Start::Resync,
+    }
+}
+
+pin_project! {
+    /// The future of [`ReplayEvents`].
+    pub struct Replaying<F> {
+        #[pin]
+        inner: F,
+        stream: Option<(Arc<dyn EventLog>, Start, Settings)>,
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for Replaying<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replaying").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<F> Future for Replaying<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(response) = ready!(this.inner.poll(context));
+        Poll::Ready(Ok(match this.stream.take() {
+            Some((log, start, settings)) if is_replayable(&response) => {
+                response.map(|body| Body::new(ReplayBody::new(body, log, start, settings)))
+            }
+            _ => response,
+        }))
+    }
+}
+
+/// Whether lines can be added to the response's body.
+fn is_replayable(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    response.status() == StatusCode::OK
+        && headers.get(header::CONTENT_TYPE).is_some_and(is_event_stream)
+        && !headers.contains_key(header::CONTENT_LENGTH)
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
