@@ -13,6 +13,7 @@ mod memory;
 mod origin;
 mod pool;
 mod protocol;
+mod replay;
 mod single_layers;
 mod stack;
 mod test_proxy;

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header, request};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     body::Incoming,
@@ -64,6 +64,15 @@ impl RecordActivity for TestSession {
     }
 }
 
+/// No stream can be resumed.
+struct NoLogs;
+
+impl EventLogs for NoLogs {
+    fn find(&self, _: &request::Parts) -> Option<Arc<dyn EventLog>> {
+        None
+    }
+}
+
 /// The whole stack on a socket. The user is in `X-Auth-Request-Email`, which is trusted from loopback.
 pub(crate) struct TestProxy {
     pub(crate) address: SocketAddr,
@@ -83,11 +92,28 @@ impl TestProxy {
         forward: ForwardSettings,
         settings: ServeSettings,
     ) -> Self {
+        Self::serve(upstream, forward, settings, Arc::new(NoLogs)).await
+    }
+
+    /// Starts a proxy for a session whose connections the test accepts, and whose streams have these logs.
+    pub(crate) async fn with_logs(logs: Arc<dyn EventLogs>) -> (Self, TcpListener) {
+        let listener = listen().await;
+        let upstream = listener.local_addr().unwrap();
+        let proxy = Self::serve(upstream, ForwardSettings::default(), ServeSettings::default(), logs).await;
+        (proxy, listener)
+    }
+
+    async fn serve(
+        upstream: SocketAddr,
+        forward: ForwardSettings,
+        settings: ServeSettings,
+        logs: Arc<dyn EventLogs>,
+    ) -> Self {
         let session = TestSession { upstream, activities: Arc::default(), error: Arc::default() };
         let listener = listen().await;
         let address = listener.local_addr().unwrap();
         let (shutdown, on_shutdown) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, stack(session.clone(), forward), settings, async {
+        let server = tokio::spawn(serve(listener, stack(session.clone(), forward, logs), settings, async {
             let _ = on_shutdown.await;
         }));
         Self { address, session, shutdown: Some(shutdown), server }
@@ -171,6 +197,7 @@ impl TestProxy {
 fn stack(
     session: TestSession,
     forward: ForwardSettings,
+    logs: Arc<dyn EventLogs>,
 ) -> impl tower::Service<
     Request<Body>,
     Response = Response<Body>,
@@ -186,6 +213,7 @@ fn stack(
         .layer(SameOriginLayer::new())
         .layer(ResolveLayer::new(session.clone()))
         .layer(TrackActivityLayer::new(session))
+        .layer(ReplayEventsLayer::new(logs))
         .service(Forward::new(forward));
     let site =
         service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from("the site"))) });
@@ -213,7 +241,7 @@ pub(crate) fn get(path: &str) -> Request<Empty<Bytes>> {
 }
 
 /// Builds alice's request to her session.
-pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str, path: &str) -> request::Builder {
     Request::builder()
         .method(method)
         .uri(path)
@@ -222,7 +250,7 @@ pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
 }
 
 /// Builds alice's request to her session over HTTP/2, which has no `Host`.
-pub(crate) fn http2_request(method: &str, path: &str) -> http::request::Builder {
+pub(crate) fn http2_request(method: &str, path: &str) -> request::Builder {
     Request::builder()
         .method(method)
         .uri(format!("https://{HOST}{path}"))
