@@ -36,7 +36,8 @@ pub struct TestRouter {
     /// The GitHub that the router asks; at first it knows no user.
     pub github: StandIn,
     address: String,
-    _opencode: FakeOpencode,
+    /// The opencode of every session; its event stream is off until it is enabled.
+    pub opencode: FakeOpencode,
     _tasks: JoinSet<()>,
 }
 
@@ -84,7 +85,7 @@ impl TestRouter {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}", listener.local_addr()?);
         serve(&mut tasks, listener, site);
-        Ok(Self { backend, clock, shutdown, github, address, _opencode: opencode, _tasks: tasks })
+        Ok(Self { backend, clock, shutdown, github, address, opencode, _tasks: tasks })
     }
 
     /// Returns the router's address.

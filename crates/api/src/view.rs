@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use pod_manager::{Phase, Source, Stage, StageRecord, StopReason, UnsavedWork, View, ViewState};
+use pod_manager::{
+    Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, View, ViewState,
+};
 use session_key::{HostScheme, SessionRoute, Target};
 
 use crate::wire;
@@ -48,6 +50,22 @@ pub fn unsaved(work: Option<UnsavedWork>) -> wire::UnsavedWork {
     let UnsavedWork { uncommitted_files, unpushed_commits } =
         work.unwrap_or(UnsavedWork { uncommitted_files: 0, unpushed_commits: 0 });
     wire::UnsavedWork { known, uncommitted_files, unpushed_commits }
+}
+
+/// Converts a message.
+#[must_use]
+pub fn message(message: ThreadMessage) -> wire::ThreadMessage {
+    wire::ThreadMessage {
+        part_id: message.part_id,
+        message_id: message.message_id,
+        session_id: message.session_id.as_ref().to_owned(),
+        role: match message.role {
+            Role::User => wire::Role::User,
+            Role::Assistant => wire::Role::Assistant,
+        },
+        text: message.text,
+        time: message.time,
+    }
 }
 
 /// Returns whole minutes, rounded up, because 0 means never; so does a duration that no `u32` can hold.

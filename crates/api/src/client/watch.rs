@@ -16,7 +16,7 @@ use super::{
     http::{ANSWER_TIMEOUT, Client},
     sse::{SseEvent, SseReader},
 };
-use crate::wire::{SessionEvent, SessionList};
+use crate::wire::{SessionEvent, SessionList, ThreadEvent};
 
 /// The router sends a comment every 15 s: after three missing ones, the connection is dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -38,6 +38,16 @@ impl Client {
     /// Ends only after an `Err`.
     pub fn watch_list(&self) -> impl Stream<Item = Result<SessionList, ClientError>> + Send + Unpin + use<> {
         let watch = Watch::new(self.clone(), "sessions/stream".to_owned());
+        Box::pin(watch.into_stream(|_| false))
+    }
+
+    /// Watches the latest messages of a session: returns a snapshot at once, and what follows. Reconnects by
+    /// itself, which begins with a snapshot. Ends only after an `Err`.
+    pub fn watch_messages(
+        &self,
+        hash: SessionHash,
+    ) -> impl Stream<Item = Result<ThreadEvent, ClientError>> + Send + Unpin + use<> {
+        let watch = Watch::new(self.clone(), format!("sessions/{hash}/progress/stream"));
         Box::pin(watch.into_stream(|_| false))
     }
 }

@@ -16,6 +16,7 @@ use pod_manager::{Limit, ManagerError};
 use session_key::InvalidName;
 use utoipa::IntoResponses;
 
+use super::state::MAX_MESSAGE_STREAMS;
 use crate::wire::ErrorBody;
 
 /// An error: its status, a stable code, and a sentence for a person.
@@ -47,6 +48,15 @@ impl ErrorResponse {
     /// The session does not exist or is not the caller's; the answer is the same.
     pub(super) fn no_such_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "Session not found.")
+    }
+
+    /// The caller has as many event streams of messages open as are allowed.
+    pub(super) fn too_many_streams() -> Self {
+        let message = format!(
+            "You follow the messages of {MAX_MESSAGE_STREAMS} sessions already. Close some of your pages, and \
+             try again."
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message).with_retry_after(10)
     }
 }
 
@@ -224,6 +234,24 @@ pub(super) enum SessionErrors {
     /// There is no such session, or it is another user's.
     #[response(status = 404)]
     NotFound(ErrorBody),
+    /// The session backend is unavailable; try again.
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
+/// The errors of an event stream of one session.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes the answers in openapi.json; `ErrorResponse` makes them")]
+pub(super) enum StreamErrors {
+    /// The caller is not signed in.
+    #[response(status = 401)]
+    Unauthenticated(ErrorBody),
+    /// There is no such session, or it is another user's.
+    #[response(status = 404)]
+    NotFound(ErrorBody),
+    /// The caller has too many of these streams open.
+    #[response(status = 429)]
+    TooManyStreams(ErrorBody),
     /// The session backend is unavailable; try again.
     #[response(status = 503)]
     Unavailable(ErrorBody),

@@ -14,12 +14,14 @@ mod create;
 mod error;
 mod extract;
 mod github_access;
+mod messages;
 mod progress;
 mod repositories;
 mod sessions;
 mod site;
 mod sse;
 mod state;
+mod stream_limit;
 
 use axum::{
     Router,
@@ -40,7 +42,7 @@ pub use extract::{BODY_DEADLINE, MAX_BODY_BYTES};
 pub use github_access::{Github, OwnToken};
 
 pub use sessions::MAX_LOG_LINES;
-pub use state::{ApiState, Settings};
+pub use state::{ApiState, MAX_MESSAGE_STREAMS, Settings};
 
 use crate::wire;
 
@@ -74,6 +76,7 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(sessions::resume).map(audited(AuditAction::Resumed)))
         .routes(routes!(sessions::stop).map(audited(AuditAction::Stopped)))
         .routes(routes!(sse::events))
+        .routes(routes!(messages::stream))
         .routes(routes!(sessions::logs))
         .routes(routes!(sessions::work))
         .routes(routes!(repositories::repositories))
@@ -107,7 +110,7 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
         version = "1",
         license(name = "MIT", identifier = "MIT")
     ),
-    components(schemas(wire::SessionEvent, wire::ErrorBody)),
+    components(schemas(wire::SessionEvent, wire::ThreadMessage, wire::ErrorBody)),
     tags(
         (name = "sessions", description = "The caller's sessions"),
         (name = "github", description = "What the caller's GitHub token may read"),

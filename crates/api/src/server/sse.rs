@@ -117,13 +117,13 @@ fn session_event(data: &SessionEvent) -> Event {
     if data.is_last() { event.id(END) } else { event }
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
+pub(super) fn event(name: &str, data: &impl Serialize) -> Event {
     // Wire types are made of strings, numbers and lists: they always have a JSON form.
     let json = serde_json::to_string(data).unwrap_or_default();
     Event::default().event(name).retry(RETRY).data(json)
 }
 
-fn sse(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+pub(super) fn sse(events: impl Stream<Item = Event> + Send + 'static) -> Response {
     let body = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     // Without this header, nginx and compatible proxies buffer the answer.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

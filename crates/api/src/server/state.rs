@@ -6,8 +6,11 @@ use pod_manager::{Manager, View};
 use session_key::{HostScheme, Identity, RepoPolicy};
 use tokio_util::sync::CancellationToken;
 
-use super::github_access::Github;
+use super::{github_access::Github, stream_limit::StreamLimit};
 use crate::{view, wire};
+
+/// How many event streams of messages one user may have open.
+pub const MAX_MESSAGE_STREAMS: usize = 20;
 
 /// The settings of the routes.
 #[derive(Debug, Clone)]
@@ -32,6 +35,7 @@ pub struct ApiState {
     pub(super) manager: Arc<Manager>,
     pub(super) settings: Arc<Settings>,
     pub(super) github: Github,
+    pub(super) message_streams: StreamLimit,
     /// Ends the event streams when cancelled.
     pub(super) shutdown: CancellationToken,
 }
@@ -48,7 +52,13 @@ impl ApiState {
         github: Github,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { manager, settings: Arc::new(settings), github, shutdown }
+        Self {
+            manager,
+            settings: Arc::new(settings),
+            github,
+            message_streams: StreamLimit::new(MAX_MESSAGE_STREAMS),
+            shutdown,
+        }
     }
 
     pub(super) fn session(&self, view: &View) -> wire::Session {

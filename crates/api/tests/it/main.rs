@@ -1,6 +1,7 @@
 //! The API over HTTP on a loopback socket, through the typed client or plain requests.
 
 mod contract;
+mod messages;
 mod refusals;
 mod repositories;
 mod sessions;
