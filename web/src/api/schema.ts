@@ -169,6 +169,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sessions/{hash}/progress/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch the latest messages of a session
+         * @description Server-sent events. `snapshot`, at once and whenever the whole changes (another conversation, a title, a
+         *     removal): a `Thread`. `message`: a new `ThreadMessage`, or one that has more text; it replaces the one with
+         *     the same `partID`. Updates are at least 250 ms apart. A reconnect begins with a snapshot, so there is
+         *     nothing to resume. The stream ends when the session is deleted.
+         */
+        get: operations["watchMessages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions/{hash}/resume": {
         parameters: {
             query?: never;
@@ -340,6 +363,11 @@ export interface components {
              */
             url: string;
         };
+        /**
+         * @description Who wrote a message.
+         * @enum {string}
+         */
+        Role: "user" | "assistant";
         /** @description A session as its owner sees it. */
         Session: {
             /** @description The address for `opencode attach`. */
@@ -499,6 +527,46 @@ export interface components {
         SuggestedBranch: {
             /** @description The branch name. */
             branch: string;
+        };
+        /**
+         * @description The latest messages of a session's newest conversation: the data of the event `snapshot` of
+         *     `GET /api/sessions/{hash}/progress/stream`.
+         */
+        Thread: {
+            /** @description The oldest first. Empty unless the session runs. */
+            messages: components["schemas"]["ThreadMessage"][];
+            /** @description The conversation's title, once it has one. */
+            title?: string | null;
+        };
+        /**
+         * @description A text that the user or the agent wrote: the data of the event `message`. One with a `partID` that is
+         *     known already replaces the earlier text.
+         */
+        ThreadMessage: {
+            /**
+             * @description The message's id; ids ascend with time. A message may have several texts.
+             * @example msg_215d910fa001M4HNQD6n0JGYrd
+             */
+            messageID: string;
+            /**
+             * @description The text's id.
+             * @example prt_215d9152800129cqn3KZQStBuQ
+             */
+            partID: string;
+            /** @description Who wrote it. */
+            role: components["schemas"]["Role"];
+            /**
+             * @description The conversation's id.
+             * @example ses_dea26f1d2ffeg66nJz5FQYYZI3
+             */
+            sessionID: string;
+            /** @description The text. Of a text longer than 4 KiB, the end after `…`. */
+            text: string;
+            /**
+             * Format: int64
+             * @description When it was written, in milliseconds since 1970.
+             */
+            time: number;
         };
         /** @description The work that deleting a session would lose. */
         UnsavedWork: {
@@ -1052,6 +1120,65 @@ export interface operations {
             };
             /** @description There is no such session, or it is another user's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    watchMessages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `event: snapshot`, `data: Thread`; `event: message`, `data: ThreadMessage` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Thread"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The caller has too many of these streams open. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -9,6 +9,7 @@ const Dialog = lazy(() => import("./Dialog").then((module) => ({ default: module
 const KEYS: [string, Key][] = [
   ["/", "keys.compose"],
   ["↑ ↓", "keys.move"],
+  ["→ ←", "keys.unfold"],
   ["↵", "keys.open"],
   ["?", "keys.help"],
 ];

@@ -20,6 +20,8 @@ export function SessionList() {
   const now = createNow(15_000);
   const [search, setSearch] = createSignal("");
   const [hovered, setHovered] = createSignal(false);
+  // One at a time: each holds an event stream, and a browser has few connections to one host.
+  const [unfolded, setUnfolded] = createSignal<string>();
 
   const ordered = createMemo<Session[]>((previous) => {
     const all = [...sessions.list.sessions];
@@ -70,7 +72,16 @@ export function SessionList() {
             onPointerEnter={() => setHovered(true)}
             onPointerLeave={() => setHovered(false)}
           >
-            <For each={matching()}>{(session) => <SessionRow session={session} now={now()} />}</For>
+            <For each={matching()}>
+              {(session) => (
+                <SessionRow
+                  session={session}
+                  now={now()}
+                  open={unfolded() === session.hash}
+                  onToggle={(open) => setUnfolded(open ? session.hash : undefined)}
+                />
+              )}
+            </For>
           </ul>
         </Show>
       </Show>

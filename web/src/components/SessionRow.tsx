@@ -1,5 +1,6 @@
 // One session's row: state, repository, branch, activity and actions.
 
+import ChevronDown from "lucide-solid/icons/chevron-down";
 import Ellipsis from "lucide-solid/icons/ellipsis";
 import Play from "lucide-solid/icons/play";
 import Square from "lucide-solid/icons/square";
@@ -14,8 +15,15 @@ import css from "./SessionRow.module.css";
 
 // Loaded when the menu is opened first, to keep the first load small.
 const RowMenu = lazy(() => import("./RowMenu").then((module) => ({ default: module.RowMenu })));
+const Messages = lazy(() => import("./Messages").then((module) => ({ default: module.Messages })));
 
-export function SessionRow(props: { session: Session; now: number }) {
+export function SessionRow(props: {
+  session: Session;
+  now: number;
+  /** Whether the messages are shown. */
+  open: boolean;
+  onToggle: (open: boolean) => void;
+}) {
   const i18n = useI18n();
   const { busy, failure, run } = createAction(() => props.session.hash);
   const [menu, setMenu] = createSignal(false);
@@ -28,7 +36,8 @@ export function SessionRow(props: { session: Session; now: number }) {
       i18n.t("row.active", { ago: relative(i18n.language(), Date.parse(session.lastActivity), props.now) }),
     ];
     if (session.state === "running") {
-      if (session.busy) parts.push(i18n.t("row.busy"));
+      if (session.waiting) parts.push(i18n.t("row.waiting"));
+      else if (session.busy) parts.push(i18n.t("row.busy"));
       // A session whose agent can't be asked is not stopped when idle.
       else if (session.reason) parts.push(reasonOf(i18n, session).message);
       // 0: the session is never stopped when idle.
@@ -42,8 +51,19 @@ export function SessionRow(props: { session: Session; now: number }) {
     return parts.join(" · ");
   };
 
+  // Only a running session can be asked for its messages.
+  const isOpen = () => props.open && props.session.state === "running";
+  const messagesId = () => `messages-${props.session.hash}`;
+  const onKeyDown = (event: KeyboardEvent) => {
+    const open = event.key === "ArrowRight";
+    if (!open && event.key !== "ArrowLeft") return;
+    if (props.session.state !== "running" || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    props.onToggle(open);
+  };
+
   return (
-    <li class={css.row} data-hash={props.session.hash}>
+    <li class={css.row} data-hash={props.session.hash} data-open={isOpen() ? "" : undefined}>
       <span class={controls.dot} data-state={props.session.state} aria-hidden="true" />
       <div class={css.text}>
         <a
@@ -51,6 +71,7 @@ export function SessionRow(props: { session: Session; now: number }) {
           href={hrefOf(props.session)}
           rel={props.session.url ? "external" : undefined}
           data-row
+          onKeyDown={onKeyDown}
         >
           <span class={css.name}>{name()}</span>
           <Show when={props.session.branch}>
@@ -73,6 +94,18 @@ export function SessionRow(props: { session: Session; now: number }) {
         </Show>
       </div>
       <div class={css.actions}>
+        <Show when={props.session.state === "running"}>
+          <button
+            type="button"
+            class={`${controls.button} ${controls.quiet} ${controls.icon} ${css.unfold}`}
+            aria-expanded={isOpen()}
+            aria-controls={isOpen() ? messagesId() : undefined}
+            aria-label={i18n.t("row.messages", { name: name() })}
+            onClick={() => props.onToggle(!props.open)}
+          >
+            <ChevronDown size={16} aria-hidden="true" />
+          </button>
+        </Show>
         <Show when={props.session.state === "running" || props.session.state === "creating"}>
           <button
             type="button"
@@ -116,6 +149,11 @@ export function SessionRow(props: { session: Session; now: number }) {
           </Show>
         </Suspense>
       </div>
+      <Show when={isOpen()}>
+        <Suspense fallback={<span class={controls.spinner} />}>
+          <Messages id={messagesId()} hash={props.session.hash} name={name()} />
+        </Suspense>
+      </Show>
     </li>
   );
 }

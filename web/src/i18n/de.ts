@@ -49,6 +49,12 @@ export const de: Record<Key, string> = {
   "row.active": "aktiv {{ago}}",
   "row.stopsIn": "stoppt {{in}}",
   "row.busy": "Agent arbeitet",
+  "row.waiting": "Agent wartet auf deine Antwort",
+  "row.messages": "Nachrichten von {{name}}",
+  "messages.title": "Nachrichten von {{name}}",
+  "messages.empty": "Noch keine Nachrichten.",
+  "messages.user": "Du",
+  "messages.assistant": "Agent",
   "row.more": "Weitere Aktionen für {{name}}",
 
   "action.open": "Öffnen",
@@ -167,6 +173,7 @@ export const de: Record<Key, string> = {
   "keys.title": "Tastenkürzel",
   "keys.compose": "Zum Repository-Feld",
   "keys.move": "Durch die Sitzungen bewegen",
+  "keys.unfold": "Nachrichten der Sitzung zeigen oder verbergen",
   "keys.open": "Sitzung öffnen",
   "keys.help": "Diese Tastenkürzel anzeigen",
 

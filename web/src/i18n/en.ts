@@ -46,6 +46,12 @@ export const en = {
   "row.active": "active {{ago}}",
   "row.stopsIn": "stops {{in}}",
   "row.busy": "agent at work",
+  "row.waiting": "agent waits for your answer",
+  "row.messages": "Messages of {{name}}",
+  "messages.title": "Messages of {{name}}",
+  "messages.empty": "No messages yet.",
+  "messages.user": "You",
+  "messages.assistant": "Agent",
   "row.more": "More actions for {{name}}",
 
   "action.open": "Open",
@@ -159,6 +165,7 @@ export const en = {
   "keys.title": "Keyboard shortcuts",
   "keys.compose": "Go to the repository field",
   "keys.move": "Move through the sessions",
+  "keys.unfold": "Show or hide the messages of the session",
   "keys.open": "Open the session",
   "keys.help": "Show these shortcuts",
 
