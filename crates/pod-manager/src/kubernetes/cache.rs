@@ -7,7 +7,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{objects::names::annotation, session::first_prompt_sent, status::fields::container};
+use super::{
+    objects::{names::annotation, pod::GIT_CONFIG_KEY},
+    session::first_prompt_sent,
+    status::fields::container,
+};
 
 /// How much of a first prompt is enough to describe the session.
 const DESCRIBING_BYTES: usize = 1024;
@@ -63,6 +67,9 @@ pub(super) fn is_cloning(pod: &Pod) -> bool {
 /// reads a part.
 pub(super) fn trim(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.remove(&annotation(GIT_CONFIG_KEY));
+    }
     if let Some(spec) = pod.spec.take() {
         let containers = spec.containers.into_iter().map(|container| Container {
             name: container.name,

@@ -19,7 +19,7 @@ use super::{
         names::{annotation, rfc3339},
         pvc::make_pvc,
     },
-    session::{self, ACTIVITY_KEY, ClaimError, FIRST_PROMPT_SENT_KEY},
+    session::{self, ACTIVITY_KEY, ClaimError, FIRST_PROMPT_SENT_KEY, GIT_AUTHOR_KEY},
 };
 use crate::{
     backend::{BackendError, UnsavedWork},
@@ -72,7 +72,8 @@ impl Context {
                 return Ok(());
             }
             self.api.apply_github_secret(&self.settings, &pvc, session, credentials).await?;
-            match self.set_desired(hash, &pvc, &Desired::new_run(self.clock.now())).await? {
+            let desired = Desired::new_run(self.clock.now());
+            match self.set_desired(hash, &pvc, &desired, credentials).await? {
                 Update::Written(_) => return Ok(()),
                 Update::Unchanged(current) => claim = Some(*current),
                 Update::Deleted => claim = None,
@@ -92,6 +93,8 @@ impl Context {
         };
         let annotations = pvc.metadata.annotations.get_or_insert_default();
         annotations.insert(annotation(DESIRED_KEY), desired.to_annotation());
+        let author = credentials.git_author.as_ref();
+        annotations.extend(author.map(|author| (annotation(GIT_AUTHOR_KEY), author.to_string())));
         let pvc = match self.api.create_pvc(&pvc).await {
             Ok(pvc) => pvc,
             Err(ApiError::AlreadyExists) => {
@@ -105,7 +108,7 @@ impl Context {
             return Ok(Created::Started);
         }
         self.api.apply_github_secret(&self.settings, &pvc, session, credentials).await?;
-        Ok(match self.set_desired(hash, &pvc, &Desired::new_run(now)).await? {
+        Ok(match self.set_desired(hash, &pvc, &Desired::new_run(now), credentials).await? {
             Update::Written(_) => Created::Started,
             // Somebody gave another command, or the cluster has bound the claim.
             Update::Unchanged(current) => Created::Changed(Some(current)),
@@ -113,15 +116,19 @@ impl Context {
         })
     }
 
-    /// Writes the desired state, unless the claim has changed since this version of it.
+    /// Writes the desired state, and who commits if that is known, unless the claim has changed since this
+    /// version of it.
     async fn set_desired(
         &self,
         hash: SessionHash,
         pvc: &PersistentVolumeClaim,
         desired: &Desired,
+        credentials: &Credentials,
     ) -> Result<Update, BackendError> {
         self.store.mark_local(hash);
-        let annotations = session::with_desired(pvc, self.store.pod(hash).as_deref(), desired);
+        let mut annotations = session::with_desired(pvc, self.store.pod(hash).as_deref(), desired);
+        let author = credentials.git_author.as_ref();
+        annotations.extend(author.map(|author| (GIT_AUTHOR_KEY, author.to_string())));
         self.update_claim(hash, Some(pvc.clone()), |current| {
             let is_same = current.metadata.resource_version == pvc.metadata.resource_version;
             Ok(is_same.then(|| annotations.clone()))

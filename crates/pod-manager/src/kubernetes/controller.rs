@@ -16,7 +16,7 @@ use super::{
     logs,
     objects::{
         names::{annotation, server_secret_name},
-        pod::make_pod,
+        pod::{git_config, make_pod},
         secret::{lacks_pod_secret, make_server_secret, owned_by, password_of},
     },
     prober::Prober,
@@ -177,7 +177,9 @@ async fn create_pod(ctx: &Context, hash: SessionHash, run: &str, item: &WorkItem
 
 fn pod_of(ctx: &Context, session: &Session, pvc: &PersistentVolumeClaim, run: &str) -> Pod {
     let mut pod = make_pod(session, &ctx.settings, session::last_activity(pvc, None, session));
-    pod.metadata.annotations.get_or_insert_default().insert(annotation(RUN_KEY), run.to_owned());
+    let author = session::git_author(pvc, session);
+    let annotations = [git_config(&author), (annotation(RUN_KEY), run.to_owned())];
+    pod.metadata.annotations.get_or_insert_default().extend(annotations);
     // The cluster removes the Pod with its claim, even if no router runs.
     pod.metadata.owner_references = pvc.owner_ref(&()).map(|owner| vec![owner]);
     pod

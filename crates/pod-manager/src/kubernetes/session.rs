@@ -14,10 +14,12 @@ use super::{
     desired::{DESIRED_KEY, Desired},
     objects::names::{HASH_LABEL, annotation, rfc3339},
 };
-use crate::model::{Session, Source};
+use crate::model::{GitAuthor, Session, Source};
 
 /// The key of the annotation that says that the first prompt was sent.
 pub const FIRST_PROMPT_SENT_KEY: &str = "greeted";
+/// The key of the annotation with the author of commits, `Name <address>`, if it is not made of the owner.
+pub const GIT_AUTHOR_KEY: &str = "git-author";
 /// The key of the annotation with the latest activity.
 pub const ACTIVITY_KEY: &str = "last-activity";
 
@@ -99,6 +101,13 @@ pub fn last_activity(pvc: &PersistentVolumeClaim, pod: Option<&Pod>, session: &S
 #[must_use]
 pub fn first_prompt_sent(pvc: &PersistentVolumeClaim) -> bool {
     value(&pvc.metadata, FIRST_PROMPT_SENT_KEY).is_some() || value(&pvc.metadata, DESIRED_KEY).is_none()
+}
+
+/// Returns who the session's commits are by, as the last start that knew it wrote it.
+#[must_use]
+pub fn git_author(pvc: &PersistentVolumeClaim, session: &Session) -> GitAuthor {
+    let written = value(&pvc.metadata, GIT_AUTHOR_KEY).and_then(GitAuthor::parse);
+    written.unwrap_or_else(|| GitAuthor::of(&session.owner))
 }
 
 /// Returns whether a claim has later activity, or another desired state, than an earlier version of it.

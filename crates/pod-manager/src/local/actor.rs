@@ -96,8 +96,9 @@ impl Actor {
     async fn accept(&mut self, command: Command) -> Result<(), BackendError> {
         let Some(saved) = &self.saved else {
             return match command {
-                Command::Start(session) => {
-                    self.save(SavedSession::new(session, self.context.clock.now())).await
+                Command::Start(session, git_author) => {
+                    let new = SavedSession::new(session, self.context.clock.now());
+                    self.save(SavedSession { git_author, ..new }).await
                 }
                 Command::Stop(_) | Command::Delete | Command::Touch(_) => Ok(()),
                 Command::MarkFirstPromptSent => Err(BackendError::NotFound),
@@ -106,11 +107,14 @@ impl Actor {
         let mut changed = saved.clone();
         let (now, is_to_run) = (self.context.clock.now(), saved.is_to_run());
         match command {
-            Command::Start(session) => match &mut changed.deletion {
-                Some(deletion) => deletion.recreate_as = Some(session),
-                None if !is_to_run => changed.set_desired(PersistedState::Running { run: None }, now),
-                None => {}
-            },
+            Command::Start(session, git_author) => {
+                match &mut changed.deletion {
+                    Some(deletion) => deletion.recreate_as = Some(session),
+                    None if !is_to_run => changed.set_desired(PersistedState::Running { run: None }, now),
+                    None => {}
+                }
+                changed.git_author = git_author.or(changed.git_author);
+            }
             Command::Stop(reason) => match &mut changed.deletion {
                 Some(deletion) => deletion.recreate_as = None,
                 None if is_to_run => changed.set_desired(PersistedState::Stopped { reason }, now),
@@ -185,6 +189,7 @@ impl Actor {
         let run = RunContext {
             shared: self.context.clone(),
             session: saved.session.clone(),
+            git_author: saved.git_author.clone(),
             selector: self.context.folder.selector(self.hash),
             reporter: Reporter::new(sender),
             cancel: cancel.clone(),
@@ -261,7 +266,9 @@ impl Actor {
 
     /// Moves the session's files away at once, and then removes them.
     async fn remove(&mut self) {
-        let Some(SavedSession { deletion: Some(Deletion { recreate_as }), .. }) = self.saved.clone() else {
+        let Some(SavedSession { deletion: Some(Deletion { recreate_as }), git_author, .. }) =
+            self.saved.clone()
+        else {
             return;
         };
         self.publish(Phase::Stopping);
@@ -278,7 +285,8 @@ impl Actor {
         match recreate_as {
             None => self.saved = None,
             Some(session) => {
-                self.save_or_log(SavedSession::new(session, self.context.clock.now())).await;
+                let new = SavedSession::new(session, self.context.clock.now());
+                self.save_or_log(SavedSession { git_author, ..new }).await;
             }
         }
         let handle = tokio::task::spawn_blocking(move || {

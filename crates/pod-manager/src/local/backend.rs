@@ -110,7 +110,7 @@ impl LocalBackend {
             }
             let inbox = match (inboxes.get(&hash), &command) {
                 (Some(inbox), _) => inbox.clone(),
-                (None, Command::Start(_)) => {
+                (None, Command::Start(..)) => {
                     let inbox = self.spawn(hash, None);
                     inboxes.insert(hash, inbox.clone());
                     inbox
@@ -156,8 +156,9 @@ impl LocalBackend {
 
 #[async_trait]
 impl SessionBackend for LocalBackend {
-    async fn start(&self, session: &Session, _: &Credentials) -> Result<(), BackendError> {
-        self.send(session.hash, Command::Start(Arc::new(session.clone()))).await
+    async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError> {
+        let command = Command::Start(Arc::new(session.clone()), credentials.git_author.clone());
+        self.send(session.hash, command).await
     }
 
     async fn stop(&self, hash: SessionHash, reason: StopReason) -> Result<(), BackendError> {

@@ -95,6 +95,17 @@ const ALLOWED: &[&str] = &[
     "no_proxy",
 ];
 
+/// The file with git's configuration of lowest precedence, in a session's folder.
+pub(super) const GIT_CONFIG: &str = "gitconfig";
+
+/// Where gits have the machine's configuration, which that file includes: Linux, then those of macOS.
+pub(super) const SYSTEM_GIT_CONFIGS: &[&str] = &[
+    "/etc/gitconfig",
+    "/Library/Developer/CommandLineTools/usr/share/git-core/gitconfig",
+    "/opt/homebrew/etc/gitconfig",
+    "/usr/local/etc/gitconfig",
+];
+
 /// Returns the environment of every process of the session whose folder is `dir`.
 pub(super) fn session_environment(
     settings: &LocalSettings,
@@ -117,6 +128,7 @@ pub(super) fn session_environment(
     if !settings.single_user {
         set("HOME", dir.join("home").into());
         set("XDG_CONFIG_HOME", dir.join("home/.config").into());
+        set("GIT_CONFIG_SYSTEM", dir.join(GIT_CONFIG).into());
     }
     set(MARKER, marker.into());
     variables
@@ -205,6 +217,7 @@ mod tests {
         assert_eq!(
             names(false),
             [
+                "GIT_CONFIG_SYSTEM",
                 "HOME",
                 "LC_CTYPE",
                 "OPENCODE_DISABLE_MODELS_FETCH",

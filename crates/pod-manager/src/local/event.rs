@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::report::{Report, RunEnd};
 use crate::{
     backend::BackendError,
-    model::{Session, StopReason},
+    model::{GitAuthor, Session, StopReason},
 };
 
 /// A command, and where its result goes.
@@ -22,7 +22,7 @@ pub(super) struct Request {
 
 /// What can be asked of a session.
 pub(super) enum Command {
-    Start(Arc<Session>),
+    Start(Arc<Session>, Option<GitAuthor>),
     Stop(StopReason),
     Delete,
     Touch(SystemTime),

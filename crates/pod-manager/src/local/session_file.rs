@@ -8,7 +8,7 @@ use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::proc_table::ProcessId;
 use crate::{
-    model::{Session, Source},
+    model::{GitAuthor, Session, Source},
     persisted::{self, PersistedState},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct SavedSession {
     pub(super) process: Option<ProcessId>,
     /// The empty commit that a new project begins with; it holds no work.
     pub(super) first_commit: Option<String>,
+    /// Who the session's commits are by, if it is not made of the owner.
+    pub(super) git_author: Option<GitAuthor>,
     pub(super) deletion: Option<Deletion>,
 }
 
@@ -56,6 +58,7 @@ impl SavedSession {
             since: now,
             process: None,
             first_commit: None,
+            git_author: None,
             deletion: None,
         }
     }
@@ -78,6 +81,7 @@ impl SavedSession {
             since: timestamp(self.since)?,
             process: self.process,
             first_commit: self.first_commit.clone(),
+            git_author: self.git_author.as_ref().map(ToString::to_string),
             deletion: match &self.deletion {
                 None => None,
                 Some(Deletion { recreate_as: None }) => Some(DeletionFile { recreate_as: None }),
@@ -124,6 +128,8 @@ struct File {
     process: Option<ProcessId>,
     #[serde(default)]
     first_commit: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    git_author: Option<String>,
     #[serde(default)]
     deletion: Option<DeletionFile>,
 }
@@ -167,6 +173,7 @@ impl File {
             since: self.since.into(),
             process: self.process,
             first_commit: self.first_commit,
+            git_author: self.git_author.as_deref().and_then(GitAuthor::parse),
             deletion,
         })
     }
@@ -258,6 +265,7 @@ mod tests {
             }
             saved.deletion = Some(Deletion { recreate_as: Some(saved.session.clone()) });
             saved.process = Some(ProcessId { pid: 7, start_time: 1_790_000_002 });
+            saved.git_author = GitAuthor::new("Alice <Smith>", "alice@example.com");
             saved.first_commit = Some("4b825dc642cb6eb9a060e54bf8d69288fbee4904".into());
             let hash = saved.session.hash;
             assert_eq!(SavedSession::from_json(&saved.to_json().unwrap(), hash).unwrap(), saved);

@@ -191,8 +191,10 @@ refresh() {
 if [ -z "${REPO_URL:-}" ]; then
   if ! is_whole; then
     git init --quiet --initial-branch=main .
-    git -c user.name=opencode -c user.email=opencode@localhost commit --quiet --allow-empty --no-verify \
-      --no-gpg-sign -m "Start"
+    set -- commit --quiet --allow-empty --no-verify --no-gpg-sign -m "Start"
+    # A git before 2.32 does not read the system's configuration that names the author.
+    git -c user.useConfigOnly=true "$@" 2>/dev/null ||
+      git -c user.name=opencode -c user.email=opencode@localhost "$@"
   fi
 elif is_whole; then
   refresh

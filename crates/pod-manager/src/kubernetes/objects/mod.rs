@@ -1,5 +1,6 @@
 //! The objects of a session, as pure functions of the session and the settings.
 
+pub mod chromium;
 pub mod names;
 pub mod patch;
 pub mod pod;

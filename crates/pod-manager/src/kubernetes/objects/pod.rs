@@ -5,19 +5,23 @@ use std::{collections::BTreeMap, time::SystemTime};
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
-        DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvFromSource, EnvVar, LocalObjectReference,
-        ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
-        ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretEnvSource, SecurityContext,
-        Volume, VolumeMount, VolumeProjection,
+        DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvFromSource, EnvVar,
+        LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod,
+        PodSecurityContext, PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+        SecretEnvSource, SecurityContext, Volume, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
 
 use super::{
     super::settings::KubernetesSettings,
-    names::{PORT, github_secret_name, metadata, pod_name, pvc_name, server_secret_name, user_secret_name},
+    chromium::{DEVTOOLS_URL, chromium},
+    names::{
+        PORT, annotation, github_secret_name, metadata, pod_name, pvc_name, server_secret_name,
+        user_secret_name,
+    },
 };
-use crate::model::{Session, Source};
+use crate::model::{GitAuthor, Session, Source};
 
 pub(super) const HOME: &str = "/home/opencode";
 const REPO: &str = "/home/opencode/repo";
@@ -26,10 +30,13 @@ const USER: i64 = 1000;
 const EPHEMERAL_STORAGE_REQUEST: &str = "64Mi";
 /// A constant text: what differs between sessions is in the environment.
 const GIT_INIT: &str = include_str!("git-init.sh");
-const SERVE: &str = concat!(
-    "set -a; if [ -f \"$HOME/.opencode/.env\" ]; then . \"$HOME/.opencode/.env\"; fi; set +a; ",
-    "exec opencode serve --hostname 0.0.0.0 --port 4096",
-);
+const SERVE: &str = include_str!("serve.sh");
+/// The annotation of a Pod whose text is git's configuration of lowest precedence.
+pub(in crate::kubernetes) const GIT_CONFIG_KEY: &str = "git-config";
+/// Where the Pod has it, and where the image may have its own.
+const GIT_CONFIG_FOLDER: &str = "/etc/opencode-router";
+const GIT_CONFIG_FILE: &str = "/etc/opencode-router/gitconfig";
+const SYSTEM_GIT_CONFIG: &str = "/etc/gitconfig";
 /// Gives git the token from the environment, for GitHub only. The token is never written to the volume.
 const CREDENTIAL_HELPER: &str = "!f() { if [ \"$1\" = get ] && [ -n \"${GITHUB_TOKEN:-}\" ]; then echo username=x-access-token; echo \"password=$GITHUB_TOKEN\"; fi; }; f";
 
@@ -50,8 +57,11 @@ pub(super) fn unpatched_pod(
     settings: &KubernetesSettings,
     last_activity: SystemTime,
 ) -> Pod {
+    let mut metadata = metadata(pod_name(session.hash), session, settings, last_activity);
+    metadata.annotations.get_or_insert_default().extend([git_config(&GitAuthor::of(&session.owner))]);
+    let (browser, browser_volume) = chromium(settings).unzip();
     Pod {
-        metadata: metadata(pod_name(session.hash), session, settings, last_activity),
+        metadata,
         spec: Some(PodSpec {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -61,7 +71,7 @@ pub(super) fn unpatched_pod(
                 .as_ref()
                 .map(|name| vec![LocalObjectReference { name: name.clone() }]),
             init_containers: Some(vec![git_init(session, settings)]),
-            containers: vec![opencode(session, settings)],
+            containers: [opencode(session, settings)].into_iter().chain(browser).collect(),
             restart_policy: Some("Always".into()),
             // The pause process is PID 1 then: it reaps children, and opencode, not being PID 1, obeys
             // SIGTERM.
@@ -79,11 +89,17 @@ pub(super) fn unpatched_pod(
                 }),
                 ..Default::default()
             }),
-            volumes: Some(volumes(session, settings)),
+            volumes: Some(volumes(session, settings).into_iter().chain(browser_volume).collect()),
             ..Default::default()
         }),
         status: None,
     }
+}
+
+/// Returns the annotation that makes this author the default of the Pod's commits. What the user or the
+/// repository configures wins, since git reads its system's configuration first.
+pub(in crate::kubernetes) fn git_config(author: &GitAuthor) -> (String, String) {
+    (annotation(GIT_CONFIG_KEY), author.system_config(&[SYSTEM_GIT_CONFIG]))
 }
 
 fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
@@ -111,6 +127,7 @@ fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
                 ..Default::default()
             },
             mount("tmp", "/tmp"),
+            git_config_mount(),
         ]),
         ..Default::default()
     }
@@ -125,6 +142,8 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
         environment.extend(names.iter().map(|(name, value)| variable(name, value)));
     }
     environment.extend(settings.router_url.as_ref().map(|url| variable("OPENCODE_ROUTER_URL", url)));
+    environment
+        .extend(settings.chromium_image.as_ref().map(|_| variable("OPENCODE_BROWSER_URL", DEVTOOLS_URL)));
     environment.extend(settings.environment.iter().map(|(name, value)| variable(name, value)));
     Container {
         name: "opencode".into(),
@@ -151,6 +170,7 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
             mount("user-data", HOME),
             VolumeMount { read_only: Some(true), ..mount("config-dir", "/home/opencode/.opencode") },
             mount("tmp", "/tmp"),
+            git_config_mount(),
         ]),
         ..Default::default()
     }
@@ -170,8 +190,11 @@ fn git_environment() -> Vec<EnvVar> {
         // Folders of the session itself, if its user names them.
         ("protocol.file.allow", "user"),
     ];
-    let mut variables =
-        vec![variable("GIT_TERMINAL_PROMPT", "0"), variable("GIT_CONFIG_COUNT", &pairs.len().to_string())];
+    let mut variables = vec![
+        variable("GIT_TERMINAL_PROMPT", "0"),
+        variable("GIT_CONFIG_SYSTEM", GIT_CONFIG_FILE),
+        variable("GIT_CONFIG_COUNT", &pairs.len().to_string()),
+    ];
     for (index, (key, value)) in pairs.into_iter().enumerate() {
         variables.push(variable(&format!("GIT_CONFIG_KEY_{index}"), key));
         variables.push(variable(&format!("GIT_CONFIG_VALUE_{index}"), value));
@@ -188,12 +211,12 @@ fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
     // opencode writes a `.gitignore` into each configuration folder that lacks one, and answers every request
     // with an error if it can't (seen with 1.18). So there is one, whose text matches no file. The ConfigMap
     // comes later, and overrides it.
-    let gitignore = DownwardAPIProjection {
-        items: Some(vec![DownwardAPIVolumeFile {
-            path: ".gitignore".into(),
-            field_ref: Some(ObjectFieldSelector { field_path: "metadata.name".into(), api_version: None }),
-            ..Default::default()
-        }]),
+    let gitignore =
+        DownwardAPIProjection { items: Some(vec![file_of_field(".gitignore", "metadata.name".into())]) };
+    let git_config = format!("metadata.annotations['{}']", annotation(GIT_CONFIG_KEY));
+    let git_config = DownwardAPIVolumeSource {
+        items: Some(vec![file_of_field("gitconfig", git_config)]),
+        ..Default::default()
     };
     let config =
         ConfigMapProjection { name: settings.config_map.clone(), optional: Some(true), ..Default::default() };
@@ -208,10 +231,24 @@ fn volumes(session: &Session, settings: &KubernetesSettings) -> Vec<Volume> {
         Volume { name: "user-data".into(), persistent_volume_claim: Some(data), ..Default::default() },
         Volume { name: "config-dir".into(), projected: Some(config), ..Default::default() },
         Volume { name: "tmp".into(), empty_dir: Some(tmp), ..Default::default() },
+        Volume { name: "git-config".into(), downward_api: Some(git_config), ..Default::default() },
     ]
 }
 
-fn security_context() -> SecurityContext {
+/// Makes a file whose content is a field of the Pod.
+fn file_of_field(path: &str, field_path: String) -> DownwardAPIVolumeFile {
+    DownwardAPIVolumeFile {
+        path: path.into(),
+        field_ref: Some(ObjectFieldSelector { field_path, api_version: None }),
+        ..Default::default()
+    }
+}
+
+fn git_config_mount() -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..mount("git-config", GIT_CONFIG_FOLDER) }
+}
+
+pub(super) fn security_context() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
@@ -239,13 +276,13 @@ fn resources(settings: &KubernetesSettings) -> ResourceRequirements {
 }
 
 /// Makes a variable with exactly this value.
-fn variable(name: &str, value: &str) -> EnvVar {
+pub(super) fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(literal(value)), value_from: None }
 }
 
 /// Escapes `$`: Kubernetes replaces `$(NAME)` in values and commands, even by secrets of the environment.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
@@ -253,7 +290,7 @@ fn from_secret(name: String) -> EnvFromSource {
     EnvFromSource { secret_ref: Some(SecretEnvSource { name, optional: Some(true) }), ..Default::default() }
 }
 
-fn mount(volume: &str, path: &str) -> VolumeMount {
+pub(super) fn mount(volume: &str, path: &str) -> VolumeMount {
     VolumeMount { name: volume.into(), mount_path: path.into(), ..Default::default() }
 }
 

@@ -144,3 +144,42 @@ fn ephemeral_storage_is_limited_unless_the_operator_lifts_the_limit() {
     let resources = ContainerResources { requests: list("1Gi"), limits: list("2Gi") };
     check(&KubernetesSettings { resources, ..default }, [Some("1Gi"), Some("2Gi"), Some("8Gi")]);
 }
+
+#[test]
+fn a_browser_is_beside_opencode_and_only_on_the_pods_loopback() {
+    let settings = KubernetesSettings {
+        chromium_image: Some("registry.example/chromium:1".into()),
+        ..KubernetesSettings::new("i")
+    };
+    let spec = make_pod(&widgets(), &settings, last_activity()).spec.unwrap();
+    let [opencode, browser] = &spec.containers[..] else { panic!("not two containers") };
+    let names = opencode.env.as_ref().unwrap().iter().map(|variable| variable.name.as_str());
+    assert!(names.into_iter().any(|name| name == "OPENCODE_BROWSER_URL"));
+    assert_eq!((&browser.ports, &browser.env_from), (&None, &None));
+    let start = browser.command.as_ref().unwrap().last().unwrap();
+    assert!(start.contains("--remote-debugging-address=127.0.0.1 --remote-debugging-port=9222"));
+    let browser = Container { command: None, ..browser.clone() };
+    insta::assert_json_snapshot!([
+        serde_json::to_value(browser).unwrap(),
+        serde_json::to_value(spec.volumes.unwrap().last()).unwrap()
+    ]);
+}
+
+#[test]
+fn a_session_knows_its_public_names() {
+    let hosts = session_key::HostScheme::new("code.example.com", "-oc", "attach-").unwrap();
+    let settings = KubernetesSettings {
+        addresses: Some(crate::SessionAddresses::new("https", hosts)),
+        router_url: Some("http://router:8081".into()),
+        ..KubernetesSettings::new("i")
+    };
+    let spec = make_pod(&widgets(), &settings, last_activity()).spec.unwrap();
+    let value = |name: &str| {
+        let variables = spec.containers[0].env.as_ref().unwrap();
+        variables.iter().find(|variable| variable.name == name).unwrap().value.clone().unwrap()
+    };
+    assert_eq!(value("OPENCODE_SESSION_HASH"), "a48da0606867");
+    assert_eq!(value("OPENCODE_ROUTER_EXTERNAL_DOMAIN"), "code.example.com");
+    assert_eq!(value("OPENCODE_PORT_URL_TEMPLATE"), "https://{port}-a48da0606867-oc.code.example.com");
+    assert_eq!(value("OPENCODE_ROUTER_URL"), "http://router:8081");
+}

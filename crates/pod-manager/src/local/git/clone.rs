@@ -12,7 +12,7 @@ use crate::{
         files::{is_dir, remove_tree, sync_dir},
         report::RunEnd,
     },
-    model::{Session, Source},
+    model::{GitAuthor, Session, Source},
 };
 
 /// A clone has this name until it is complete, so that `repo` is never a part of one.
@@ -31,7 +31,6 @@ pub(crate) async fn prepare(
     session: &Session,
     fetch_limit: Duration,
 ) -> Result<Prepared, RunEnd> {
-    git.make_home(session).await?;
     if is_dir(&git.repo()) {
         if let Source::Repository { branch, from, .. } = &session.source {
             git.prepare_ssh().await?;
@@ -99,8 +98,8 @@ impl Git {
         let known =
             self.query(partial, &["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"]).await?;
         if !known.ok() {
-            let email = session.owner.email();
-            for (who, value) in [("NAME", name_of(email)), ("EMAIL", email)] {
+            let author = GitAuthor::of(&session.owner);
+            for (who, value) in [("NAME", author.name()), ("EMAIL", author.email())] {
                 self.set(&format!("GIT_AUTHOR_{who}"), value);
                 self.set(&format!("GIT_COMMITTER_{who}"), value);
             }
@@ -113,20 +112,6 @@ impl Git {
         }
         let first_commit = self.query(partial, &["rev-parse", "--verify", "HEAD"]).await?.line();
         Ok(Prepared { first_commit })
-    }
-
-    /// Gives a home of the session its owner's git identity.
-    async fn make_home(&self, session: &Session) -> Result<(), RunEnd> {
-        let home = self.session_dir.join("home");
-        let config = home.join(".gitconfig");
-        if self.single_user || config.exists() || !is_dir(&home) {
-            return Ok(());
-        }
-        let email = session.owner.email();
-        for (key, value) in [("user.email", email), ("user.name", name_of(email))] {
-            self.query(&home, &["config", "--file", ".gitconfig", "--", key, value]).await?;
-        }
-        Ok(())
     }
 
     async fn remove(&self, path: &Path) -> Result<(), RunEnd> {
@@ -143,11 +128,6 @@ impl Git {
             .await
             .map_err(|error| RunEnd::Failed(storage_failure("the clone can't be renamed", &error)))
     }
-}
-
-/// Returns a name for git from an e-mail address.
-fn name_of(email: &str) -> &str {
-    email.split_once('@').map_or(email, |(name, _)| name)
 }
 
 /// Runs blocking work on files off the asynchronous threads.

@@ -1,7 +1,7 @@
 //! The init container's script: clones, branches, and why it fails. tests/it/resume tests it on clones that
 //! hold work.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use crate::resume::script::{OnScript, text};
 
@@ -91,12 +91,12 @@ fn a_session_starts_without_its_remote() {
 fn a_new_project_begins_with_one_empty_commit_and_is_not_touched_again() {
     let script = OnScript::new();
     let workspace = script.workspace();
-    assert!(script.run_empty().status.success());
+    assert!(script.run_empty(&BTreeMap::new()).status.success());
     assert_eq!(script.local.git(&workspace, &["log", "--format=%s"]), "Start");
     script.local.git(&workspace, &["switch", "-q", "--orphan", "fresh"]);
     fs::write(workspace.join("staged"), "mine").expect("written");
     script.local.git(&workspace, &["add", "."]);
-    assert!(script.run_empty().status.success());
+    assert!(script.run_empty(&BTreeMap::new()).status.success());
     assert_eq!(script.local.git(&workspace, &["status", "--porcelain"]), "A  staged");
     assert_eq!(script.local.git(&workspace, &["rev-list", "--all", "--count"]), "1");
 }

@@ -4,7 +4,8 @@ use std::{fs, time::Duration};
 
 use futures_util::StreamExt;
 use pod_manager::{
-    Credentials, Endpoint, FailureCode, Phase, SessionBackend, SessionStatus, Stage, StopReason, WatchEvent,
+    Credentials, Endpoint, FailureCode, GitAuthor, Phase, SessionBackend, SessionStatus, Stage, StopReason,
+    WatchEvent,
     contract::{Harness, WatchProbe},
 };
 use tokio::time::timeout;
@@ -282,10 +283,40 @@ async fn sessions_of_several_users_have_homes_with_their_owners_git_identity() {
     assert!(!local.folder(session.hash).join("data/opencode/auth.json").exists(), "no keys of others");
     let author = local.git(&local.repo(session.hash), &["log", "-1", "--format=%an <%ae>"]);
     assert_eq!(author, "alice <alice@example.com>");
-    let config = fs::read_to_string(home.join(".gitconfig")).expect("a configuration");
-    assert!(config.contains("alice@example.com"), "{config}");
+    assert!(!home.join(".gitconfig").exists(), "the home's configuration is the user's");
 
     let paths = local.session("origin", "release", None);
     assert_eq!(fail(&backend, &paths).await.code, FailureCode::CloneFailed, "no paths of the machine");
+    backend.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_the_author_of_a_start_until_its_user_configures_another() {
+    let mut local = Local::new();
+    local.settings.single_user = false;
+    let mut session = local.session("origin", "main", None);
+    session.source = pod_manager::Source::Empty;
+    let backend = local.backend().await;
+    let commit = async || {
+        let environment = get(&run(&backend, &session).await, "/environment").await.expect("an answer");
+        let variables = environment.lines().filter_map(|line| line.split_once('='));
+        let git = |args: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            git.args(args).current_dir(local.repo(session.hash)).env_clear().envs(variables.clone());
+            let output = git.output().expect("git runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        };
+        git(&["commit", "--quiet", "--allow-empty", "-m", "test"]);
+        let author = git(&["log", "-1", "--format=%an <%ae>"]);
+        git(&["config", "--global", "user.name", "A. Configured"]);
+        stop(&backend, &session).await;
+        author
+    };
+    let git_author = GitAuthor::new("Alice \"A\" Smith", "17+alice@users.noreply.github.com");
+    let credentials = Credentials { git_author, ..Credentials::default() };
+    backend.start(&session, &credentials).await.expect("start");
+    assert_eq!(commit().await, "Alice \"A\" Smith <17+alice@users.noreply.github.com>");
+    assert_eq!(commit().await, "A. Configured <17+alice@users.noreply.github.com>");
     backend.shutdown().await;
 }

@@ -1,6 +1,7 @@
 //! The init container's script, run by the shell of this machine.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -36,8 +37,12 @@ impl OnScript {
     }
 
     /// Runs the script for a session without a repository.
-    pub(crate) fn run_empty(&self) -> Output {
-        self.command().output().expect("sh runs")
+    pub(crate) fn run_empty(&self, variables: &BTreeMap<String, String>) -> Output {
+        let mut command = self.command();
+        if !variables.is_empty() {
+            command.env_remove("GIT_CONFIG_NOSYSTEM").envs(variables);
+        }
+        command.output().expect("sh runs")
     }
 
     fn command(&self) -> Command {
