@@ -1,5 +1,7 @@
 //! Why a request is refused, and the policy that turns a refusal into a response.
 
+use std::borrow::Cow;
+
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts,
 };
@@ -26,6 +28,17 @@ pub enum Refusal {
         hash: SessionHash,
         /// Seconds after which a program may retry. `None`: the session does not start by itself.
         retry_after: Option<u32>,
+        /// Why it does not run, if that is known.
+        reason: Option<Reason>,
+    },
+    /// The user's session was not started, because the user has reached a limit: 429.
+    LimitReached {
+        /// The session.
+        hash: SessionHash,
+        /// Seconds after which a program may retry. `None`: waiting does not help.
+        retry_after: Option<u32>,
+        /// Which limit.
+        reason: Reason,
     },
     /// A page of another origin sent the request: 403.
     CrossOrigin,
@@ -33,6 +46,23 @@ pub enum Refusal {
     Unreachable,
     /// The session's server did not respond in time: 504.
     TimedOut,
+}
+
+/// Why a request is refused, in words for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// A stable code, for programs.
+    pub code: &'static str,
+    /// A sentence, for people.
+    pub message: Cow<'static, str>,
+}
+
+impl Reason {
+    /// Makes a reason.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into() }
+    }
 }
 
 impl Refusal {
@@ -45,6 +75,7 @@ impl Refusal {
             Self::Unauthenticated(IdentifyError::Missing) => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::NotRunning { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::CrossOrigin => StatusCode::FORBIDDEN,
             Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -108,12 +139,15 @@ impl Refusals for PlainRefusals {
             Refusal::Unauthenticated(IdentifyError::Missing) => "sign in first\n",
             Refusal::Unauthenticated(IdentifyError::Ambiguous) => "the request names more than one user\n",
             Refusal::NotFound => "no such session\n",
-            Refusal::NotRunning { .. } => "the session is not running\n",
+            Refusal::NotRunning { reason: None, .. } => "the session is not running\n",
+            Refusal::NotRunning { reason: Some(reason), .. } | Refusal::LimitReached { reason, .. } => {
+                &reason.message
+            }
             Refusal::CrossOrigin => "requests from pages of another origin are refused\n",
             Refusal::Unreachable => "the session does not respond\n",
             Refusal::TimedOut => "the session did not respond in time\n",
         };
-        respond(refusal, "text/plain; charset=utf-8", text.into())
+        respond(refusal, "text/plain; charset=utf-8", text.to_owned().into())
     }
 }
 
@@ -129,7 +163,8 @@ pub fn respond(refusal: &Refusal, content_type: &'static str, body: Body) -> Res
         Refusal::Malformed(_) => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Refusal::NotRunning { retry_after: Some(seconds), .. } => {
+        Refusal::NotRunning { retry_after: Some(seconds), .. }
+        | Refusal::LimitReached { retry_after: Some(seconds), .. } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
         _ => {}

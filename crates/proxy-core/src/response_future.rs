@@ -14,17 +14,24 @@ use pin_project_lite::pin_project;
 
 use crate::body::Body;
 
+type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
 pin_project! {
-    /// The future of a service that refuses a request at once or calls the service behind it.
+    /// The future of a service that refuses a request at once, calls the service behind it, or does one of
+    /// both later.
     pub struct ResponseFuture<F> {
         #[pin]
-        inner: Either<Ready<Result<Response<Body>, Infallible>>, F>,
+        inner: Either<Either<Ready<Result<Response<Body>, Infallible>>, Boxed>, F>,
     }
 }
 
 impl<F> ResponseFuture<F> {
     pub(crate) fn refused(response: Response<Body>) -> Self {
-        Self { inner: Either::Left(ready(Ok(response))) }
+        Self { inner: Either::Left(Either::Left(ready(Ok(response)))) }
+    }
+
+    pub(crate) fn held(future: Boxed) -> Self {
+        Self { inner: Either::Left(Either::Right(future)) }
     }
 
     pub(crate) fn called(future: F) -> Self {

@@ -83,6 +83,7 @@ impl App {
             site_origin: config.names.site_origin(&scheme),
             audit: audit.clone(),
             metrics: metrics.clone(),
+            wake: config.wake,
         });
         let defaults = ManagerSettings::default();
         let settings = ManagerSettings {
@@ -92,6 +93,7 @@ impl App {
             max_sessions: config.max_sessions,
             max_running: config.max_running,
             max_starts_per_minute: config.max_starts_per_minute,
+            wake_timeout: config.wake_timeout,
             ..defaults
         };
         let manager = Manager::new(backend.clone(), leadership, clock.clone(), settings);
@@ -137,6 +139,7 @@ impl App {
             scheme: self.scheme.clone(),
             proto: config.names.proto,
             ports: port_access(config, own_ports),
+            wake: config.wake,
             metrics: self.metrics.clone(),
             traces,
             audit: self.audit.clone(),

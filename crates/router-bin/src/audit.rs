@@ -124,6 +124,7 @@ fn describe(action: AuditAction) -> (&'static str, &'static str) {
     match action {
         AuditAction::Created => ("created", "session created"),
         AuditAction::Opened => ("opened", "session opened"),
+        AuditAction::Woken => ("woken", "session started for a request"),
         AuditAction::Resumed => ("resumed", "session resumed"),
         AuditAction::Stopped => ("stopped", "session stopped"),
         AuditAction::Deleted => ("deleted", "session deleted"),

@@ -8,6 +8,7 @@ mod banner;
 mod catch_panic;
 pub mod cli;
 pub mod config;
+mod credentials;
 pub mod health;
 mod io_error;
 pub mod logging;
@@ -25,5 +26,6 @@ pub mod stack;
 pub mod start_tracker;
 mod startup;
 mod telemetry;
+mod waker;
 
 pub use resolver::PortAccess;

@@ -45,6 +45,23 @@ pub enum SpanOutcome {
     Dropped,
 }
 
+/// What became of a held request: the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldOutcome {
+    /// The session runs, and the request was forwarded.
+    Running,
+    /// The session failed, or was stopped.
+    Failed,
+    /// The session did not run in time.
+    TimedOut,
+    /// The session was not started, or too many requests waited.
+    Refused,
+    /// The router shut down.
+    Shutdown,
+    /// The client went away.
+    Cancelled,
+}
+
 /// The router's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -56,6 +73,9 @@ pub struct Metrics {
     sessions: Family<Status, Gauge>,
     starts: Family<Outcome, Counter>,
     stages: Family<StageLabel, Histogram>,
+    wakes: Family<Outcome, Counter>,
+    held: Gauge,
+    held_ended: [Counter; HeldOutcome::ALL.len()],
     leader: Gauge,
     conflicts: Counter,
     spans: [Counter; SpanOutcome::ALL.len()],
@@ -108,6 +128,22 @@ impl RouteKind {
     }
 }
 
+impl HeldOutcome {
+    const ALL: [Self; 6] =
+        [Self::Running, Self::Failed, Self::TimedOut, Self::Refused, Self::Shutdown, Self::Cancelled];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl SpanOutcome {
     const ALL: [Self; 3] = [Self::Exported, Self::Failed, Self::Dropped];
 
@@ -134,6 +170,9 @@ impl Metrics {
         let (panics, limit_refusals) = (Counter::default(), Counter::default());
         let (sessions, starts) = (Family::default(), Family::default());
         let spans = Family::<Outcome, Counter>::default();
+        let (wakes, held_ended) =
+            (Family::<Outcome, Counter>::default(), Family::<Outcome, Counter>::default());
+        let held = Gauge::default();
         let (leader, conflicts) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
@@ -150,6 +189,17 @@ impl Metrics {
         registry.register("sessions", "Sessions of all users, by status", sessions.clone());
         registry.register("session_starts", "Session starts that finished, by outcome", starts.clone());
         registry.register("start_stage_seconds", "Duration of each stage of a session start", stages.clone());
+        registry.register(
+            "wakes",
+            "Starts that requests to stopped sessions caused, by outcome",
+            wakes.clone(),
+        );
+        registry.register("held_requests", "Requests that wait until their session runs", held.clone());
+        registry.register(
+            "held_requests_ended",
+            "Requests that waited until their session ran, by what became of them",
+            held_ended.clone(),
+        );
         registry.register(
             "reaps",
             "1 if this router is the leader, which stops idle sessions",
@@ -175,12 +225,16 @@ impl Metrics {
                 .map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
             spans: SpanOutcome::ALL
                 .map(|outcome| spans.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
+            held_ended: HeldOutcome::ALL
+                .map(|outcome| held_ended.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
             registry: root,
             panics,
             limit_refusals,
             sessions,
             starts,
             stages,
+            wakes,
+            held,
             leader,
             conflicts,
             process,
@@ -213,6 +267,21 @@ impl Metrics {
     /// Counts a request that was refused because of a limit per user.
     pub fn record_limit_refusal(&self) {
         self.limit_refusals.inc();
+    }
+
+    /// Counts a start that a request caused: `started`, or the code of its refusal.
+    pub fn record_wake(&self, outcome: &'static str) {
+        self.wakes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts a request as held until the returned guard is dropped or ended.
+    pub fn hold_request(&self) -> HeldRequest {
+        self.held.inc();
+        HeldRequest {
+            held: self.held.clone(),
+            ended: self.held_ended.clone(),
+            outcome: HeldOutcome::Cancelled,
+        }
     }
 
     /// Counts a panic of a request handler.
@@ -255,6 +324,28 @@ pub struct InFlight(Gauge);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// A held request. If it is dropped without [`end`](Self::end), its client went away.
+#[derive(Debug)]
+pub struct HeldRequest {
+    held: Gauge,
+    ended: [Counter; HeldOutcome::ALL.len()],
+    outcome: HeldOutcome,
+}
+
+impl HeldRequest {
+    /// Ends the request.
+    pub fn end(mut self, outcome: HeldOutcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for HeldRequest {
+    fn drop(&mut self) {
+        self.held.dec();
+        self.ended[self.outcome as usize].inc();
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use api::{server::AuditAction, wire::ErrorBody};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use proxy_core::{Body, IdentifyError, Refusal, RefusalContext, Refusals, respond};
-use session_key::{Identity, SessionHash, SessionRoute};
+use api::{
+    server::{AuditAction, ErrorCode},
+    wire::ErrorBody,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, uri::PathAndQuery};
+use proxy_core::{Body, IdentifyError, Reason, Refusal, RefusalContext, Refusals, RequestKind, respond};
+use session_key::{Identity, SessionHash, SessionRoute, Target};
 
 use crate::{
     audit::Audit,
@@ -14,7 +17,7 @@ use crate::{
 };
 
 /// The router's refusals. A browser that opens a session which is not running is redirected to the session's
-/// page on the site, where it can be started.
+/// page on the site, which shows the session's start, or where it can be started.
 #[derive(Debug)]
 pub(crate) struct RouterRefusals {
     /// The site's origin, without a slash at its end.
@@ -23,6 +26,9 @@ pub(crate) struct RouterRefusals {
     pub(crate) audit: Arc<Audit>,
     /// Counts requests for unknown hosts, which no other layer sees.
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether requests start sessions that are stopped. The page that a browser is redirected to then leads
+    /// to the address that was requested.
+    pub(crate) wake: bool,
 }
 
 impl Refusals for RouterRefusals {
@@ -32,8 +38,17 @@ impl Refusals for RouterRefusals {
             self.metrics.record_response(RouteKind::UnknownHost, refusal.status());
         }
         let is_person = is_navigation(context.method, context.headers);
+        let kind = RequestKind::of(context.method, context.headers);
         match refusal {
-            Refusal::NotRunning { hash, .. } if is_person => self.redirect_to_site(*hash),
+            Refusal::NotRunning { hash, .. } if is_person && !self.wake => {
+                see_other(&format!("{}/session/{hash}", self.site_origin))
+            }
+            Refusal::NotRunning { hash, reason, .. } if kind == RequestKind::Navigation => {
+                self.redirect_to_site(*hash, reason.as_ref(), context)
+            }
+            Refusal::LimitReached { hash, reason, .. } if kind == RequestKind::Navigation => {
+                self.redirect_to_site(*hash, Some(reason), context)
+            }
             _ if is_person => page(refusal),
             _ => json(refusal, request_id::of(context.extensions)),
         }
@@ -41,16 +56,30 @@ impl Refusals for RouterRefusals {
 }
 
 impl RouterRefusals {
-    fn redirect_to_site(&self, hash: SessionHash) -> Response<Body> {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SEE_OTHER;
-        let headers = response.headers_mut();
-        if let Ok(location) = HeaderValue::from_str(&format!("{}/session/{hash}", self.site_origin)) {
-            headers.insert(header::LOCATION, location);
+    /// Redirects to the session's page on the site, which leads to the requested address once the session
+    /// runs.
+    fn redirect_to_site(
+        &self,
+        hash: SessionHash,
+        reason: Option<&Reason>,
+        context: &RefusalContext<'_>,
+    ) -> Response<Body> {
+        let mut query = Vec::new();
+        if let Some(target) = context.uri.path_and_query().map(PathAndQuery::as_str)
+            && target != "/"
+            && target.len() <= MAX_TARGET_BYTES
+        {
+            query.push(format!("to={}", percent_encoded(target)));
         }
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        response
+        if let Some(Target::Port(port)) = context.extensions.get().map(|route: &SessionRoute| route.target) {
+            query.push(format!("port={port}"));
+        }
+        // A session that has failed says why itself.
+        if let Some(reason) = reason.filter(|reason| reason.code != "session_failed") {
+            query.push(format!("not-started={}", reason.code));
+        }
+        let separator = if query.is_empty() { "" } else { "?" };
+        see_other(&format!("{}/session/{hash}{separator}{}", self.site_origin, query.join("&")))
     }
 
     /// Writes an audit line if access was denied; a session that is not running is not worth one.
@@ -62,6 +91,39 @@ impl RouterRefusals {
             self.audit.write(AuditAction::Refused, user, hash, id, Some(describe(refusal).0));
         }
     }
+}
+
+/// The longest path and query that a browser is led back to, in bytes.
+const MAX_TARGET_BYTES: usize = 4 * 1024;
+
+fn see_other(location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::from_str(location) {
+        headers.insert(header::LOCATION, location);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Encodes a text as a value in a query.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]),
+        }
+    }
+    encoded
+}
+
+fn hex_digit(digit: u8) -> char {
+    char::from_digit(u32::from(digit), 16).map_or('0', |digit| digit.to_ascii_uppercase())
 }
 
 /// Whether a person's browser opens an address, rather than a page or a program requesting data.
@@ -80,7 +142,7 @@ pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Returns the code for programs, and the sentence for everybody. A session that does not exist and one of
 /// another user are answered with the same bytes, except for the request's id.
-fn describe(refusal: &Refusal) -> (&'static str, &'static str) {
+fn describe(refusal: &Refusal) -> (&'static str, &str) {
     match refusal {
         Refusal::UnknownHost => ("foreign_host", "This router does not serve that host name."),
         Refusal::Malformed(_) => ("malformed_request", "The request is malformed."),
@@ -89,7 +151,10 @@ fn describe(refusal: &Refusal) -> (&'static str, &'static str) {
         }
         Refusal::Unauthenticated(_) => ("ambiguous_identity", "The request names more than one user."),
         Refusal::NotFound => ("not_found", "Session not found."),
-        Refusal::NotRunning { .. } => {
+        Refusal::NotRunning { reason: Some(reason), .. } | Refusal::LimitReached { reason, .. } => {
+            (reason.code, &reason.message)
+        }
+        Refusal::NotRunning { reason: None, .. } => {
             ("not_running", "The session is not running. You can start it on its page on the site.")
         }
         Refusal::CrossOrigin => ("cross_origin", "Requests from another site's page are refused."),
@@ -103,7 +168,9 @@ fn json(refusal: &Refusal, request_id: &str) -> Response<Body> {
     let (code, error) = describe(refusal);
     let request_id = Some(request_id).filter(|id| !id.is_empty());
     let body = ErrorBody::json(code, error, request_id);
-    harden(respond(refusal, "application/json", body.into()))
+    let mut response = harden(respond(refusal, "application/json", body.into()));
+    response.extensions_mut().insert(ErrorCode(code));
+    response
 }
 
 fn page(refusal: &Refusal) -> Response<Body> {

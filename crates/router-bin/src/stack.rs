@@ -8,7 +8,7 @@ use std::{convert::Infallible, sync::Arc};
 use api::server::{AuditAction, error_response};
 use axum::{Router, middleware};
 use http::{Request, Response, StatusCode};
-use pod_manager::{Credentials, Token, manager::Manager};
+use pod_manager::manager::Manager;
 use proxy_core::{
     AccessToken, Body, Cookies, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor,
     Refusals, ResolveLayer, SameOriginLayer, TrackActivityLayer,
@@ -21,6 +21,7 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 use crate::{
     audit::{self, Audit},
     catch_panic::CatchPanic,
+    credentials,
     metrics::Metrics,
     observe::ObserveLayer,
     refusals::is_navigation,
@@ -28,6 +29,7 @@ use crate::{
     resolver::{PortAccess, SessionResolver},
     site::{self, Site},
     telemetry::RequestTracer,
+    waker::SessionWaker,
 };
 
 /// The parts that [`stack`] is built from.
@@ -48,6 +50,8 @@ pub struct StackParts {
     pub proto: &'static str,
     /// Which ports of sessions may be reached.
     pub ports: PortAccess,
+    /// Whether requests start sessions that are stopped.
+    pub wake: bool,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// Makes spans of requests, if they are traced.
@@ -82,11 +86,22 @@ impl<S> HttpService for S where
 /// Returns the service of the public listeners, for all host names.
 pub fn stack(parts: StackParts) -> impl HttpService {
     let refusals = parts.refusals;
-    let resolver = Arc::new(SessionResolver::new(parts.manager, parts.ports));
+    let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
-    let observe = ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown, parts.debug_headers);
+    let observe =
+        ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown.clone(), parts.debug_headers);
     let forward =
         ForwardSettings { public_proto: parts.proto, cookies: parts.cookies, ..ForwardSettings::default() };
+
+    let mut resolve = ResolveLayer::new(resolver.clone()).with_refusals(refusals.clone());
+    if parts.wake {
+        resolve = resolve.with_wake(Arc::new(SessionWaker {
+            manager: parts.manager,
+            audit: parts.audit.clone(),
+            metrics: parts.metrics.clone(),
+            shutdown: parts.shutdown,
+        }));
+    }
 
     let site = ServiceBuilder::new()
         .layer(observe.clone())
@@ -99,7 +114,7 @@ pub fn stack(parts: StackParts) -> impl HttpService {
         .layer(observe)
         .layer(identify)
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
-        .layer(ResolveLayer::new(resolver.clone()).with_refusals(refusals.clone()))
+        .layer(resolve)
         .map_request(move |request| audit_navigation(&parts.audit, request))
         .layer(TrackActivityLayer::new(resolver))
         .service(Forward::with_refusals(forward, refusals.clone()));
@@ -119,12 +134,11 @@ fn api_and_site(api: Router, site: Arc<Site>, audit: Arc<Audit>) -> impl HttpSer
         .service(routes)
 }
 
-/// Converts the user's access token to the type that the API reads. A text that can't be a token is dropped.
+/// Converts the user's access token to the type that the API reads.
 fn insert_credentials(mut request: Request<Body>) -> Request<Body> {
-    if let Some(token) = request.extensions_mut().remove::<AccessToken>() {
-        let github_token = token.expose().and_then(Token::parse);
-        request.extensions_mut().insert(Credentials { github_token, git_author: None });
-    }
+    let credentials = credentials::of(request.extensions());
+    request.extensions_mut().remove::<AccessToken>();
+    request.extensions_mut().insert(credentials);
     request
 }
 

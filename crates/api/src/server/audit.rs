@@ -27,6 +27,8 @@ pub enum AuditAction {
     Opened,
     /// Its owner started it again.
     Resumed,
+    /// A request of its owner to the stopped session started it again.
+    Woken,
     /// Its owner stopped it.
     Stopped,
     /// Its owner deleted it and all of its files.

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use session_key::{Identity, SessionHash};
-use tokio::sync::watch;
+use tokio::sync::{Notify, futures::Notified, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     closing: AtomicBool,
     /// Whether a deletion is pending.
     deleting: watch::Sender<bool>,
+    /// Notified when the view changes.
+    changed: Notify,
     state: Mutex<EntryState>,
     /// The latest messages.
     pub(super) feed: Feed,
@@ -59,6 +61,7 @@ impl Entry {
             routes: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             deleting: watch::Sender::new(false),
+            changed: Notify::new(),
             state: Mutex::default(),
             feed: Feed::default(),
             events: EventTap::default(),
@@ -68,6 +71,11 @@ impl Entry {
     /// Returns the view; `None` while the session is being deleted, and once it is gone.
     pub(super) fn view(&self) -> Option<Arc<View>> {
         self.view.load_full()
+    }
+
+    /// Resolves when the view changes, after this was called.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Counts a request, and calls `decide` with the view and whether the session is about to be stopped.
@@ -257,6 +265,7 @@ impl Entry {
                 view.last_activity = view.last_activity.max(activity);
             }
             self.view.store(view.map(Arc::new));
+            self.changed.notify_waiters();
             subscriptions.notify(&self.owner);
         }
     }

@@ -20,6 +20,7 @@ use super::{
     start_limiter::StartLimiter,
     subscriptions::{Subscription, Subscriptions},
     view::{View, ViewState},
+    wake::Waiting,
 };
 use crate::{
     backend::SessionBackend,
@@ -56,6 +57,7 @@ pub struct Manager {
     /// Held from counting a user's sessions until the new one is counted too.
     pub(super) limit_locks: KeyedMutex<Identity>,
     pub(super) start_limiter: StartLimiter,
+    pub(super) waiting: Waiting,
     pub(super) ready: watch::Sender<bool>,
     pub(super) openings: broadcast::Sender<Opening>,
     pub(super) follow_stats: FollowStats,
@@ -123,6 +125,7 @@ impl Manager {
             clock,
             start_limiter: StartLimiter::new(settings.max_starts_per_minute),
             settings,
+            waiting: Waiting::default(),
             opencode: OpencodeClient::new(),
             index: Index::default(),
             subscriptions: Subscriptions::default(),

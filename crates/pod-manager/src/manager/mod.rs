@@ -23,14 +23,16 @@ mod start_limiter;
 mod subscriptions;
 mod thread;
 mod view;
+mod wake;
 
 pub use commands::{Created, Limit, ManagerError, NewSession};
 pub use feed::ThreadSubscription;
 pub use leadership::{AlwaysLeader, Leadership};
 pub use manager::{Following, Manager, Opening, RouteError};
-pub use settings::ManagerSettings;
+pub use settings::{ManagerSettings, WaitingLimits};
 pub use subscriptions::Subscription;
 pub use thread::{ThreadMessage, ThreadUpdate};
 pub use view::{View, ViewState};
+pub use wake::{Waited, WakeError, WakeStart};
 
 pub use crate::opencode::Role;

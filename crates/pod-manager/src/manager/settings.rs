@@ -33,6 +33,27 @@ pub struct ManagerSettings {
     pub activity_write_interval: Duration,
     /// How long a command waits until its effect is visible.
     pub visible_timeout: Duration,
+    /// How long a request waits for a session that was started for it.
+    pub wake_timeout: Duration,
+    /// How many requests may wait for sessions.
+    pub waiting: WaitingLimits,
+}
+
+/// How many requests may wait for sessions that are being started for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingLimits {
+    /// For one session.
+    pub per_session: usize,
+    /// For all sessions of one user.
+    pub per_user: usize,
+    /// For all sessions.
+    pub total: usize,
+}
+
+impl Default for WaitingLimits {
+    fn default() -> Self {
+        Self { per_session: 512, per_user: 1_024, total: 4_096 }
+    }
 }
 
 impl Default for ManagerSettings {
@@ -51,6 +72,8 @@ impl Default for ManagerSettings {
             activity_notify_interval: Duration::from_secs(10),
             activity_write_interval: Duration::from_secs(60),
             visible_timeout: Duration::from_secs(5),
+            wake_timeout: Duration::from_secs(90),
+            waiting: WaitingLimits::default(),
         }
     }
 }

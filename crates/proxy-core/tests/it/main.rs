@@ -18,3 +18,4 @@ mod single_layers;
 mod stack;
 mod test_proxy;
 mod tunnels;
+mod wake;

@@ -86,6 +86,8 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     let max_sessions = read.limit("MAX_SESSIONS_PER_USER");
     let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
     let max_starts_per_minute = read.limit("MAX_STARTS_PER_MINUTE");
+    let wake = read.switch("WAKE");
+    let wake_timeout = read.seconds("WAKE_TIMEOUT_SECONDS");
     let default_repo = read.repository("DEFAULT_GIT_REPO", repo_policy(on_kubernetes, identity.as_ref()));
     let github_api = read.github_api("GITHUB_API_URL");
     let backend = if on_kubernetes {
@@ -117,6 +119,8 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         max_sessions,
         max_running,
         max_starts_per_minute,
+        wake,
+        wake_timeout,
         default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
         github_api,
         backend,

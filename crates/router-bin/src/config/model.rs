@@ -39,6 +39,10 @@ pub struct Config {
     pub max_running: Option<usize>,
     /// Sessions that one user may create or resume per minute; `None` is no limit.
     pub max_starts_per_minute: Option<u32>,
+    /// Whether requests start sessions that are stopped.
+    pub wake: bool,
+    /// How long a program's request waits for a session that was started for it.
+    pub wake_timeout: Duration,
     /// The repository that the site suggests for a new session.
     pub default_repo: Option<String>,
     /// The API of the GitHub whose repositories the site offers.

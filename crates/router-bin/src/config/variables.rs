@@ -147,6 +147,20 @@ pub const VARIABLES: &[Variable] = &[
          One more is answered with 429 and `Retry-After`.",
     ),
     Router.variable(
+        "WAKE",
+        Text("true"),
+        "`true` or `false`",
+        "Whether a request to a stopped session starts it: a browser that opens its address is shown the start, \
+         and a program's request waits until the session runs.",
+    ),
+    Router.variable(
+        "WAKE_TIMEOUT_SECONDS",
+        Text("90"),
+        "seconds",
+        "How long a program's request waits for a session that is started for it; it is then answered with 503 \
+         and `Retry-After`. Keep it below the timeout of the proxies in front of the router.",
+    ),
+    Router.variable(
         "DEFAULT_GIT_REPO",
         Unset,
         "address of a git repository",

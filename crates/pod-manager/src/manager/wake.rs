@@ -1,0 +1,303 @@
+//! Starts sessions for requests that arrive while they do not run, and holds such requests.
+
+use std::{
+    collections::{HashMap, hash_map},
+    fmt,
+    hash::Hash,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::Mutex;
+use session_key::{Identity, SessionHash};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::{
+    commands::ManagerError,
+    manager::Manager,
+    settings::WaitingLimits,
+    view::{View, ViewState},
+};
+use crate::{
+    backend::BackendError,
+    model::{Credentials, Failure, Phase, StopReason},
+};
+
+/// How long a session that is to start may be reported as stopped: between its old process's end and the new
+/// start.
+const STOPPED_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a session does not run for a request.
+#[derive(Debug, Clone, Error)]
+pub enum WakeError {
+    /// The session does not exist, or belongs to another user.
+    #[error("no such session")]
+    NotFound,
+    /// The session was not started.
+    #[error("the session was not started")]
+    NotStarted(#[source] Arc<ManagerError>),
+    /// The session has failed. Only its owner starts it again.
+    #[error("the session has failed")]
+    Failed(Failure),
+    /// The session was stopped while the request waited.
+    #[error("the session was stopped")]
+    Stopped,
+    /// The session does not run yet.
+    #[error("the session does not run after {} seconds", .0.as_secs())]
+    TimedOut(Duration),
+    /// As many requests as may wait do so already.
+    #[error("too many requests wait {}", .0.as_str())]
+    TooManyWaiting(Waited),
+}
+
+/// For what too many requests wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// For this session.
+    Session,
+    /// For sessions of this user.
+    User,
+    /// For sessions of all users.
+    All,
+}
+
+impl Waited {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "for this session",
+            Self::User => "for sessions of this user",
+            Self::All => "for sessions of all users",
+        }
+    }
+}
+
+/// Told of the end of a start that a request caused.
+type Report = Box<dyn FnOnce(&Result<(), Arc<ManagerError>>) + Send>;
+
+/// How a session is started for a request.
+pub struct WakeStart {
+    /// What the session may use in its owner's name.
+    pub credentials: Credentials,
+    /// Called once the start is recorded or refused; not if another request has started the session.
+    pub report: Report,
+}
+
+impl fmt::Debug for WakeStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WakeStart").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
+}
+
+/// A start that several requests wait for.
+type SharedStart = Shared<BoxFuture<'static, Result<(), Arc<ManagerError>>>>;
+
+/// The requests that wait for sessions, and the starts that are being recorded for them.
+#[derive(Default)]
+pub(super) struct Waiting {
+    places: Mutex<Places>,
+    starts: Mutex<HashMap<SessionHash, SharedStart>>,
+}
+
+#[derive(Default)]
+struct Places {
+    all: usize,
+    of_user: HashMap<Identity, usize>,
+    of_session: HashMap<SessionHash, usize>,
+}
+
+/// A start that is being recorded. Dropping it lets the next request start the session.
+struct PendingStart<'a> {
+    waiting: &'a Waiting,
+    hash: SessionHash,
+}
+
+impl Drop for PendingStart<'_> {
+    fn drop(&mut self) {
+        self.waiting.starts.lock().remove(&self.hash);
+    }
+}
+
+/// A place among the requests that wait. Dropping it frees it.
+struct Place<'a> {
+    waiting: &'a Waiting,
+    user: &'a Identity,
+    hash: SessionHash,
+}
+
+impl Waiting {
+    fn enter<'a>(
+        &'a self,
+        user: &'a Identity,
+        hash: SessionHash,
+        limits: &WaitingLimits,
+    ) -> Result<Place<'a>, Waited> {
+        let mut places = self.places.lock();
+        let of_session = places.of_session.get(&hash).copied().unwrap_or_default();
+        let of_user = places.of_user.get(user).copied().unwrap_or_default();
+        let reached = [
+            (of_session, limits.per_session, Waited::Session),
+            (of_user, limits.per_user, Waited::User),
+            (places.all, limits.total, Waited::All),
+        ];
+        if let Some((.., waited)) = reached.into_iter().find(|(count, max, _)| count >= max) {
+            return Err(waited);
+        }
+        places.all += 1;
+        *places.of_session.entry(hash).or_default() += 1;
+        *places.of_user.entry(user.clone()).or_default() += 1;
+        Ok(Place { waiting: self, user, hash })
+    }
+
+    fn count(&self) -> usize {
+        self.places.lock().all
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut places = self.waiting.places.lock();
+        places.all -= 1;
+        decrement(&mut places.of_session, self.hash);
+        decrement(&mut places.of_user, self.user.clone());
+    }
+}
+
+/// Counts one less, and drops a count of zero, so that memory is bounded by what waits.
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let hash_map::Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+impl Manager {
+    /// Starts the user's session if it is stopped or stops, and returns once the start is recorded. A session
+    /// that starts or runs stays as it is. If several requests ask at once, the session is started once.
+    ///
+    /// The start goes on if this future is dropped.
+    ///
+    /// # Errors
+    /// [`WakeError`]. A session that has failed is not started again.
+    pub async fn wake(
+        self: &Arc<Self>,
+        user: &Identity,
+        hash: SessionHash,
+        start: WakeStart,
+    ) -> Result<(), WakeError> {
+        if !self.is_ready() {
+            let error = BackendError::Unavailable("it has not reported its sessions yet".into());
+            return Err(WakeError::NotStarted(Arc::new(ManagerError::Unavailable(error))));
+        }
+        let view = self.get(user, hash).ok_or(WakeError::NotFound)?;
+        match view.state {
+            ViewState::Creating | ViewState::Running => Ok(()),
+            ViewState::Failed => Err(failed(&view)),
+            ViewState::Stopping | ViewState::Stopped => {
+                self.start_once(user, hash, start).await.map_err(|error| match *error {
+                    ManagerError::NotFound => WakeError::NotFound,
+                    _ => WakeError::NotStarted(error),
+                })
+            }
+        }
+    }
+
+    /// Starts the user's session as [`wake`](Self::wake) does, and waits until it runs.
+    ///
+    /// Bounded in time and number, see [`ManagerSettings`](super::ManagerSettings). A request whose future is
+    /// dropped frees its place.
+    ///
+    /// # Errors
+    /// [`WakeError`]
+    pub async fn wake_and_wait(
+        self: &Arc<Self>,
+        user: &Identity,
+        hash: SessionHash,
+        start: WakeStart,
+    ) -> Result<(), WakeError> {
+        let entry = self.index.get_owned(user, hash).ok_or(WakeError::NotFound)?;
+        let limits = &self.settings.waiting;
+        let _place = self.waiting.enter(user, hash, limits).map_err(WakeError::TooManyWaiting)?;
+        let running = async {
+            let before = entry.view().ok_or(WakeError::NotFound)?;
+            self.wake(user, hash, start).await?;
+            let mut was_stopped = false;
+            loop {
+                let changed = entry.changed();
+                let view = entry.view().ok_or(WakeError::NotFound)?;
+                let is_stopped = match view.state {
+                    ViewState::Running => return Ok(()),
+                    ViewState::Failed => return Err(failed(&view)),
+                    ViewState::Creating | ViewState::Stopping => false,
+                    // The backend has not reported the start yet.
+                    ViewState::Stopped if is_unchanged(&before, &view) => false,
+                    ViewState::Stopped if was_stopped => return Err(WakeError::Stopped),
+                    ViewState::Stopped => true,
+                };
+                if is_stopped {
+                    was_stopped = timeout(STOPPED_GRACE, changed).await.is_err();
+                } else {
+                    changed.await;
+                }
+            }
+        };
+        let limit = self.settings.wake_timeout;
+        timeout(limit, running).await.unwrap_or(Err(WakeError::TimedOut(limit)))
+    }
+
+    /// Returns how many requests wait for sessions.
+    pub fn waiting_requests(&self) -> usize {
+        self.waiting.count()
+    }
+
+    /// Starts the session, or waits for the start that another request has begun.
+    async fn start_once(
+        self: &Arc<Self>,
+        user: &Identity,
+        hash: SessionHash,
+        start: WakeStart,
+    ) -> Result<(), Arc<ManagerError>> {
+        let shared = {
+            let mut starts = self.waiting.starts.lock();
+            let begin = || {
+                let (manager, user) = (self.clone(), user.clone());
+                // A task of its own: it ends, and reports, also if all requests that wait for it go away.
+                let task = tokio::spawn(async move {
+                    let pending = PendingStart { waiting: &manager.waiting, hash };
+                    let result = manager.resume(&user, hash, &start.credentials).await;
+                    drop(pending);
+                    let result = result.map(drop).map_err(Arc::new);
+                    (start.report)(&result);
+                    result
+                });
+                task.map(|ended| ended.unwrap_or_else(|_| Err(Arc::new(interrupted())))).boxed().shared()
+            };
+            starts.entry(hash).or_insert_with(begin).clone()
+        };
+        shared.await
+    }
+}
+
+fn failed(view: &View) -> WakeError {
+    match &view.status.phase {
+        Phase::Failed(failure) => WakeError::Failed(failure.clone()),
+        _ => WakeError::Stopped,
+    }
+}
+
+/// Returns whether the session is as it was before the start, so that the start is still to be seen.
+fn is_unchanged(before: &View, now: &View) -> bool {
+    let never_started = matches!(now.status.phase, Phase::Stopped(StopReason::NeverStarted));
+    never_started || (before.status.since == now.status.since && before.status.phase == now.status.phase)
+}
+
+/// The error of a start whose task panicked, or ended with the runtime.
+fn interrupted() -> ManagerError {
+    ManagerError::Unavailable(BackendError::Unavailable("the start was interrupted".into()))
+}
