@@ -102,6 +102,12 @@ export const de: Record<Key, string> = {
   "stopped.since": "Gestoppt am {{when}}.",
   "stopped.kept": "Dateien und Gespräche der Sitzung bleiben erhalten.",
   "stopping.title": "Stoppt…",
+  "notStarted.limit_reached":
+    "Die Sitzung wurde beim Öffnen nicht gestartet, weil eine Grenze erreicht ist: für gleichzeitig laufende Sitzungen oder für Starts pro Minute. Stoppe eine andere Sitzung oder warte eine Minute, dann drücke Fortsetzen.",
+  "notStarted.disk_full":
+    "Die Sitzung wurde beim Öffnen nicht gestartet, weil der Speicherplatz für Sitzungen voll ist.",
+  "notStarted.unavailable":
+    "Die Sitzung wurde beim Öffnen nicht gestartet, weil der Router gerade keine Sitzungen starten kann. Warte einen Moment, dann drücke Fortsetzen.",
 
   "reason.idle": "Es gab {{minutes}} min lang keine Aktivität.",
   "reason.requested": "Das Stoppen wurde angefordert.",

@@ -99,6 +99,11 @@ export const en = {
   "stopped.since": "Stopped on {{when}}.",
   "stopped.kept": "The session's files and conversations are kept.",
   "stopping.title": "Stopping…",
+  "notStarted.limit_reached":
+    "Opening the session did not start it, because you have reached a limit: on sessions that run at once, or on starts per minute. Stop another session, or wait a minute, then press Resume.",
+  "notStarted.disk_full": "Opening the session did not start it, because the disk for sessions is full.",
+  "notStarted.unavailable":
+    "Opening the session did not start it, because the router cannot start sessions now. Wait a moment, then press Resume.",
 
   "reason.idle": "There was no activity for {{minutes}} min.",
   "reason.requested": "A stop was requested.",

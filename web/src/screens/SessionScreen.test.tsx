@@ -5,8 +5,8 @@ import { api, type Session, type Stage } from "../api/client";
 import { aSession, renderComponent } from "../test-page";
 import { SessionScreen } from "./SessionScreen";
 
-const open = (...sessions: Session[]) =>
-  renderComponent(SessionScreen, sessions, "/session/a48da0606867", "/session/:hash");
+const PATH = "/session/a48da0606867";
+const open = (...sessions: Session[]) => renderComponent(SessionScreen, sessions, PATH, "/session/:hash");
 const stage = (name: Stage["stage"], status: Stage["status"], overrides: Partial<Stage> = {}): Stage => ({
   stage: name,
   status,
@@ -35,6 +35,23 @@ describe("a session's page", () => {
     expect(replace).not.toHaveBeenCalled();
     page.setSessions([aSession()]);
     await waitFor(() => expect(replace).toHaveBeenCalledWith(aSession().url));
+  });
+
+  it("goes to the address that was requested before the session ran", async () => {
+    const replace = vi.spyOn(location, "replace").mockImplementation(() => {});
+    const session = aSession({ state: "creating", url: null });
+    const requested = `${PATH}?to=${encodeURIComponent("/L3g/session/ses_2?x=1")}`;
+    const page = renderComponent(SessionScreen, [session], requested, "/session/:hash");
+    page.setSessions([aSession()]);
+    const origin = new URL(aSession().url as string).origin;
+    await waitFor(() => expect(replace).toHaveBeenCalledWith(`${origin}/L3g/session/ses_2?x=1`));
+  });
+
+  it("says why opening the session did not start it", () => {
+    const session = aSession({ state: "stopped", url: null, reason: { code: "idle", message: "m" } });
+    renderComponent(SessionScreen, [session], `${PATH}?not-started=limit_reached`, "/session/:hash");
+    expect(screen.getByRole("alert").textContent).toMatch(/reached a limit/);
+    expect(document.activeElement).toBe(screen.getByRole("button", { name: "Resume" }));
   });
 
   it("shows a failure with advice and log, and can try again", async () => {

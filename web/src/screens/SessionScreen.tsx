@@ -1,6 +1,6 @@
 // The screen of one session; it becomes opencode's page once the session runs.
 
-import { useNavigate, useParams } from "@solidjs/router";
+import { useNavigate, useParams, useSearchParams } from "@solidjs/router";
 import {
   createEffect,
   createMemo,
@@ -18,6 +18,7 @@ import { useSite } from "../context";
 import { useI18n } from "../i18n";
 import { createAction } from "../lib/action";
 import { nameOf } from "../lib/session";
+import { type Requested, targetOf } from "../lib/target";
 import controls from "../styles/controls.module.css";
 import { Failed } from "./Failed";
 import { Missing } from "./Missing";
@@ -29,11 +30,15 @@ const DeleteDialog = lazy(() =>
   import("../components/DeleteDialog").then((m) => ({ default: m.DeleteDialog })),
 );
 
-/** A session's page: its state and actions. Once the session is running, the browser goes to the session itself. */
+/**
+ * A session's page: its state and actions. Once the session is running, the browser goes to the session itself, or
+ * to the address in it that was requested while it did not run.
+ */
 export function SessionScreen() {
   const i18n = useI18n();
   const { sessions } = useSite();
   const params = useParams<{ hash: string }>();
+  const [requested] = useSearchParams<Requested>();
   const session = createMemo(() => sessions.session(params.hash));
 
   // A session that was just created may not be in the list yet, so the list is fetched before the page says
@@ -46,7 +51,9 @@ export function SessionScreen() {
   // Replaces this page in the history, so that Back skips it.
   createEffect(() => {
     const current = session();
-    if (current?.state === "running" && current.url) location.replace(current.url);
+    if (current?.state === "running" && current.url) {
+      location.replace(targetOf(current.url, { to: requested.to, port: requested.port }, location.hash));
+    }
   });
 
   return (

@@ -1,5 +1,6 @@
 // The screen of a stopped session: why and when it stopped, and how to resume it.
 
+import { useSearchParams } from "@solidjs/router";
 import Play from "lucide-solid/icons/play";
 import Trash from "lucide-solid/icons/trash";
 import { createEffect, Show } from "solid-js";
@@ -14,6 +15,12 @@ import type { SessionActions } from "./SessionScreen";
 export function Stopped(props: { session: Session; actions: SessionActions }) {
   const i18n = useI18n();
   let resume: HTMLButtonElement | undefined;
+  const [query] = useSearchParams<{ "not-started"?: string }>();
+  // Why the request that led here did not start the session.
+  const refusal = () => {
+    const key = `notStarted.${query["not-started"]}`;
+    return i18n.has(key) ? i18n.t(key) : "";
+  };
   const isStopping = () => props.session.state === "stopping";
   createEffect(() => {
     if (!isStopping()) resume?.focus();
@@ -29,6 +36,11 @@ export function Stopped(props: { session: Session; actions: SessionActions }) {
           </p>
         </Show>
         <p>{i18n.t("stopped.kept")}</p>
+        <Show when={!isStopping() && refusal()}>
+          <p class={controls.error} role="alert">
+            {refusal()}
+          </p>
+        </Show>
       </section>
       <div class={css.actions}>
         <button

@@ -227,23 +227,21 @@ impl Manager {
         let running = async {
             let before = entry.view().ok_or(WakeError::NotFound)?;
             self.wake(user, hash, start).await?;
-            let mut was_stopped = false;
+            let (mut has_begun, mut was_stopped) = (false, false);
             loop {
                 let changed = entry.changed();
                 let view = entry.view().ok_or(WakeError::NotFound)?;
-                let is_stopped = match view.state {
+                match view.state {
                     ViewState::Running => return Ok(()),
                     ViewState::Failed => return Err(failed(&view)),
-                    ViewState::Creating | ViewState::Stopping => false,
+                    ViewState::Creating | ViewState::Stopping => {
+                        has_begun = true;
+                        changed.await;
+                    }
                     // The backend has not reported the start yet.
-                    ViewState::Stopped if is_unchanged(&before, &view) => false,
+                    ViewState::Stopped if !has_begun && is_unchanged(&before, &view) => changed.await,
                     ViewState::Stopped if was_stopped => return Err(WakeError::Stopped),
-                    ViewState::Stopped => true,
-                };
-                if is_stopped {
-                    was_stopped = timeout(STOPPED_GRACE, changed).await.is_err();
-                } else {
-                    changed.await;
+                    ViewState::Stopped => was_stopped = timeout(STOPPED_GRACE, changed).await.is_err(),
                 }
             }
         };

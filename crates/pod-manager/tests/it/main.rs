@@ -13,3 +13,4 @@ mod races;
 mod real_opencode;
 pub(crate) mod resume;
 mod test_manager;
+mod wake;

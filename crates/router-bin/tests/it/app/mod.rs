@@ -7,5 +7,6 @@ mod not_running;
 mod site;
 mod test_app;
 mod traces;
+mod wake;
 
 pub(crate) use test_app::TestApp;

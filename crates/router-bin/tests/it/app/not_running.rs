@@ -1,23 +1,15 @@
-//! Requests to a session that is not running: a person is redirected, a program gets an error.
+//! Requests to a session that is not running, with `WAKE=false`: a person is redirected, a program gets an
+//! error, and nothing is started.
 
 use http::StatusCode;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{TestApp, test_app::ALICE};
-
-async fn stopped_session(app: &TestApp) -> String {
-    let hash = app.running_session(ALICE).await;
-    let path = format!("/api/sessions/{hash}/stop");
-    let stop = app.request_as(ALICE, Method::POST, "localhost", &path).json(&json!({}));
-    assert_eq!(stop.send().await.expect("a response").status(), StatusCode::OK);
-    app.wait_for_state(ALICE, &hash, "stopped").await;
-    hash
-}
+use super::{TestApp, test_app::ALICE, wake::stopped_session};
 
 #[tokio::test]
 async fn a_browser_is_redirected_to_the_sessions_page_on_the_site() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(&[("WAKE", "false")]).await;
     let hash = stopped_session(&app).await;
     for headers in [
         &[("accept", "text/html,application/xhtml+xml,*/*;q=0.8")][..],
@@ -40,7 +32,7 @@ async fn a_browser_is_redirected_to_the_sessions_page_on_the_site() {
 
 #[tokio::test]
 async fn a_browser_is_redirected_to_the_host_name_that_is_set_for_the_site() {
-    let app = TestApp::start_with(&[("SITE_HOST", "code.localhost:1234")]).await;
+    let app = TestApp::start_with(&[("SITE_HOST", "code.localhost:1234"), ("WAKE", "false")]).await;
     let hash = stopped_session(&app).await;
     let request = app.request_as(ALICE, Method::GET, &format!("{hash}.localhost"), "/");
     let response = request.header("accept", "text/html").send().await.expect("a response");
@@ -49,7 +41,7 @@ async fn a_browser_is_redirected_to_the_host_name_that_is_set_for_the_site() {
 
 #[tokio::test]
 async fn a_program_gets_an_error_that_says_when_to_retry() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(&[("WAKE", "false")]).await;
     let hash = stopped_session(&app).await;
     for (method, headers) in [
         (Method::GET, &[("accept", "application/json")][..]),
