@@ -11,7 +11,8 @@
 //! - [`testing`] (feature `test-util`): a stand-in for Cloudflare's API
 //!
 //! A session's hosts exist from the creation of its claim to its deletion: a stopped session must be
-//! reachable, because a request to its host starts it. Only the leader writes. What others made is never changed.
+//! reachable, because a request to its host starts it. Only the leader writes. What others made is never
+//! changed.
 
 pub mod claims;
 pub mod cli;

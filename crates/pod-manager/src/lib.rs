@@ -43,8 +43,8 @@ pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{
     AlwaysLeader, Created, Following, Leadership, Limit, Manager, ManagerError, ManagerSettings, NewSession,
-    Role, RouteError, Subscription, ThreadMessage, ThreadSubscription, ThreadUpdate, View, ViewState,
-    Waited, WaitingLimits, WakeError, WakeStart,
+    Role, RouteError, Subscription, ThreadMessage, ThreadSubscription, ThreadUpdate, View, ViewState, Waited,
+    WaitingLimits, WakeError, WakeStart,
 };
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;

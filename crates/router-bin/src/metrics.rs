@@ -194,9 +194,9 @@ impl Metrics {
             "Starts that requests to stopped sessions caused, by outcome",
             wakes.clone(),
         );
-        registry.register("held_requests", "Requests that wait until their session runs", held.clone());
+        registry.register("requests_held", "Requests that wait until their session runs", held.clone());
         registry.register(
-            "held_requests_ended",
+            "held_requests",
             "Requests that waited until their session ran, by what became of them",
             held_ended.clone(),
         );
@@ -227,13 +227,17 @@ impl Metrics {
                 .map(|outcome| spans.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
             held_ended: HeldOutcome::ALL
                 .map(|outcome| held_ended.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
+            // Shown from the start, as a counter should be.
+            wakes: {
+                drop(wakes.get_or_create(&Outcome { outcome: "started" }));
+                wakes
+            },
             registry: root,
             panics,
             limit_refusals,
             sessions,
             starts,
             stages,
-            wakes,
             held,
             leader,
             conflicts,

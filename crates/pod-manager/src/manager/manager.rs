@@ -20,7 +20,7 @@ use super::{
     start_limiter::StartLimiter,
     subscriptions::{Subscription, Subscriptions},
     view::{View, ViewState},
-    wake::Waiting,
+    waiting::Waiting,
 };
 use crate::{
     backend::SessionBackend,

@@ -1,27 +1,17 @@
 //! Starts sessions for requests that arrive while they do not run, and holds such requests.
 
-use std::{
-    collections::{HashMap, hash_map},
-    fmt,
-    hash::Hash,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Shared},
-};
-use parking_lot::Mutex;
+use futures_util::FutureExt as _;
 use session_key::{Identity, SessionHash};
 use thiserror::Error;
 use tokio::time::timeout;
 
 use super::{
-    commands::ManagerError,
+    error::ManagerError,
     manager::Manager,
-    settings::WaitingLimits,
     view::{View, ViewState},
+    waiting::{PendingStart, Waited},
 };
 use crate::{
     backend::BackendError,
@@ -55,27 +45,6 @@ pub enum WakeError {
     TooManyWaiting(Waited),
 }
 
-/// For what too many requests wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waited {
-    /// For this session.
-    Session,
-    /// For sessions of this user.
-    User,
-    /// For sessions of all users.
-    All,
-}
-
-impl Waited {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "for this session",
-            Self::User => "for sessions of this user",
-            Self::All => "for sessions of all users",
-        }
-    }
-}
-
 /// Told of the end of a start that a request caused.
 type Report = Box<dyn FnOnce(&Result<(), Arc<ManagerError>>) + Send>;
 
@@ -90,90 +59,6 @@ pub struct WakeStart {
 impl fmt::Debug for WakeStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WakeStart").field("credentials", &self.credentials).finish_non_exhaustive()
-    }
-}
-
-/// A start that several requests wait for.
-type SharedStart = Shared<BoxFuture<'static, Result<(), Arc<ManagerError>>>>;
-
-/// The requests that wait for sessions, and the starts that are being recorded for them.
-#[derive(Default)]
-pub(super) struct Waiting {
-    places: Mutex<Places>,
-    starts: Mutex<HashMap<SessionHash, SharedStart>>,
-}
-
-#[derive(Default)]
-struct Places {
-    all: usize,
-    of_user: HashMap<Identity, usize>,
-    of_session: HashMap<SessionHash, usize>,
-}
-
-/// A start that is being recorded. Dropping it lets the next request start the session.
-struct PendingStart<'a> {
-    waiting: &'a Waiting,
-    hash: SessionHash,
-}
-
-impl Drop for PendingStart<'_> {
-    fn drop(&mut self) {
-        self.waiting.starts.lock().remove(&self.hash);
-    }
-}
-
-/// A place among the requests that wait. Dropping it frees it.
-struct Place<'a> {
-    waiting: &'a Waiting,
-    user: &'a Identity,
-    hash: SessionHash,
-}
-
-impl Waiting {
-    fn enter<'a>(
-        &'a self,
-        user: &'a Identity,
-        hash: SessionHash,
-        limits: &WaitingLimits,
-    ) -> Result<Place<'a>, Waited> {
-        let mut places = self.places.lock();
-        let of_session = places.of_session.get(&hash).copied().unwrap_or_default();
-        let of_user = places.of_user.get(user).copied().unwrap_or_default();
-        let reached = [
-            (of_session, limits.per_session, Waited::Session),
-            (of_user, limits.per_user, Waited::User),
-            (places.all, limits.total, Waited::All),
-        ];
-        if let Some((.., waited)) = reached.into_iter().find(|(count, max, _)| count >= max) {
-            return Err(waited);
-        }
-        places.all += 1;
-        *places.of_session.entry(hash).or_default() += 1;
-        *places.of_user.entry(user.clone()).or_default() += 1;
-        Ok(Place { waiting: self, user, hash })
-    }
-
-    fn count(&self) -> usize {
-        self.places.lock().all
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut places = self.waiting.places.lock();
-        places.all -= 1;
-        decrement(&mut places.of_session, self.hash);
-        decrement(&mut places.of_user, self.user.clone());
-    }
-}
-
-/// Counts one less, and drops a count of zero, so that memory is bounded by what waits.
-fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
-    if let hash_map::Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
-        }
     }
 }
 
@@ -261,24 +146,20 @@ impl Manager {
         hash: SessionHash,
         start: WakeStart,
     ) -> Result<(), Arc<ManagerError>> {
-        let shared = {
-            let mut starts = self.waiting.starts.lock();
-            let begin = || {
-                let (manager, user) = (self.clone(), user.clone());
-                // A task of its own: it ends, and reports, also if all requests that wait for it go away.
-                let task = tokio::spawn(async move {
-                    let pending = PendingStart { waiting: &manager.waiting, hash };
-                    let result = manager.resume(&user, hash, &start.credentials).await;
-                    drop(pending);
-                    let result = result.map(drop).map_err(Arc::new);
-                    (start.report)(&result);
-                    result
-                });
-                task.map(|ended| ended.unwrap_or_else(|_| Err(Arc::new(interrupted())))).boxed().shared()
-            };
-            starts.entry(hash).or_insert_with(begin).clone()
+        let begin = || {
+            let (manager, user) = (self.clone(), user.clone());
+            // A task of its own: it ends, and reports, also if all requests that wait for it go away.
+            let task = tokio::spawn(async move {
+                let pending = PendingStart::new(&manager.waiting, hash);
+                let result = manager.resume(&user, hash, &start.credentials).await;
+                drop(pending);
+                let result = result.map(drop).map_err(Arc::new);
+                (start.report)(&result);
+                result
+            });
+            task.map(|ended| ended.unwrap_or_else(|_| Err(Arc::new(interrupted())))).boxed().shared()
         };
-        shared.await
+        self.waiting.share_start(hash, begin).await
     }
 }
 

@@ -68,7 +68,7 @@ impl Resolver for TestSession {
             return Err(ResolveError::NotFound);
         }
         if *self.runs.borrow() {
-            return Ok(Upstream { address: ([127, 0, 0, 1], 1).into(), authorization: None });
+            return Ok(Upstream::new(([127, 0, 0, 1], 1).into()));
         }
         Err(ResolveError::NotRunning { retry_after: Some(7) })
     }

@@ -90,13 +90,13 @@ async fn a_programs_request_is_held_until_the_session_runs() {
     app.backend.hold(Stage::Starting);
     let request = app.request_as(ALICE, Method::POST, &format!("{hash}.localhost"), "/session");
     let held = send(request.header("content-type", "application/json").body("{\"title\":\"held\"}"));
-    wait_for_metric(&app, "opencode_router_held_requests 1").await;
+    wait_for_metric(&app, "opencode_router_requests_held 1").await;
     assert!(!held.is_finished());
     app.backend.release(Stage::Starting);
     let response = held.await.expect("no panic");
     assert_eq!(response.status(), StatusCode::OK);
-    wait_for_metric(&app, "opencode_router_held_requests 0").await;
-    wait_for_metric(&app, "opencode_router_held_requests_ended_total{outcome=\"running\"} 1").await;
+    wait_for_metric(&app, "opencode_router_requests_held 0").await;
+    wait_for_metric(&app, "opencode_router_held_requests_total{outcome=\"running\"} 1").await;
     assert_eq!(starts(&app, &hash), 2);
 }
 
@@ -201,7 +201,7 @@ async fn a_shutdown_ends_held_requests() {
     let hash = stopped_session(&app).await;
     app.backend.hold(Stage::Starting);
     let held = send(app.request_as(ALICE, Method::GET, &format!("{hash}.localhost"), "/session"));
-    wait_for_metric(&app, "opencode_router_held_requests 1").await;
+    wait_for_metric(&app, "opencode_router_requests_held 1").await;
     app.shutdown.cancel();
     let response = held.await.expect("no panic");
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
