@@ -36,8 +36,8 @@ pub use identity::{
     trusted_headers::TrustedHeaders,
 };
 pub use peer_addr::PeerAddr;
-pub use replay::{EventLog, EventLogs, LoggedEvent, ReplayEvents, ReplayEventsLayer};
 pub use refusal::{PlainRefusals, Reason, Refusal, RefusalContext, Refusals, respond};
+pub use replay::{EventLog, EventLogs, LoggedEvent, ReplayEvents, ReplayEventsLayer};
 pub use request_kind::RequestKind;
 pub use resolve::{Resolve, ResolveLayer};
 pub use resolver::{Connecting, Connector, HostPolicy, ResolveError, Resolver, Upstream};
