@@ -18,6 +18,7 @@ mod opencode_version;
 mod own_github_token;
 mod process_metrics;
 mod refusals;
+mod reports;
 mod request_id;
 mod resolver;
 pub mod run;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, backend, banner, config::Config, health, startup};
+use crate::{app::App, backend, banner, config::Config, health, reports, startup};
 
 /// Runs the router until a signal (SIGTERM, SIGINT, SIGHUP) ends it and everything that it started has ended.
 ///
@@ -23,11 +23,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     let (public, health) = listeners(&config).await?;
     let addresses @ [address, health_address] = [public[0].local_addr()?, health.local_addr()?];
+    let reports = reports::listen(&config).await?;
+    let report_port =
+        reports.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.port());
     let scheme = Arc::new(config.names.scheme(address.port())?);
 
     let backend = backend::open(&config, address.port()).await?;
     let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())?;
-    let service = app.service(&config, vec![address.port(), health_address.port()]);
+    let own_ports = [address.port(), health_address.port()].into_iter().chain(report_port).collect();
+    let service = app.service(&config, own_ports);
     let stop = CancellationToken::new();
     let running = app.run(stop.clone());
     let serving_health = axum::serve(health, health::router(app.health())).into_future();
@@ -48,6 +52,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         })
     }));
 
+    let serving_reports = reports.map(|listener| reports::spawn(&app, listener));
+
     let until_drained = async {
         tokio::select! {
             () = app.manager.ready() => {
@@ -61,6 +67,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::select! {
             _ = serving => {}
             () = signals.next() => tracing::info!("second signal; aborting requests"),
+        }
+        if let Some(serving) = serving_reports {
+            serving.abort();
         }
         stop.cancel();
     };

@@ -179,9 +179,9 @@ export interface paths {
         /**
          * Watch the latest messages of a session
          * @description Server-sent events. `snapshot`, at once and whenever the whole changes (another conversation, a title, a
-         *     removal): a `Thread`. `message`: a new `ThreadMessage`, or one that has more text; it replaces the one with
-         *     the same `partID`. Updates are at least 250 ms apart. A reconnect begins with a snapshot, so there is
-         *     nothing to resume. The stream ends when the session is deleted.
+         *     removal): a `Thread`. `message`: a new `ThreadMessage`, or one that has more text; it replaces the one
+         *     with the same `partID`. Updates are at least 250 ms apart. A reconnect begins with a snapshot, so there
+         *     is nothing to resume. The stream ends when the session is deleted.
          */
         get: operations["watchMessages"];
         put?: never;

@@ -16,6 +16,7 @@ mod extract;
 mod github_access;
 mod messages;
 mod progress;
+mod reports;
 mod repositories;
 mod sessions;
 mod site;
@@ -41,6 +42,7 @@ pub use error::{ErrorCode, error_response};
 pub use extract::{BODY_DEADLINE, MAX_BODY_BYTES};
 pub use github_access::{Github, OwnToken};
 
+pub use reports::reports;
 pub use sessions::MAX_LOG_LINES;
 pub use state::{ApiState, MAX_MESSAGE_STREAMS, Settings};
 

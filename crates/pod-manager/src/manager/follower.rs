@@ -1,5 +1,5 @@
-//! Follows the events of one run's opencode: which agents are at work, the newest conversation's title and its
-//! latest messages are known at once, without asking again and again.
+//! Follows the events of one run's opencode: which agents are at work, the newest conversation's title and
+//! its latest messages are known at once, without asking again and again.
 //!
 //! Events alone are not relied on. After each connection opencode is asked once for everything that they
 //! change, and whatever an event leaves open is asked for. The run's [monitor](super::monitor) probes

@@ -17,6 +17,7 @@ pub(crate) mod leadership;
 #[expect(clippy::module_inception, reason = "it defines `Manager`; this file only names what is public")]
 mod manager;
 mod monitor;
+mod reports;
 mod run;
 mod run_state;
 mod settings;

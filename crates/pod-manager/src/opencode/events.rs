@@ -2,10 +2,10 @@
 //!
 //! What is sent may be hostile. A stream costs the router a known amount at most:
 //!
-//! - memory: one event of [`MAX_EVENT`] bytes; a larger one is skipped and reported as [`Received::Oversized`],
-//!   since a file that a user attaches to a prompt is one event;
-//! - processor time: [`MAX_BYTES_PER_WINDOW`] bytes and [`MAX_EVENTS_PER_WINDOW`] events in each second. Beyond
-//!   that nothing is read until the second is over, and opencode has to wait;
+//! - memory: one event of [`MAX_EVENT`] bytes; a larger one is skipped and reported as
+//!   [`Received::Oversized`], since a file that a user attaches to a prompt is one event;
+//! - processor time: [`MAX_BYTES_PER_WINDOW`] bytes and [`MAX_EVENTS_PER_WINDOW`] events in each second.
+//!   Beyond that nothing is read until the second is over, and opencode has to wait;
 //! - time: a stream without a complete line for [`SILENCE`] is over. opencode sends a heartbeat every 10 s.
 
 use std::{mem, time::Duration};

@@ -29,6 +29,7 @@ impl Reader<'_> {
             },
             ephemeral_storage: self.quantity_or_zero("EPHEMERAL_STORAGE_SIZE"),
             chromium_image: self.image("CHROMIUM_IMAGE"),
+            router_url: self.router_url("OPENCODE_ROUTER_URL"),
             // Unique per process: a restarted router must not take the old one's Lease for its own.
             identity: format!("{pod_name}-{:08x}", rand::random::<u32>()),
             ..settings
@@ -49,6 +50,19 @@ impl Reader<'_> {
         self.problem(name, &problem, "/etc/opencode-router/pod-patch.yaml");
         None
     }
+    /// Reads the address at which Pods reach the router, without a slash at its end.
+    fn router_url(&mut self, name: &'static str) -> Option<String> {
+        let text = self.layers.text(name)?;
+        let valid = text.parse::<http::Uri>().is_ok_and(|url| {
+            matches!(url.scheme_str(), Some("http" | "https")) && url.path() == "/" && url.query().is_none()
+        });
+        if !valid {
+            let problem = "must be an http or https URL without a path";
+            self.problem(name, problem, "http://opencode-router.opencode.svc:3002");
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
     /// Reads the reference of an image, which has no default. The cluster checks the rest.
     fn required_image(&mut self, name: &'static str) -> String {
         self.image(name).unwrap_or_else(|| {

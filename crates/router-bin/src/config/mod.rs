@@ -80,6 +80,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     if port == health_port && port != 0 {
         read.problem("HEALTH_PORT", "is the same as PORT", "3001");
     }
+    let report_port = read.report_port("REPORT_PORT", [port, health_port]);
     let names = read.names(port, on_kubernetes);
     let identity = read.identity(&listen);
     let idle_timeout = read.minutes("IDLE_TIMEOUT_MINUTES");
@@ -113,6 +114,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         optional_listen: (is_default && !on_kubernetes).then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         port,
         health_port,
+        report_port,
         names,
         identity,
         idle_timeout,

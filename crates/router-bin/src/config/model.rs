@@ -27,6 +27,9 @@ pub struct Config {
     pub port: u16,
     /// The port of health and metrics; with 0, the kernel chooses one.
     pub health_port: u16,
+    /// The port of the listener for the sessions' reports; `None` if there is none. With 0, the kernel
+    /// chooses one.
+    pub report_port: Option<u16>,
     /// The public host names.
     pub names: Names,
     /// How a request's user is identified.

@@ -86,6 +86,19 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Reads the port of the listener for reports, which must differ from the other ports; `None` if it is
+    /// off.
+    pub(super) fn report_port(&mut self, name: &'static str, others: [u16; 2]) -> Option<u16> {
+        if self.text(name) == "off" {
+            return None;
+        }
+        let port = self.port(name);
+        if port != 0 && others.contains(&port) {
+            self.problem(name, "is the same as PORT or HEALTH_PORT", "3002");
+        }
+        Some(port)
+    }
+
     pub(super) fn minutes(&mut self, name: &'static str) -> Duration {
         match self.text(name).parse::<f64>() {
             Ok(minutes) if (0.01..=525_600.0).contains(&minutes) => Duration::from_secs_f64(minutes * 60.0),

@@ -43,6 +43,13 @@ pub const VARIABLES: &[Variable] = &[
          differ from PORT.",
     ),
     Router.variable(
+        "REPORT_PORT",
+        by_backend("off", "3002"),
+        "port, 0 for any free port, or `off`",
+        "The port of a listener for what sessions report about themselves, on the first address of \
+         LISTEN_ADDRESS. It is the only one that sessions' Pods should reach.",
+    ),
+    Router.variable(
         "ROUTER_DOMAIN",
         Derived("`localhost:` and PORT; required on Kubernetes"),
         "host name, with `:port` if browsers need one",
@@ -342,6 +349,13 @@ pub const VARIABLES: &[Variable] = &[
          Its DevTools are on the Pod's loopback only, and `PLAYWRIGHT_MCP_CDP_ENDPOINT` names them.",
     ),
     Kubernetes.variable(
+        "OPENCODE_ROUTER_URL",
+        Unset,
+        "URL without a path",
+        "The address at which sessions' Pods reach REPORT_PORT. Sessions see it in a variable of the same \
+         name. Without it they report nothing.",
+    ),
+    Kubernetes.variable(
         "POD_PATCH_FILE",
         Unset,
         "path of a YAML or JSON file",
@@ -358,12 +372,6 @@ pub const VARIABLES: &[Variable] = &[
     Future
         .variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.")
         .secret(),
-    Future.variable(
-        "OPENCODE_ROUTER_URL",
-        Unset,
-        "URL",
-        "The address at which a session's Pod reaches the router.",
-    ),
     Future.variable("ATTACH_PORT", Text("4096"), "port", "The port of the listener for `opencode attach`."),
 ];
 

@@ -16,6 +16,9 @@ use k8s_openapi::{
 use pod_manager::kubernetes::objects::names::{HASH_LABEL, PORT};
 use serde_json::Value;
 
+/// Where sessions report.
+const REPORT_PORT: u16 = 3002;
+
 type Labels = BTreeMap<String, String>;
 
 /// Returns all objects of one kind in deploy/install.yaml.
@@ -173,6 +176,15 @@ fn a_session_reaches_dns_and_the_internet_and_nothing_inside_the_cluster() {
     // Pods may have public addresses, too: only their labels count.
     for (routers, siblings) in [("10.244.0.7", "10.244.0.6"), ("140.82.121.5", "2606:50c0:8000::1")] {
         let sibling = pod(siblings, "opencode", (HASH_LABEL, "0123456789ab"));
+        check("the router's reports", &router(routers, "opencode"), REPORT_PORT, "TCP", true);
+        check(
+            "reports of a router elsewhere",
+            &router("10.244.0.12", "elsewhere"),
+            REPORT_PORT,
+            "TCP",
+            false,
+        );
+        check("reports' port of another session", &sibling, REPORT_PORT, "TCP", false);
         for port in [3000, 8080, PORT] {
             check("the router", &router(routers, "opencode"), port, "TCP", false);
             check("another session", &sibling, port, "TCP", false);
@@ -237,5 +249,6 @@ fn only_the_router_reaches_a_session_and_all_but_sessions_reach_the_router() {
     check("a node's address to the router", &node, &router, 3000, false);
     for (name, from) in [("an ingress controller", &controller), ("a Pod of the namespace", &neighbour)] {
         check(name, from, &router, 8080, false);
+        check(name, from, &router, REPORT_PORT, false);
     }
 }
