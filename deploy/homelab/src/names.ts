@@ -10,6 +10,7 @@ export const APP = "code";
 export const HTTP_PORT = 3000;
 export const ATTACH_PORT = 4096;
 export const HEALTH_PORT = 8080;
+export const REPORT_PORT = 3002;
 
 /** Session hosts are `<hash>-oc.<domain>`, one level below the domain: Universal SSL covers them. */
 export const ROUTE_SUFFIX = "-oc";
@@ -33,6 +34,8 @@ export const CLOUDFLARE_SECRET = "code-cf-credentials";
 export const ADMIN_SECRET = "code-admin-secret";
 export const PROXY_SECRET = "code-proxy-secret";
 export const ATTACH_SERVICE = `${APP}-attach`;
+/** All that sessions reach of the router. */
+export const REPORT_SERVICE = `${APP}-reports`;
 
 /** The operator, in a Deployment of its own. */
 export const OPERATOR = "code-cloudflare-operator";

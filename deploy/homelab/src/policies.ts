@@ -33,7 +33,8 @@ export function makePolicies(settings: Settings, namespace: pulumi.Output<string
       ? []
       : [{ ports: [{ port: "health" }], from: [inNamespace(settings.metricsNamespace)] }];
 
-  // Sessions: only the router reaches them; they reach neither each other nor anything private.
+  // Sessions: only the router reaches them; they reach neither each other nor anything private, except the
+  // port on which the router accepts their reports.
   policy(`${APP}-sessions`, {
     podSelector: { matchExpressions: [{ key: SESSION_HASH_LABEL, operator: "Exists" }] },
     policyTypes: ["Ingress", "Egress"],
@@ -46,6 +47,7 @@ export function makePolicies(settings: Settings, namespace: pulumi.Output<string
         ],
         to: [inNamespace("kube-system")],
       },
+      { ports: [{ port: "reports", protocol: "TCP" }], to: [{ podSelector: { matchLabels: LABELS } }] },
       {
         to: [
           { ipBlock: { cidr: "0.0.0.0/0", except: PRIVATE_V4 } },
@@ -58,12 +60,17 @@ export function makePolicies(settings: Settings, namespace: pulumi.Output<string
       })),
     ],
   });
-  // The router: Traefik reaches the site, the sessions and the attach listener; kubelet's probes always may.
+  // The router: Traefik reaches the site, the sessions and the attach listener, sessions the port for their
+  // reports; kubelet's probes always may.
   policy(APP, {
     podSelector: { matchLabels: LABELS },
     policyTypes: ["Ingress"],
     ingress: [
       { ports: [{ port: "http" }, { port: "attach" }], from: [inNamespace(settings.traefikNamespace)] },
+      {
+        ports: [{ port: "reports" }],
+        from: [{ podSelector: { matchExpressions: [{ key: SESSION_HASH_LABEL, operator: "Exists" }] } }],
+      },
       ...metrics,
     ],
   });

@@ -23,6 +23,8 @@ import {
   PROXY_SECRET,
   PROXY_SECRET_MIDDLEWARE,
   PULL_SECRET,
+  REPORT_PORT,
+  REPORT_SERVICE,
   ROUTE_SUFFIX,
   SIGNIN_COOKIES,
   SIGNIN_GROUP,
@@ -85,6 +87,10 @@ export function makeRouter(args: RouterArgs): ExposedWebApp {
     metadata: { name: ATTACH_SERVICE, namespace: namespace.metadata.name, labels: LABELS },
     spec: { selector: LABELS, ports: [{ name: "attach", port: ATTACH_PORT, targetPort: ATTACH_PORT }] },
   });
+  new k8s.core.v1.Service(REPORT_SERVICE, {
+    metadata: { name: REPORT_SERVICE, namespace: namespace.metadata.name, labels: LABELS },
+    spec: { selector: LABELS, ports: [{ name: "reports", port: REPORT_PORT, targetPort: REPORT_PORT }] },
+  });
   new k8s.policy.v1.PodDisruptionBudget(`${APP}-pdb`, {
     metadata: { name: APP, namespace: namespace.metadata.name, labels: LABELS },
     spec: { maxUnavailable: 1, selector: { matchLabels: LABELS } },
@@ -101,6 +107,8 @@ function environment(settings: Settings, homelab: Homelab): Variable[] {
     LISTEN_ADDRESS: "0.0.0.0",
     PORT: String(HTTP_PORT),
     HEALTH_PORT: String(HEALTH_PORT),
+    REPORT_PORT: String(REPORT_PORT),
+    OPENCODE_ROUTER_URL: `http://${REPORT_SERVICE}.${APP}.svc:${REPORT_PORT}`,
     ROUTER_DOMAIN: homelab.domain,
     SITE_HOST: pulumi.interpolate`${APP}.${homelab.domain}`,
     ROUTE_SUFFIX,
@@ -193,6 +201,7 @@ function harden(
       container.ports.push(
         { name: "attach", containerPort: ATTACH_PORT },
         { name: "health", containerPort: HEALTH_PORT },
+        { name: "reports", containerPort: REPORT_PORT },
       );
       container.securityContext.readOnlyRootFilesystem = true;
       // Keeps serving until the endpoints are updated everywhere, so that no connection is left hanging.

@@ -31,6 +31,7 @@ export const ORIGINAL_APP: [type: string, logicalName: string, objectName: strin
 export const NEW: [type: string, logicalName: string, objectName: string][] = [
   ["kubernetes:core/v1:Secret", "code-proxy-secret", "code-proxy-secret"],
   ["kubernetes:traefik.io/v1alpha1:Middleware", "code-proxy-secret-middleware", "code-proxy-secret"],
+  ["kubernetes:core/v1:Service", "code-reports", "code-reports"],
   ["kubernetes:policy/v1:PodDisruptionBudget", "code-pdb", "code"],
   ["kubernetes:networking.k8s.io/v1:NetworkPolicy", "code-policy", "code"],
   ["kubernetes:networking.k8s.io/v1:NetworkPolicy", "code-sessions-policy", "code-sessions"],

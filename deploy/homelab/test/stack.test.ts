@@ -162,6 +162,8 @@ test("the router is configured as on a cluster, behind the sign-in", async () =>
     LISTEN_ADDRESS: "0.0.0.0",
     PORT: "3000",
     HEALTH_PORT: "8080",
+    REPORT_PORT: "3002",
+    OPENCODE_ROUTER_URL: "http://code-reports.code.svc:3002",
     POD_NAME: { fieldRef: { fieldPath: "metadata.name" } },
     ROUTER_DOMAIN: "example.com",
     SITE_HOST: "code.example.com",
@@ -236,6 +238,7 @@ test("two routers roll without a gap, probed on the health port, with a read-onl
       ["http", 3000],
       ["attach", 4096],
       ["health", 8080],
+      ["reports", 3002],
     ],
   );
   assert.equal(container.securityContext.readOnlyRootFilesystem, true);
@@ -255,6 +258,12 @@ test("without a store for it, nobody names a pull secret", async () => {
 test("the attach Service leads to the router's attach port", async () => {
   const { selector, ports } = of(await run(), "core/v1:Service/code-attach").spec;
   assert.deepEqual([selector, ports], [{ app: "code" }, [{ name: "attach", port: 4096, targetPort: 4096 }]]);
+});
+
+test("the reports Service leads to the port that sessions reach", async () => {
+  const { selector, ports } = of(await run(), "core/v1:Service/code-reports").spec;
+  const expected = [{ name: "reports", port: 3002, targetPort: 3002 }];
+  assert.deepEqual([selector, ports], [{ app: "code" }, expected]);
 });
 
 test("the site's record is the original's", async () => {
@@ -443,6 +452,7 @@ test("sessions are isolated as by the chart", async () => {
   const { spec } = of(await run(), "networking.k8s.io/v1:NetworkPolicy/code-sessions-policy");
   const expected = chart("NetworkPolicy", "opencode-router-sessions").spec;
   expected.ingress[0].from[0].podSelector.matchLabels = { app: "code" };
+  expected.egress[1].to[0].podSelector.matchLabels = { app: "code" };
   assert.deepEqual(spec, expected);
 });
 
@@ -451,13 +461,13 @@ test("sessions reach what code:sessionsEgress names besides", async () => {
     "code:sessionsEgress": '[{"cidr":"192.168.1.20/32","port":8080},{"cidr":"fd00::1/128"}]',
   });
   const { egress } = of(ran, "networking.k8s.io/v1:NetworkPolicy/code-sessions-policy").spec;
-  assert.deepEqual(egress.slice(2), [
+  assert.deepEqual(egress.slice(3), [
     { to: [{ ipBlock: { cidr: "192.168.1.20/32" } }], ports: [{ port: 8080, protocol: "TCP" }] },
     { to: [{ ipBlock: { cidr: "fd00::1/128" } }] },
   ]);
 });
 
-test("only Traefik reaches the router, and nobody the operator", async () => {
+test("only Traefik reaches the router, sessions its reports' port, and nobody the operator", async () => {
   const ran = await run();
   const policy = (name: string) => of(ran, `networking.k8s.io/v1:NetworkPolicy/${name}-policy`).spec;
   assert.deepEqual(policy("code"), {
@@ -467,6 +477,12 @@ test("only Traefik reaches the router, and nobody the operator", async () => {
       {
         ports: [{ port: "http" }, { port: "attach" }],
         from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "traefik-system" } } }],
+      },
+      {
+        ports: [{ port: "reports" }],
+        from: [
+          { podSelector: { matchExpressions: [{ key: "opencode.ai/session-hash", operator: "Exists" }] } },
+        ],
       },
     ],
   });
