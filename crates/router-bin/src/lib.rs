@@ -9,6 +9,7 @@ mod catch_panic;
 pub mod cli;
 pub mod config;
 mod credentials;
+mod event_logs;
 pub mod health;
 mod io_error;
 pub mod logging;

@@ -62,7 +62,8 @@ impl<S> Layer<S> for ObserveLayer {
 /// Counts and logs requests, by route and status.
 ///
 /// Event streams end at shutdown: they would otherwise last as long as a tab is open, and browsers reconnect
-/// them. Other responses are sent completely.
+/// them. Those of a session are broken off, because opencode's page remembers its last event only then. Other
+/// responses are sent completely.
 #[derive(Debug, Clone)]
 pub(crate) struct Observe<S> {
     layer: ObserveLayer,
@@ -85,6 +86,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let route = request.extensions().get::<SessionRoute>();
         let kind = route_kind(route, request.uri().path());
+        let is_session = route.is_some();
         let span = tracing::debug_span!(
             "request",
             request.id = request_id::of(request.extensions()),
@@ -112,7 +114,7 @@ where
             if let Some(trace) = trace {
                 trace.end(&response);
             }
-            Ok(track_body(response, in_flight, shutdown))
+            Ok(track_body(response, in_flight, shutdown, is_session))
         };
         Box::pin(observed.instrument(span))
     }
@@ -136,7 +138,12 @@ fn header_names(headers: &HeaderMap) -> String {
 
 /// Keeps a request in flight until its response's body ends. Small bodies are sent with the head and are not
 /// wrapped.
-fn track_body(response: Response<Body>, in_flight: InFlight, shutdown: CancellationToken) -> Response<Body> {
+fn track_body(
+    response: Response<Body>,
+    in_flight: InFlight,
+    shutdown: CancellationToken,
+    is_session: bool,
+) -> Response<Body> {
     const SMALL: u64 = 64 * 1024;
     if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL) {
         return response;
@@ -144,7 +151,7 @@ fn track_body(response: Response<Body>, in_flight: InFlight, shutdown: Cancellat
     let content_type = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let is_event_stream = content_type.starts_with(b"text/event-stream");
     let end = is_event_stream.then(|| Box::pin(shutdown.cancelled_owned()));
-    response.map(|body| Body::new(TrackedBody { body, end, _in_flight: in_flight }))
+    response.map(|body| Body::new(TrackedBody { body, end, is_session, _in_flight: in_flight }))
 }
 
 /// A response's body that keeps its request in flight.
@@ -152,6 +159,8 @@ struct TrackedBody {
     body: Body,
     /// When it resolves, the body ends.
     end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Whether that end is an error.
+    is_session: bool,
     _in_flight: InFlight,
 }
 
@@ -166,6 +175,9 @@ impl HttpBody for TrackedBody {
         if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
             self.end = None;
             self.body = Body::empty();
+            if self.is_session {
+                return Poll::Ready(Some(Err("the router shuts down".into())));
+            }
         }
         Pin::new(&mut self.body).poll_frame(context)
     }

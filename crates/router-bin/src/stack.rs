@@ -3,7 +3,7 @@
 //! The order matters. A refusal is not activity, so every layer that refuses stands outside `TrackActivity`.
 //! A request whose user is unknown gets no answer about sessions, so `Identify` stands outside `Resolve`.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use api::server::{AuditAction, error_response};
 use axum::{Router, middleware};
@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use pod_manager::manager::Manager;
 use proxy_core::{
     AccessToken, Body, Cookies, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor,
-    Refusals, ResolveLayer, SameOriginLayer, TrackActivityLayer,
+    Refusals, ReplayEventsLayer, ResolveLayer, SameOriginLayer, TrackActivityLayer,
 };
 use session_key::{HostScheme, Identity, SessionRoute};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::{
     audit::{self, Audit},
     catch_panic::CatchPanic,
     credentials,
+    event_logs::SessionEventLogs,
     metrics::Metrics,
     observe::ObserveLayer,
     refusals::is_navigation,
@@ -31,6 +32,10 @@ use crate::{
     telemetry::RequestTracer,
     waker::SessionWaker,
 };
+
+/// How long a client waits before it opens a broken event stream again. opencode's page waits 3 s by default,
+/// and doubles that at each further attempt.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The parts that [`stack`] is built from.
 pub struct StackParts {
@@ -87,6 +92,7 @@ impl<S> HttpService for S where
 pub fn stack(parts: StackParts) -> impl HttpService {
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
+    let logs = Arc::new(SessionEventLogs(parts.manager.clone()));
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
     let observe =
         ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown.clone(), parts.debug_headers);
@@ -117,6 +123,7 @@ pub fn stack(parts: StackParts) -> impl HttpService {
         .layer(resolve)
         .map_request(move |request| audit_navigation(&parts.audit, request))
         .layer(TrackActivityLayer::new(resolver))
+        .layer(ReplayEventsLayer::new(logs).with_retry(RECONNECT_PAUSE))
         .service(Forward::with_refusals(forward, refusals.clone()));
     let all = HostRouter::new(parts.scheme, session, site).with_refusals(refusals);
     identified(CatchPanic::new(all, parts.metrics), RequestIds::new())

@@ -15,8 +15,12 @@ use tokio::sync::{Notify, futures::Notified, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    entry_state::EntryState, event_tap::EventTap, feed::Feed, run_state::RunState,
-    subscriptions::Subscriptions, view::View,
+    entry_state::EntryState,
+    event_ring::{EventRing, RingBudget},
+    feed::Feed,
+    run_state::RunState,
+    subscriptions::Subscriptions,
+    view::View,
 };
 use crate::model::{Endpoint, Session, SessionStatus};
 
@@ -40,7 +44,8 @@ pub(super) struct Entry {
     state: Mutex<EntryState>,
     /// The latest messages.
     pub(super) feed: Feed,
-    pub(super) events: EventTap,
+    /// The latest events, for clients that reconnect.
+    pub(super) events: EventRing,
 }
 
 /// A run that was reported for the first time.
@@ -52,7 +57,7 @@ pub(super) struct NewRun {
 }
 
 impl Entry {
-    pub(super) fn new(hash: SessionHash, owner: Identity) -> Arc<Self> {
+    pub(super) fn new(hash: SessionHash, owner: Identity, budget: Arc<RingBudget>) -> Arc<Self> {
         Arc::new(Self {
             hash,
             owner,
@@ -64,7 +69,7 @@ impl Entry {
             changed: Notify::new(),
             state: Mutex::default(),
             feed: Feed::default(),
-            events: EventTap::default(),
+            events: EventRing::new(budget),
         })
     }
 

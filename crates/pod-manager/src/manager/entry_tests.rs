@@ -38,7 +38,7 @@ fn running(run: &str) -> Phase {
 
 fn entry() -> (Arc<Entry>, Subscriptions) {
     let session = session(1);
-    (Entry::new(session.hash, session.owner.clone()), Subscriptions::default())
+    (Entry::new(session.hash, session.owner.clone(), Arc::default()), Subscriptions::default())
 }
 
 fn state(entry: &Entry) -> Option<ViewState> {

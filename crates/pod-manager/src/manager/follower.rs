@@ -269,7 +269,7 @@ impl<'a> Connected<'a> {
     fn new(follower: &'a Follower) -> Self {
         follower.manager.follow_stats.connected.fetch_add(1, Ordering::Relaxed);
         follower.agents.lock().set_followed(true);
-        follower.entry.events.connected(&follower.endpoint.run_id);
+        follower.entry.events.connected();
         Self(follower)
     }
 }

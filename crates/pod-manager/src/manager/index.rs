@@ -16,6 +16,7 @@ use session_key::{Identity, SessionHash};
 
 use super::{
     entry::{Entry, NewRun},
+    event_ring::RingBudget,
     subscriptions::Subscriptions,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Index {
 struct Maps {
     by_hash: HashMap<SessionHash, Arc<Entry>>,
     by_owner: HashMap<Identity, Vec<Arc<Entry>>>,
+    /// The memory for all sessions' events.
+    ring_budget: Arc<RingBudget>,
 }
 
 impl Index {
@@ -175,7 +178,7 @@ impl Index {
 
 impl Maps {
     fn insert(&mut self, hash: SessionHash, owner: &Identity) -> Arc<Entry> {
-        let entry = Entry::new(hash, owner.clone());
+        let entry = Entry::new(hash, owner.clone(), self.ring_budget.clone());
         self.by_hash.insert(hash, entry.clone());
         self.by_owner.entry(owner.clone()).or_default().push(entry.clone());
         entry

@@ -63,6 +63,8 @@ pub struct Manager {
     pub(super) follow_stats: FollowStats,
     /// Held while a follower asks opencode for everything, so that a start does not ask all at once.
     pub(super) reload_permits: Semaphore,
+    /// Held while a client of the user is sent the state of a session.
+    pub(super) state_locks: KeyedMutex<Identity>,
 }
 
 /// Counts what the followers of event streams do.
@@ -135,6 +137,7 @@ impl Manager {
             openings: broadcast::Sender::new(UNREAD_OPENINGS),
             follow_stats: FollowStats::default(),
             reload_permits: Semaphore::new(CONCURRENT_RELOADS),
+            state_locks: KeyedMutex::default(),
         })
     }
 

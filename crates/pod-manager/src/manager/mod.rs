@@ -7,7 +7,8 @@ mod commands;
 mod entry;
 mod entry_state;
 mod error;
-mod event_tap;
+mod event_ring;
+mod events;
 mod feed;
 mod first_prompt;
 mod follower;
@@ -30,6 +31,7 @@ mod wake;
 
 pub use commands::{Created, NewSession};
 pub use error::{Limit, ManagerError};
+pub use events::SessionEvents;
 pub use feed::ThreadSubscription;
 pub use leadership::{AlwaysLeader, Leadership};
 pub use manager::{Following, Manager, Opening, RouteError};
@@ -40,4 +42,4 @@ pub use view::{View, ViewState};
 pub use waiting::Waited;
 pub use wake::{WakeError, WakeStart};
 
-pub use crate::opencode::Role;
+pub use crate::opencode::{EventScope, Role};

@@ -224,7 +224,7 @@ impl OpencodeClient {
         http::json(self.request(endpoint, method, path, body), LIMITS).await
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         endpoint: &Endpoint,
         method: Method,

@@ -86,19 +86,44 @@ pub(super) struct Head {
     pub(super) kind: Box<str>,
 }
 
+#[derive(Deserialize)]
+struct Payload {
+    id: Option<Box<str>>,
+    r#type: Box<str>,
+}
+
+impl From<Payload> for Head {
+    fn from(payload: Payload) -> Self {
+        Self { id: payload.id.filter(|id| valid_id("evt_", id)), kind: payload.r#type }
+    }
+}
+
 /// Reads the id and the type. Both are missing if this is not an event of opencode.
 pub(super) fn head(data: &[u8]) -> Head {
     #[derive(Deserialize)]
     struct Envelope {
         payload: Payload,
     }
-    #[derive(Deserialize)]
-    struct Payload {
-        id: Option<Box<str>>,
-        r#type: Box<str>,
-    }
-    let Ok(Envelope { payload }) = serde_json::from_slice(data) else { return Head::default() };
-    Head { id: payload.id.filter(|id| valid_id("evt_", id)), kind: payload.r#type }
+    serde_json::from_slice(data).map(|Envelope { payload }| payload.into()).unwrap_or_default()
+}
+
+/// Reads the id and the type of an event that is not in an envelope: of any stream but `/global/event`.
+pub(super) fn payload_head(data: &[u8]) -> Head {
+    serde_json::from_slice(data).map(|payload: Payload| payload.into()).unwrap_or_default()
+}
+
+/// The type of an event that repeats the one before, with the same id.
+pub(super) const SYNC: &str = "sync";
+
+/// Whether an event of this type is about one connection alone.
+pub(super) fn is_of_connection(kind: &str) -> bool {
+    matches!(kind, "server.connected" | "server.heartbeat")
+}
+
+/// Returns when an event was made, by its id: 48 bits of milliseconds and counter. The times of two events
+/// can be compared if they are less than a year apart.
+pub(crate) fn event_time(id: &str) -> Option<u64> {
+    u64::from_str_radix(id.strip_prefix("evt_")?.get(..12)?, 16).ok()
 }
 
 /// Reads an event of this type. `None`: it is not understood, or changes nothing that the router knows.

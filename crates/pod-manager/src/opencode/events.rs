@@ -48,6 +48,18 @@ pub(crate) struct RawEvent {
     pub(crate) data: Bytes,
 }
 
+impl RawEvent {
+    /// Whether the event repeats the one before with the same id, for other servers.
+    pub(crate) fn is_sync(&self) -> bool {
+        &*self.kind == event::SYNC
+    }
+
+    /// Whether the event is about the connection alone, so that no other connection has it.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        event::is_of_connection(&self.kind)
+    }
+}
+
 /// An open event stream. Dropping it closes the connection.
 pub(crate) struct EventStream {
     response: Response,

@@ -25,6 +25,7 @@ use thiserror::Error;
 use crate::{innermost::innermost_message, model::Password};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const NEXT_CURSOR: &str = "x-next-cursor";
 /// The largest body that is read, unless the caller sets a smaller limit.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
@@ -100,12 +101,22 @@ pub(super) async fn bytes(request: RequestBuilder, limits: Limits) -> Result<Vec
 /// Sends a request and returns the body of a successful answer that is JSON. opencode answers an unknown
 /// path with status 200 and its page, so the content type is checked as well.
 pub(super) async fn json(request: RequestBuilder, limits: Limits) -> Result<Value, OpencodeError> {
+    Ok(json_with_cursor(request, limits).await?.0)
+}
+
+/// Sends a request like [`json`], and returns in addition the header that says where a list continues.
+pub(super) async fn json_with_cursor(
+    request: RequestBuilder,
+    limits: Limits,
+) -> Result<(Value, Option<String>), OpencodeError> {
     let response = success(send(request, limits).await?)?;
     if !is_json(&response) {
         return Err(OpencodeError::Unexpected("its content type is not JSON"));
     }
+    let cursor = response.headers().get(NEXT_CURSOR).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let bytes = read(response, limits).await?;
-    serde_json::from_slice(&bytes).map_err(|_| OpencodeError::Unexpected("it is not JSON"))
+    let value = serde_json::from_slice(&bytes).map_err(|_| OpencodeError::Unexpected("it is not JSON"))?;
+    Ok((value, cursor))
 }
 
 /// Sends a request and returns the answer, whose body is not read yet.

@@ -46,6 +46,8 @@ pub(super) struct ReplayBody {
     session: Body,
     log: Arc<dyn EventLog>,
     settings: Settings,
+    /// The client's last event when it connected; empty if it is unknown.
+    last: String,
     parser: Parser,
     phase: Phase,
     /// What is sent next.
@@ -79,17 +81,19 @@ struct Resync {
 
 impl ReplayBody {
     pub(super) fn new(session: Body, log: Arc<dyn EventLog>, start: Start, settings: Settings) -> Self {
-        let phase = match start {
-            Start::Live => Phase::Live(HashSet::new()),
-            Start::After(id) => Phase::CatchUp(Box::new(CatchUp::new(log.after(&id), settings.max_lag))),
-            Start::Resync => Phase::resync(Held::default(), &settings),
+        let (phase, last) = match start {
+            Start::Live => (Phase::Live(HashSet::new()), String::new()),
+            Start::After(id) => {
+                (Phase::CatchUp(Box::new(CatchUp::new(log.after(&id), settings.max_lag))), id)
+            }
+            Start::Resync => (Phase::resync(Held::default(), &settings), String::new()),
         };
         let mut out = BytesMut::new();
         if let Some(retry) = settings.retry {
             out.extend_from_slice(format!("retry: {}\n\n", retry.as_millis()).as_bytes());
         }
         let parser = Parser::new(settings.max_event);
-        Self { session, log, settings, parser, phase, out, end: None, is_over: false }
+        Self { session, log, settings, last, parser, phase, out, end: None, is_over: false }
     }
 
     /// Makes progress until there is something to send, or something to wait for.
@@ -111,7 +115,7 @@ impl ReplayBody {
             Phase::Resync(resync) => {
                 let Some(events) = &mut resync.events else {
                     if resync.silence.as_mut().poll(context).is_ready() {
-                        resync.events = Some(self.log.resync());
+                        resync.events = Some(self.log.resync(&self.last));
                         return Poll::Ready(());
                     }
                     return self.poll_session(context);
@@ -157,7 +161,9 @@ impl ReplayBody {
             }
         }
         match &mut self.phase {
-            Phase::Resync(resync) if resync.events.is_none() => resync.events = Some(self.log.resync()),
+            Phase::Resync(resync) if resync.events.is_none() => {
+                resync.events = Some(self.log.resync(&self.last))
+            }
             Phase::Untouched => self.out.extend_from_slice(&self.parser.take_rest()),
             _ => {}
         }

@@ -29,7 +29,7 @@ impl EventLog for TestLog {
         received(events).boxed()
     }
 
-    fn resync(&self) -> stream::BoxStream<'static, Bytes> {
+    fn resync(&self, _: &str) -> stream::BoxStream<'static, Bytes> {
         stream::iter([Bytes::from_static(b"the state")]).boxed()
     }
 }

@@ -37,7 +37,9 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Returns the data of events that make a client load its state again, or that contain the state. They
     /// are sent in place of events that the log does not have, without an id. The stream must end.
-    fn resync(&self) -> BoxStream<'static, Bytes>;
+    ///
+    /// `last` is the client's last id; any text, and empty if the client sent no usable one.
+    fn resync(&self, last: &str) -> BoxStream<'static, Bytes>;
 }
 
 /// An event of an [`EventLog`].

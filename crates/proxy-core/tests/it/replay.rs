@@ -74,7 +74,7 @@ impl EventLog for TestLogs {
         .boxed()
     }
 
-    fn resync(&self) -> BoxStream<'static, Bytes> {
+    fn resync(&self, _: &str) -> BoxStream<'static, Bytes> {
         stream::iter([Bytes::from_static(b"the state")]).boxed()
     }
 }

@@ -1,0 +1,98 @@
+use super::*;
+use crate::opencode::test_server::{Response, TestServer};
+
+const NOW: Duration = Duration::from_millis(1_795_664_770_340);
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + NOW
+}
+
+fn conversation() -> ChangedConversation {
+    let info = json!({ "id": "ses_1", "directory": "/repo", "projectID": "p", "title": "A title" });
+    ChangedConversation { id: "ses_1".into(), info }
+}
+
+fn events() -> StateEvents<'static> {
+    StateEvents { scope: &EventScope::Global, now: now() }
+}
+
+#[test]
+fn the_time_of_an_event_is_known_from_its_id() {
+    // An event of opencode 1.18, and the time at which it was made.
+    let made = crate::opencode::event_time("evt_215f5f52900167PBt0X8LIHPiP").unwrap();
+    let before = UNIX_EPOCH + Duration::from_millis(1_795_664_770_345) - MARGIN;
+    assert_eq!(up_to_date_at(made, now() + Duration::from_secs(3600)), before);
+    // Of any number, some time results.
+    for time in [0, u64::MAX, 1 << 47] {
+        assert!(up_to_date_at(time, now()) < now());
+        up_to_date_at(time, UNIX_EPOCH);
+    }
+}
+
+#[test]
+fn state_is_what_opencode_would_send_for_changes() {
+    let conversation = conversation();
+    let parse = |event: Bytes| serde_json::from_slice::<Value>(&event).unwrap();
+    let updated = parse(events().conversation(&conversation));
+    assert_eq!((&updated["directory"], &updated["project"]), (&json!("/repo"), &json!("p")));
+    assert_eq!(updated["payload"]["type"], "session.updated");
+    assert_eq!(updated["payload"]["properties"]["info"]["title"], "A title");
+
+    let status = |statuses| parse(events().status(&conversation, &statuses))["payload"]["properties"].clone();
+    assert_eq!(status(json!({})), json!({ "sessionID": "ses_1", "status": { "type": "idle" } }));
+    let busy = json!({ "type": "busy" });
+    assert_eq!(status(json!({ "ses_1": busy })), json!({ "sessionID": "ses_1", "status": busy }));
+
+    let part = json!({ "id": "prt_1", "type": "text", "text": "Hello", "time": { "start": 1, "end": 2 } });
+    let tool = json!({ "id": "prt_2", "type": "tool", "state": { "status": "running" } });
+    let unfinished = json!({ "id": "prt_3", "type": "text", "text": "", "time": { "start": 1 } });
+    let info = json!({ "id": "msg_1", "role": "assistant", "time": { "created": 1 } });
+    let message = json!({ "info": info, "parts": [part, tool, unfinished] });
+    let page = Page { messages: vec![message], next: None };
+    let messages: Vec<_> = events().messages(&conversation, &page).into_iter().map(parse).collect();
+    let kinds: Vec<_> = messages.iter().map(|event| event["payload"]["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["message.updated", "message.part.updated", "message.part.updated"]);
+    assert_eq!(messages[0]["payload"]["properties"], json!({ "sessionID": "ses_1", "info": info }));
+    assert_eq!(messages[1]["payload"]["properties"]["part"], part);
+    assert_eq!(messages[2]["payload"]["properties"]["part"], tool);
+}
+
+#[test]
+fn whatever_the_session_answers_gives_events() {
+    for message in [json!(null), json!([]), json!({ "info": 7, "parts": { "a": 1 } }), json!("x")] {
+        let page = Page { messages: vec![message], next: Some("c".into()) };
+        assert!(!events().messages(&conversation(), &page).is_empty());
+        assert_eq!(page.next_since(Some(now())), None);
+    }
+    let odd = ChangedConversation { id: "ses_1".into(), info: json!(null) };
+    events().status(&odd, &json!([]));
+}
+
+#[test]
+fn older_messages_are_asked_for_until_the_client_was_up_to_date() {
+    let message = json!({ "info": { "time": { "created": millis(now()) } } });
+    let page = Page { messages: vec![message], next: Some("c".into()) };
+    assert_eq!(page.next_since(Some(now())), Some("c"));
+    assert_eq!(page.next_since(Some(now() + Duration::from_secs(1))), None);
+    assert_eq!(page.next_since(None), None);
+}
+
+#[tokio::test]
+async fn only_conversations_that_changed_are_returned() {
+    let list = json!([
+        { "id": "ses_1", "time": { "updated": 3000 } },
+        { "id": "ses_2", "time": { "updated": 2000 } },
+        { "id": "../x", "time": { "updated": 3000 } },
+        { "id": "ses_3", "time": { "updated": 1000 } },
+        { "id": "ses_4" },
+    ]);
+    let answer = list.to_string();
+    for (since, expected) in [(Some(2), &["ses_1", "ses_2"][..]), (None, &["ses_1"]), (Some(4), &[])] {
+        let server = TestServer::start(Response::ok("application/json", &answer)).await;
+        let since = since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        let (client, endpoint) = (OpencodeClient::new(), server.endpoint());
+        let changed = client.changed_conversations(&endpoint, &EventScope::Global, since).await.unwrap();
+        let changed: Vec<_> = changed.into_iter().map(|changed| changed.id).collect();
+        assert_eq!(changed, expected);
+    }
+}
