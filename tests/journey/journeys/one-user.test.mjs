@@ -126,17 +126,17 @@ test("a session is created, used, stopped, resumed and deleted", { timeout: 180_
       await list.context().close();
     });
 
-    await step("a program's request to a stopped session gets 503", async () => {
-      const { status, headers, body } = await get(router.port, host, "/session", { headers: { accept: "application/json" } });
+    await step("a page's request to a stopped session gets 503", async () => {
+      const asPage = { "sec-fetch-mode": "cors", "sec-fetch-site": "same-origin" };
+      const { status, headers, body } = await get(router.port, host, "/session", { headers: asPage });
       assert.equal(status, 503);
       assert.match(headers["retry-after"], /^\d+$/);
       assert.match(JSON.parse(body).code, /^[a-z_]+$/);
     });
 
-    await step("a browser that opens a stopped session's host is redirected to the session's page", async () => {
+    await step("the stopped session's page offers to resume it", async () => {
       page = await browser.page();
-      await page.goto(`http://${host}/`);
-      await page.waitForURL(`${router.url}/session/${hash}`);
+      await page.goto(`${router.url}/session/${hash}`);
       await page.getByRole("button", { name: "Resume" }).waitFor();
       await inspect(page, "stopped");
     });
