@@ -196,16 +196,18 @@ test("the whole chain", { timeout: 900_000 }, async (t) => {
       for (const name of ["opencode-router.opencode.svc", "traefik-controller.traefik-system.svc", "oauth2-proxy.opencode.svc"]) assert.equal(await asked(`${name}.cluster.local`), "401", name);
     });
 
-    await step("A stopped session answers at its host, and a link there leads to where it can be resumed", async () => {
+    await step("A stopped session answers at its host, and a link there starts it and leads back to the address", async () => {
+      const address = new URL((await world.ask(DOMAIN, `/api/sessions/${hash}`, { headers: await cookiesOf(page) })).json.url);
       await page.goto("about:blank");
       const { status } = await world.ask(DOMAIN, `/api/sessions/${hash}/stop`, { method: "POST", headers: await cookiesOf(page) });
       assert.equal(status, 200);
       await reaches(world, page, hash, "stopped");
-      assert.equal((await world.ask(host, "/session", { headers: await cookiesOf(page) })).status, 503);
+      const asPage = { "sec-fetch-mode": "cors", "sec-fetch-site": "same-origin", ...(await cookiesOf(page)) };
+      assert.equal((await world.ask(host, "/session", { headers: asPage })).status, 503);
       assert.equal((await routes()).length, 2);
-      await page.goto(`https://${host}/`);
-      assert.equal(page.url(), `${world.site}/session/${hash}`);
-      await page.getByRole("button", { name: "Resume" }).click();
+      await page.goto(`https://${host}${address.pathname}?from=mail`);
+      assert.ok(page.url().startsWith(`${world.site}/session/${hash}?to=`), page.url());
+      await page.waitForURL(`https://${host}${address.pathname}?from=mail`, { timeout: 60_000 });
       await opencode.waitForSession(page, host);
       await opencode.waitForAnswer(page, "Answer to: say hello");
     });
