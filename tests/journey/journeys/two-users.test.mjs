@@ -62,7 +62,7 @@ test("another user's session answers like a missing one", { timeout: 120_000 }, 
       assert.equal(anns.status, 404, `${method} ${path}: ${anns.body}`);
       assert.deepEqual(comparable(anns, hash), comparable(missing, MISSING), `${method} ${path}`);
     }
-    for (const [method, suffix] of [["GET", ""], ["POST", "/stop"], ["POST", "/resume"], ["DELETE", ""], ["GET", "/events"]]) {
+    for (const [method, suffix] of [["GET", ""], ["POST", "/stop"], ["POST", "/resume"], ["DELETE", ""], ["GET", "/events"], ["GET", "/progress/stream"]]) {
       const anns = await site.api(front, method, `/sessions/${hash}${suffix}`, as(BOB));
       const missing = await site.api(front, method, `/sessions/${MISSING}${suffix}`, as(BOB));
       assert.equal(anns.status, 404, `${method} …${suffix}: ${anns.body}`);

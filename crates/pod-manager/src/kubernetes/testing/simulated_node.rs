@@ -54,6 +54,8 @@ struct Containers {
     refusing: HashMap<SessionHash, u16>,
     /// The title of the conversation that each opencode starts with.
     title: Option<String>,
+    /// Whether each opencode offers an event stream.
+    events: bool,
     /// The most processes that a session ever had at once.
     most: BTreeMap<SessionHash, usize>,
     /// How long a container takes to terminate.
@@ -104,6 +106,11 @@ impl SimulatedNode {
     /// Lets each opencode start with a conversation of this title.
     pub fn start_with_conversation(&self, title: &str) {
         self.containers.lock().title = Some(title.to_owned());
+    }
+
+    /// Lets each opencode offer an event stream from its start on.
+    pub fn enable_events(&self) {
+        self.containers.lock().events = true;
     }
 
     /// Sets how long a container takes to terminate from now on.
@@ -288,6 +295,9 @@ impl SimulatedNode {
         opencode.refuse_all(containers.refusing.get(&hash).copied());
         if let Some(title) = &containers.title {
             opencode.create_conversation(title);
+        }
+        if containers.events {
+            opencode.enable_events();
         }
         containers.running.insert(uid.to_owned(), (hash, opencode));
         let count = containers.count(hash);

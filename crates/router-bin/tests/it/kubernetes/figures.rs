@@ -32,7 +32,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::test_cluster::TestCluster;
+use super::test_cluster::{ALICE, TestCluster};
 
 const SESSIONS: usize = 2000;
 const USERS: usize = 100;
@@ -216,4 +216,33 @@ async fn two_thousand_sessions_of_a_hundred_users() {
         tokio::task::yield_now().await;
     }
     println!("a change by another to the list: {:.1} ms", started.elapsed().as_secs_f64() * 1000.0);
+}
+
+/// Measures the time from a message in opencode until a viewer of another router than the leader has it.
+#[tokio::test]
+#[ignore = "a benchmark"]
+async fn from_a_message_to_a_viewer_of_another_router() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    cluster.node.enable_events();
+    let (one, two) = (cluster.router(&[]).await, cluster.router(&[]).await);
+    let hash = one.create(ALICE, "main", None).await;
+    two.wait_for_state(ALICE, &hash, "running").await;
+    let opencode = cluster.node.opencode(SessionHash::parse(&hash).expect("a hash")).await;
+    let conversation = opencode.conversations().last().expect("a conversation").0.clone();
+    let mut messages = two.messages(ALICE, &hash).await;
+    opencode.answer(&conversation, 0, "warm-up", false);
+    messages.wait_for("warm-up").await;
+    let mut times = Vec::new();
+    for number in 1..=200 {
+        // Longer than the shortest time between two updates of one viewer.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (text, begun) = (format!("message {number}."), Instant::now());
+        opencode.answer(&conversation, number, &text, false);
+        messages.wait_for(&text).await;
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    println!("message to viewer: p50 {:?}, p95 {:?}, most {:?}", times[100], times[190], times[199]);
+    one.end().await;
+    two.end().await;
 }

@@ -8,6 +8,7 @@ use kube::{Api, ResourceExt as _};
 use pod_manager::{Leadership as _, memory::FakeOpencode};
 use reqwest::Method;
 use serde_json::{Value, json};
+use session_key::SessionHash;
 use tokio::time::{Instant, sleep};
 
 use super::test_cluster::{ALICE, BOB, TOKEN, TestCluster, TestRouter};
@@ -190,6 +191,30 @@ async fn a_session_in_use_through_the_other_router_is_not_idle() {
     let last = Instant::now();
     used.wait_for_state(ALICE, &hash, "stopped").await;
     assert!(last.elapsed() > Duration::from_secs(2), "stopped {:?} after its last use", last.elapsed());
+    one.end().await;
+    two.end().await;
+}
+
+#[tokio::test]
+async fn messages_and_work_are_shown_by_every_router_at_once() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    cluster.node.enable_events();
+    let (one, two) = (cluster.router(&[]).await, cluster.router(&[]).await);
+    let hash = one.create(ALICE, "main", None).await;
+    for router in [&one, &two] {
+        router.wait_for_state(ALICE, &hash, "running").await;
+    }
+    let opencode = cluster.node.opencode(SessionHash::parse(&hash).expect("a hash")).await;
+    let conversation = opencode.conversations().last().expect("a conversation").0.clone();
+    let (mut ones, mut twos) = (one.messages(ALICE, &hash).await, two.messages(ALICE, &hash).await);
+    opencode.answer(&conversation, 1, "It is done.", true);
+    opencode.set_busy(true);
+    for (router, messages) in [(&one, &mut ones), (&two, &mut twos)] {
+        messages.wait_for("It is done.").await;
+        router.wait_for(ALICE, "the agent should be at work", |list| list[0]["busy"] == true).await;
+    }
+    let (status, _) = two.get(BOB, "", &format!("/api/sessions/{hash}/progress/stream")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
     one.end().await;
     two.end().await;
 }

@@ -158,3 +158,33 @@ impl TestRouter {
         self.tasks.shutdown().await;
     }
 }
+
+/// The event stream of a session's messages.
+pub(super) struct Messages {
+    stream: reqwest::Response,
+    text: String,
+}
+
+impl TestRouter {
+    /// Opens the event stream of a session's messages.
+    pub(super) async fn messages(&self, user: &str, hash: &str) -> Messages {
+        let path = format!("/api/sessions/{hash}/progress/stream");
+        let request = self.request_as(user, Method::GET, "", &path).timeout(Duration::from_secs(600));
+        let stream = request.send().await.expect("a response");
+        assert_eq!(stream.status(), StatusCode::OK);
+        Messages { stream, text: String::new() }
+    }
+}
+
+impl Messages {
+    /// Waits until an event contains the text.
+    pub(super) async fn wait_for(&mut self, text: &str) {
+        let received = async {
+            while !self.text.contains(text) {
+                let chunk = self.stream.chunk().await.expect("an open stream").expect("another event");
+                self.text.push_str(&String::from_utf8_lossy(&chunk));
+            }
+        };
+        assert!(timeout(TIMEOUT, received).await.is_ok(), "{text:?} did not come; instead: {}", self.text);
+    }
+}
