@@ -31,7 +31,10 @@ use futures_core::stream::BoxStream;
 use session_key::SessionHash;
 use thiserror::Error;
 
-use crate::model::{Credentials, Session, SessionStatus, StopReason};
+use crate::{
+    attach::{AttachChange, TooManyAttachTokens},
+    model::{Credentials, Session, SessionStatus, StopReason},
+};
 
 /// Creates, runs and removes sessions.
 ///
@@ -76,6 +79,14 @@ pub trait SessionBackend: Send + Sync + 'static {
     /// # Errors
     /// [`BackendError::NotFound`] if there is no such session.
     async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError>;
+
+    /// Changes the session's tokens for `opencode attach`; the change is durable when this returns. Of changes
+    /// at the same time, also by several routers, none is lost.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`] if there is no such session; [`BackendError::TooManyAttachTokens`].
+    async fn change_attach_tokens(&self, hash: SessionHash, change: AttachChange)
+    -> Result<(), BackendError>;
 
     /// Returns the events of all sessions: a [`WatchEvent::Snapshot`] first, then every change.
     ///
@@ -146,7 +157,17 @@ pub enum BackendError {
     /// The hash belongs to a session of another owner, repository or branch.
     #[error("the hash belongs to another session")]
     Conflict,
-    /// There is no such session. Only queries and `mark_first_prompt_sent` fail with this.
+    /// The session has as many attach tokens as it may have.
+    #[error("the session has as many attach tokens as it may have")]
+    TooManyAttachTokens,
+    /// There is no such session. Only queries, `mark_first_prompt_sent` and `change_attach_tokens` fail with
+    /// this.
     #[error("no such session")]
     NotFound,
+}
+
+impl From<TooManyAttachTokens> for BackendError {
+    fn from(_: TooManyAttachTokens) -> Self {
+        Self::TooManyAttachTokens
+    }
 }

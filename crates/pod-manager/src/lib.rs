@@ -8,6 +8,7 @@
 //!
 //! This crate contains no HTTP server; the `api` and `router-bin` crates put one in front of the manager.
 
+pub mod attach;
 pub mod backend;
 pub mod backoff;
 pub mod clock;
@@ -29,10 +30,13 @@ pub mod model;
 mod opencode;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod persisted;
+#[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
+mod persisted_attach;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix), feature = "test-util"))]
 mod publisher;
 mod session_addresses;
 
+pub use attach::{AttachSecret, AttachToken, AttachTokenId, AttachTokens};
 pub use backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
@@ -42,7 +46,7 @@ pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 #[cfg(all(feature = "local", unix))]
 pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{
-    AlwaysLeader, Created, EventScope, Following, Leadership, Limit, Manager, ManagerError, ManagerSettings,
+    AlwaysLeader, AttachGrant, Created, EventScope, Following, Leadership, Limit, Manager, ManagerError, ManagerSettings,
     NewSession, Role, RouteError, SessionEvents, Subscription, ThreadMessage, ThreadSubscription,
     ThreadUpdate, View, ViewState, Waited, WaitingLimits, WakeError, WakeStart,
 };

@@ -41,6 +41,8 @@ use sha2::{Digest, Sha256};
 
 pub use crate::git_author::GitAuthor;
 
+use crate::attach::AttachTokens;
+
 /// A session as its owner asked for it. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -88,6 +90,8 @@ pub struct SessionStatus {
     pub last_activity: SystemTime,
     /// Whether the initial message was sent to opencode; it is never sent again.
     pub first_prompt_sent: bool,
+    /// The tokens for `opencode attach`.
+    pub attach_tokens: Arc<AttachTokens>,
 }
 
 /// What a session is doing.

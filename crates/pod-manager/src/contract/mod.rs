@@ -51,6 +51,8 @@ macro_rules! backend_contract {
             a_touch_of_an_absent_session_creates_nothing
             the_last_activity_survives_a_restart
             first_prompt_sent_survives_a_restart
+            attach_tokens_survive_restarts_and_end_with_the_session
+            of_simultaneous_changes_of_attach_tokens_none_is_lost
             an_absent_session_is_not_found
             a_session_that_ran_has_a_log
             the_first_event_is_a_snapshot

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::{
     harness::{Harness, unix_time},
     watch_probe::WatchProbe,
 };
 use crate::{
+    attach::{AttachChange, AttachToken, AttachTokens},
     backend::BackendError,
-    model::{Credentials, Phase, Source, StopReason},
+    model::{Credentials, Phase, SessionStatus, Source, StopReason},
 };
 
 /// The recorded session is the one that was asked for first.
@@ -129,10 +132,78 @@ pub async fn first_prompt_sent_survives_a_restart(h: &dyn Harness) {
     backend.shutdown().await;
 }
 
+/// Returns a token that no clock of a test has expired.
+fn attach_token(name: &str) -> AttachToken {
+    AttachToken::generate(name, unix_time(4_000_000_000), Duration::from_secs(1_000)).1
+}
+
+/// Tokens stay through a stop and a restart, but a session that is created again has none.
+pub async fn attach_tokens_survive_restarts_and_end_with_the_session(h: &dyn Harness) {
+    let (backend, session) = (h.open().await, h.startable().await);
+    let mut probe = WatchProbe::new(&*backend, h.patience());
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    probe.wait_running(session.hash).await;
+    let (kept, revoked) = (attach_token("kept"), attach_token("revoked"));
+    for token in [&kept, &revoked] {
+        backend
+            .change_attach_tokens(session.hash, AttachChange::Create(token.clone()))
+            .await
+            .expect("created");
+    }
+    backend.change_attach_tokens(session.hash, AttachChange::Revoke(revoked.id)).await.expect("revoked");
+    let has_kept = |status: &SessionStatus| {
+        let ids = status.attach_tokens.valid(unix_time(4_000_000_000)).map(|token| token.id);
+        ids.collect::<Vec<_>>() == [kept.id]
+    };
+    probe.wait_for(session.hash, "with one token", has_kept).await;
+    backend.stop(session.hash, StopReason::Requested).await.expect("stop");
+    assert!(has_kept(&*probe.wait_stopped(session.hash).await));
+
+    let backend = h.restart(backend).await;
+    let mut probe = WatchProbe::new(&*backend, h.patience());
+    probe.wait_for(session.hash, "with one token after the restart", has_kept).await;
+    let mut recreated = session.clone();
+    recreated.created_at += Duration::from_secs(60);
+    backend.delete(session.hash).await.expect("delete");
+    backend.start(&recreated, Credentials::NONE).await.expect("start");
+    let is_new = |status: &SessionStatus| status.session.created_at == recreated.created_at;
+    let status = probe.wait_for(session.hash, "created again", is_new).await;
+    assert!(status.attach_tokens.is_empty(), "{:?}", status.attach_tokens);
+    backend.shutdown().await;
+}
+
+/// Changes of one session's tokens at once all take effect, up to the most tokens that it may have.
+pub async fn of_simultaneous_changes_of_attach_tokens_none_is_lost(h: &dyn Harness) {
+    let (backend, session) = (h.open().await, h.startable().await);
+    let mut probe = WatchProbe::new(&*backend, h.patience());
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    probe.wait_running(session.hash).await;
+    let create = |_| {
+        let change = AttachChange::Create(attach_token("x"));
+        backend.change_attach_tokens(session.hash, change)
+    };
+    let results = join_all((0..AttachTokens::MAX + 2).map(create)).await;
+    let refused = results.into_iter().filter_map(Result::err);
+    let refused: Vec<_> = refused.collect();
+    assert!(
+        refused.len() == 2 && refused.iter().all(|error| matches!(error, BackendError::TooManyAttachTokens)),
+        "{refused:?}"
+    );
+    let is_full = |status: &SessionStatus| {
+        status.attach_tokens.valid(unix_time(4_000_000_000)).count() == AttachTokens::MAX
+    };
+    probe.wait_for(session.hash, "with all tokens", is_full).await;
+    backend.change_attach_tokens(session.hash, AttachChange::RevokeAll).await.expect("revoked");
+    probe.wait_for(session.hash, "without tokens", |status| status.attach_tokens.is_empty()).await;
+    backend.shutdown().await;
+}
+
 /// Queries for an absent session fail with `NotFound`.
 pub async fn an_absent_session_is_not_found(h: &dyn Harness) {
     let (backend, session) = (h.open().await, h.startable().await);
     assert!(matches!(backend.mark_first_prompt_sent(session.hash).await, Err(BackendError::NotFound)));
+    let revoked = backend.change_attach_tokens(session.hash, AttachChange::RevokeAll).await;
+    assert!(matches!(revoked, Err(BackendError::NotFound)));
     assert!(matches!(backend.logs(session.hash, 10).await, Err(BackendError::NotFound)));
     assert!(matches!(backend.unsaved_work(session.hash).await, Err(BackendError::NotFound)));
     backend.shutdown().await;

@@ -30,7 +30,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an update is tried that others were faster with.
 const MAX_ATTEMPTS: usize = 50;
 
-/// Annotations to write: keys after `opencode.ai/`, and values.
+/// Annotations to write: keys after `opencode.ai/`, and values. An empty value removes the annotation.
 pub(super) type Annotations = Vec<(&'static str, String)>;
 
 /// Why a call failed.
@@ -136,7 +136,9 @@ impl ApiClient {
         version: Option<&str>,
         annotations: &[(&str, String)],
     ) -> Result<PersistentVolumeClaim, ApiError> {
-        let all: BTreeMap<_, _> = annotations.iter().map(|(key, value)| (annotation(key), value)).collect();
+        let value = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let all: BTreeMap<_, _> =
+            annotations.iter().map(|(key, text)| (annotation(key), value(text))).collect();
         let mut patch = json!({ "metadata": { "annotations": all } });
         if let Some(version) = version {
             patch["metadata"]["resourceVersion"] = version.into();

@@ -20,6 +20,7 @@ use super::{
     settings::KubernetesSettings, store::Store, watcher,
 };
 use crate::{
+    attach::AttachChange,
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     keyed_mutex::KeyedMutex,
@@ -116,6 +117,14 @@ impl SessionBackend for KubernetesBackend {
 
     async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
         self.0.mark_first_prompt_sent(hash).await
+    }
+
+    async fn change_attach_tokens(
+        &self,
+        hash: SessionHash,
+        change: AttachChange,
+    ) -> Result<(), BackendError> {
+        self.0.change_attach_tokens(hash, &change).await
     }
 
     fn watch(&self) -> BoxStream<'static, WatchEvent> {

@@ -22,6 +22,7 @@ use super::{
     session::{self, ACTIVITY_KEY, ClaimError, FIRST_PROMPT_SENT_KEY, GIT_AUTHOR_KEY},
 };
 use crate::{
+    attach::AttachChange,
     backend::{BackendError, UnsavedWork},
     model::{Credentials, Phase, Session, StopReason},
 };
@@ -239,6 +240,25 @@ impl Context {
         let pvc = self.api.annotate(hash, None, &[(FIRST_PROMPT_SENT_KEY, "true".into())]).await?;
         self.store.apply_pvc(pvc);
         Ok(())
+    }
+
+    pub(super) async fn change_attach_tokens(
+        &self,
+        hash: SessionHash,
+        change: &AttachChange,
+    ) -> Result<(), BackendError> {
+        let known = self.store.pvc(hash).map(|pvc| (*pvc).clone());
+        let update = self.update_claim(hash, known, |pvc| {
+            if pvc.metadata.deletion_timestamp.is_some() || session::session(pvc).is_err() {
+                return Err(BackendError::NotFound);
+            }
+            let tokens = session::attach_tokens(pvc).after(change, self.clock.now())?;
+            Ok(Some(session::with_attach_tokens(&tokens)))
+        });
+        match update.await? {
+            Update::Written(_) | Update::Unchanged(_) => Ok(()),
+            Update::Deleted => Err(BackendError::NotFound),
+        }
     }
 
     pub(super) async fn logs(&self, hash: SessionHash, lines: usize) -> Result<String, BackendError> {

@@ -1,6 +1,6 @@
 //! A session as it is written on its claim, read back.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -14,7 +14,11 @@ use super::{
     desired::{DESIRED_KEY, Desired},
     objects::names::{HASH_LABEL, annotation, rfc3339},
 };
-use crate::model::{GitAuthor, Session, Source};
+use crate::{
+    attach::AttachTokens,
+    model::{GitAuthor, Session, Source},
+    persisted_attach::{from_persisted, to_persisted},
+};
 
 /// The key of the annotation that says that the first prompt was sent.
 pub const FIRST_PROMPT_SENT_KEY: &str = "greeted";
@@ -22,6 +26,12 @@ pub const FIRST_PROMPT_SENT_KEY: &str = "greeted";
 pub const GIT_AUTHOR_KEY: &str = "git-author";
 /// The key of the annotation with the latest activity.
 pub const ACTIVITY_KEY: &str = "last-activity";
+
+/// The key of the annotation with the digests of the attach tokens.
+pub const ATTACH_TOKENS_KEY: &str = "attach-tokens";
+/// The key of the annotation with the password that the TypeScript router gave the session for
+/// `opencode attach`.
+pub const ATTACH_PASSWORD_KEY: &str = "attach-password";
 
 /// Returns the session's hash, from the label.
 #[must_use]
@@ -108,6 +118,30 @@ pub fn first_prompt_sent(pvc: &PersistentVolumeClaim) -> bool {
 pub fn git_author(pvc: &PersistentVolumeClaim, session: &Session) -> GitAuthor {
     let written = value(&pvc.metadata, GIT_AUTHOR_KEY).and_then(GitAuthor::parse);
     written.unwrap_or_else(|| GitAuthor::of(&session.owner))
+}
+
+/// Returns the tokens for `opencode attach`. An annotation that can't be read holds none.
+#[must_use]
+pub fn attach_tokens(pvc: &PersistentVolumeClaim) -> Arc<AttachTokens> {
+    let stored = value(&pvc.metadata, ATTACH_TOKENS_KEY).and_then(|text| serde_json::from_str(text).ok());
+    from_persisted(stored.unwrap_or_default(), value(&pvc.metadata, ATTACH_PASSWORD_KEY))
+}
+
+/// Returns the annotations to write for these tokens; those with an empty value are removed.
+#[must_use]
+pub fn with_attach_tokens(tokens: &AttachTokens) -> Vec<(&'static str, String)> {
+    let stored = to_persisted(tokens);
+    let stored = if stored.is_empty() {
+        String::new()
+    } else {
+        // Strings and times always have a JSON form.
+        serde_json::to_string(&stored).unwrap_or_default()
+    };
+    let mut annotations = vec![(ATTACH_TOKENS_KEY, stored)];
+    if !tokens.has_original_password() {
+        annotations.push((ATTACH_PASSWORD_KEY, String::new()));
+    }
+    annotations
 }
 
 /// Returns whether a claim has later activity, or another desired state, than an earlier version of it.

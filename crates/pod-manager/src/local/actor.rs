@@ -101,7 +101,7 @@ impl Actor {
                     self.save(SavedSession { git_author, ..new }).await
                 }
                 Command::Stop(_) | Command::Delete | Command::Touch(_) => Ok(()),
-                Command::MarkFirstPromptSent => Err(BackendError::NotFound),
+                Command::MarkFirstPromptSent | Command::ChangeAttachTokens(_) => Err(BackendError::NotFound),
             };
         };
         let mut changed = saved.clone();
@@ -123,18 +123,23 @@ impl Actor {
             Command::Delete => changed.deletion = Some(Deletion::default()),
             Command::Touch(at) => changed.last_activity = changed.last_activity.max(at),
             Command::MarkFirstPromptSent => changed.first_prompt_sent = true,
+            Command::ChangeAttachTokens(change) => {
+                changed.attach_tokens = Arc::new(changed.attach_tokens.after(&change, now)?);
+            }
         }
         if changed == *saved {
             return Ok(());
         }
         let published = changed.last_activity != saved.last_activity
-            || changed.first_prompt_sent != saved.first_prompt_sent;
+            || changed.first_prompt_sent != saved.first_prompt_sent
+            || changed.attach_tokens != saved.attach_tokens;
         self.save(changed).await?;
         if published && let (Some(saved), Some(status)) = (&self.saved, &mut self.status) {
             // A session that is being removed keeps its last status.
             if Arc::ptr_eq(&saved.session, &status.session) {
                 (status.last_activity, status.first_prompt_sent) =
                     (saved.last_activity, saved.first_prompt_sent);
+                status.attach_tokens = saved.attach_tokens.clone();
                 self.context.publisher.publish(status);
             }
         }

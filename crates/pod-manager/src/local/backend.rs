@@ -25,6 +25,7 @@ use super::{
     status,
 };
 use crate::{
+    attach::AttachChange,
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     model::{Credentials, Session, StopReason},
@@ -115,7 +116,9 @@ impl LocalBackend {
                     inboxes.insert(hash, inbox.clone());
                     inbox
                 }
-                (None, Command::MarkFirstPromptSent) => return Err(BackendError::NotFound),
+                (None, Command::MarkFirstPromptSent | Command::ChangeAttachTokens(_)) => {
+                    return Err(BackendError::NotFound);
+                }
                 (None, Command::Stop(_) | Command::Delete | Command::Touch(_)) => return Ok(()),
             };
             inbox.send(Request { command, result }).map_err(|_| shutting_down())?;
@@ -175,6 +178,14 @@ impl SessionBackend for LocalBackend {
 
     async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError> {
         self.send(hash, Command::MarkFirstPromptSent).await
+    }
+
+    async fn change_attach_tokens(
+        &self,
+        hash: SessionHash,
+        change: AttachChange,
+    ) -> Result<(), BackendError> {
+        self.send(hash, Command::ChangeAttachTokens(change)).await
     }
 
     fn watch(&self) -> BoxStream<'static, WatchEvent> {

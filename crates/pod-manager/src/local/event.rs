@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::report::{Report, RunEnd};
 use crate::{
+    attach::AttachChange,
     backend::BackendError,
     model::{GitAuthor, Session, StopReason},
 };
@@ -27,6 +28,7 @@ pub(super) enum Command {
     Delete,
     Touch(SystemTime),
     MarkFirstPromptSent,
+    ChangeAttachTokens(AttachChange),
 }
 
 /// The work in progress; a session has one task at a time.

@@ -8,8 +8,10 @@ use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 
 use super::proc_table::ProcessId;
 use crate::{
+    attach::AttachTokens,
     model::{GitAuthor, Session, Source},
     persisted::{self, PersistedState},
+    persisted_attach::{PersistedToken, from_persisted, to_persisted},
 };
 
 /// The version of `session.json` that this router writes, and the newest that it reads.
@@ -21,6 +23,7 @@ pub(super) struct SavedSession {
     pub(super) session: Arc<Session>,
     pub(super) last_activity: SystemTime,
     pub(super) first_prompt_sent: bool,
+    pub(super) attach_tokens: Arc<AttachTokens>,
     pub(super) desired: PersistedState,
     /// When `desired` was set.
     pub(super) since: SystemTime,
@@ -54,6 +57,7 @@ impl SavedSession {
             session,
             last_activity: now,
             first_prompt_sent: false,
+            attach_tokens: Arc::default(),
             desired: PersistedState::Running { run: None },
             since: now,
             process: None,
@@ -77,6 +81,7 @@ impl SavedSession {
             session: SessionFile::of(&self.session)?,
             last_activity: timestamp(self.last_activity)?,
             first_prompt_sent: self.first_prompt_sent,
+            attach_tokens: to_persisted(&self.attach_tokens),
             desired: self.desired.clone(),
             since: timestamp(self.since)?,
             process: self.process,
@@ -121,6 +126,8 @@ struct File {
     last_activity: Timestamp,
     #[serde(rename = "greeted")]
     first_prompt_sent: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attach_tokens: Vec<PersistedToken>,
     #[serde(rename = "kept", with = "persisted::local")]
     desired: PersistedState,
     since: Timestamp,
@@ -169,6 +176,7 @@ impl File {
             session: Arc::new(self.session.session()?),
             last_activity: self.last_activity.into(),
             first_prompt_sent: self.first_prompt_sent,
+            attach_tokens: from_persisted(self.attach_tokens, None),
             desired: self.desired,
             since: self.since.into(),
             process: self.process,

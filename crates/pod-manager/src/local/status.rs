@@ -26,6 +26,7 @@ pub(super) fn of(saved: &SavedSession) -> SessionStatus {
         stages: Vec::new(),
         last_activity: saved.last_activity,
         first_prompt_sent: saved.first_prompt_sent,
+        attach_tokens: saved.attach_tokens.clone(),
     }
 }
 

@@ -213,7 +213,11 @@ impl Manager {
     }
 
     /// Returns the user's session, if it is visible.
-    fn owned(&self, user: &Identity, hash: SessionHash) -> Result<(Arc<Entry>, Arc<View>), ManagerError> {
+    pub(super) fn owned(
+        &self,
+        user: &Identity,
+        hash: SessionHash,
+    ) -> Result<(Arc<Entry>, Arc<View>), ManagerError> {
         self.check_ready()?;
         let entry = self.index.get_owned(user, hash).ok_or(ManagerError::NotFound)?;
         let view = entry.view().ok_or(ManagerError::NotFound)?;
@@ -221,7 +225,7 @@ impl Manager {
     }
 
     /// Waits, for a bounded time, until the view fulfils `expected`. Returns the view as it is then.
-    async fn wait_visible(
+    pub(super) async fn wait_visible(
         &self,
         user: &Identity,
         hash: SessionHash,

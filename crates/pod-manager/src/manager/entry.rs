@@ -22,7 +22,10 @@ use super::{
     subscriptions::Subscriptions,
     view::View,
 };
-use crate::model::{Endpoint, Session, SessionStatus};
+use crate::{
+    attach::AttachTokens,
+    model::{Endpoint, Session, SessionStatus},
+};
 
 /// Everything that the manager holds of one session.
 ///
@@ -41,6 +44,8 @@ pub(super) struct Entry {
     deleting: watch::Sender<bool>,
     /// Notified when the view changes.
     changed: Notify,
+    /// The attach tokens of the view, for those who were let in by one.
+    attach_tokens: watch::Sender<Arc<AttachTokens>>,
     state: Mutex<EntryState>,
     /// The latest messages.
     pub(super) feed: Feed,
@@ -67,6 +72,7 @@ impl Entry {
             closing: AtomicBool::new(false),
             deleting: watch::Sender::new(false),
             changed: Notify::new(),
+            attach_tokens: watch::Sender::default(),
             state: Mutex::default(),
             feed: Feed::default(),
             events: EventRing::new(budget),
@@ -88,6 +94,11 @@ impl Entry {
         self.routes.fetch_add(1, Ordering::SeqCst);
         let closing = self.closing.load(Ordering::SeqCst);
         decide(self.view.load().as_deref(), closing)
+    }
+
+    /// Receives the attach tokens that the session has from now on; none once it is gone.
+    pub(super) fn watch_attach_tokens(&self) -> watch::Receiver<Arc<AttachTokens>> {
+        self.attach_tokens.subscribe()
     }
 
     /// Returns how many requests have been counted.
@@ -269,6 +280,12 @@ impl Entry {
             if let Some(view) = &mut view {
                 view.last_activity = view.last_activity.max(activity);
             }
+            let tokens = view.as_ref().map(|view| view.status.attach_tokens.clone()).unwrap_or_default();
+            self.attach_tokens.send_if_modified(|known| {
+                let has_changed = *known != tokens;
+                *known = tokens;
+                has_changed
+            });
             self.view.store(view.map(Arc::new));
             self.changed.notify_waiters();
             subscriptions.notify(&self.owner);

@@ -220,6 +220,7 @@ impl EntryState {
                 stages: Vec::new(),
                 last_activity: session.created_at,
                 first_prompt_sent: false,
+                attach_tokens: Arc::default(),
             };
             let description = session.initial_message.as_deref().and_then(view::describe);
             let status = Arc::new(status);

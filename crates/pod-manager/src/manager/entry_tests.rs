@@ -29,6 +29,7 @@ fn report(created: u64, phase: Phase) -> Arc<SessionStatus> {
         stages: Vec::new(),
         last_activity: since,
         first_prompt_sent: false,
+        attach_tokens: Arc::default(),
     })
 }
 

@@ -35,6 +35,9 @@ pub enum ManagerError {
     /// The session's hash is taken by a session of another user, repository or branch.
     #[error("the key of this repository and branch is taken by another session")]
     Conflict,
+    /// The session has as many attach tokens as it may have.
+    #[error("the session has as many attach tokens as it may have")]
+    TooManyAttachTokens,
     /// No space is left where sessions are stored.
     #[error("no space is left where sessions are stored")]
     DiskFull,
@@ -66,6 +69,7 @@ impl From<BackendError> for ManagerError {
             BackendError::NotFound => Self::NotFound,
             BackendError::DiskFull(_) => Self::DiskFull,
             BackendError::Conflict => Self::Conflict,
+            BackendError::TooManyAttachTokens => Self::TooManyAttachTokens,
             other => Self::Unavailable(other),
         }
     }

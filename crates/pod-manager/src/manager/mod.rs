@@ -3,6 +3,7 @@
 //! once it is idle.
 
 mod agents;
+mod attach;
 mod commands;
 mod entry;
 mod entry_state;
@@ -29,6 +30,7 @@ mod view;
 mod waiting;
 mod wake;
 
+pub use attach::AttachGrant;
 pub use commands::{Created, NewSession};
 pub use error::{Limit, ManagerError};
 pub use events::SessionEvents;

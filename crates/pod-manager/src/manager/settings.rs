@@ -15,6 +15,10 @@ pub struct ManagerSettings {
     /// How often one user may create, or resume, a session per minute, with bursts of as many; `None`: no
     /// limit.
     pub max_starts_per_minute: Option<u32>,
+    /// How long an attach token is valid unless its creator says.
+    pub attach_token_lifetime: Duration,
+    /// The longest time that an attach token may be valid.
+    pub max_attach_token_lifetime: Duration,
     /// Between two probes of a session while its owner watches it.
     pub probe_interval_watched: Duration,
     /// Between two probes of a session that nobody watches.
@@ -63,6 +67,8 @@ impl Default for ManagerSettings {
             max_sessions: None,
             max_running: None,
             max_starts_per_minute: None,
+            attach_token_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
+            max_attach_token_lifetime: Duration::from_secs(90 * 24 * 60 * 60),
             probe_interval_watched: Duration::from_secs(4),
             probe_interval_unwatched: Duration::from_secs(40),
             min_probe_interval: Duration::from_secs(1),

@@ -204,6 +204,7 @@ mod tests {
             stages: vec![starting],
             last_activity: at(1),
             first_prompt_sent: true,
+            attach_tokens: Arc::default(),
         })
     }
 

@@ -18,6 +18,7 @@ use super::{
     stored_session::{STAGES, StoredSession},
 };
 use crate::{
+    attach::AttachChange,
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
     manager::leadership::Leadership,
@@ -158,6 +159,20 @@ impl SessionBackend for MemoryBackend {
         let mut sessions = self.shared.sessions.lock();
         let stored = sessions.stored.get_mut(&hash).ok_or(BackendError::NotFound)?;
         stored.status.first_prompt_sent = true;
+        self.shared.publisher.publish(&stored.status);
+        Ok(())
+    }
+
+    async fn change_attach_tokens(
+        &self,
+        hash: SessionHash,
+        change: AttachChange,
+    ) -> Result<(), BackendError> {
+        self.receive(BackendCommand::ChangeAttachTokens, hash).await?;
+        let mut sessions = self.shared.sessions.lock();
+        let stored = sessions.stored.get_mut(&hash).ok_or(BackendError::NotFound)?;
+        stored.status.attach_tokens =
+            Arc::new(stored.status.attach_tokens.after(&change, self.shared.clock.now())?);
         self.shared.publisher.publish(&stored.status);
         Ok(())
     }

@@ -25,6 +25,7 @@ pub enum BackendCommand {
     Delete,
     Touch,
     MarkFirstPromptSent,
+    ChangeAttachTokens,
     Logs,
     UnsavedWork,
 }

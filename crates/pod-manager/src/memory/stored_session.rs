@@ -39,6 +39,7 @@ impl StoredSession {
             stages: Vec::new(),
             last_activity: now,
             first_prompt_sent: false,
+            attach_tokens: Arc::default(),
         };
         Self {
             status,

@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     desired::{Desired, DesiredState, run_of},
-    session::{first_prompt_sent, last_activity},
+    session::{attach_tokens, first_prompt_sent, last_activity},
 };
 use crate::{
     git_output::Progress,
@@ -135,6 +135,7 @@ pub(super) fn derive(
         stages,
         last_activity: last_activity(pvc, pod, session),
         first_prompt_sent: first_prompt_sent(pvc),
+        attach_tokens: attach_tokens(pvc),
     };
     Derived { status, desired, pod_state }
 }
