@@ -26,7 +26,7 @@ mod websocket;
 pub use activity::{Activity, RecordActivity, TrackActivity, TrackActivityLayer};
 pub use body::{Body, BodyError};
 pub use cookies::Cookies;
-pub use forward::{Forward, settings::ForwardSettings};
+pub use forward::{Forward, end_tunnel::EndTunnelWhen, settings::ForwardSettings};
 pub use host_router::HostRouter;
 pub use identify::{Identify, IdentifyLayer};
 pub use identity::{

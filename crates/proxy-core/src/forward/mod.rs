@@ -1,5 +1,6 @@
 //! `Forward`: sends a request to its session and returns the session's response.
 
+pub(crate) mod end_tunnel;
 mod hop_by_hop;
 mod localhost;
 mod pool;

@@ -6,7 +6,10 @@ use http::{
 };
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 
-use super::tunnel::{self, Observer};
+use super::{
+    end_tunnel::{self, EndTunnelWhen},
+    tunnel::{self, Observer},
+};
 use crate::{
     activity::ActivityHandle, refusal::Refusal, serve::connection_state::ConnectionHandle,
     websocket::FrameReader,
@@ -17,6 +20,7 @@ pub(super) struct Upgrade {
     client: OnUpgrade,
     observer: Option<Observer>,
     connection: Option<ConnectionHandle>,
+    end: Option<EndTunnelWhen>,
     /// An extended CONNECT of HTTP/2 (RFC 8441), which is answered with 200 instead of 101.
     pub(super) is_connect: bool,
 }
@@ -50,7 +54,8 @@ impl Upgrade {
             false => Observer::Bytes(activity),
         });
         let connection = parts.extensions.get::<ConnectionHandle>().cloned();
-        Ok(Some(Self { client, observer, connection, is_connect }))
+        let end = parts.extensions.get::<EndTunnelWhen>().cloned();
+        Ok(Some(Self { client, observer, connection, end, is_connect }))
     }
 
     /// Starts the tunnel to the session's end of the connection, and completes the head of the response.
@@ -62,7 +67,8 @@ impl Upgrade {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
         }
-        let tunnel = tunnel::run(self.client, session, self.observer);
+        let end = self.end.and_then(|end| end.take());
+        let tunnel = end_tunnel::until(end, tunnel::run(self.client, session, self.observer));
         match self.connection {
             Some(connection) => {
                 connection.clone().spawn(async move { connection.until_aborted(tunnel).await });
