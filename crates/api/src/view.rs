@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use pod_manager::{
-    Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, View, ViewState,
+    AttachToken, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, View, ViewState,
 };
-use session_key::{HostScheme, SessionRoute, Target};
+use session_key::{HostScheme, SessionHash, SessionRoute, Target};
 
 use crate::wire;
 
@@ -40,6 +40,31 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         busy: view.busy,
         waiting: view.waiting,
         stages: stages(view),
+    }
+}
+
+/// Returns the address of a session for `opencode attach`.
+#[must_use]
+pub fn attach_url(hash: SessionHash, scheme: &HostScheme, proto: &str) -> String {
+    format!("{proto}://{}", scheme.render(&SessionRoute { hash, target: Target::Attach }))
+}
+
+/// Returns the id of the newest opencode session, if the session runs and it is known.
+#[must_use]
+pub fn conversation_id(view: &View) -> Option<String> {
+    let (_, id) = view.landing_path.as_deref()?.rsplit_once("/session/")?;
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_id.then(|| id.to_owned())
+}
+
+/// Converts what is known of an attach token.
+#[must_use]
+pub fn attach_token(token: &AttachToken) -> wire::AttachToken {
+    wire::AttachToken {
+        id: token.id.to_string(),
+        name: token.name.to_string(),
+        created_at: timestamp(token.created_at),
+        expires_at: timestamp(token.expires_at),
     }
 }
 
@@ -233,6 +258,7 @@ mod tests {
             stages: Vec::new(),
             last_activity: at(3),
             first_prompt_sent: true,
+            attach_tokens: Arc::default(),
         };
         View {
             status: Arc::new(status),

@@ -126,6 +126,72 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sessions/{hash}/attach-info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what attaching to a session needs
+         * @description The address, and the tokens that are valid. A token itself is returned only when it is created. Attaching
+         *     to a stopped session starts it.
+         */
+        get: operations["getAttachInfo"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{hash}/attach-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a token for `opencode attach`
+         * @description The answer is the only place where the token is ever shown. The first token replaces the password that the
+         *     TypeScript router gave the session.
+         */
+        post: operations["createAttachToken"];
+        /**
+         * Revoke all tokens of a session
+         * @description Also the password that the TypeScript router gave the session. Whoever is attached is disconnected.
+         */
+        delete: operations["revokeAttachTokens"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{hash}/attach-tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a token
+         * @description Whoever is attached with it is disconnected.
+         */
+        delete: operations["revokeAttachToken"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions/{hash}/events": {
         parameters: {
             query?: never;
@@ -291,10 +357,68 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What `opencode attach` needs. */
+        AttachInfo: {
+            /** @description The address for `opencode attach`. */
+            attachUrl: string;
+            /**
+             * Format: int32
+             * @description How many days a token is valid by default.
+             */
+            defaultDays: number;
+            /** @description The session's key. */
+            hash: string;
+            /**
+             * Format: int32
+             * @description How many days a token may be valid.
+             */
+            maxDays: number;
+            /**
+             * Format: int32
+             * @description How many tokens a session may have at once.
+             */
+            maxTokens: number;
+            /**
+             * @description Whether the password that the TypeScript router gave the session is still accepted. The first token
+             *     replaces it.
+             */
+            originalPassword: boolean;
+            /** @description The newest opencode session, for `--session`; null unless the session runs. */
+            sessionId: string | null;
+            /** @description The tokens that are valid, the oldest first. */
+            tokens: components["schemas"]["AttachToken"][];
+        };
+        /** @description A token for `opencode attach`, without the token itself. */
+        AttachToken: {
+            /**
+             * Format: date-time
+             * @description When it was created.
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description From when on it is refused.
+             */
+            expiresAt: string;
+            /** @description Names the token among those of its session. */
+            id: string;
+            /** @description The name that its creator gave it; it may be empty. */
+            name: string;
+        };
         /** @description A branch of a repository on GitHub. */
         Branch: {
             /** @description The branch's name. */
             name: string;
+        };
+        /** @description The token to create. */
+        CreateAttachToken: {
+            /**
+             * Format: int32
+             * @description How many days it is valid.
+             */
+            expiresInDays?: number | null;
+            /** @description A name by which its owner recognises it, such as the machine where it is used. */
+            name?: string | null;
         };
         /** @description The session to create. Without `repoUrl`, a new project with an empty repository. */
         CreateSession: {
@@ -325,6 +449,27 @@ export interface components {
             error: string;
             /** @description The id by which the router's log names the request. */
             requestId?: string | null;
+        };
+        /** @description A token for `opencode attach` that was just created. */
+        NewAttachToken: {
+            /** @description The address for `opencode attach`. */
+            attachUrl: string;
+            /**
+             * Format: date-time
+             * @description When it was created.
+             */
+            createdAt: string;
+            /**
+             * Format: date-time
+             * @description From when on it is refused.
+             */
+            expiresAt: string;
+            /** @description Names the token among those of its session. */
+            id: string;
+            /** @description The name that its creator gave it; it may be empty. */
+            name: string;
+            /** @description The token itself, which is not shown again: the password for `opencode attach`. */
+            token: string;
         };
         /** @description Why a session is in its state. */
         Reason: {
@@ -972,6 +1117,271 @@ export interface operations {
         requestBody?: never;
         responses: {
             /** @description The session is deleted or being deleted */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request has a body whose content type is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    getAttachInfo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Address and tokens */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachInfo"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    createAttachToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAttachToken"];
+            };
+        };
+        responses: {
+            /** @description The token */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewAttachToken"];
+                };
+            };
+            /** @description The name or the number of days is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body did not arrive within 30 seconds */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is longer than 256 KiB */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request has a body whose content type is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session has as many tokens as it may have */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    revokeAttachTokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session has no tokens */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request has a body whose content type is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    revokeAttachToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+                /** @description The token's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The token is revoked */
             204: {
                 headers: {
                     [name: string]: unknown;

@@ -5,8 +5,8 @@ use session_key::SessionHash;
 
 use super::{error::ClientError, http::Client};
 use crate::wire::{
-    Branch, CreateSession, Repository, Session, SessionList, SessionState, SiteConfig, SuggestedBranch,
-    UnsavedWork,
+    AttachInfo, Branch, CreateAttachToken, CreateSession, NewAttachToken, Repository, Session, SessionList,
+    SessionState, SiteConfig, SuggestedBranch, UnsavedWork,
 };
 
 /// The answer to [`Client::create`].
@@ -102,6 +102,49 @@ impl Client {
     /// [`ClientError::Refused`] with 404 if the caller has no such session.
     pub async fn work(&self, hash: SessionHash) -> Result<UnsavedWork, ClientError> {
         self.json(self.request(Method::GET, format_args!("sessions/{hash}/work"))).await
+    }
+
+    /// Returns what attaching to a session needs.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn attach_info(&self, hash: SessionHash) -> Result<AttachInfo, ClientError> {
+        self.json(self.request(Method::GET, format_args!("sessions/{hash}/attach-info"))).await
+    }
+
+    /// Creates a token for `opencode attach`, which only this answer shows.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session, with 429 if it has as many tokens
+    /// as it may have.
+    pub async fn create_attach_token(
+        &self,
+        hash: SessionHash,
+        token: &CreateAttachToken,
+    ) -> Result<NewAttachToken, ClientError> {
+        self.json(self.request(Method::POST, format_args!("sessions/{hash}/attach-tokens")).json(token)).await
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session, or the session no such token.
+    pub async fn revoke_attach_token(&self, hash: SessionHash, id: &str) -> Result<(), ClientError> {
+        // Ids are hexadecimal digits; anything else would name another address.
+        let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+        // No id at all would name all tokens.
+        let id = if id.is_empty() { "none" } else { &id };
+        let path = format!("sessions/{hash}/attach-tokens/{id}");
+        self.send(self.request(Method::DELETE, path)).await.map(drop)
+    }
+
+    /// Revokes all tokens of a session.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no such session.
+    pub async fn revoke_attach_tokens(&self, hash: SessionHash) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, format_args!("sessions/{hash}/attach-tokens"));
+        self.send(request).await.map(drop)
     }
 
     /// Returns a branch name that none of the caller's sessions of that repository uses.

@@ -25,6 +25,12 @@ pub enum AuditAction {
     Created,
     /// Its owner opened its page in a browser.
     Opened,
+    /// A client with a token attached to it.
+    Attached,
+    /// Its owner created a token for `opencode attach`.
+    AttachTokenCreated,
+    /// Its owner revoked one or all of those tokens.
+    AttachTokenRevoked,
     /// Its owner started it again.
     Resumed,
     /// A request of its owner to the stopped session started it again.

@@ -12,7 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use pod_manager::{Limit, ManagerError};
+use pod_manager::{AttachTokens, Limit, ManagerError};
 use session_key::InvalidName;
 use utoipa::IntoResponses;
 
@@ -58,6 +58,11 @@ impl ErrorResponse {
         );
         Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message).with_retry_after(10)
     }
+
+    /// The session has no such attach token.
+    pub(super) fn no_such_token() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_token", "The session has no such token.")
+    }
 }
 
 impl From<InvalidName> for ErrorResponse {
@@ -98,6 +103,13 @@ impl From<ManagerError> for ErrorResponse {
             ManagerError::Conflict => {
                 let message = format!("{} Choose another branch.", sentence(&error));
                 Self::new(StatusCode::CONFLICT, "conflict", message)
+            }
+            ManagerError::TooManyAttachTokens => {
+                let message = format!(
+                    "A session may have {} attach tokens at once. Revoke one and try again.",
+                    AttachTokens::MAX
+                );
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", message)
             }
             ManagerError::DiskFull => {
                 let message =

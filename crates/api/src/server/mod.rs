@@ -8,6 +8,7 @@
 //! A request with a body must say `content-type: application/json`: a browser sends that from a page of
 //! another origin only after a preflight request (CORS), which is never allowed.
 
+mod attach;
 mod audit;
 mod branch_names;
 mod create;
@@ -83,6 +84,10 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(sessions::work))
         .routes(routes!(repositories::repositories))
         .routes(routes!(repositories::branches))
+        .routes(routes!(attach::info))
+        .routes(routes!(attach::create).map(audited(AuditAction::AttachTokenCreated)))
+        .routes(routes!(attach::revoke_all).map(audited(AuditAction::AttachTokenRevoked)))
+        .routes(routes!(attach::revoke).map(audited(AuditAction::AttachTokenRevoked)))
         .routes(routes!(site::config))
         .routes(routes!(site::openapi))
         .fallback(error::no_such_route)
@@ -115,6 +120,7 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
     components(schemas(wire::SessionEvent, wire::ThreadMessage, wire::ErrorBody)),
     tags(
         (name = "sessions", description = "The caller's sessions"),
+        (name = "attach", description = "Tokens for `opencode attach`"),
         (name = "github", description = "What the caller's GitHub token may read"),
         (name = "site", description = "What the site needs to know")
     )

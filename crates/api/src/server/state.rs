@@ -62,7 +62,8 @@ impl ApiState {
     }
 
     pub(super) fn session(&self, view: &View) -> wire::Session {
-        view::session(view, self.url(view), Some(self.manager.idle_timeout()))
+        let session = view::session(view, self.url(view), Some(self.manager.idle_timeout()));
+        wire::Session { attach_url: Some(self.attach_url(session.hash)), ..session }
     }
 
     pub(super) fn session_state(&self, view: &View) -> wire::SessionState {
