@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use pod_manager::{
-    AttachToken, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, View, ViewState,
+    AttachToken, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, View,
+    ViewState,
 };
 use session_key::{HostScheme, SessionHash, SessionRoute, Target};
 

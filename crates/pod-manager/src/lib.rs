@@ -46,9 +46,9 @@ pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 #[cfg(all(feature = "local", unix))]
 pub use local::{LocalBackend, LocalError, LocalSettings};
 pub use manager::{
-    AlwaysLeader, AttachGrant, Created, EventScope, Following, Leadership, Limit, Manager, ManagerError, ManagerSettings,
-    NewSession, Role, RouteError, SessionEvents, Subscription, ThreadMessage, ThreadSubscription,
-    ThreadUpdate, View, ViewState, Waited, WaitingLimits, WakeError, WakeStart,
+    AlwaysLeader, AttachGrant, Created, EventScope, Following, Leadership, Limit, Manager, ManagerError,
+    ManagerSettings, NewSession, Role, RouteError, SessionEvents, Subscription, ThreadMessage,
+    ThreadSubscription, ThreadUpdate, View, ViewState, Waited, WaitingLimits, WakeError, WakeStart,
 };
 #[cfg(feature = "test-util")]
 pub use memory::MemoryBackend;

@@ -94,6 +94,8 @@ impl App {
             max_running: config.max_running,
             max_starts_per_minute: config.max_starts_per_minute,
             wake_timeout: config.wake_timeout,
+            attach_token_lifetime: config.attach_token_lifetime,
+            max_attach_token_lifetime: config.max_attach_token_lifetime,
             ..defaults
         };
         let manager = Manager::new(backend.clone(), leadership, clock.clone(), settings);
@@ -114,6 +116,15 @@ impl App {
 
     /// Returns the service of the public listeners. `own_ports` are those that the router listens on.
     pub fn service(&self, config: &Config, own_ports: Vec<u16>) -> impl HttpService + use<> {
+        self.services(config, own_ports).0
+    }
+
+    /// Returns the service of the public listeners, and that of the attach listener.
+    pub fn services(
+        &self,
+        config: &Config,
+        own_ports: Vec<u16>,
+    ) -> (impl HttpService + use<>, impl HttpService + use<>) {
         let settings = api::server::Settings {
             scheme: HostScheme::clone(&self.scheme),
             proto: config.names.proto.to_owned(),

@@ -18,13 +18,15 @@ pub(crate) fn announce(
     config: &Config,
     scheme: &HostScheme,
     [public, health]: [SocketAddr; 2],
+    attach: Option<SocketAddr>,
     backend: &BackendInfo,
 ) {
     let url = config.names.site_origin(scheme);
     let version = env!("CARGO_PKG_VERSION");
     let BackendInfo { runtime, location, at_shutdown } = backend;
     let listening = format!("http://{public}");
-    tracing::info!(listening, url, %health, sessions = location, runtime, version, "router ready");
+    let attach = attach.map(tracing::field::display);
+    tracing::info!(listening, url, %health, attach, sessions = location, runtime, version, "router ready");
     if config.log_format == LogFormat::Text {
         // Behind a proxy, the router's own address is not the public one.
         let is_proxied = scheme.domain() != format!("localhost:{}", public.port());

@@ -2,6 +2,7 @@
 //! only calls this library, so that tests can run the whole router in their process.
 
 pub mod app;
+mod attach;
 pub mod audit;
 mod backend;
 mod banner;

@@ -34,6 +34,21 @@ pub enum RouteKind {
     UnknownHost,
 }
 
+/// What became of a request to an attach host: the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachOutcome {
+    /// Its token was accepted.
+    Accepted,
+    /// It had no token.
+    Missing,
+    /// Its token was wrong.
+    Refused,
+    /// Its token was wrong, as too many before it.
+    Limited,
+    /// A browser sent it.
+    Browser,
+}
+
 /// What became of a span: the label `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanOutcome {
@@ -78,6 +93,7 @@ pub struct Metrics {
     held_ended: [Counter; HeldOutcome::ALL.len()],
     leader: Gauge,
     conflicts: Counter,
+    attaches: [Counter; AttachOutcome::ALL.len()],
     spans: [Counter; SpanOutcome::ALL.len()],
     process: ProcessMetrics,
 }
@@ -144,6 +160,20 @@ impl HeldOutcome {
     }
 }
 
+impl AttachOutcome {
+    const ALL: [Self; 5] = [Self::Accepted, Self::Missing, Self::Refused, Self::Limited, Self::Browser];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Missing => "missing",
+            Self::Refused => "refused",
+            Self::Limited => "limited",
+            Self::Browser => "browser",
+        }
+    }
+}
+
 impl SpanOutcome {
     const ALL: [Self; 3] = [Self::Exported, Self::Failed, Self::Dropped];
 
@@ -173,6 +203,7 @@ impl Metrics {
         let (wakes, held_ended) =
             (Family::<Outcome, Counter>::default(), Family::<Outcome, Counter>::default());
         let held = Gauge::default();
+        let attaches = Family::<Outcome, Counter>::default();
         let (leader, conflicts) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
@@ -210,6 +241,11 @@ impl Metrics {
             "Sessions that were reported under another owner than before; they are served to nobody",
             conflicts.clone(),
         );
+        registry.register(
+            "attach_requests",
+            "Requests to attach hosts, by what became of their token",
+            attaches.clone(),
+        );
         registry.register("trace_spans", "Spans that ended, by what became of them", spans.clone());
         registry.register(
             "build",
@@ -232,6 +268,8 @@ impl Metrics {
                 drop(wakes.get_or_create(&Outcome { outcome: "started" }));
                 wakes
             },
+            attaches: AttachOutcome::ALL
+                .map(|outcome| attaches.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
             registry: root,
             panics,
             limit_refusals,
@@ -286,6 +324,11 @@ impl Metrics {
             ended: self.held_ended.clone(),
             outcome: HeldOutcome::Cancelled,
         }
+    }
+
+    /// Counts a request to an attach host.
+    pub fn record_attach(&self, outcome: AttachOutcome) {
+        self.attaches[outcome as usize].inc();
     }
 
     /// Counts a panic of a request handler.

@@ -61,14 +61,13 @@ impl Resolver for SessionResolver {
     fn resolve(&self, route: &SessionRoute, user: &Identity) -> Result<Upstream, ResolveError> {
         let endpoint = self.manager.route(user, route.hash).map_err(resolve_error)?;
         match route.target {
-            Target::Opencode => {
+            // Who attaches has the owner's identity: a token was checked before.
+            Target::Opencode | Target::Attach => {
                 let authorization =
                     endpoint.password.as_ref().map(|password| password.authorization().clone());
                 Ok(Upstream::new(endpoint.address).with_authorization(authorization))
             }
             Target::Port(port) => self.dev_server(&endpoint, port, user),
-            // The name is reserved for attaching with a token, which does not exist yet.
-            Target::Attach => Err(ResolveError::NotFound),
         }
     }
 }

@@ -9,10 +9,11 @@ use proxy_core::{ServeSettings, serve};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, backend, banner, config::Config, health, reports, startup};
+use crate::{app::App, backend, banner, config::Config, health, reports, stack::HttpService, startup};
 
 /// Runs the router until a signal (SIGTERM, SIGINT, SIGHUP) ends it and everything that it started has ended.
 ///
@@ -21,43 +22,33 @@ use crate::{app::App, backend, banner, config::Config, health, reports, startup}
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
-    let (public, health) = listeners(&config).await?;
-    let addresses @ [address, health_address] = [public[0].local_addr()?, health.local_addr()?];
+    let Listeners { public, health, attach } = listeners(&config).await?;
+    let addresses = [public[0].local_addr()?, health.local_addr()?];
     let reports = reports::listen(&config).await?;
     let report_port =
         reports.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.port());
-    let scheme = Arc::new(config.names.scheme(address.port())?);
+    let scheme = Arc::new(config.names.scheme(addresses[0].port())?);
 
-    let backend = backend::open(&config, address.port()).await?;
+    let backend = backend::open(&config, addresses[0].port()).await?;
     let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())?;
-    let own_ports = [address.port(), health_address.port()].into_iter().chain(report_port).collect();
-    let service = app.service(&config, own_ports);
+    let attach_address = attach.first().map(TcpListener::local_addr).transpose()?;
+    let own_ports =
+        addresses.iter().chain(&attach_address).map(SocketAddr::port).chain(report_port).collect();
+    let (service, attach_service) = app.services(&config, own_ports);
     let stop = CancellationToken::new();
     let running = app.run(stop.clone());
     let serving_health = axum::serve(health, health::router(app.health())).into_future();
-    let serving = join_all(public.into_iter().map(|listener| {
-        let settings = ServeSettings {
-            drain: config.drain_timeout,
-            refusals: app.refusals.clone(),
-            ..ServeSettings::default()
-        };
-        let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
-        let serving = serve(listener, service.clone(), settings, shutdown.clone().cancelled_owned());
-        tokio::spawn(async move {
-            // Before the sessions are known, they would all be answered with 404. Until then, connections
-            // wait.
-            if shutdown.run_until_cancelled(manager.ready()).await.is_some() {
-                serving.await;
-            }
-        })
-    }));
+    let public = public.into_iter().map(|listener| spawn_serve(&app, &config, listener, service.clone()));
+    let attach =
+        attach.into_iter().map(|listener| spawn_serve(&app, &config, listener, attach_service.clone()));
+    let serving = join_all(public.chain(attach).collect::<Vec<_>>());
 
     let serving_reports = reports.map(|listener| reports::spawn(&app, listener));
 
     let until_drained = async {
         tokio::select! {
             () = app.manager.ready() => {
-                banner::announce(&config, &scheme, addresses, &backend.info);
+                banner::announce(&config, &scheme, addresses, attach_address, &backend.info);
                 signals.next().await;
             }
             () = signals.next() => {}
@@ -83,19 +74,60 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the public listeners and the one of health.
-async fn listeners(config: &Config) -> anyhow::Result<(Vec<TcpListener>, TcpListener)> {
-    let first = startup::listen(config.addresses()[0], "PORT").await?;
+/// Serves a listener in a task of its own.
+fn spawn_serve(
+    app: &App,
+    config: &Config,
+    listener: TcpListener,
+    service: impl HttpService,
+) -> JoinHandle<()> {
+    let settings = ServeSettings {
+        drain: config.drain_timeout,
+        refusals: app.refusals.clone(),
+        ..ServeSettings::default()
+    };
+    let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
+    let serving = serve(listener, service, settings, shutdown.clone().cancelled_owned());
+    tokio::spawn(async move {
+        // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
+        if shutdown.run_until_cancelled(manager.ready()).await.is_some() {
+            serving.await;
+        }
+    })
+}
+
+/// The router's listeners.
+struct Listeners {
+    public: Vec<TcpListener>,
+    health: TcpListener,
+    /// For attach hosts alone; often none.
+    attach: Vec<TcpListener>,
+}
+
+/// Opens all listeners.
+async fn listeners(config: &Config) -> anyhow::Result<Listeners> {
+    let public = listen_all(config, config.port, "PORT").await?;
+    let health = startup::listen(config.health_address(), "HEALTH_PORT").await?;
+    let attach = match config.attach_port {
+        Some(port) => listen_all(config, port, "ATTACH_PORT").await?,
+        None => Vec::new(),
+    };
+    Ok(Listeners { public, health, attach })
+}
+
+/// Listens on all addresses; `variable` is the one that sets the port.
+async fn listen_all(config: &Config, port: u16, variable: &'static str) -> anyhow::Result<Vec<TcpListener>> {
+    let first = startup::listen(SocketAddr::new(config.listen[0], port), variable).await?;
     // If the kernel chose the port, all addresses get the same one.
-    let port = first.local_addr()?.port();
-    let others = config.listen[1..].iter().map(|&ip| startup::listen(SocketAddr::new(ip, port), "PORT"));
-    let mut public = vec![first];
-    public.extend(try_join_all(others).await?);
+    let chosen = first.local_addr()?.port();
+    let others = config.listen[1..].iter().map(|&ip| startup::listen(SocketAddr::new(ip, chosen), variable));
+    let mut listeners = vec![first];
+    listeners.extend(try_join_all(others).await?);
     if let Some(ip) = config.optional_listen {
-        let address = SocketAddr::new(ip, port);
-        public.extend(startup::listen_if_available(address, config.port == 0).await?);
+        let address = SocketAddr::new(ip, chosen);
+        listeners.extend(startup::listen_if_available(address, variable, port == 0).await?);
     }
-    Ok((public, startup::listen(config.health_address(), "HEALTH_PORT").await?))
+    Ok(listeners)
 }
 
 /// The signals that end the router. SIGHUP, from a closed terminal, is one of them: otherwise the router

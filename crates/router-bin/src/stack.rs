@@ -3,7 +3,7 @@
 //! The order matters. A refusal is not activity, so every layer that refuses stands outside `TrackActivity`.
 //! A request whose user is unknown gets no answer about sessions, so `Identify` stands outside `Resolve`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
 use api::server::{AuditAction, error_response};
 use axum::{Router, middleware};
@@ -11,14 +11,15 @@ use http::{Request, Response, StatusCode};
 use pod_manager::manager::Manager;
 use proxy_core::{
     AccessToken, Body, Cookies, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor,
-    Refusals, ReplayEventsLayer, ResolveLayer, SameOriginLayer, TrackActivityLayer,
+    Refusal, RefusalContext, Refusals, ReplayEventsLayer, ResolveLayer, SameOriginLayer, TrackActivityLayer,
 };
 use session_key::{HostScheme, Identity, SessionRoute};
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceBuilder};
+use tower::{Layer as _, Service, ServiceBuilder, service_fn};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
+    attach::{Attach, AttachGate},
     audit::{self, Audit},
     catch_panic::CatchPanic,
     credentials,
@@ -88,11 +89,14 @@ impl<S> HttpService for S where
 {
 }
 
-/// Returns the service of the public listeners, for all host names.
-pub fn stack(parts: StackParts) -> impl HttpService {
+/// Returns the service of the public listeners, for all host names, and that of the attach listener, which
+/// serves attach hosts only: no sign-in is in front of it.
+pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
     let logs = Arc::new(SessionEventLogs(parts.manager.clone()));
+    let gate =
+        AttachGate::new(parts.manager.clone(), refusals.clone(), parts.audit.clone(), parts.metrics.clone());
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
     let observe =
         ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown.clone(), parts.debug_headers);
@@ -116,17 +120,35 @@ pub fn stack(parts: StackParts) -> impl HttpService {
         .layer(identify.clone())
         .map_request(insert_credentials)
         .service(api_and_site(parts.api, parts.site, parts.audit.clone()));
-    let session = ServiceBuilder::new()
-        .layer(observe)
-        .layer(identify)
+    let identified_session = ServiceBuilder::new()
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
         .layer(resolve)
         .map_request(move |request| audit_navigation(&parts.audit, request))
         .layer(TrackActivityLayer::new(resolver))
         .layer(ReplayEventsLayer::new(logs).with_retry(RECONNECT_PAUSE))
         .service(Forward::with_refusals(forward, refusals.clone()));
-    let all = HostRouter::new(parts.scheme, session, site).with_refusals(refusals);
-    identified(CatchPanic::new(all, parts.metrics), RequestIds::new())
+    let session = observe.layer(Attach::new(
+        gate.clone(),
+        identified_session.clone(),
+        identify.layer(identified_session.clone()),
+    ));
+    let unknown = unknown_host(refusals.clone());
+    let attach = observe.layer(Attach::new(gate, identified_session, unknown.clone()));
+
+    let public = HostRouter::new(parts.scheme.clone(), session, site).with_refusals(refusals.clone());
+    let attach = HostRouter::new(parts.scheme, attach, unknown).with_refusals(refusals);
+    let ids = RequestIds::new();
+    (
+        identified(CatchPanic::new(public, parts.metrics.clone()), ids.clone()),
+        identified(CatchPanic::new(attach, parts.metrics), ids),
+    )
+}
+
+/// Returns a service that answers every request as one to an unknown host.
+fn unknown_host(refusals: Arc<dyn Refusals>) -> impl HttpService {
+    service_fn(move |request: Request<Body>| {
+        ready(Ok(refusals.refuse(&Refusal::UnknownHost, &RefusalContext::from(&request))))
+    })
 }
 
 /// Returns the service of the site's host: `/api`, else the pages.

@@ -43,12 +43,13 @@ pub(crate) async fn listen(address: SocketAddr, variable: &str) -> anyhow::Resul
 /// A sentence that says that the port is in use, and what to do.
 pub(crate) async fn listen_if_available(
     address: SocketAddr,
+    variable: &str,
     is_any_port: bool,
 ) -> anyhow::Result<Option<TcpListener>> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if error.kind() == ErrorKind::AddrInUse && !is_any_port => {
-            listen(address, "PORT").await.map(Some)
+            listen(address, variable).await.map(Some)
         }
         Err(_) => Ok(None),
     }

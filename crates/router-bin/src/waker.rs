@@ -72,7 +72,9 @@ impl SessionWaker {
 fn code(error: &ManagerError) -> &'static str {
     match error {
         ManagerError::NotFound => "not_found",
-        ManagerError::LimitReached { .. } | ManagerError::TooManyStarts { .. } => "limit_reached",
+        ManagerError::LimitReached { .. }
+        | ManagerError::TooManyStarts { .. }
+        | ManagerError::TooManyAttachTokens => "limit_reached",
         ManagerError::DiskFull => "disk_full",
         ManagerError::Conflict => "conflict",
         ManagerError::Unavailable(_) => "unavailable",
@@ -137,7 +139,8 @@ fn not_started(hash: SessionHash, error: &ManagerError) -> Refusal {
             return not_running(hash, 30, code, text);
         }
         ManagerError::NotFound => return Refusal::NotFound,
-        ManagerError::Conflict | ManagerError::Unavailable(_) => {
+        // No start fails because of attach tokens.
+        ManagerError::Conflict | ManagerError::Unavailable(_) | ManagerError::TooManyAttachTokens => {
             log_unavailable(error);
             let text =
                 "The session was not started: the session backend is unavailable. Try again in a moment.";

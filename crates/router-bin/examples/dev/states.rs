@@ -75,6 +75,7 @@ pub(crate) fn status(
         stages: Vec::new(),
         last_activity: since,
         first_prompt_sent: true,
+        attach_tokens: Arc::default(),
     })
 }
 

@@ -80,6 +80,11 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     if port == health_port && port != 0 {
         read.problem("HEALTH_PORT", "is the same as PORT", "3001");
     }
+    let attach_port = read.attach_port("ATTACH_PORT", port);
+    if attach_port == Some(health_port) && health_port != 0 {
+        read.problem("ATTACH_PORT", "is the same as HEALTH_PORT", "4096");
+    }
+    let (attach_token_lifetime, max_attach_token_lifetime) = read.attach_token_lifetimes();
     let report_port = read.report_port("REPORT_PORT", [port, health_port]);
     let names = read.names(port, on_kubernetes);
     let identity = read.identity(&listen);
@@ -114,6 +119,9 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         optional_listen: (is_default && !on_kubernetes).then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         port,
         health_port,
+        attach_port,
+        attach_token_lifetime,
+        max_attach_token_lifetime,
         report_port,
         names,
         identity,

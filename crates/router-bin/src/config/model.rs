@@ -30,6 +30,13 @@ pub struct Config {
     /// The port of the listener for the sessions' reports; `None` if there is none. With 0, the kernel
     /// chooses one.
     pub report_port: Option<u16>,
+    /// The port of the listener for attach hosts alone; `None` if there is none. With 0, the kernel chooses
+    /// one.
+    pub attach_port: Option<u16>,
+    /// How long an attach token is valid unless its creator says.
+    pub attach_token_lifetime: Duration,
+    /// The longest time that an attach token may be valid.
+    pub max_attach_token_lifetime: Duration,
     /// The public host names.
     pub names: Names,
     /// How a request's user is identified.

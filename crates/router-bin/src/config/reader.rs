@@ -99,6 +99,35 @@ impl<'a> Reader<'a> {
         Some(port)
     }
 
+    /// Reads the port of the attach listener: `None` if it is off, or if the public listener serves attach
+    /// hosts at the same port.
+    pub(super) fn attach_port(&mut self, name: &'static str, public: u16) -> Option<u16> {
+        if self.text(name) == "off" {
+            return None;
+        }
+        Some(self.port(name)).filter(|&port| port != public || port == 0)
+    }
+
+    /// Reads how long an attach token is valid by default and at most.
+    pub(super) fn attach_token_lifetimes(&mut self) -> (Duration, Duration) {
+        let default = self.days("ATTACH_TOKEN_DAYS");
+        let max = self.days("MAX_ATTACH_TOKEN_DAYS");
+        if default > max {
+            self.problem("ATTACH_TOKEN_DAYS", "is longer than MAX_ATTACH_TOKEN_DAYS", "30");
+        }
+        (default, max)
+    }
+
+    fn days(&mut self, name: &'static str) -> Duration {
+        match self.text(name).parse::<u64>() {
+            Ok(days) if (1..=366).contains(&days) => Duration::from_secs(days * 24 * 60 * 60),
+            _ => {
+                self.problem(name, "must be a whole number of days from 1 to 366", "30");
+                Duration::from_secs(24 * 60 * 60)
+            }
+        }
+    }
+
     pub(super) fn minutes(&mut self, name: &'static str) -> Duration {
         match self.text(name).parse::<f64>() {
             Ok(minutes) if (0.01..=525_600.0).contains(&minutes) => Duration::from_secs_f64(minutes * 60.0),

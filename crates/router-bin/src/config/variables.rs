@@ -87,8 +87,27 @@ pub const VARIABLES: &[Variable] = &[
         "ATTACH_ROUTE_PREFIX",
         Text("attach-"),
         "text",
-        "The prefix of a session's host name for `opencode attach`. The name is reserved: this release \
-         answers it with 404.",
+        "The prefix of a session's host name for `opencode attach`, which needs a token instead of a \
+         sign-in.",
+    ),
+    Router.variable(
+        "ATTACH_PORT",
+        by_backend("off", "4096"),
+        "port, 0 for any free port, or `off`",
+        "The port of a further listener, which serves attach hosts only. No sign-in belongs in front of it. \
+         PORT serves attach hosts as well; if both are the same, there is one listener.",
+    ),
+    Router.variable(
+        "ATTACH_TOKEN_DAYS",
+        Text("30"),
+        "days",
+        "How long a token for `opencode attach` is valid, unless its creator chooses another time.",
+    ),
+    Router.variable(
+        "MAX_ATTACH_TOKEN_DAYS",
+        Text("90"),
+        "days",
+        "The longest time that a token for `opencode attach` may be valid.",
     ),
     Router.variable(
         "IDENTITY",
@@ -372,7 +391,6 @@ pub const VARIABLES: &[Variable] = &[
     Future
         .variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.")
         .secret(),
-    Future.variable("ATTACH_PORT", Text("4096"), "port", "The port of the listener for `opencode attach`."),
 ];
 
 /// Returns the variable of that name, in either case.

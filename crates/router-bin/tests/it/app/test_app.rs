@@ -23,6 +23,8 @@ pub(crate) struct TestApp {
     /// The opencode of all sessions.
     pub(super) opencode: FakeOpencode,
     pub(super) port: u16,
+    /// The port of the attach listener.
+    pub(super) attach_port: u16,
     pub(super) health: String,
     pub(super) shutdown: CancellationToken,
     pub(super) http: reqwest::Client,
@@ -79,10 +81,13 @@ impl TestApp {
         let scheme = Arc::new(config.names.scheme(port).expect("names"));
         let mut app = App::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("an app");
         change(&mut app);
-        let service = app.service(&config, vec![port, health_port]);
+        let attach = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let attach_port = attach.local_addr().expect("an address").port();
+        let (service, attach_service) = app.services(&config, vec![port, health_port, attach_port]);
         let settings = ServeSettings { refusals: app.refusals.clone(), ..ServeSettings::default() };
         let (shutdown, manager) = (app.shutdown.clone(), app.manager.clone());
-        tasks.spawn(serve(listener, service, settings, std::future::pending()));
+        tasks.spawn(serve(listener, service, settings.clone(), std::future::pending()));
+        tasks.spawn(serve(attach, attach_service, settings, std::future::pending()));
         let routes = router_bin::health::router(app.health());
         tasks.spawn(async move { drop(axum::serve(health, routes).await) });
         tasks.spawn(async move { app.run(CancellationToken::new()).await });
@@ -92,6 +97,7 @@ impl TestApp {
             backend,
             opencode,
             port,
+            attach_port,
             health: format!("http://127.0.0.1:{health_port}"),
             shutdown,
             http: http.build().expect("a client"),
