@@ -24,7 +24,7 @@
 //! What every backend promises beyond its signatures is written down as checks in `contract` (feature
 //! `test-util`), which run against each of them.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
@@ -107,6 +107,12 @@ pub trait SessionBackend: Send + Sync + 'static {
     /// [`BackendError::NotFound`] if there is no such session.
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError>;
 
+    /// Returns where the sessions' processes are and what they use. A session about which nothing is known is
+    /// left out; so are all of them on a backend that knows nothing of either.
+    async fn usage(&self) -> HashMap<SessionHash, Usage> {
+        HashMap::new()
+    }
+
     /// Returns how often the backend has found that a session's storage contradicts its hash or its owner.
     /// Such a session is not reported.
     fn conflicts(&self) -> u64 {
@@ -136,6 +142,18 @@ pub struct UnsavedWork {
     pub uncommitted_files: u32,
     /// The number of commits that are on no branch of the remote.
     pub unpushed_commits: u32,
+}
+
+/// Where a session's process is, and what it uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The name of the node.
+    pub node: Option<Arc<str>>,
+    /// The processor time that it uses at present, in thousandths of a core.
+    pub cpu_millicores: Option<u64>,
+    /// The memory that it uses, in bytes.
+    pub memory_bytes: Option<u64>,
 }
 
 /// Why a command failed. It may be repeated.

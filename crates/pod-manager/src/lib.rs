@@ -37,7 +37,7 @@ mod publisher;
 mod session_addresses;
 
 pub use attach::{AttachSecret, AttachToken, AttachTokenId, AttachTokens};
-pub use backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent};
+pub use backend::{BackendError, SessionBackend, UnsavedWork, Usage, WatchEvent};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};

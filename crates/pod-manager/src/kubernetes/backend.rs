@@ -1,6 +1,7 @@
 //! The backend: starts the tasks, and implements the traits with them.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -16,12 +17,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    api::ApiClient, context::Context, controller, leader::LeaderElector, prober,
+    api::ApiClient, context::Context, controller, leader::LeaderElector, pod_metrics::PodMetrics, prober,
     settings::KubernetesSettings, store::Store, watcher,
 };
 use crate::{
     attach::AttachChange,
-    backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
+    backend::{BackendError, SessionBackend, UnsavedWork, Usage, WatchEvent},
     clock::Clock,
     keyed_mutex::KeyedMutex,
     manager::leadership::Leadership,
@@ -54,6 +55,7 @@ impl KubernetesBackend {
             api: ApiClient::new(&client, &settings.namespace),
             leader: LeaderElector::start(&client, settings.election(), clock.clone()),
             http: HttpClient::new(),
+            metrics: PodMetrics::default(),
             client,
             store,
             publisher,
@@ -143,6 +145,10 @@ impl SessionBackend for KubernetesBackend {
 
     async fn unsaved_work(&self, hash: SessionHash) -> Result<Option<UnsavedWork>, BackendError> {
         self.0.unsaved_work(hash).await
+    }
+
+    async fn usage(&self) -> HashMap<SessionHash, Usage> {
+        self.0.usage().await
     }
 
     fn conflicts(&self) -> u64 {

@@ -6,7 +6,10 @@ use session_key::SessionHash;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{api::ApiClient, leader::LeaderElector, settings::KubernetesSettings, store::Store};
+use super::{
+    api::ApiClient, leader::LeaderElector, pod_metrics::PodMetrics, settings::KubernetesSettings,
+    store::Store,
+};
 use crate::{clock::Clock, keyed_mutex::KeyedMutex, opencode::HttpClient, publisher::Publisher};
 
 pub(super) struct Context {
@@ -18,6 +21,7 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) http: HttpClient,
     pub(super) leader: LeaderElector,
+    pub(super) metrics: PodMetrics,
     /// Held while a session's Pod is created, and while its claim is deleted.
     pub(super) lifecycle: KeyedMutex<SessionHash>,
     /// Limits the probes that run at the same time.

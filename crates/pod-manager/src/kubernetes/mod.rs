@@ -5,7 +5,8 @@
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
 //! - asking the Pod: `prober` (is opencode healthy?), `logs`
-//! - the cluster: `api`, `leader` (leader election), `connect`, `admin`, `settings`
+//! - for administrators: `usage` (where Pods run and what they use), `pod_metrics`, `admin`
+//! - the cluster: `api`, `leader` (leader election), `connect`, `settings`
 //! - `objects`: the manifests, as pure functions
 //! - `testing` (feature `test-util`): a namespace of a test cluster, a simulated node
 //!
@@ -27,6 +28,7 @@ pub mod desired;
 pub mod leader;
 mod logs;
 pub mod objects;
+mod pod_metrics;
 mod prober;
 pub mod reconcile;
 pub mod session;
@@ -35,6 +37,7 @@ pub mod status;
 mod store;
 #[cfg(feature = "test-util")]
 pub mod testing;
+mod usage;
 mod watcher;
 
 pub use backend::KubernetesBackend;

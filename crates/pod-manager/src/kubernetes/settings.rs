@@ -41,6 +41,8 @@ pub struct KubernetesSettings {
     pub chromium_image: Option<String>,
     /// Further variables of the session; no secrets.
     pub environment: BTreeMap<String, String>,
+    /// `POD_METRICS`: whether the metrics API is asked what sessions use, for administrators.
+    pub pod_metrics: bool,
     /// `POD_PATCH_FILE`: merged into each Pod.
     pub pod_patch: Option<PodPatch>,
     /// How long opencode may take to be healthy after its container has started; it takes seconds.
@@ -89,6 +91,7 @@ impl KubernetesSettings {
             router_url: None,
             chromium_image: None,
             environment: BTreeMap::new(),
+            pod_metrics: false,
             pod_patch: None,
             ready_timeout: Duration::from_secs(180),
             identity: format!("opencode-router-{:016x}", rand::random::<u64>()),

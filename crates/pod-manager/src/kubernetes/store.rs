@@ -117,6 +117,16 @@ impl Store {
         self.sessions.lock().conflicts
     }
 
+    /// Returns the node of every Pod that has one.
+    pub(super) fn nodes(&self) -> Vec<(SessionHash, Arc<str>)> {
+        let sessions = self.sessions.lock();
+        let node = |entry: &CachedSession| {
+            let pod = entry.pod.object.as_ref()?;
+            Some(Arc::from(pod.spec.as_ref()?.node_name.as_deref()?))
+        };
+        sessions.entries.iter().filter_map(|(hash, entry)| Some((*hash, node(entry)?))).collect()
+    }
+
     /// Waits until every watch has listed all objects.
     pub(super) async fn wait_synced(&self) {
         // It fails only once the sender is dropped, which is in `self`.

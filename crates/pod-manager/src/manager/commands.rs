@@ -204,7 +204,7 @@ impl Manager {
         check(running, self.settings.max_running, Limit::Running)
     }
 
-    fn check_ready(&self) -> Result<(), ManagerError> {
+    pub(super) fn check_ready(&self) -> Result<(), ManagerError> {
         if self.is_ready() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //! users give, and a task for each run that opens the session, follows its events, probes it and stops it
 //! once it is idle.
 
+mod administration;
 mod agents;
 mod attach;
 mod commands;
