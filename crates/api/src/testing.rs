@@ -25,6 +25,9 @@ pub const USER: &str = "x-test-user";
 /// The header with the caller's GitHub token.
 pub const TOKEN: &str = "x-test-token";
 
+/// The header that makes the caller an administrator, whatever its value.
+pub const ADMIN: &str = "x-test-admin";
+
 /// A router's API with its manager and backend. Stops when dropped.
 pub struct TestRouter {
     /// The backend, whose methods provoke failures and delays.
@@ -112,6 +115,15 @@ impl TestRouter {
         self.client_with(&[(USER, email), (TOKEN, token)])
     }
 
+    /// Returns a client that is signed in as this user, who is an administrator.
+    ///
+    /// # Panics
+    /// If the e-mail address cannot be the value of a header.
+    #[must_use]
+    pub fn administrator(&self, email: &str) -> Client {
+        self.client_with(&[(USER, email), (ADMIN, "yes")])
+    }
+
     fn client_with(&self, headers: &[(&str, &str)]) -> Client {
         let header =
             |(name, value): &(&str, &str)| parse_header(&format!("{name}: {value}")).expect("a header");
@@ -132,6 +144,9 @@ async fn sign_in(mut request: Request, next: Next) -> Response {
     let email = request.headers_mut().remove(USER);
     if let Some(caller) = email.and_then(|email| Identity::parse(email.to_str().ok()?).ok()) {
         request.extensions_mut().insert(caller);
+    }
+    if request.headers_mut().remove(ADMIN).is_some() {
+        request.extensions_mut().insert(server::Administrator);
     }
     let token = request.headers_mut().remove(TOKEN);
     if let Some(token) = token.and_then(|token| Token::parse(token.to_str().ok()?)) {

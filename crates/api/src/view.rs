@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use pod_manager::{
-    AttachToken, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, View,
-    ViewState,
+    AttachToken, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, Usage,
+    View, ViewState,
 };
 use session_key::{HostScheme, SessionHash, SessionRoute, Target};
 
@@ -41,6 +41,40 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         busy: view.busy,
         waiting: view.waiting,
         stages: stages(view),
+    }
+}
+
+/// Converts a session for an administrator.
+#[must_use]
+pub fn admin_session(view: &View, usage: &Usage, idle_timeout: Duration) -> wire::AdminSession {
+    let wire::Session {
+        hash,
+        email,
+        repo_url,
+        branch,
+        state,
+        state_since,
+        reason,
+        busy,
+        last_activity,
+        created_at,
+        ..
+    } = session(view, None, Some(idle_timeout));
+    wire::AdminSession {
+        hash,
+        email,
+        repo_url,
+        branch,
+        state,
+        state_since,
+        // The log is read by its own route, which is audited.
+        reason: reason.map(|reason| wire::Reason { log_tail: None, ..reason }),
+        busy,
+        last_activity,
+        created_at,
+        node: usage.node.as_deref().map(str::to_owned),
+        cpu_millicores: usage.cpu_millicores,
+        memory_bytes: usage.memory_bytes,
     }
 }
 

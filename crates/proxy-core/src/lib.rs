@@ -33,6 +33,7 @@ pub use identity::{
     access_token::AccessToken,
     extractor::{IdentifyError, IdentityExtractor},
     fixed::FixedIdentity,
+    groups::Groups,
     trusted_headers::TrustedHeaders,
 };
 pub use peer_addr::PeerAddr;

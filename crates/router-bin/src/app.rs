@@ -147,6 +147,7 @@ impl App {
             site: Arc::new(Site::embedded()),
             identity: identity_extractor(&config.identity),
             refusals: self.refusals.clone(),
+            administrators: config.administrators.clone(),
             scheme: self.scheme.clone(),
             proto: config.names.proto,
             ports: port_access(config, own_ports),

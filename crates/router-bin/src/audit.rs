@@ -131,6 +131,9 @@ fn describe(action: AuditAction) -> (&'static str, &'static str) {
         AuditAction::Resumed => ("resumed", "session resumed"),
         AuditAction::Stopped => ("stopped", "session stopped"),
         AuditAction::Deleted => ("deleted", "session deleted"),
+        AuditAction::AdminStopped => ("admin_stopped", "session stopped by an administrator"),
+        AuditAction::AdminDeleted => ("admin_deleted", "session deleted by an administrator"),
+        AuditAction::AdminReadLogs => ("admin_read_logs", "session's log read by an administrator"),
         AuditAction::Refused => ("refused", "request refused"),
     }
 }

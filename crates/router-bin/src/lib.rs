@@ -1,6 +1,7 @@
 //! The router's program: configuration, the service stack, the embedded site, health and metrics. `main.rs`
 //! only calls this library, so that tests can run the whole router in their process.
 
+mod administrators;
 pub mod app;
 mod attach;
 pub mod audit;
@@ -31,4 +32,5 @@ mod startup;
 mod telemetry;
 mod waker;
 
+pub use administrators::Administrators;
 pub use resolver::PortAccess;

@@ -5,13 +5,14 @@
 
 use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
-use api::server::{AuditAction, error_response};
+use api::server::{Administrator, AuditAction, error_response};
 use axum::{Router, middleware};
 use http::{Request, Response, StatusCode};
 use pod_manager::manager::Manager;
 use proxy_core::{
-    AccessToken, Body, Cookies, Forward, ForwardSettings, HostRouter, IdentifyLayer, IdentityExtractor,
-    Refusal, RefusalContext, Refusals, ReplayEventsLayer, ResolveLayer, SameOriginLayer, TrackActivityLayer,
+    AccessToken, Body, Cookies, Forward, ForwardSettings, Groups, HostRouter, IdentifyLayer,
+    IdentityExtractor, Refusal, RefusalContext, Refusals, ReplayEventsLayer, ResolveLayer, SameOriginLayer,
+    TrackActivityLayer,
 };
 use session_key::{HostScheme, Identity, SessionRoute};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use tower::{Layer as _, Service, ServiceBuilder, service_fn};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
+    administrators::Administrators,
     attach::{Attach, AttachGate},
     audit::{self, Audit},
     catch_panic::CatchPanic,
@@ -50,6 +52,8 @@ pub struct StackParts {
     pub identity: Arc<dyn IdentityExtractor>,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
+    /// Who may use the routes under `/api/admin`.
+    pub administrators: Administrators,
     /// The host names.
     pub scheme: Arc<HostScheme>,
     /// `http` or `https`, as browsers see it.
@@ -119,6 +123,7 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
         .layer(CsrfLayer::new().with_rejection_response(cross_origin))
         .layer(identify.clone())
         .map_request(insert_credentials)
+        .map_request(move |request| mark_administrator(&parts.administrators, request))
         .service(api_and_site(parts.api, parts.site, parts.audit.clone()));
     let identified_session = ServiceBuilder::new()
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
@@ -168,6 +173,18 @@ fn insert_credentials(mut request: Request<Body>) -> Request<Body> {
     let credentials = credentials::of(request.extensions());
     request.extensions_mut().remove::<AccessToken>();
     request.extensions_mut().insert(credentials);
+    request
+}
+
+/// Tells the API if the user is an administrator.
+fn mark_administrator(administrators: &Administrators, mut request: Request<Body>) -> Request<Body> {
+    let extensions = request.extensions_mut();
+    let groups = extensions.remove::<Groups>();
+    let is_administrator =
+        extensions.get().is_some_and(|user: &Identity| administrators.contain(user, groups.as_ref()));
+    if is_administrator {
+        extensions.insert(Administrator);
+    }
     request
 }
 

@@ -4,6 +4,83 @@
  */
 
 export interface paths {
+    "/api/admin/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the sessions of all users
+         * @description The session with the latest activity comes first.
+         */
+        get: operations["listAllSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/sessions/{hash}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete any user's session and all of its files */
+        delete: operations["deleteAnySession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/sessions/{hash}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the end of any user's session's log
+         * @description The output of opencode, or of the step that failed before opencode started. Empty if there is none yet.
+         */
+        get: operations["getAnySessionLogs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/sessions/{hash}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop any user's session
+         * @description Its files are kept, and its owner can resume it. A session that is stopped or stopping does not change.
+         */
+        post: operations["stopAnySession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/config": {
         parameters: {
             query?: never;
@@ -357,6 +434,57 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Any user's session as an administrator sees it: nothing that leads to its contents. */
+        AdminSession: {
+            /** @description The branch that is worked on; null for a new project. */
+            branch: string | null;
+            /** @description Whether the agent is working on an answer. */
+            busy: boolean;
+            /**
+             * Format: int64
+             * @description The processor time that it uses, in thousandths of a core. Missing where nobody measures it.
+             */
+            cpuMillicores?: number | null;
+            /**
+             * Format: date-time
+             * @description When the session was created.
+             */
+            createdAt: string;
+            /** @description The owner's e-mail address. */
+            email: string;
+            /**
+             * @description The session's key: 12 hexadecimal digits.
+             * @example a48da0606867
+             */
+            hash: string;
+            /**
+             * Format: date-time
+             * @description When a person last used the session.
+             */
+            lastActivity: string;
+            /**
+             * Format: int64
+             * @description The memory that it uses, in bytes. Missing where nobody measures it.
+             */
+            memoryBytes?: number | null;
+            /** @description The node that its Pod runs on. */
+            node?: string | null;
+            reason?: components["schemas"]["Reason"] | null;
+            /** @description The repository's address; null for a new project. */
+            repoUrl: string | null;
+            /** @description The session's state. */
+            state: components["schemas"]["State"];
+            /**
+             * Format: date-time
+             * @description When the session entered that state.
+             */
+            stateSince: string;
+        };
+        /** @description The sessions of all users; the one with the latest activity comes first. */
+        AdminSessionList: {
+            /** @description The sessions. */
+            sessions: components["schemas"]["AdminSession"][];
+        };
         /** @description What `opencode attach` needs. */
         AttachInfo: {
             /** @description The address for `opencode attach`. */
@@ -606,6 +734,8 @@ export interface components {
         };
         /** @description The settings of the router that the site shows. */
         SiteConfig: {
+            /** @description Whether the caller is an administrator, who may use the routes under `/api/admin`. */
+            admin: boolean;
             /** @description The repository that the form suggests (`DEFAULT_GIT_REPO`). */
             defaultRepo?: string | null;
             /** @description Whether the router has a token of the caller for it. */
@@ -737,6 +867,231 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    listAllSessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sessions of all users */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminSessionList"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The caller is no administrator */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    deleteAnySession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session is deleted or being deleted */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request has a body whose content type is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    getAnySessionLogs: {
+        parameters: {
+            query?: {
+                /** @description The number of lines, counted from the end. */
+                lines?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The last lines */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description `lines` is not a number from 1 to 10000 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    stopAnySession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session is stopping or stopped */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionState"];
+                };
+            };
+            /** @description The caller is not signed in. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such session, or it is another user's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The request has a body whose content type is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The session backend is unavailable; try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     getConfig: {
         parameters: {
             query?: never;

@@ -5,8 +5,8 @@ use session_key::SessionHash;
 
 use super::{error::ClientError, http::Client};
 use crate::wire::{
-    AttachInfo, Branch, CreateAttachToken, CreateSession, NewAttachToken, Repository, Session, SessionList,
-    SessionState, SiteConfig, SuggestedBranch, UnsavedWork,
+    AdminSessionList, AttachInfo, Branch, CreateAttachToken, CreateSession, NewAttachToken, Repository,
+    Session, SessionList, SessionState, SiteConfig, SuggestedBranch, UnsavedWork,
 };
 
 /// The answer to [`Client::create`].
@@ -102,6 +102,40 @@ impl Client {
     /// [`ClientError::Refused`] with 404 if the caller has no such session.
     pub async fn work(&self, hash: SessionHash) -> Result<UnsavedWork, ClientError> {
         self.json(self.request(Method::GET, format_args!("sessions/{hash}/work"))).await
+    }
+
+    /// Returns the sessions of all users, for an administrator.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller is no administrator, like the next three methods.
+    pub async fn list_all(&self) -> Result<AdminSessionList, ClientError> {
+        self.json(self.request(Method::GET, "admin/sessions")).await
+    }
+
+    /// Stops any user's session, for an administrator; its files are kept.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if there is no such session.
+    pub async fn stop_any(&self, hash: SessionHash) -> Result<SessionState, ClientError> {
+        self.json(self.request(Method::POST, format_args!("admin/sessions/{hash}/stop"))).await
+    }
+
+    /// Deletes any user's session and all of its files, for an administrator.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if there is no such session.
+    pub async fn delete_any(&self, hash: SessionHash) -> Result<(), ClientError> {
+        self.send(self.request(Method::DELETE, format_args!("admin/sessions/{hash}"))).await.map(drop)
+    }
+
+    /// Returns the last lines of the log of any user's session, for an administrator.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if there is no such session, with 400 for more than 10,000 lines.
+    pub async fn logs_of_any(&self, hash: SessionHash, lines: usize) -> Result<String, ClientError> {
+        let request = self.request(Method::GET, format_args!("admin/sessions/{hash}/logs"));
+        let response = self.send(request.query(&[("lines", lines)])).await?;
+        self.body(response).await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Returns what attaching to a session needs.

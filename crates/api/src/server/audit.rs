@@ -39,6 +39,12 @@ pub enum AuditAction {
     Stopped,
     /// Its owner deleted it and all of its files.
     Deleted,
+    /// An administrator stopped it.
+    AdminStopped,
+    /// An administrator deleted it and all of its files.
+    AdminDeleted,
+    /// An administrator read its log.
+    AdminReadLogs,
     /// The request was refused.
     Refused,
 }

@@ -3,11 +3,14 @@
 //! The caller is an [`Identity`](session_key::Identity) among the request's extensions, put there by the
 //! layers in front; without one, every route answers 401. [`Credentials`](pod_manager::Credentials) beside it
 //! are passed to the session that is created or resumed. Another user's session is answered exactly as one
-//! that does not exist. Every error is an [`ErrorBody`](crate::wire::ErrorBody).
+//! that does not exist. With an [`Administrator`] among the extensions, the caller may use the routes under
+//! `/api/admin`, which to everybody else do not exist. Every error is an
+//! [`ErrorBody`](crate::wire::ErrorBody).
 //!
 //! A request with a body must say `content-type: application/json`: a browser sends that from a page of
 //! another origin only after a preflight request (CORS), which is never allowed.
 
+mod admin;
 mod attach;
 mod audit;
 mod branch_names;
@@ -37,6 +40,7 @@ use utoipa_axum::{
     routes,
 };
 
+pub use admin::Administrator;
 pub use audit::{AuditAction, AuditRecord};
 pub use create::MAX_MESSAGE_BYTES;
 pub use error::{ErrorCode, error_response};
@@ -84,6 +88,10 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(sessions::work))
         .routes(routes!(repositories::repositories))
         .routes(routes!(repositories::branches))
+        .routes(routes!(admin::list))
+        .routes(routes!(admin::stop).map(audited(AuditAction::AdminStopped)))
+        .routes(routes!(admin::delete).map(audited(AuditAction::AdminDeleted)))
+        .routes(routes!(admin::logs).map(audited(AuditAction::AdminReadLogs)))
         .routes(routes!(attach::info))
         .routes(routes!(attach::create).map(audited(AuditAction::AttachTokenCreated)))
         .routes(routes!(attach::revoke_all).map(audited(AuditAction::AttachTokenRevoked)))
@@ -122,6 +130,7 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
         (name = "sessions", description = "The caller's sessions"),
         (name = "attach", description = "Tokens for `opencode attach`"),
         (name = "github", description = "What the caller's GitHub token may read"),
+        (name = "admin", description = "The sessions of all users, for administrators"),
         (name = "site", description = "What the site needs to know")
     )
 )]

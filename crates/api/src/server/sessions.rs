@@ -106,6 +106,17 @@ pub(super) struct LogQuery {
     lines: usize,
 }
 
+impl LogQuery {
+    /// Returns the number of lines, if it is allowed.
+    pub(super) fn checked_lines(&self) -> Result<usize, ErrorResponse> {
+        if (1..=MAX_LOG_LINES).contains(&self.lines) {
+            return Ok(self.lines);
+        }
+        let message = format!("The number of lines must be between 1 and {MAX_LOG_LINES}.");
+        Err(ErrorResponse::bad_request("invalid_query", message))
+    }
+}
+
 fn default_lines() -> usize {
     200
 }
@@ -123,13 +134,9 @@ pub(super) async fn logs(
     State(api): State<ApiState>,
     Caller(caller): Caller,
     SessionPath(hash): SessionPath,
-    ValidQuery(LogQuery { lines }): ValidQuery<LogQuery>,
+    ValidQuery(query): ValidQuery<LogQuery>,
 ) -> Result<Response, ErrorResponse> {
-    if !(1..=MAX_LOG_LINES).contains(&lines) {
-        let message = format!("The number of lines must be between 1 and {MAX_LOG_LINES}.");
-        return Err(ErrorResponse::bad_request("invalid_query", message));
-    }
-    let text = api.manager.logs(&caller, hash, lines).await?;
+    let text = api.manager.logs(&caller, hash, query.checked_lines()?).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 

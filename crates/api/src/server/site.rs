@@ -1,8 +1,9 @@
 //! What the site and programs need to know about the router itself.
 
-use axum::{Json, extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
+use axum::{Extension, Json, extract::State, http::header::CONTENT_TYPE, response::IntoResponse};
 
 use super::{
+    admin::Administrator,
     error::CommonErrors,
     extract::{Caller, UserCredentials},
     state::ApiState,
@@ -18,6 +19,7 @@ pub(super) async fn config(
     State(api): State<ApiState>,
     _: Caller,
     UserCredentials(credentials): UserCredentials,
+    administrator: Option<Extension<Administrator>>,
 ) -> Json<SiteConfig> {
     let settings = &api.settings;
     Json(SiteConfig {
@@ -27,6 +29,7 @@ pub(super) async fn config(
         idle_timeout_minutes: crate::view::minutes(api.manager.idle_timeout()),
         github_url: api.github.web_url(),
         github_token: api.github.token(&credentials).await.is_some(),
+        admin: administrator.is_some(),
         version: settings.version.clone(),
     })
 }

@@ -1,5 +1,6 @@
 //! The API over HTTP on a loopback socket, through the typed client or plain requests.
 
+mod admin;
 mod contract;
 mod messages;
 mod refusals;

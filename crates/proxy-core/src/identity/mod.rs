@@ -3,4 +3,5 @@
 pub(crate) mod access_token;
 pub(crate) mod extractor;
 pub(crate) mod fixed;
+pub(crate) mod groups;
 pub(crate) mod trusted_headers;

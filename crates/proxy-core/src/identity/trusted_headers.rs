@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use super::{
     access_token::AccessToken,
     extractor::{IdentifyError, IdentityExtractor},
+    groups::Groups,
 };
 use crate::{
     headers::{normalize_name, remove_headers, remove_identity_headers, single_value},
@@ -21,7 +22,8 @@ use crate::{
 /// The header is trusted only from peers in the given networks and, if a secret is set, only together with
 /// that secret in its own header. Without networks and secret nobody is trusted. The user's access token is
 /// read from `X-Auth-Request-Access-Token`, `X-Auth-Request-Token` or `X-Forwarded-Access-Token`, if the user
-/// is trusted.
+/// is trusted; so are their groups, from `X-Auth-Request-Groups`. A proxy that sets one of these headers for
+/// some users only must remove it from the requests of all others.
 #[derive(Clone)]
 pub struct TrustedHeaders {
     email: HeaderName,
@@ -94,10 +96,13 @@ impl TrustedHeaders {
 impl IdentityExtractor for TrustedHeaders {
     fn identify(&self, parts: &mut Parts) -> Result<Identity, IdentifyError> {
         let identity = self.read(parts);
-        if identity.is_ok()
-            && let Some(token) = AccessToken::read(&parts.headers)
-        {
-            parts.extensions.insert(token);
+        if identity.is_ok() {
+            if let Some(token) = AccessToken::read(&parts.headers) {
+                parts.extensions.insert(token);
+            }
+            if let Some(groups) = Groups::read(&parts.headers) {
+                parts.extensions.insert(groups);
+            }
         }
         parts.headers.remove(&self.email);
         if let Some((header, _)) = &self.secret {

@@ -52,6 +52,6 @@ impl Conversations {
                 opencode.set_unresponsive(true);
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -23,6 +23,7 @@ impl Reader<'_> {
             api_key_secret: self.object_name("API_KEY_SECRET_NAME").unwrap_or_default(),
             config_map: self.object_name("CONFIG_MAP_NAME").unwrap_or_default(),
             user_namespaces: self.switch("USER_NAMESPACES"),
+            pod_metrics: self.switch("POD_METRICS"),
             resources: ContainerResources {
                 requests: self.resources("SESSION_REQUESTS"),
                 limits: self.resources("SESSION_LIMITS"),

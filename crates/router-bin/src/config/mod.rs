@@ -88,6 +88,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     let report_port = read.report_port("REPORT_PORT", [port, health_port]);
     let names = read.names(port, on_kubernetes);
     let identity = read.identity(&listen);
+    let administrators = read.administrators();
     let idle_timeout = read.minutes("IDLE_TIMEOUT_MINUTES");
     let max_sessions = read.limit("MAX_SESSIONS_PER_USER");
     let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
@@ -125,6 +126,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         report_port,
         names,
         identity,
+        administrators,
         idle_timeout,
         max_sessions,
         max_running,

@@ -15,6 +15,7 @@ use pod_manager::{SessionAddresses, kubernetes::KubernetesSettings};
 use session_key::{HostScheme, Identity, RepoPolicy, Route};
 
 use super::layers::Origin;
+use crate::administrators::Administrators;
 
 /// The router's configuration. Every value has been checked.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub names: Names,
     /// How a request's user is identified.
     pub identity: IdentitySource,
+    /// Who may see and stop everybody's sessions.
+    pub administrators: Administrators,
     /// How long a session may be unused before it is stopped.
     pub idle_timeout: Duration,
     /// Sessions that one user may keep; `None` is no limit.

@@ -17,6 +17,7 @@ use super::{
     layers::{KUBERNETES, Layers, Origin},
     model::{IdentitySource, Names, Secret},
 };
+use crate::administrators::Administrators;
 
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
@@ -162,6 +163,23 @@ impl<'a> Reader<'a> {
             );
         }
         names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Reads who the administrators are.
+    pub(super) fn administrators(&mut self) -> Administrators {
+        let mut emails = Vec::new();
+        for text in list(self.text("ADMIN_EMAILS")) {
+            match Identity::parse(text) {
+                Ok(email) => emails.push(email),
+                Err(_) => self.problem(
+                    "ADMIN_EMAILS",
+                    &format!("contains {text:?}, which is no e-mail address"),
+                    "root@example.com",
+                ),
+            }
+        }
+        let groups = list(self.text("ADMIN_GROUPS")).map(str::to_owned).collect();
+        Administrators { emails, groups }
     }
 
     /// Reads a limit; 0 is no limit.

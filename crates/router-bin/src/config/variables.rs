@@ -147,6 +147,20 @@ pub const VARIABLES: &[Variable] = &[
          `name_csrf…`).",
     ),
     Router.variable(
+        "ADMIN_EMAILS",
+        Unset,
+        "email addresses, comma-separated",
+        "The administrators, who see, stop and delete everybody's sessions at `/admin`, and read their logs. \
+         What is in a session stays its owner's.",
+    ),
+    Router.variable(
+        "ADMIN_GROUPS",
+        Unset,
+        "names, comma-separated",
+        "The groups whose members are administrators, too. The sign-in proxy names a user's groups in \
+         `X-Auth-Request-Groups` (`IDENTITY=headers`), and must remove that header where it does not set it.",
+    ),
+    Router.variable(
         "IDLE_TIMEOUT_MINUTES",
         Text("30"),
         "minutes, decimals allowed",
@@ -366,6 +380,12 @@ pub const VARIABLES: &[Variable] = &[
         "image reference",
         "Adds a browser for the agent to each session's Pod: an image with Chromium or its headless shell. \
          Its DevTools are on the Pod's loopback only, and `PLAYWRIGHT_MCP_CDP_ENDPOINT` names them.",
+    ),
+    Kubernetes.variable(
+        "POD_METRICS",
+        Text("false"),
+        "`true` or `false`",
+        "Asks the cluster's metrics API (metrics-server) what each session uses, for administrators.",
     ),
     Kubernetes.variable(
         "OPENCODE_ROUTER_URL",

@@ -1,5 +1,6 @@
 //! The app router in the test's process, with sessions in memory and an upstream on loopback.
 
+mod administrators;
 mod attach;
 mod audit;
 mod isolation;
