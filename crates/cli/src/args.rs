@@ -34,6 +34,9 @@ pub(crate) struct GlobalArgs {
         value_delimiter = '\n'
     )]
     pub(crate) headers: Vec<String>,
+    /// As an administrator of the router (ADMIN_EMAILS, ADMIN_GROUPS): the sessions of all users
+    #[arg(long, global = true, conflicts_with = "kube")]
+    pub(crate) all: bool,
     /// Use the cluster's API server instead of a router: all users' sessions, with your kubeconfig's rights
     #[arg(long, global = true)]
     pub(crate) kube: bool,
@@ -85,7 +88,7 @@ pub(crate) enum Command {
     /// List your sessions, newest activity first
     #[command(visible_alias = "ls")]
     List {
-        /// With --kube: only this user's sessions
+        /// With --all or --kube: only this user's sessions
         #[arg(long, value_name = "EMAIL")]
         user: Option<String>,
     },

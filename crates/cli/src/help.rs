@@ -42,6 +42,9 @@ Examples:
   {me} logs a48d -f
   {me} stop a48d
 
+With --all, an administrator of the router lists, stops and deletes the sessions of all users, and reads
+their logs.
+
 With --kube, the program uses the cluster's API server instead of a router, with the rights of your
 kubeconfig. list, show, stop, resume, delete and logs then work on the sessions of all users. To use
 it as a kubectl plugin (`kubectl opencode`), link it as kubectl-opencode into a folder of your PATH;
@@ -65,6 +68,7 @@ Examples:
   {me} list
   {me} list -o wide
   {me} list -o json | jq -r '.sessions[] | select(.state == \"running\") | .hash'
+  {me} list --all -o wide
   {me} list --kube --user alice@example.com",
     ),
     (

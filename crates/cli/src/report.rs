@@ -1,6 +1,6 @@
 //! Sessions as the commands print them: the API's JSON, without the fields that the target does not know.
 
-use api::wire::{Reason, Session, SessionList, Stage, State};
+use api::wire::{AdminSession, AdminSessionList, Reason, Session, SessionList, Stage, State};
 use jiff::Timestamp;
 use serde::Serialize;
 use session_key::SessionHash;
@@ -54,6 +54,12 @@ pub(crate) struct SessionReport {
     #[serde(skip_serializing_if = "MaybeKnown::is_unknown")]
     pub(crate) busy: MaybeKnown<bool>,
     pub(crate) stages: Vec<Stage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_millicores: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 impl SessionReport {
@@ -89,6 +95,37 @@ impl From<Session> for SessionReport {
             reason: session.reason,
             busy: MaybeKnown::Known(session.busy),
             stages: session.stages,
+            node: None,
+            cpu_millicores: None,
+            memory_bytes: None,
+        }
+    }
+}
+
+/// Any user's session, as an administrator sees it.
+impl From<AdminSession> for SessionReport {
+    fn from(session: AdminSession) -> Self {
+        Self {
+            hash: session.hash,
+            email: session.email,
+            repo_url: session.repo_url,
+            branch: session.branch,
+            source_branch: None,
+            state: session.state,
+            state_since: session.state_since,
+            url: MaybeKnown::Unknown,
+            last_activity: session.last_activity,
+            created_at: session.created_at,
+            idle_timeout_minutes: MaybeKnown::Unknown,
+            description: None,
+            title: None,
+            attach_url: None,
+            reason: session.reason,
+            busy: MaybeKnown::Known(session.busy),
+            stages: Vec::new(),
+            node: session.node,
+            cpu_millicores: session.cpu_millicores,
+            memory_bytes: session.memory_bytes,
         }
     }
 }
@@ -115,6 +152,13 @@ impl From<SessionList> for ListReport {
     fn from(list: SessionList) -> Self {
         let sessions = list.sessions.into_iter().map(SessionReport::from).collect();
         Self { email: MaybeKnown::Known(list.email), sessions }
+    }
+}
+
+impl From<AdminSessionList> for ListReport {
+    fn from(list: AdminSessionList) -> Self {
+        let sessions = list.sessions.into_iter().map(SessionReport::from).collect();
+        Self { email: MaybeKnown::Unknown, sessions }
     }
 }
 

@@ -15,7 +15,9 @@ pub(crate) struct Style {
     /// Whether to print more columns.
     pub(crate) wide: bool,
     pub(crate) color: bool,
-    /// Whether the sessions come from a cluster: those of all users, without addresses.
+    /// Whether to print where the sessions run and what they use.
+    pub(crate) usage: bool,
+    /// Whether the sessions are those of all users, without addresses.
     pub(crate) all_users: bool,
 }
 
@@ -24,6 +26,9 @@ pub(crate) fn sessions(list: &ListReport, style: Style, now: Timestamp) -> Strin
     if list.sessions.is_empty() {
         return String::new();
     }
+    // Where and how much is known only to a router that may ask the cluster for it.
+    let has_usage = list.sessions.iter().any(|session| session.node.is_some());
+    let style = Style { usage: style.wide && style.all_users && has_usage, ..style };
     let mut rows = vec![header(style)];
     rows.extend(list.sessions.iter().map(|session| row(session, style, now)));
     let mut lines = align(&rows);
@@ -41,6 +46,7 @@ fn header(style: Style) -> Vec<String> {
     let more: &[&str] = match (style.wide, style.all_users) {
         (false, _) => &[],
         (true, false) => &["CREATED", "ABOUT", "URL"],
+        (true, true) if style.usage => &["CREATED", "NODE", "CPU", "MEMORY"],
         (true, true) => &["CREATED", "ABOUT"],
     };
     let all = [&["KEY", "STATE"], owner, &["REPOSITORY", "BRANCH", "ACTIVITY"], more].concat();
@@ -56,9 +62,16 @@ fn row(session: &SessionReport, style: Style, now: Timestamp) -> Vec<String> {
     row.push(sanitize_line(session.branch.as_deref().unwrap_or("-")));
     row.push(ago(session.last_activity, now));
     if style.wide {
-        let about = session.title.as_ref().or(session.description.as_ref());
         row.push(ago(session.created_at, now));
-        row.push(sanitize_line(about.map_or("-", String::as_str)));
+        if style.usage {
+            row.push(sanitize_line(session.node.as_deref().unwrap_or("-")));
+            row.push(session.cpu_millicores.map_or("-".to_owned(), |cpu| format!("{cpu}m")));
+            row.push(session.memory_bytes.map_or("-".to_owned(), |bytes| format!("{}Mi", bytes >> 20)));
+        }
+        if !style.usage {
+            let about = session.title.as_ref().or(session.description.as_ref());
+            row.push(sanitize_line(about.map_or("-", String::as_str)));
+        }
         if !style.all_users {
             row.push(sanitize_line(url(session).unwrap_or("-")));
         }
@@ -129,6 +142,9 @@ pub(crate) fn session(session: &SessionReport, style: Style, now: Timestamp) -> 
         ("Created", Some(format!("{} ({})", ago(session.created_at, now), session.created_at))),
         ("Idle stop", idle_stop(session)),
         ("Owner", Some(sanitize_line(&session.email))),
+        ("Node", optional(&session.node)),
+        ("Processor", session.cpu_millicores.map(|cpu| format!("{cpu} m"))),
+        ("Memory", session.memory_bytes.map(|bytes| format!("{} MiB", bytes >> 20))),
     ];
     let mut text = String::new();
     for (name, value) in lines {

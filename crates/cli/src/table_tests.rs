@@ -33,6 +33,9 @@ fn running() -> SessionReport {
         reason: None,
         busy: MaybeKnown::Known(true),
         stages: Vec::new(),
+        node: None,
+        cpu_millicores: None,
+        memory_bytes: None,
     }
 }
 
@@ -111,7 +114,7 @@ fn colour_does_not_change_the_text() {
 
 #[test]
 fn an_empty_list_prints_no_table() {
-    let all = Style { wide: true, color: true, all_users: true };
+    let all = Style { wide: true, color: true, all_users: true, ..Style::default() };
     assert_eq!(sessions(&list_of(Vec::new()), all, now()), "");
 }
 
@@ -169,4 +172,17 @@ a48da0606867  running  alice@example.com  github.com/acme/widgets  fix-login  5 
 fn a_session_without_an_idle_timeout_is_never_stopped() {
     let forever = SessionReport { idle_timeout_minutes: MaybeKnown::Known(0), ..running() };
     assert!(session(&forever, Style::default(), now()).contains("Idle stop:  never\n"));
+}
+
+#[test]
+fn an_administrators_wide_table_shows_where_sessions_run_and_what_they_use() {
+    let mut list = list();
+    list.sessions[0].node = Some("node-1".to_owned());
+    list.sessions[0].cpu_millicores = Some(12);
+    list.sessions[0].memory_bytes = Some(300 << 20);
+    let style = Style { wide: true, all_users: true, ..Style::default() };
+    let text = sessions(&list, style, now());
+    assert!(text.lines().next().expect("a header").ends_with("NODE    CPU  MEMORY"), "{text}");
+    assert!(text.lines().nth(1).expect("a session").ends_with("node-1  12m  300Mi"), "{text}");
+    assert!(text.lines().nth(2).expect("a session").ends_with("-       -    -"), "{text}");
 }

@@ -50,8 +50,8 @@ impl Context {
     async fn list(&self, user: Option<&str>) -> Result<(), CliError> {
         if user.is_some() && !self.target.has_all_users() {
             let error =
-                CliError::new(CliError::USAGE, "--user needs --kube: a router lists only your sessions");
-            return Err(error.hint("To choose a user of the cluster, add --kube."));
+                CliError::new(CliError::USAGE, "--user needs --all or --kube: these are your own sessions");
+            return Err(error.hint("To choose among the sessions of all users, add --all or --kube."));
         }
         let mut list = self.target.list().await?;
         if let Some(user) = user {
@@ -60,12 +60,13 @@ impl Context {
         }
         self.terminal.print_value(&list, || table::sessions(&list, self.table_style(), Timestamp::now()))?;
         if list.sessions.is_empty() {
+            let owner = user.map(|user| format!(" of {}", sanitize_line(user))).unwrap_or_default();
             match &self.target {
                 Target::Router(_) => self
                     .terminal
                     .note(format_args!("You have no sessions. Create one: {} create <REPO>", self.program)),
+                Target::AllUsers(_) => self.terminal.note(format_args!("There are no sessions{owner}.")),
                 Target::Cluster(cluster) => {
-                    let owner = user.map(|user| format!(" of {}", sanitize_line(user))).unwrap_or_default();
                     let namespace = cluster.namespace();
                     self.terminal.note(format_args!(
                         "There are no sessions{owner} in the namespace {namespace}; \
@@ -81,6 +82,10 @@ impl Context {
     fn router(&self, command: &str) -> Result<&Client, CliError> {
         match &self.target {
             Target::Router(client) => Ok(client),
+            Target::AllUsers(_) => {
+                let message = format!("{command} works on your own sessions");
+                Err(CliError::new(CliError::USAGE, message).hint("Leave out --all."))
+            }
             Target::Cluster(_) => {
                 let message = format!("{command} needs a router and does not work with the cluster alone");
                 let hint = format!(
@@ -97,6 +102,7 @@ impl Context {
             wide: self.terminal.format == OutputFormat::Wide,
             color: self.terminal.stdout_is_tty && self.terminal.color,
             all_users: self.target.has_all_users(),
+            usage: false,
         }
     }
 

@@ -32,6 +32,7 @@ impl Context {
     pub(super) async fn wait(&self, hash: SessionHash) -> Result<(), CliError> {
         match &self.target {
             Target::Router(client) => self.wait_for_url(client, hash).await.map(drop),
+            Target::AllUsers(_) => self.router("resume").map(drop),
             Target::Cluster(cluster) => self.wait_in_cluster(cluster, hash).await,
         }
     }

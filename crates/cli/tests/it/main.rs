@@ -1,5 +1,6 @@
 //! Runs the program as people and scripts do, against a router on a loopback socket.
 
+mod all_users;
 mod delete;
 mod errors;
 mod kubernetes;
