@@ -1,5 +1,5 @@
-// Starts the router on its memory backend (crates/router-bin/examples/dev) and Vite in front of it: changes of
-// the site are in the browser at once. PORT is the router's port, DEV_PORT Vite's.
+// Starts the router on its memory backend (crates/router-bin/examples/dev) and Vite in front of it: changes
+// of the site are in the browser at once. PORT is the router's port, DEV_PORT Vite's.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { createServer } from "vite";

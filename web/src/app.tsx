@@ -1,7 +1,7 @@
 // The site's frame: routes, shortcuts, and what every screen shares.
 
 import { Route, Router } from "@solidjs/router";
-import { createEffect, createResource, createSignal, ErrorBoundary, type JSX, on } from "solid-js";
+import { createEffect, createResource, createSignal, ErrorBoundary, type JSX, lazy, on } from "solid-js";
 import { api, type State } from "./api/client";
 import { createSessions } from "./api/sessions";
 import css from "./app.module.css";
@@ -15,12 +15,16 @@ import { Home } from "./screens/Home";
 import { Missing } from "./screens/Missing";
 import { SessionScreen } from "./screens/SessionScreen";
 
+/** Few people are administrators, so the others do not load their screen. */
+const Admin = lazy(() => import("./screens/Admin"));
+
 export function App() {
   return (
     <I18nProvider>
       <Router root={Frame}>
         <Route path="/" component={Home} />
         <Route path="/session/:hash" component={SessionScreen} />
+        <Route path="/admin" component={Admin} />
         <Route path="*" component={() => <Missing />} />
       </Router>
     </I18nProvider>

@@ -32,6 +32,7 @@ const CONFIG: SiteConfig = {
   sshRepos: true,
   localRepos: true,
   idleTimeoutMinutes: 30,
+  admin: false,
   githubUrl: "https://github.com",
   githubToken: false,
   version: "0.1.0",

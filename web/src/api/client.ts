@@ -3,6 +3,7 @@
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 
+export type AdminSession = components["schemas"]["AdminSession"];
 export type Session = components["schemas"]["Session"];
 export type SessionList = components["schemas"]["SessionList"];
 export type Stage = components["schemas"]["Stage"];
@@ -69,6 +70,20 @@ export const api = {
   remove: (hash: string) =>
     unwrap(client.DELETE("/api/sessions/{hash}", pathOf(hash)) as Promise<Answer<unknown>>),
   work: (hash: string) => unwrap(client.GET("/api/sessions/{hash}/work", pathOf(hash))),
+  /** What administrators may do; to everybody else these addresses do not exist. */
+  admin: {
+    list: () => unwrap(client.GET("/api/admin/sessions")),
+    stop: (hash: string) => unwrap(client.POST("/api/admin/sessions/{hash}/stop", pathOf(hash))),
+    remove: (hash: string) =>
+      unwrap(client.DELETE("/api/admin/sessions/{hash}", pathOf(hash)) as Promise<Answer<unknown>>),
+    logs: (hash: string) =>
+      unwrap(
+        client.GET("/api/admin/sessions/{hash}/logs", {
+          params: { path: { hash }, query: { lines: 500 } },
+          parseAs: "text",
+        }) as Promise<Answer<string>>,
+      ),
+  },
   config: () => unwrap(client.GET("/api/config")),
   suggestBranch: (repoUrl: string) =>
     unwrap(client.GET("/api/sessions/suggest-branch", { params: { query: { repoUrl } } })),

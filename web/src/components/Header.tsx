@@ -4,6 +4,7 @@ import { A } from "@solidjs/router";
 import Languages from "lucide-solid/icons/languages";
 import Monitor from "lucide-solid/icons/monitor";
 import Moon from "lucide-solid/icons/moon";
+import ShieldUser from "lucide-solid/icons/shield-user";
 import Sun from "lucide-solid/icons/sun";
 import { createSignal, Show } from "solid-js";
 import { Dynamic } from "solid-js/web";
@@ -18,7 +19,7 @@ const ICON = { system: Monitor, dark: Moon, light: Sun };
 
 export function Header() {
   const i18n = useI18n();
-  const { sessions } = useSite();
+  const { sessions, config } = useSite();
   const [theme, setTheme] = createSignal<Theme>(
     (document.documentElement.dataset.theme as Theme) ?? "system",
   );
@@ -41,6 +42,16 @@ export function Header() {
           <span class={css.email} title={i18n.t("app.signedInAs", { email: sessions.list.email })}>
             {sessions.list.email}
           </span>
+        </Show>
+        <Show when={config()?.admin}>
+          <A
+            class={`${controls.button} ${controls.quiet} ${controls.icon}`}
+            href="/admin"
+            aria-label={i18n.t("admin.title")}
+            title={i18n.t("admin.title")}
+          >
+            <ShieldUser size={16} aria-hidden="true" />
+          </A>
         </Show>
         <button
           type="button"

@@ -1,17 +1,16 @@
 // The dialog with the last lines of a session's log.
 
 import { createResource, Show } from "solid-js";
-import { api } from "../api/client";
 import { useI18n } from "../i18n";
 import { createCopy } from "../lib/copy";
 import { sentence } from "../lib/errors";
 import controls from "../styles/controls.module.css";
 import { Dialog } from "./Dialog";
 
-export function LogsDialog(props: { hash: string; name: string; onClose: () => void }) {
+export function LogsDialog(props: { name: string; load: () => Promise<string>; onClose: () => void }) {
   const i18n = useI18n();
   const copy = createCopy();
-  const [log] = createResource(() => api.logs(props.hash).catch((error) => sentence(i18n, error)));
+  const [log] = createResource(() => props.load().catch((error) => sentence(i18n, error)));
   return (
     <Dialog open wide onClose={props.onClose} title={i18n.t("logs.title", { name: props.name })}>
       <Show when={!log.loading} fallback={<span class={controls.spinner} />}>

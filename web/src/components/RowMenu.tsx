@@ -3,7 +3,7 @@
 import { DropdownMenu } from "@kobalte/core/dropdown-menu";
 import Ellipsis from "lucide-solid/icons/ellipsis";
 import { createSignal, Show } from "solid-js";
-import type { Session } from "../api/client";
+import { api, type Session } from "../api/client";
 import { useI18n } from "../i18n";
 import { createCopy } from "../lib/copy";
 import { hrefOf } from "../lib/session";
@@ -46,7 +46,11 @@ export function RowMenu(props: { session: Session; name: string }) {
         </DropdownMenu.Portal>
       </DropdownMenu>
       <Show when={dialog() === "logs"}>
-        <LogsDialog hash={props.session.hash} name={props.name} onClose={() => setDialog(undefined)} />
+        <LogsDialog
+          name={props.name}
+          load={() => api.logs(props.session.hash)}
+          onClose={() => setDialog(undefined)}
+        />
       </Show>
       <Show when={dialog() === "delete"}>
         <DeleteDialog session={props.session} name={props.name} onClose={() => setDialog(undefined)} />

@@ -176,6 +176,30 @@ export const de: Record<Key, string> = {
   "logs.title": "Protokoll von {{name}}",
   "logs.empty": "Das Protokoll ist leer.",
 
+  "admin.title": "Administration",
+  "admin.note":
+    "Die Sitzungen aller Benutzer. Du kannst sie stoppen, löschen und ihr Protokoll lesen; was in einer Sitzung ist, sieht nur, wem sie gehört. Jede dieser Handlungen wird festgehalten.",
+  "admin.count_one": "{{count}} Sitzung",
+  "admin.count_other": "{{count}} Sitzungen",
+  "admin.search": "Suche nach Besitzer, Repository, Knoten…",
+  "admin.empty": "Es gibt keine Sitzungen.",
+  "admin.owner": "Besitzer",
+  "admin.session": "Sitzung",
+  "admin.state": "Zustand",
+  "admin.node": "Knoten",
+  "admin.cpu": "Prozessor",
+  "admin.memory": "Arbeitsspeicher",
+  "admin.active": "Zuletzt benutzt",
+  "admin.created": "Angelegt",
+  "admin.actions": "Aktionen",
+  "admin.stopTitle": "Diese Sitzung stoppen?",
+  "admin.stopText":
+    "{{name}} von {{email}}: Eine laufende Arbeit des Agenten wird unterbrochen. Die Dateien bleiben erhalten, und die Sitzung kann fortgesetzt werden.",
+  "admin.stopped": "Gestoppt: {{name}}",
+  "admin.deleteText":
+    "{{name}} von {{email}}: Dateien und Gespräche werden endgültig gelöscht, auch nicht gepushte Arbeit.",
+  "admin.deleted": "Gelöscht: {{name}}",
+
   "keys.title": "Tastenkürzel",
   "keys.compose": "Zum Repository-Feld",
   "keys.move": "Durch die Sitzungen bewegen",

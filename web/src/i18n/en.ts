@@ -167,6 +167,30 @@ export const en = {
   "logs.title": "Logs of {{name}}",
   "logs.empty": "The log is empty.",
 
+  "admin.title": "Administration",
+  "admin.note":
+    "Everybody's sessions. You can stop and delete them and read their logs; what is in a session, only its owner sees. Each of these actions is audited.",
+  "admin.count_one": "{{count}} session",
+  "admin.count_other": "{{count}} sessions",
+  "admin.search": "Search by owner, repository, node…",
+  "admin.empty": "There are no sessions.",
+  "admin.owner": "Owner",
+  "admin.session": "Session",
+  "admin.state": "State",
+  "admin.node": "Node",
+  "admin.cpu": "Processor",
+  "admin.memory": "Memory",
+  "admin.active": "Last used",
+  "admin.created": "Created",
+  "admin.actions": "Actions",
+  "admin.stopTitle": "Stop this session?",
+  "admin.stopText":
+    "{{name}} of {{email}}: an agent at work is interrupted. The files are kept, and the owner can resume the session.",
+  "admin.stopped": "Stopped: {{name}}",
+  "admin.deleteText":
+    "{{name}} of {{email}}: its files and conversations are permanently deleted, also work that is not pushed.",
+  "admin.deleted": "Deleted: {{name}}",
+
   "keys.title": "Keyboard shortcuts",
   "keys.compose": "Go to the repository field",
   "keys.move": "Move through the sessions",
