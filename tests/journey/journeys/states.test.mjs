@@ -1,4 +1,5 @@
-// A session in every state that it can have, on the site: from `make dev`'s router, whose sessions are in memory.
+// A session in every state that it can have, on the site: from `make dev`'s router, whose sessions are in
+// memory.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
