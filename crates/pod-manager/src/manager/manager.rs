@@ -23,11 +23,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    backend::SessionBackend,
-    clock::Clock,
-    keyed_mutex::KeyedMutex,
-    model::{Endpoint, Phase},
-    opencode::OpencodeClient,
+    backend::SessionBackend, clock::Clock, keyed_mutex::KeyedMutex, model::Endpoint, opencode::OpencodeClient,
 };
 
 /// How many openings a receiver of [`Manager::openings`] may leave unread.
@@ -174,12 +170,10 @@ impl Manager {
             let entry = entry.filter(|entry| entry.owner == *user).ok_or(RouteError::NotFound)?;
             entry.count_route(|view, closing| {
                 let view = view.ok_or(RouteError::NotFound)?;
-                match (&view.status.phase, view.state) {
-                    (Phase::Running(_), ViewState::Running) if closing => {
-                        Err(RouteError::NotRunning(ViewState::Stopping))
-                    }
-                    (Phase::Running(endpoint), ViewState::Running) => Ok(endpoint.clone()),
-                    (_, state) => Err(RouteError::NotRunning(state)),
+                match view.served() {
+                    Some(_) if closing => Err(RouteError::NotRunning(ViewState::Stopping)),
+                    Some(endpoint) => Ok(endpoint.clone()),
+                    None => Err(RouteError::NotRunning(view.state)),
                 }
             })
         })

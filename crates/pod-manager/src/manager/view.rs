@@ -86,6 +86,18 @@ impl View {
         }
     }
 
+    /// Returns the endpoint that requests are forwarded to. A session that has no first prompt to wait for is
+    /// served as soon as its opencode answers, though it is shown as running only once its landing path is
+    /// known.
+    pub(super) fn served(&self) -> Option<&Endpoint> {
+        let is_prompt_done = self.status.first_prompt_sent || self.status.session.initial_message.is_none();
+        match self.state {
+            ViewState::Running => self.endpoint(),
+            ViewState::Creating if is_prompt_done => self.endpoint(),
+            _ => None,
+        }
+    }
+
     /// Returns the session's endpoint, if the backend reports that it runs.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {

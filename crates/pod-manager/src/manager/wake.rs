@@ -116,10 +116,12 @@ impl Manager {
             loop {
                 let changed = entry.changed();
                 let view = entry.view().ok_or(WakeError::NotFound)?;
+                if view.served().is_some() {
+                    return Ok(());
+                }
                 match view.state {
-                    ViewState::Running => return Ok(()),
                     ViewState::Failed => return Err(failed(&view)),
-                    ViewState::Creating | ViewState::Stopping => {
+                    ViewState::Creating | ViewState::Running | ViewState::Stopping => {
                         has_begun = true;
                         changed.await;
                     }
