@@ -1,0 +1,3 @@
+import { report } from "./plugin"
+
+export default { id: "opencode-router", server: report }
