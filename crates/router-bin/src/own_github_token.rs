@@ -55,7 +55,7 @@ impl OwnGithubToken {
         }
     }
 
-    async fn from_gh(&self) -> Option<Token> {
+    async fn gh_token(&self) -> Option<Token> {
         // Whoever asks while gh runs waits for its answer.
         let mut remembered = self.remembered.lock().await;
         if let Some((since, token)) = remembered.as_ref()
@@ -94,7 +94,7 @@ impl OwnToken for OwnGithubToken {
         async {
             match &self.from_environment {
                 Some(token) => Some(token.clone()),
-                None => self.from_gh().await,
+                None => self.gh_token().await,
             }
         }
         .boxed()

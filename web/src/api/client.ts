@@ -9,6 +9,8 @@ export type SessionList = components["schemas"]["SessionList"];
 export type Stage = components["schemas"]["Stage"];
 export type State = Session["state"];
 export type SiteConfig = components["schemas"]["SiteConfig"];
+export type Repository = components["schemas"]["Repository"];
+export type Branch = components["schemas"]["Branch"];
 export type UnsavedWork = components["schemas"]["UnsavedWork"];
 
 /** An error that the router answered, in its own words. */
@@ -17,6 +19,8 @@ export class ApiError extends Error {
     readonly status: number,
     readonly code: string,
     message: string,
+    /** Seconds after which another try may succeed, if the router said so. */
+    readonly retryAfter?: number,
   ) {
     super(message);
   }
@@ -57,7 +61,15 @@ async function unwrap<T>(answer: Promise<Answer<T>>): Promise<T> {
     error?: string;
     code?: string;
   };
-  throw new ApiError(response.status, body.code ?? "unknown", body.error ?? response.statusText);
+  const retryAfter = Number(response.headers.get("retry-after")) || undefined;
+  throw new ApiError(response.status, body.code ?? "unknown", body.error ?? response.statusText, retryAfter);
+}
+
+/** Returns a list, and why it is not complete. */
+async function unwrapList<T>(answer: Promise<Answer<T[]>>): Promise<{ items: T[]; incomplete?: string }> {
+  const items = await unwrap(answer);
+  const incomplete = (await answer).response.headers.get("x-incomplete");
+  return { items, ...(incomplete && { incomplete }) };
 }
 
 const pathOf = (hash: string) => ({ params: { path: { hash } } });
@@ -87,6 +99,9 @@ export const api = {
   config: () => unwrap(client.GET("/api/config")),
   suggestBranch: (repoUrl: string) =>
     unwrap(client.GET("/api/sessions/suggest-branch", { params: { query: { repoUrl } } })),
+  repositories: () => unwrapList(client.GET("/api/user/repos")),
+  branches: (repo: string) =>
+    unwrapList(client.GET("/api/user/repos/branches", { params: { query: { repo } } })),
   logs: (hash: string) =>
     unwrap(
       client.GET("/api/sessions/{hash}/logs", {

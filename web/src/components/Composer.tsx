@@ -3,14 +3,18 @@
 import { useNavigate } from "@solidjs/router";
 import ArrowUp from "lucide-solid/icons/arrow-up";
 import GitBranch from "lucide-solid/icons/git-branch";
-import { createEffect, createMemo, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
+import { createEffect, createMemo, createSignal, on, onCleanup, onMount, Show } from "solid-js";
 import { api } from "../api/client";
+import { createRepositories } from "../api/repositories";
 import { useSite } from "../context";
 import { type Key, useI18n } from "../i18n";
 import { sentence } from "../lib/errors";
+import { branchOptions, nameOnGithub, recentOption, repositoryOption } from "../lib/github";
 import { checkRepo, isBranch } from "../lib/repo";
 import controls from "../styles/controls.module.css";
 import css from "./Composer.module.css";
+import { ComposerField, createSuggestions } from "./ComposerField";
+import { GithubNote } from "./GithubNote";
 
 /** A branch name is suggested once the repository has not changed for this long. */
 const SUGGEST_AFTER_MS = 250;
@@ -41,6 +45,40 @@ export function Composer() {
   const recent = createMemo(() =>
     [...new Set(sessions.list.sessions.flatMap((session) => session.repoUrl ?? []))].slice(0, 20),
   );
+
+  const github = createRepositories();
+  const suggestions = createSuggestions(() => config()?.githubToken === true);
+  const repositories = () => github.repositories.state();
+  const chosen = createMemo(() => nameOnGithub(checked().url, config()?.githubUrl));
+  const branches = createMemo(() => {
+    const name = chosen();
+    return name && config()?.githubToken ? github.branches(name) : undefined;
+  });
+  const defaultBranch = () =>
+    repositories().items.find(({ fullName }) => fullName.toLowerCase() === chosen()?.toLowerCase())
+      ?.defaultBranch;
+  const repoGroups = createMemo(() => [
+    {
+      title: i18n.t("compose.recent"),
+      options: recent().map((url) => recentOption(url, config()?.githubUrl, repositories().items)),
+    },
+    { title: i18n.t("compose.yourRepos"), options: repositories().items.map(repositoryOption) },
+  ]);
+  const branchGroups = createMemo(() => [
+    { options: branchOptions(branches()?.state().items ?? [], defaultBranch()) },
+  ]);
+  const repoNote = () => {
+    const { items, loading, incomplete } = repositories();
+    if (loading) return i18n.t("repo.loading");
+    if (incomplete === "sso") return i18n.t("repo.sso");
+    if (incomplete) return i18n.t("repo.limit", { count: items.length });
+    return undefined;
+  };
+  const branchNote = () => {
+    const state = branches()?.state();
+    if (state?.loading) return i18n.t("branch.loading");
+    return state?.incomplete ? i18n.t("branch.limit", { count: state.items.length }) : undefined;
+  };
 
   createEffect(() => {
     const preset = config()?.defaultRepo;
@@ -98,64 +136,78 @@ export function Composer() {
       }}
     >
       <div class={css.fields}>
-        <label class={css.repo}>
-          <span class="visually-hidden">{i18n.t("compose.repo")}</span>
-          <input
-            ref={repoField}
+        <div class={css.repo}>
+          <label class="visually-hidden" for="compose-repo">
+            {i18n.t("compose.repo")}
+          </label>
+          <ComposerField
+            suggest={suggestions()}
+            ref={(field) => {
+              repoField = field;
+            }}
             id="compose-repo"
-            class={controls.field}
             name="repo"
-            list="compose-recent"
+            label={i18n.t("compose.repo")}
             placeholder={`${i18n.t("compose.repo")}: ${i18n.t("compose.repoHint")}`}
-            autocomplete="off"
-            autocapitalize="off"
-            spellcheck={false}
             value={repo()}
-            aria-invalid={repoError() ? "true" : undefined}
-            aria-describedby={repoError() ? "compose-repo-error" : undefined}
-            onInput={(event) => {
-              setRepo(event.currentTarget.value);
+            groups={repoGroups()}
+            note={repoNote()}
+            loading={repositories().loading}
+            invalid={repoError() !== undefined}
+            describedBy={repoError() ? "compose-repo-error" : "compose-github"}
+            plainOptions={recent()}
+            onSearch={() => void github.repositories.load()}
+            onText={(text) => {
+              setRepo(text);
               setValidated(false);
             }}
             onBlur={() => repo().trim() !== "" && setValidated(true)}
           />
-        </label>
-        <datalist id="compose-recent">
-          <For each={recent()}>{(url) => <option value={url} />}</For>
-        </datalist>
-        <label class={css.branch}>
-          <span class="visually-hidden">{i18n.t("compose.branch")}</span>
+        </div>
+        <div class={css.branch}>
+          <label class="visually-hidden" for="compose-branch">
+            {i18n.t("compose.branch")}
+          </label>
           <GitBranch class={css.branchIcon} size={14} aria-hidden="true" />
-          <input
-            class={controls.field}
+          <ComposerField
+            suggest={suggestions()}
+            id="compose-branch"
             name="branch"
+            label={i18n.t("compose.branch")}
             placeholder={i18n.t("compose.branch")}
-            autocomplete="off"
-            autocapitalize="off"
-            spellcheck={false}
             value={branch()}
-            aria-invalid={branchError() ? "true" : undefined}
-            aria-describedby={branchError() ? "compose-branch-error" : undefined}
-            onInput={(event) => {
-              setBranch(event.currentTarget.value);
-              setBranchTyped(event.currentTarget.value !== "");
+            groups={branchGroups()}
+            note={branchNote()}
+            loading={branches()?.state().loading}
+            invalid={branchError() !== undefined}
+            describedBy={branchError() ? "compose-branch-error" : undefined}
+            onSearch={() => void branches()?.load()}
+            onText={(text) => {
+              setBranch(text);
+              setBranchTyped(text !== "");
             }}
           />
-        </label>
-        <label class={css.from}>
-          <span class={css.fromWord}>{i18n.t("compose.from")}</span>
-          <input
-            class={controls.field}
+        </div>
+        <div class={css.from}>
+          <label class={css.fromWord} for="compose-from">
+            {i18n.t("compose.from")}
+          </label>
+          <ComposerField
+            suggest={suggestions()}
+            id="compose-from"
             name="from"
-            placeholder={i18n.t("compose.fromHint")}
-            autocomplete="off"
-            autocapitalize="off"
-            spellcheck={false}
+            label={i18n.t("compose.from")}
+            placeholder={defaultBranch() || i18n.t("compose.fromHint")}
             value={from()}
-            aria-invalid={fromError() ? "true" : undefined}
-            onInput={(event) => setFrom(event.currentTarget.value)}
+            groups={branchGroups()}
+            note={branchNote()}
+            loading={branches()?.state().loading}
+            invalid={fromError() !== undefined}
+            describedBy={fromError() ? "compose-branch-error" : undefined}
+            onSearch={() => void branches()?.load()}
+            onText={setFrom}
           />
-        </label>
+        </div>
       </div>
       <Show when={repoError()}>
         {(key) => (
@@ -164,6 +216,7 @@ export function Composer() {
           </p>
         )}
       </Show>
+      <GithubNote id="compose-github" error={repositories().error ?? branches()?.state().error} />
       <Show when={branchError() ?? fromError()}>
         {(key) => (
           <p id="compose-branch-error" class={controls.error} role="alert">

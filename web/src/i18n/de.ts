@@ -24,6 +24,41 @@ export const de: Record<Key, string> = {
   "compose.starting": "Startet…",
   "compose.noRepo": "Ohne Repository starten",
 
+  "compose.recent": "Zuletzt verwendet",
+  "compose.yourRepos": "Deine Repositorys",
+
+  "suggest.list": "Vorschläge: {{field}}",
+  "suggest.count_one": "{{count}} Vorschlag",
+  "suggest.count_other": "{{count}} Vorschläge",
+  "suggest.more_one": "{{count}} weiterer. Tippe, um ihn zu finden.",
+  "suggest.more_other": "{{count}} weitere. Tippe, um sie zu finden.",
+  "repo.private": "privat",
+  "repo.loading": "Deine Repositorys werden geladen…",
+  "repo.none": "GitHub nennt kein Repository, auf das du Zugriff hast.",
+  "repo.limit": "Das sind die {{count}} zuletzt geänderten Repositorys. Andere kannst du eingeben.",
+  "repo.sso":
+    "Repositorys von Organisationen mit Single Sign-on fehlen: Für sie muss dein Token bei GitHub freigegeben werden.",
+  "branch.default": "Standard",
+  "branch.loading": "Die Branches werden geladen…",
+  "branch.limit": "Das sind die ersten {{count}} Branches. Andere kannst du eingeben.",
+  "github.hint.own":
+    "Um unter deinen Repositorys auf GitHub zu wählen, führe „gh auth login“ aus oder starte den Router mit GH_TOKEN.",
+  "github.hint.signIn":
+    "Deine Anmeldung gibt kein GitHub-Token weiter, daher werden deine Repositorys nicht aufgelistet.",
+  "github.github_token_required":
+    "Deine Anmeldung gibt kein GitHub-Token mehr weiter. Melde dich ab und wieder an, um unter deinen Repositorys zu wählen.",
+  "github.github_token_refused":
+    "GitHub nimmt dein Token nicht an; vielleicht ist es abgelaufen oder widerrufen. Melde dich ab und wieder an.",
+  "github.github_sso_required":
+    "Deine Organisation verlangt Single Sign-on. Gib dein Token bei GitHub frei und lade diese Seite neu.",
+  "github.github_rate_limited": "Das Anfragelimit von GitHub ist erreicht. Versuche es {{in}} noch einmal.",
+  "github.github_forbidden":
+    "GitHub erlaubt deinem Token nicht, das zu lesen. Vielleicht fehlt ihm ein Recht.",
+  "github.github_not_found": "Das Repository gibt es auf GitHub nicht, oder du hast keinen Zugriff darauf.",
+  "github.github_unavailable":
+    "GitHub antwortet nicht. Repositorys und Branches kannst du trotzdem eingeben.",
+  "github.authorize": "Token freigeben",
+
   "invalid.repoEmpty": "Gib ein Repository an oder starte ohne Repository.",
   "invalid.repoForm":
     "Das ist keine Repository-Adresse. Gib https://host/besitzer/name oder besitzer/name ein.",

@@ -22,6 +22,38 @@ export const en = {
   "compose.starting": "Starting…",
   "compose.noRepo": "Start without a repository",
 
+  "compose.recent": "Recent",
+  "compose.yourRepos": "Your repositories",
+
+  "suggest.list": "Suggestions: {{field}}",
+  "suggest.count_one": "{{count}} suggestion",
+  "suggest.count_other": "{{count}} suggestions",
+  "suggest.more_one": "{{count}} more. Type to find it.",
+  "suggest.more_other": "{{count}} more. Type to find them.",
+  "repo.private": "private",
+  "repo.loading": "Loading your repositories…",
+  "repo.none": "GitHub lists no repository that you have access to.",
+  "repo.limit": "These are the {{count}} repositories with the latest changes. Others can be typed.",
+  "repo.sso":
+    "Repositories of organizations with single sign-on are missing: GitHub wants your token authorized for them.",
+  "branch.default": "default",
+  "branch.loading": "Loading the branches…",
+  "branch.limit": "These are the first {{count}} branches. Others can be typed.",
+  "github.hint.own":
+    "To choose among your repositories on GitHub, run “gh auth login”, or start the router with GH_TOKEN set.",
+  "github.hint.signIn": "Your sign-in passes on no GitHub token, so your repositories are not listed.",
+  "github.github_token_required":
+    "Your sign-in no longer passes on a GitHub token. Sign out and in again to choose among your repositories.",
+  "github.github_token_refused":
+    "GitHub does not accept your token; it may have expired or been revoked. Sign out and in again.",
+  "github.github_sso_required":
+    "Your organization requires single sign-on. Authorize your token at GitHub, then reload this page.",
+  "github.github_rate_limited": "GitHub's rate limit is reached. Try again {{in}}.",
+  "github.github_forbidden": "GitHub does not let your token read this. It may lack a permission.",
+  "github.github_not_found": "Repository not found on GitHub, or you don't have access to it.",
+  "github.github_unavailable": "GitHub does not answer. Repositories and branches can still be typed.",
+  "github.authorize": "Authorize the token",
+
   "invalid.repoEmpty": "Enter a repository, or start without one.",
   "invalid.repoForm": "This is not a repository address. Enter https://host/owner/name or owner/name.",
   "invalid.repoCredential": "Remove the user name and password from the address.",

@@ -7,12 +7,15 @@ import type { Key } from "../i18n";
 export type Checked = { url: string; error?: undefined } | { url?: undefined; error: Key };
 
 /** Checks a typed repository; `owner/name` is one on GitHub. The router checks it again. */
-export function checkRepo(text: string, config?: Pick<SiteConfig, "sshRepos" | "localRepos">): Checked {
+export function checkRepo(
+  text: string,
+  config?: Partial<Pick<SiteConfig, "sshRepos" | "localRepos" | "githubUrl">>,
+): Checked {
   const typed = text.trim();
   if (typed === "") return { error: "invalid.repoEmpty" };
   if (/\s/.test(typed) && !typed.startsWith("/")) return { error: "invalid.repoForm" };
   if (/^[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+$/.test(typed) && !typed.startsWith("-")) {
-    return { url: `https://github.com/${typed}` };
+    return { url: `${config?.githubUrl ?? "https://github.com"}/${typed}` };
   }
   if (typed.startsWith("/") || /^file:/i.test(typed)) {
     return config?.localRepos ? { url: typed } : { error: "invalid.repoKind" };
