@@ -129,7 +129,61 @@ fn bytes(quantity: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+    };
+
+    use http::{Request, Response};
+    use kube::client::Body;
+
     use super::*;
+
+    /// Returns a client of an API server that gives this answer, and the number of its requests.
+    fn api_server(status: u16, answer: &'static str) -> (Client, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = requests.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            assert_eq!(request.uri().path(), "/apis/metrics.k8s.io/v1beta1/namespaces/opencode/pods");
+            counted.fetch_add(1, Relaxed);
+            let response = Response::builder().status(status).body(Body::from(answer.as_bytes().to_vec()));
+            async move { Ok::<_, Infallible>(response.expect("a response")) }
+        });
+        (Client::new(service, "opencode"), requests)
+    }
+
+    #[tokio::test]
+    async fn the_metrics_api_is_asked_once_in_a_while_however_many_administrators_look() {
+        let (client, requests) = api_server(
+            200,
+            r#"{"kind": "PodMetricsList", "apiVersion": "metrics.k8s.io/v1beta1", "metadata": {}, "items": [
+                {"metadata": {"name": "opencode-session-a48da0606867"},
+                 "containers": [{"name": "opencode", "usage": {"cpu": "7m", "memory": "2Ki"}}]}]}"#,
+        );
+        let metrics = PodMetrics::default();
+        let ask = || metrics.resources(&client, "opencode");
+        let expected = Resources { cpu_millicores: Some(7), memory_bytes: Some(2048) };
+        let (one, other) = tokio::join!(ask(), ask());
+        assert_eq!(one.values().collect::<Vec<_>>(), [&expected]);
+        assert_eq!((one, requests.load(Relaxed)), (other, 1));
+        ask().await;
+        assert_eq!(requests.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_metrics_is_no_failure() {
+        for (status, answer) in [(404, "404 page not found"), (403, "{}"), (200, "no JSON"), (503, "")] {
+            let (client, requests) = api_server(status, answer);
+            let metrics = PodMetrics::default();
+            for _ in 0..2 {
+                assert!(metrics.resources(&client, "opencode").await.is_empty(), "{status}");
+            }
+            assert_eq!(requests.load(Relaxed), 1, "a missing API is not asked for each page either");
+        }
+    }
 
     #[test]
     fn quantities_are_read_in_every_form_that_metrics_servers_use() {
