@@ -80,7 +80,7 @@ export async function installRouter({ domain, proto = "http", trustedProxies = [
     proto,
     trustedProxies,
     session: { image: sessionImage, userNamespaces },
-    config: { LOG_FORMAT: "text", ...(sessionLimits && { SESSION_LIMITS: sessionLimits, SESSION_REQUESTS: "cpu=10m,memory=16Mi" }) },
+    config: { LOG_FORMAT: "text", ADMIN_EMAILS: "root@example.com", ...(sessionLimits && { SESSION_LIMITS: sessionLimits, SESSION_REQUESTS: "cpu=10m,memory=16Mi" }) },
     ...more,
   };
   await helm(["upgrade", "--install", RELEASE, join(HERE, "../../deploy/chart"), "--values", "-"], JSON.stringify(values));

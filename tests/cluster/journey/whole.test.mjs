@@ -13,6 +13,8 @@ import { as, startWorld, stepper } from "./world.mjs";
 
 const ANN = "ann@example.com";
 const BOB = "bob@example.com";
+/** An administrator, by `installRouter`. */
+const ROOT = "root@example.com";
 
 test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
   let world;
@@ -95,6 +97,14 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       for (const path of [`/sessions/${hash}`, `/sessions/${hash}/events`]) assert.equal((await site.api(world.front, "GET", path, as(BOB))).status, 404);
       assert.equal((await get(world.signIn.port, host, "/session", as(BOB))).status, 404);
       assert.deepEqual((await site.api(world.front, "GET", "/sessions", as(BOB))).json.sessions, []);
+    });
+
+    await step("An administrator sees whose it is and on which node, and reaches nothing in it", async () => {
+      const [seen] = (await site.api(world.front, "GET", "/admin/sessions", as(ROOT))).json.sessions;
+      const node = (await podOf(hash)).spec.nodeName;
+      assert.deepEqual({ hash: seen.hash, email: seen.email, node: seen.node, state: seen.state }, { hash, email: ANN, node, state: "running" });
+      assert.equal((await site.api(world.front, "GET", "/admin/sessions", as(BOB))).status, 404);
+      assert.equal((await get(world.signIn.port, host, "/session", as(ROOT))).status, 404);
     });
 
     await step("While the API server is down, a running session and the list are served", async (t) => {
