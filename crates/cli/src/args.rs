@@ -138,6 +138,14 @@ pub(crate) enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Print the latest messages of a running session
+    Messages {
+        #[command(flatten)]
+        session: SessionArg,
+        /// Keep printing what is written
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Open a running session in the browser
     Open {
         #[command(flatten)]

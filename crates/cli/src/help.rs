@@ -60,7 +60,7 @@ Exit codes:
   4  the router, the sign-in proxy in front of it, or the cluster refused the request
   5  the router or the API server can't be reached";
 
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 9] = [
     (
         "list",
         "\
@@ -123,6 +123,15 @@ Examples:
 Examples:
   {me} logs a48d -n 50
   {me} logs a48d -f",
+    ),
+    (
+        "messages",
+        "\
+The latest messages of the session's newest conversation: what you and the agent wrote.
+
+Examples:
+  {me} messages a48d
+  {me} messages a48d -f",
     ),
     (
         "open",

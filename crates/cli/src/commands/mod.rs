@@ -4,6 +4,7 @@ mod browser;
 mod change;
 mod create;
 mod logs;
+mod messages;
 mod wait;
 
 use api::client::Client;
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), CliEr
         Command::Resume { sessions, wait } => context.resume(&sessions.names, wait).await,
         Command::Delete { sessions, yes } => context.delete(&sessions.names, yes).await,
         Command::Logs { session, lines, follow } => context.logs(&session.name, lines.into(), follow).await,
+        Command::Messages { session, follow } => context.messages(&session.name, follow).await,
         Command::Open { session, print, browser } => context.open(&session.name, print, &browser).await,
         Command::Completions { shell } => completions(shell, &context.program),
     }

@@ -47,7 +47,7 @@ async fn another_users_session_looks_like_a_missing_one() {
         output(command)
     };
     let text = |result: &Run, hash: &str| (result.code, result.err.replace(hash, "KEY"));
-    for command in ["show", "stop", "logs", "resume"] {
+    for command in ["show", "stop", "logs", "messages", "resume"] {
         let of_alice = as_bob(vec![command.into(), alices.clone()]).await;
         let of_nobody = as_bob(vec![command.into(), "070707070707".into()]).await;
         assert_eq!(text(&of_alice, &alices), text(&of_nobody, "070707070707"), "{command}");

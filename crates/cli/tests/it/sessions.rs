@@ -151,6 +151,22 @@ async fn logs_prints_the_last_lines_and_with_follow_the_added_ones() {
 }
 
 #[tokio::test]
+async fn messages_prints_the_latest_and_with_follow_what_is_written() {
+    let router = start_router().await;
+    router.opencode.enable_events();
+    let hash = running_session(&router, "fix").await.to_string();
+    let conversation = router.opencode.conversations().last().expect("a conversation").0.clone();
+    let mut command = program(router.address());
+    command.args(["messages", &hash, "-f"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("standard output")).lines();
+    router.opencode.answer(&conversation, 1, "It is done.\n", true);
+    assert_eq!(soon(lines.next_line()).await.expect("UTF-8").as_deref(), Some("Agent:"));
+    assert_eq!(soon(lines.next_line()).await.expect("UTF-8").as_deref(), Some("It is done."));
+    assert_eq!(run(&router, &["messages", &hash]).await.success(), "Agent:\nIt is done.");
+}
+
+#[tokio::test]
 async fn a_closed_pipe_is_no_error() {
     let router = start_router().await;
     running_session(&router, "fix").await;
