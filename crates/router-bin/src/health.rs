@@ -43,6 +43,7 @@ async fn metrics(State(state): State<HealthState>) -> impl IntoResponse {
     let counts = state.manager.counts().map(|(state, count)| (state.as_str(), count));
     let content_type = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     let manager = &state.manager;
+    state.metrics.set_following(&manager.following());
     match state.metrics.render(counts, manager.is_leader(), manager.conflicts()) {
         Ok(text) => (StatusCode::OK, content_type, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, String::new()),

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 mod credentials;
 mod event_logs;
+mod follower_metrics;
 pub mod health;
 mod io_error;
 pub mod logging;

@@ -8,14 +8,14 @@ use std::{
 };
 
 use http::StatusCode;
-use pod_manager::Stage;
+use pod_manager::{Following, Stage};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
-use crate::process_metrics::ProcessMetrics;
+use crate::{follower_metrics::FollowerMetrics, process_metrics::ProcessMetrics};
 
 /// What a request is for: the label `route`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,7 @@ pub struct Metrics {
     conflicts: Counter,
     attaches: [Counter; AttachOutcome::ALL.len()],
     spans: [Counter; SpanOutcome::ALL.len()],
+    followers: FollowerMetrics,
     process: ProcessMetrics,
 }
 
@@ -246,6 +247,7 @@ impl Metrics {
             "Requests to attach hosts, by what became of their token",
             attaches.clone(),
         );
+        let followers = FollowerMetrics::register(registry);
         registry.register("trace_spans", "Spans that ended, by what became of them", spans.clone());
         registry.register(
             "build",
@@ -279,6 +281,7 @@ impl Metrics {
             held,
             leader,
             conflicts,
+            followers,
             process,
         }
     }
@@ -339,6 +342,11 @@ impl Metrics {
     /// Counts spans of traces.
     pub fn record_spans(&self, outcome: SpanOutcome, count: usize) {
         self.spans[outcome as usize].inc_by(count as u64);
+    }
+
+    /// Sets the metrics of the event streams that the router follows.
+    pub fn set_following(&self, following: &Following) {
+        self.followers.set(following);
     }
 
     /// Renders the metrics as OpenMetrics text. The manager knows the arguments: the number of sessions of

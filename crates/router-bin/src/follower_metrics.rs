@@ -1,0 +1,45 @@
+//! The metrics of the event streams that the router follows.
+
+use pod_manager::Following;
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+/// The metrics of the followers.
+#[derive(Debug, Default)]
+pub(crate) struct FollowerMetrics {
+    connected: Gauge,
+    reconnects: Counter,
+    events: Counter,
+    lost: Counter,
+}
+
+impl FollowerMetrics {
+    /// Registers the metrics, all zero.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let Self { connected, reconnects, events, lost } = &metrics;
+        registry.register("followers", "Event streams of sessions that are open", connected.clone());
+        registry.register(
+            "follower_reconnects",
+            "Event streams of sessions that were opened again",
+            reconnects.clone(),
+        );
+        registry.register("followed_events", "Events that sessions sent", events.clone());
+        registry.register("lost_events", "Events of sessions that were too large to be kept", lost.clone());
+        metrics
+    }
+
+    /// Sets the metrics to what the manager counted.
+    pub(crate) fn set(&self, following: &Following) {
+        self.connected.set(i64::try_from(following.connected).unwrap_or(i64::MAX));
+        for (counter, count) in [
+            (&self.reconnects, following.reconnects),
+            (&self.events, following.events),
+            (&self.lost, following.lost),
+        ] {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
+}
