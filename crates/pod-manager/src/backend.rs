@@ -34,6 +34,7 @@ use thiserror::Error;
 use crate::{
     attach::{AttachChange, TooManyAttachTokens},
     model::{Credentials, Session, SessionStatus, StopReason},
+    user_secrets::UserSecrets,
 };
 
 /// Creates, runs and removes sessions.
@@ -112,6 +113,9 @@ pub trait SessionBackend: Send + Sync + 'static {
     async fn usage(&self) -> HashMap<SessionHash, Usage> {
         HashMap::new()
     }
+
+    /// Returns the store of users' secrets, which each start of a session of theirs puts into its environment.
+    fn user_secrets(&self) -> &dyn UserSecrets;
 
     /// Returns how often the backend has found that a session's storage contradicts its hash or its owner.
     /// Such a session is not reported.

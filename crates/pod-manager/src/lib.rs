@@ -35,6 +35,7 @@ mod persisted_attach;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix), feature = "test-util"))]
 mod publisher;
 mod session_addresses;
+pub mod user_secrets;
 
 pub use attach::{AttachSecret, AttachToken, AttachTokenId, AttachTokens};
 pub use backend::{BackendError, SessionBackend, UnsavedWork, Usage, WatchEvent};
@@ -57,3 +58,4 @@ pub use model::{
     Stage, StageRecord, StopReason, Token,
 };
 pub use session_addresses::SessionAddresses;
+pub use user_secrets::{SecretName, SecretValue, SecretsChange, SecretsError, UserSecrets};

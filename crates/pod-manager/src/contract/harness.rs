@@ -1,6 +1,7 @@
 //! How a backend is tested: what the promises need to know of it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -45,6 +46,9 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Returns whether anything of the session is still stored, seen from outside of the backend.
     async fn stored(&self, hash: SessionHash) -> bool;
+
+    /// Returns the user's secrets as their next start gets them, seen from outside of the backend.
+    async fn secrets(&self, user: &Identity) -> BTreeMap<String, Vec<u8>>;
 
     /// Returns how long a promise waits for an event.
     fn patience(&self) -> Duration {

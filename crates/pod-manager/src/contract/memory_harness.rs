@@ -1,10 +1,10 @@
 //! Runs the promises against the backend in memory.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use session_key::{RepoPolicy, SessionHash};
+use session_key::{Identity, RepoPolicy, SessionHash};
 
 use super::harness::{Harness, session_of};
 use crate::{
@@ -72,6 +72,10 @@ impl Harness for MemoryHarness {
 
     async fn stored(&self, hash: SessionHash) -> bool {
         self.backend().status(hash).is_some()
+    }
+
+    async fn secrets(&self, user: &Identity) -> BTreeMap<String, Vec<u8>> {
+        self.backend().secrets(user)
     }
 
     fn unread_changes(&self) -> Option<usize> {

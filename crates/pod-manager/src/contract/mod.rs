@@ -12,6 +12,7 @@ mod harness;
 mod lifecycle;
 mod memory_harness;
 mod persistence;
+mod secrets;
 mod watch_probe;
 mod watching;
 
@@ -19,6 +20,7 @@ pub use harness::{Harness, session_of};
 pub use lifecycle::*;
 pub use memory_harness::MemoryHarness;
 pub use persistence::*;
+pub use secrets::*;
 pub use watch_probe::WatchProbe;
 pub use watching::*;
 
@@ -54,6 +56,13 @@ macro_rules! backend_contract {
             attach_tokens_survive_restarts_and_end_with_the_session
             of_simultaneous_changes_of_attach_tokens_none_is_lost
             an_absent_session_is_not_found
+            secrets_are_set_and_removed_one_by_one
+            concurrent_changes_of_secrets_lose_nothing
+            a_replacement_of_secrets_removes_the_others
+            a_secret_keeps_every_character
+            secrets_belong_to_one_user
+            secrets_survive_a_restart
+            a_refused_change_of_secrets_changes_nothing
             a_session_that_ran_has_a_log
             the_first_event_is_a_snapshot
             every_watcher_gets_every_event

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::AsyncBufRead;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, LogParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use session_key::SessionHash;
 use tokio::time::timeout;
 
@@ -28,7 +31,7 @@ use crate::{
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an update is tried that others were faster with.
-const MAX_ATTEMPTS: usize = 50;
+pub(super) const MAX_ATTEMPTS: usize = 50;
 
 /// Annotations to write: keys after `opencode.ai/`, and values. An empty value removes the annotation.
 pub(super) type Annotations = Vec<(&'static str, String)>;
@@ -204,6 +207,22 @@ impl ApiClient {
 
     pub(super) async fn server_secret(&self, hash: SessionHash) -> Result<Secret, ApiError> {
         with_timeout(self.secrets.get(&server_secret_name(hash))).await
+    }
+
+    pub(super) async fn secret(&self, name: &str) -> Result<Secret, ApiError> {
+        with_timeout(self.secrets.get(name)).await
+    }
+
+    pub(super) async fn patch_secret(&self, name: &str, patch: Value) -> Result<(), ApiError> {
+        let params = PatchParams::default();
+        with_timeout(self.secrets.patch(name, &params, &Patch::Merge(patch))).await.map(drop)
+    }
+
+    /// Deletes this version of the Secret.
+    pub(super) async fn delete_secret(&self, name: &str, secret: &Secret) -> Result<(), ApiError> {
+        let ObjectMeta { uid, resource_version, .. } = secret.metadata.clone();
+        let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
+        with_timeout(self.secrets.delete(name, &params)).await.map(drop)
     }
 
     pub(super) async fn create_secret(&self, secret: &Secret) -> Result<Secret, ApiError> {

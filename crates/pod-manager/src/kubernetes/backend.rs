@@ -29,6 +29,7 @@ use crate::{
     model::{Credentials, Session, StopReason},
     opencode::HttpClient,
     publisher::Publisher,
+    user_secrets::UserSecrets,
 };
 
 /// How often statuses that depend on the time are updated.
@@ -151,6 +152,10 @@ impl SessionBackend for KubernetesBackend {
         self.0.usage().await
     }
 
+    fn user_secrets(&self) -> &dyn UserSecrets {
+        self
+    }
+
     fn conflicts(&self) -> u64 {
         self.0.store.conflicts()
     }
@@ -161,6 +166,12 @@ impl SessionBackend for KubernetesBackend {
         self.0.tasks.wait().await;
         self.0.leader.release().await;
         self.0.publisher.end();
+    }
+}
+
+impl KubernetesBackend {
+    pub(super) fn context(&self) -> &Context {
+        &self.0
     }
 }
 

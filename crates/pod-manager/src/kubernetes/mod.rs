@@ -4,6 +4,7 @@
 //!   a `cached_session` for each session
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
+//! - what users store for their sessions: `user_secrets`
 //! - asking the Pod: `prober` (is opencode healthy?), `logs`
 //! - for administrators: `usage` (where Pods run and what they use), `pod_metrics`, `admin`
 //! - the cluster: `api`, `leader` (leader election), `connect`, `settings`
@@ -38,6 +39,7 @@ mod store;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod usage;
+mod user_secrets;
 mod watcher;
 
 pub use backend::KubernetesBackend;

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     context::Context,
+    error::backend_error,
     event::{Command, Event, Request, Task, next},
     failure::{router_error, storage_failure},
     files::remove_tree,
@@ -351,14 +352,5 @@ impl Actor {
             tracing::error!(session.hash = %self.hash, %error, "writing session.json failed");
             self.saved = Some(saved);
         }
-    }
-}
-
-fn backend_error(error: &io::Error) -> BackendError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            BackendError::DiskFull(error.to_string())
-        }
-        _ => BackendError::Storage(error.to_string()),
     }
 }

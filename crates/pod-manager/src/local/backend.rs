@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use session_key::SessionHash;
+use session_key::{Identity, SessionHash};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -12,7 +12,7 @@ use super::{
     actor::Actor,
     config::LocalSettings,
     context::{Context, Inboxes},
-    error::LocalError,
+    error::{LocalError, backend_error},
     event::{Command, Request},
     files::remove_tree,
     git::{self, Git},
@@ -20,6 +20,7 @@ use super::{
     ports::Ports,
     proc_table::ProcessSelector,
     process_group,
+    secret_files::SecretFiles,
     session_file::SavedSession,
     state_folder::StateFolder,
     status,
@@ -32,6 +33,7 @@ use crate::{
     opencode::HttpClient,
     persisted::PersistedState,
     publisher::Publisher,
+    user_secrets::{self, SecretsChange, SecretsError, UserSecrets},
 };
 
 /// Sessions of this machine. [Shut it down](SessionBackend::shutdown) to stop them in an orderly way; a
@@ -74,6 +76,7 @@ impl LocalBackend {
         .await?;
         let context = Arc::new(Context {
             settings,
+            secrets: SecretFiles::new(folder.secrets_dir()),
             folder,
             publisher: Publisher::new(),
             clock,
@@ -209,6 +212,10 @@ impl SessionBackend for LocalBackend {
         Ok(git::unsaved_work(git, first_commit.as_deref(), settings.limits.unsaved_work).await)
     }
 
+    fn user_secrets(&self) -> &dyn UserSecrets {
+        self
+    }
+
     async fn shutdown(&self) {
         {
             // Cancelled under the lock: see `send`.
@@ -219,6 +226,24 @@ impl SessionBackend for LocalBackend {
         self.tasks.wait().await;
         self.context.publisher.end();
         self.context.folder.release();
+    }
+}
+
+#[async_trait]
+impl UserSecrets for LocalBackend {
+    async fn names(&self, user: &Identity) -> Result<Vec<String>, BackendError> {
+        let (secrets, user) = (self.context.secrets.clone(), user.clone());
+        let read = tokio::task::spawn_blocking(move || secrets.read(&user)).await;
+        let read = read.map_err(|error| BackendError::Storage(error.to_string()))?;
+        let secrets = read.map_err(|error| backend_error(&error))?;
+        Ok(user_secrets::names(&secrets))
+    }
+
+    async fn change(&self, user: &Identity, change: SecretsChange) -> Result<Vec<String>, SecretsError> {
+        let (secrets, user) = (self.context.secrets.clone(), user.clone());
+        let changed = tokio::task::spawn_blocking(move || secrets.change(&user, &change)).await;
+        let secrets = changed.map_err(|error| BackendError::Storage(error.to_string()))??;
+        Ok(user_secrets::names(&secrets))
     }
 }
 

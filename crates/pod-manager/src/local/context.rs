@@ -7,13 +7,16 @@ use session_key::SessionHash;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{config::LocalSettings, event::Request, ports::Ports, state_folder::StateFolder};
+use super::{
+    config::LocalSettings, event::Request, ports::Ports, secret_files::SecretFiles, state_folder::StateFolder,
+};
 use crate::{clock::Clock, opencode::HttpClient, publisher::Publisher};
 
 /// What the tasks of all sessions share.
 pub(super) struct Context {
     pub(super) settings: LocalSettings,
     pub(super) folder: StateFolder,
+    pub(super) secrets: SecretFiles,
     pub(super) publisher: Arc<Publisher>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) http: HttpClient,

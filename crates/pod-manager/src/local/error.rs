@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::backend::BackendError;
+
 /// Why the local backend can't be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -40,4 +42,14 @@ pub enum LocalError {
     /// Something that every session needs can't be created.
     #[error("the local backend can't be set up: {0}")]
     Setup(String),
+}
+
+/// Says what it means for a command that a file can't be read or written.
+pub(super) fn backend_error(error: &io::Error) -> BackendError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            BackendError::DiskFull(error.to_string())
+        }
+        _ => BackendError::Storage(error.to_string()),
+    }
 }

@@ -25,6 +25,15 @@ pub(super) fn storage_failure(problem: &str, error: &io::Error) -> Failure {
     }
 }
 
+/// Explains that the owner's secrets can't be read.
+pub(super) fn secrets_unreadable(error: &io::Error) -> Failure {
+    Failure {
+        advice: "Delete all of your secrets in the settings, set them again, and start the session again."
+            .to_owned(),
+        ..storage_failure("your secrets can't be read", error)
+    }
+}
+
 /// Explains that the router itself failed.
 pub(super) fn router_error() -> Failure {
     Failure {

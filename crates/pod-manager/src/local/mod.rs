@@ -15,7 +15,7 @@
 //! | run · run_context · serve · ports | one run: from the clone to the end of opencode |
 //! | git/ | clone, refresh and inspect a repository |
 //! | process_group · proc_table · environment · log | child processes |
-//! | state_folder · session_file · files | what outlasts the router |
+//! | state_folder · session_file · secret_files · files | what outlasts the router |
 //! | config · error · failure | settings, and what can go wrong |
 
 mod actor;
@@ -35,6 +35,7 @@ mod process_group;
 mod report;
 mod run;
 mod run_context;
+mod secret_files;
 mod serve;
 mod session_file;
 mod state_folder;

@@ -1,6 +1,7 @@
 //! The opencode process: how it is started, when it is ready, and what happens when it ends by itself.
 
 use std::{
+    ffi::OsString,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     os::unix::{fs::symlink, process::ExitStatusExt},
@@ -19,7 +20,9 @@ use tokio::{
 use super::{
     config::Limits,
     environment,
-    failure::{opencode_crashed, opencode_not_ready, opencode_not_started, storage_failure},
+    failure::{
+        opencode_crashed, opencode_not_ready, opencode_not_started, secrets_unreadable, storage_failure,
+    },
     files::is_dir,
     log::Log,
     process_group::ProcessGroup,
@@ -84,6 +87,11 @@ async fn serve(run: &RunContext, log: &Log, healthy_for: &mut Duration) -> Serve
     }
     let limits = &run.shared.settings.limits;
     let password = new_password();
+    let secrets = match run.shared.secrets.variables(&run.session.owner) {
+        Ok(secrets) => secrets,
+        // A session without them would fail later, and say less.
+        Err(error) => return ServeEnd::Run(RunEnd::Failed(secrets_unreadable(&error))),
+    };
     let prepared = run.shared.ports.reserve().and_then(|port| link_keys(run).map(|()| port));
     let port = match prepared {
         Ok(port) => port,
@@ -93,21 +101,22 @@ async fn serve(run: &RunContext, log: &Log, healthy_for: &mut Duration) -> Serve
         }
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
-    let mut group = match ProcessGroup::spawn(&mut command(run, address, &password), run.selector.clone()) {
-        Ok(group) => group,
-        // The program is being replaced at this moment.
-        Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
-            return ServeEnd::Crashed { cause: format!("could not be started: {error}"), killed: false };
-        }
-        Err(error) if !is_dir(&run.repo()) => {
-            let failure = storage_failure("the repository's folder is missing", &error);
-            return ServeEnd::Run(RunEnd::Failed(failure));
-        }
-        Err(error) => {
-            let failure = opencode_not_started(&run.shared.settings.opencode, &error);
-            return ServeEnd::Run(RunEnd::Failed(failure));
-        }
-    };
+    let mut group =
+        match ProcessGroup::spawn(&mut command(run, address, &password, secrets), run.selector.clone()) {
+            Ok(group) => group,
+            // The program is being replaced at this moment.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                return ServeEnd::Crashed { cause: format!("could not be started: {error}"), killed: false };
+            }
+            Err(error) if !is_dir(&run.repo()) => {
+                let failure = storage_failure("the repository's folder is missing", &error);
+                return ServeEnd::Run(RunEnd::Failed(failure));
+            }
+            Err(error) => {
+                let failure = opencode_not_started(&run.shared.settings.opencode, &error);
+                return ServeEnd::Run(RunEnd::Failed(failure));
+            }
+        };
     run.reporter.persist(Persist::Process(group.leader())).await;
     let (stdout, stderr) = (group.child().stdout.take(), group.child().stderr.take());
     let output = tokio::spawn(join(
@@ -157,7 +166,12 @@ async fn wait_for_end(
     }
 }
 
-fn command(run: &RunContext, address: SocketAddr, password: &Password) -> Command {
+fn command(
+    run: &RunContext,
+    address: SocketAddr,
+    password: &Password,
+    secrets: Vec<(OsString, OsString)>,
+) -> Command {
     let settings = &run.shared.settings;
     let names = settings.addresses.as_ref().map(|addresses| addresses.variables(run.session.hash));
     let mut command = Command::new(&settings.opencode);
@@ -166,6 +180,8 @@ fn command(run: &RunContext, address: SocketAddr, password: &Password) -> Comman
         .current_dir(run.repo())
         .env_clear()
         .envs(environment::session_environment(settings, &run.selector.dir, &run.selector.marker))
+        // Their names are none of those that the session needs.
+        .envs(secrets)
         .envs(names.into_iter().flatten())
         .env("PWD", run.repo())
         .env("OPENCODE_SERVER_PASSWORD", password.expose())

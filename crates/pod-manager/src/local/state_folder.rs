@@ -3,6 +3,7 @@
 //! ```text
 //! state.json                 version, and an id that marks this folder's processes
 //! lock                       held by the router; contains its process id
+//! user-secrets/<digest>.json a user's secrets
 //! sessions/<hash>/           session.json, repo/, data/, state/, cache/, home/, log/
 //! trash/                     files that are being removed
 //! ```
@@ -75,6 +76,11 @@ impl StateFolder {
             // Closing it is not enough: a child that is being spawned at this moment has a copy of it.
             let _ = lock.unlock();
         }
+    }
+
+    /// Returns the folder of users' secrets; it may not exist yet.
+    pub(super) fn secrets_dir(&self) -> PathBuf {
+        self.root.join("user-secrets")
     }
 
     pub(super) fn session_dir(&self, hash: SessionHash) -> PathBuf {

@@ -23,7 +23,8 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    backend::SessionBackend, clock::Clock, keyed_mutex::KeyedMutex, model::Endpoint, opencode::OpencodeClient,
+    backend::SessionBackend, clock::Clock, keyed_mutex::KeyedMutex, model::Endpoint,
+    opencode::OpencodeClient, user_secrets::UserSecrets,
 };
 
 /// How many openings a receiver of [`Manager::openings`] may leave unread.
@@ -135,6 +136,12 @@ impl Manager {
             reload_permits: Semaphore::new(CONCURRENT_RELOADS),
             state_locks: KeyedMutex::default(),
         })
+    }
+
+    /// Returns the store of users' secrets, which the starts of their sessions use. It asks the backend.
+    #[must_use]
+    pub fn user_secrets(&self) -> &dyn UserSecrets {
+        self.backend.user_secrets()
     }
 
     /// Returns the user's session as it is now, if there is one with this hash.

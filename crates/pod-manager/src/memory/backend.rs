@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use parking_lot::Mutex;
-use session_key::SessionHash;
+use session_key::{Identity, SessionHash};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use crate::{
     manager::leadership::Leadership,
     model::{Credentials, Endpoint, Phase, Session, StopReason},
     publisher::Publisher,
+    user_secrets::{self, SecretsChange, SecretsError, StoredSecrets, UserSecrets},
 };
 
 /// Sessions in memory.
@@ -46,6 +47,8 @@ pub(super) struct Sessions {
     /// The number of starts so far, of any session; it names the runs.
     pub(super) runs: u64,
     pub(super) calls: Vec<(BackendCommand, SessionHash)>,
+    /// The secrets of each user.
+    pub(super) secrets: BTreeMap<Identity, StoredSecrets>,
     /// The credentials of each session's last start.
     pub(super) credentials: BTreeMap<SessionHash, Credentials>,
 }
@@ -72,6 +75,11 @@ impl MemoryBackend {
     /// Records the call, waits, and refuses it, as the test wants.
     async fn receive(&self, command: BackendCommand, hash: SessionHash) -> Result<(), BackendError> {
         self.shared.sessions.lock().calls.push((command, hash));
+        self.check(command).await
+    }
+
+    /// Waits, and refuses the call, as the test wants.
+    async fn check(&self, command: BackendCommand) -> Result<(), BackendError> {
         let (delay, error) = {
             let faults = self.shared.faults.borrow();
             (faults.delay, faults.refuse.as_ref().and_then(|refuse| refuse(command)))
@@ -193,6 +201,10 @@ impl SessionBackend for MemoryBackend {
         Ok(self.shared.sessions.lock().stored.get(&hash).ok_or(BackendError::NotFound)?.unsaved)
     }
 
+    fn user_secrets(&self) -> &dyn UserSecrets {
+        self
+    }
+
     async fn shutdown(&self) {
         let mut sessions = self.shared.sessions.lock();
         for stored in sessions.stored.values_mut() {
@@ -201,6 +213,22 @@ impl SessionBackend for MemoryBackend {
         }
         drop(sessions);
         self.shared.end();
+    }
+}
+
+#[async_trait]
+impl UserSecrets for MemoryBackend {
+    async fn names(&self, user: &Identity) -> Result<Vec<String>, BackendError> {
+        self.check(BackendCommand::UserSecrets).await?;
+        Ok(self.shared.sessions.lock().secrets.get(user).map(user_secrets::names).unwrap_or_default())
+    }
+
+    async fn change(&self, user: &Identity, change: SecretsChange) -> Result<Vec<String>, SecretsError> {
+        self.check(BackendCommand::UserSecrets).await?;
+        let mut sessions = self.shared.sessions.lock();
+        let secrets = sessions.secrets.entry(user.clone()).or_default();
+        *secrets = change.apply(secrets)?;
+        Ok(user_secrets::names(secrets))
     }
 }
 

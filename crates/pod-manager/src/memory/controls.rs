@@ -1,8 +1,8 @@
 //! The methods by which a test controls the backend and looks into it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use session_key::SessionHash;
+use session_key::{Identity, SessionHash};
 
 use super::{
     backend::{MemoryBackend, Sessions},
@@ -124,6 +124,14 @@ impl MemoryBackend {
         self.shared.sessions.lock().credentials.get(&hash).cloned()
     }
 
+    /// Returns the user's secrets, with their values.
+    #[must_use]
+    pub fn secrets(&self, user: &Identity) -> BTreeMap<String, Vec<u8>> {
+        let sessions = self.shared.sessions.lock();
+        let secrets = sessions.secrets.get(user).into_iter().flatten();
+        secrets.map(|(name, value)| (name.clone(), value.expose().to_vec())).collect()
+    }
+
     /// Returns how often this command was called for this session.
     #[must_use]
     pub fn calls(&self, command: BackendCommand, hash: SessionHash) -> usize {
@@ -146,10 +154,10 @@ impl MemoryBackend {
     #[must_use]
     pub fn restart(&self, restart: Restart) -> Arc<Self> {
         let now = self.shared.clock.now();
-        let (mut stored, runs) = {
+        let (mut stored, runs, secrets) = {
             let sessions = self.shared.sessions.lock();
             self.shared.end();
-            (sessions.stored.clone(), sessions.runs)
+            (sessions.stored.clone(), sessions.runs, sessions.secrets.clone())
         };
         if restart == Restart::ProcessesEnded {
             stored.retain(|_, stored| !stored.deleting);
@@ -157,7 +165,7 @@ impl MemoryBackend {
                 stored.forget_process(StopReason::RouterCrashed, now);
             }
         }
-        let sessions = Sessions { stored, runs, ..Sessions::default() };
+        let sessions = Sessions { stored, runs, secrets, ..Sessions::default() };
         let next = Self::with(self.shared.clock.clone(), sessions, self.shared.faults.borrow().clone());
         for stored in next.shared.sessions.lock().stored.values_mut() {
             stored.adopt();

@@ -28,6 +28,7 @@ pub enum BackendCommand {
     ChangeAttachTokens,
     Logs,
     UnsavedWork,
+    UserSecrets,
 }
 
 /// What happened to the sessions' processes while there was no router.

@@ -47,6 +47,14 @@ pub fn user_secret_name(who: &Identity) -> String {
     format!("opencode-user-{}", who.digest())
 }
 
+/// Returns the labels of a user's Secret, which belongs to no session.
+pub(crate) fn user_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned()),
+        ("app.kubernetes.io/component".to_owned(), "user-secrets".to_owned()),
+    ])
+}
+
 /// Returns the labels of a session's objects.
 pub(super) fn labels(hash: SessionHash) -> BTreeMap<String, String> {
     BTreeMap::from([

@@ -152,11 +152,11 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
         command: Some(vec!["/bin/sh".into(), "-c".into(), literal(SERVE)]),
         working_dir: Some(REPO.into()),
         env: Some(environment),
-        // Later ones win: a user's own key overrides the team's.
+        // Later ones win: a user's own key overrides the team's, and the token of the sign-in.
         env_from: Some(vec![
             from_secret(settings.api_key_secret.clone()),
-            from_secret(user_secret_name(&session.owner)),
             from_secret(github_secret_name(session.hash)),
+            from_secret(user_secret_name(&session.owner)),
             from_secret(server_secret_name(session.hash)),
         ]),
         ports: Some(vec![ContainerPort {

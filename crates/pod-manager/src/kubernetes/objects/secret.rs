@@ -3,7 +3,7 @@
 //! | Secret | created by | removed with |
 //! |---|---|---|
 //! | `API_KEY_SECRET_NAME` | the operator | the operator |
-//! | `opencode-user-<digest>` | the user, by the site | the user |
+//! | `opencode-user-<digest>` | the user, by the API | the user |
 //! | `opencode-github-<hash>` | a start, from the token of its request | the session |
 //! | `opencode-server-<hash>` | the controller | the session |
 //!
@@ -17,12 +17,16 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
+use session_key::Identity;
 
 use super::{
     super::settings::KubernetesSettings,
-    names::{github_secret_name, labels, server_secret_name},
+    names::{github_secret_name, labels, server_secret_name, user_labels, user_secret_name},
 };
-use crate::model::{Password, Session};
+use crate::{
+    model::{Password, Session},
+    user_secrets::StoredSecrets,
+};
 
 const PASSWORD_KEY: &str = "OPENCODE_SERVER_PASSWORD";
 /// The key of the secret by which the session identifies itself to the router.
@@ -40,6 +44,27 @@ pub fn make_server_secret(session: &Session, settings: &KubernetesSettings, pass
 #[must_use]
 pub fn make_github_secret(session: &Session, settings: &KubernetesSettings, token: &str) -> Secret {
     secret(github_secret_name(session.hash), &[("GITHUB_TOKEN", token)], session, settings)
+}
+
+/// Makes the Secret with a user's own secrets.
+#[must_use]
+pub(crate) fn make_user_secret(
+    user: &Identity,
+    settings: &KubernetesSettings,
+    secrets: &StoredSecrets,
+) -> Secret {
+    let data = secrets.iter().map(|(name, value)| (name.clone(), ByteString(value.expose().to_vec())));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(user_secret_name(user)),
+            namespace: Some(settings.namespace.clone()),
+            labels: Some(user_labels()),
+            ..Default::default()
+        },
+        data: Some(data.collect()),
+        type_: Some("Opaque".into()),
+        ..Default::default()
+    }
 }
 
 fn secret(name: String, data: &[(&str, &str)], session: &Session, settings: &KubernetesSettings) -> Secret {

@@ -1,6 +1,6 @@
 //! The backend contract, against a real API server with a simulated node.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kube::api::ListParams;
@@ -10,7 +10,7 @@ use pod_manager::{
     kubernetes::testing::SimulatedNode,
     model::Session,
 };
-use session_key::{RepoPolicy, SessionHash};
+use session_key::{Identity, RepoPolicy, SessionHash};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, cluster};
@@ -76,6 +76,12 @@ impl Harness for TestCluster {
     async fn processes(&self, hash: SessionHash) -> Option<usize> {
         assert!(self.node.max_process_count(hash) <= 1, "there were two at once");
         Some(self.node.process_count(hash))
+    }
+
+    async fn secrets(&self, user: &Identity) -> BTreeMap<String, Vec<u8>> {
+        let name = format!("opencode-user-{}", user.digest());
+        let secret = self.node.secrets().get_opt(&name).await.expect("an answer").unwrap_or_default();
+        secret.data.into_iter().flatten().map(|(name, value)| (name, value.0)).collect()
     }
 
     async fn stored(&self, hash: SessionHash) -> bool {

@@ -19,4 +19,5 @@ mod patch;
 mod races;
 mod restart;
 mod serve;
+mod user_secrets;
 mod watches;

@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test reads whole answers of the servers that it started")]
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -18,7 +19,8 @@ use pod_manager::{
     contract::{Harness, WatchProbe, session_of},
     local::{LocalBackend, LocalError, LocalSettings, UNREAD_CHANGES},
 };
-use session_key::{GitRef, RepoPolicy, RepoUrl, SessionHash};
+use serde_json::Value;
+use session_key::{GitRef, Identity, RepoPolicy, RepoUrl, SessionHash};
 use tempfile::TempDir;
 
 use super::fake_opencode;
@@ -181,6 +183,17 @@ fn has_password(pid: u32) -> bool {
         .is_ok_and(|all| all.split(|byte| *byte == 0).any(|variable| variable.starts_with(name)))
 }
 
+/// Returns the environment of a session's opencode; `None` if it can't be read on this system.
+pub(crate) fn environment_of(local: &Local, hash: SessionHash) -> Option<BTreeMap<String, String>> {
+    let pid = processes_in(&local.repo(hash))?.into_iter().find(|pid| has_password(*pid)).expect("it runs");
+    let all = std::fs::read(format!("/proc/{pid}/environ")).expect("its environment");
+    let variables = all.split(|byte| *byte == 0).filter_map(|variable| {
+        let (name, value) = std::str::from_utf8(variable).expect("text").split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    Some(variables.collect())
+}
+
 #[async_trait]
 impl Harness for Local {
     async fn open(&self) -> Arc<dyn SessionBackend> {
@@ -216,6 +229,14 @@ impl Harness for Local {
             .map(|entry| entry.file_name())
             .any(|name| name.to_string_lossy().starts_with(&hash.to_string()));
         self.folder(hash).exists() || on_its_way
+    }
+
+    async fn secrets(&self, user: &Identity) -> BTreeMap<String, Vec<u8>> {
+        let file = self.settings.state_dir.join(format!("user-secrets/{}.json", user.digest()));
+        let Ok(bytes) = std::fs::read(file) else { return BTreeMap::new() };
+        let content: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let secrets = content["secrets"].as_object().expect("secrets").clone().into_iter();
+        secrets.map(|(name, value)| (name, value.as_str().expect("text").into())).collect()
     }
 
     fn patience(&self) -> Duration {

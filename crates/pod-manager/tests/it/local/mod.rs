@@ -10,3 +10,4 @@ pub(crate) mod harness;
 mod opencode;
 mod processes;
 mod unsaved;
+mod user_secrets;
