@@ -134,6 +134,9 @@ fn describe(action: AuditAction) -> (&'static str, &'static str) {
         AuditAction::AdminStopped => ("admin_stopped", "session stopped by an administrator"),
         AuditAction::AdminDeleted => ("admin_deleted", "session deleted by an administrator"),
         AuditAction::AdminReadLogs => ("admin_read_logs", "session's log read by an administrator"),
+        AuditAction::SecretsSet => ("secrets_set", "secrets set"),
+        AuditAction::SecretsReplaced => ("secrets_replaced", "secrets replaced"),
+        AuditAction::SecretsDeleted => ("secrets_deleted", "secrets deleted"),
         AuditAction::Refused => ("refused", "request refused"),
     }
 }

@@ -1,12 +1,15 @@
 //! One method for each route.
 
+use std::collections::BTreeMap;
+
 use reqwest::{Method, StatusCode};
 use session_key::SessionHash;
 
 use super::{error::ClientError, http::Client};
 use crate::wire::{
     AdminSessionList, AttachInfo, Branch, CreateAttachToken, CreateSession, NewAttachToken, Repository,
-    Session, SessionList, SessionState, SiteConfig, SuggestedBranch, UnsavedWork,
+    SecretNames, SecretText, Session, SessionList, SessionState, SetSecret, SetSecrets, SiteConfig,
+    SuggestedBranch, UnsavedWork,
 };
 
 /// The answer to [`Client::create`].
@@ -49,6 +52,51 @@ impl Client {
     /// As [`Client::repositories`], and with 404 if the token may not read the repository.
     pub async fn branches(&self, repo: &str) -> Result<Vec<Branch>, ClientError> {
         self.json(self.request(Method::GET, "user/repos/branches").query(&[("repo", repo)])).await
+    }
+
+    /// Returns the names of the caller's secrets.
+    ///
+    /// # Errors
+    /// [`ClientError`], like all of these methods.
+    pub async fn secrets(&self) -> Result<SecretNames, ClientError> {
+        self.json(self.request(Method::GET, "user/secret")).await
+    }
+
+    /// Sets one of the caller's secrets; others stay as they are. Returns all names.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 400 if the name or the value is invalid, or a limit is reached.
+    pub async fn set_secret(&self, name: &str, value: SecretText) -> Result<SecretNames, ClientError> {
+        let body = SetSecret { value: Some(value) };
+        self.json(self.request(Method::PUT, secret_path(name)).json(&body)).await
+    }
+
+    /// Sets some of the caller's secrets; others stay as they are. Returns all names.
+    ///
+    /// # Errors
+    /// As [`Client::set_secret`].
+    pub async fn set_secrets(
+        &self,
+        secrets: BTreeMap<String, SecretText>,
+    ) -> Result<SecretNames, ClientError> {
+        let body = SetSecrets { secrets: Some(secrets) };
+        self.json(self.request(Method::PATCH, "user/secret").json(&body)).await
+    }
+
+    /// Deletes one of the caller's secrets. Returns the names that are left.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 if the caller has no secret of this name.
+    pub async fn delete_secret(&self, name: &str) -> Result<SecretNames, ClientError> {
+        self.json(self.request(Method::DELETE, secret_path(name))).await
+    }
+
+    /// Deletes all of the caller's secrets.
+    ///
+    /// # Errors
+    /// [`ClientError`], like all of these methods.
+    pub async fn delete_secrets(&self) -> Result<(), ClientError> {
+        self.send(self.request(Method::DELETE, "user/secret")).await.map(drop)
     }
 
     /// Creates a session. A second request for the same session is not an error.
@@ -197,4 +245,13 @@ impl Client {
     pub async fn config(&self) -> Result<SiteConfig, ClientError> {
         self.json(self.request(Method::GET, "config")).await
     }
+}
+
+/// Returns the path of a secret; any text is one segment of it.
+fn secret_path(name: &str) -> String {
+    let encoded = name.bytes().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    format!("user/secret/{}", encoded.collect::<String>())
 }

@@ -1,4 +1,4 @@
-//! What a request did to a session, for the audit of the layers in front.
+//! What a request did to a session or to its user's secrets, for the audit of the layers in front.
 
 use axum::{
     extract::{Request, State},
@@ -9,16 +9,16 @@ use session_key::SessionHash;
 
 use super::{error::ErrorResponse, extract::SessionPath};
 
-/// What a request did: an extension of each response of a route that changes a session.
+/// What a request did: an extension of each response of a route that changes a session or secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditRecord {
     /// What was done.
     pub action: AuditAction,
-    /// The session; `None` if the request was refused before there was one.
+    /// The session; `None` if the request was refused before there was one, or concerns no session.
     pub hash: Option<SessionHash>,
 }
 
-/// What was done to a session.
+/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditAction {
     /// Its owner created it.
@@ -45,8 +45,20 @@ pub enum AuditAction {
     AdminDeleted,
     /// An administrator read its log.
     AdminReadLogs,
+    /// A user set some of their own secrets.
+    SecretsSet,
+    /// A user replaced all of their own secrets.
+    SecretsReplaced,
+    /// A user deleted some or all of their own secrets.
+    SecretsDeleted,
     /// The request was refused.
     Refused,
+}
+
+impl AuditAction {
+    fn concerns_secrets(self) -> bool {
+        matches!(self, Self::SecretsSet | Self::SecretsReplaced | Self::SecretsDeleted)
+    }
 }
 
 /// Attaches an [`AuditRecord`] to the response of a route, unless its handler did: `action` or the refusal,
@@ -57,7 +69,8 @@ pub(super) async fn attach(
     request: Request,
     next: Next,
 ) -> Response {
-    let hash = path.ok().map(|SessionPath(hash)| hash);
+    // The path of a secret may look like a session's.
+    let hash = path.ok().map(|SessionPath(hash)| hash).filter(|_| !action.concerns_secrets());
     let mut response = next.run(request).await;
     let action = if response.status().is_success() { action } else { AuditAction::Refused };
     response.extensions_mut().get_or_insert(AuditRecord { action, hash });

@@ -126,7 +126,7 @@ impl From<ManagerError> for ErrorResponse {
 }
 
 /// Returns an error's text as a sentence: libraries write theirs in lower case and without a full stop.
-fn sentence(error: &impl std::fmt::Display) -> String {
+pub(super) fn sentence(error: &impl std::fmt::Display) -> String {
     let mut text = error.to_string();
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
@@ -247,6 +247,30 @@ pub(super) enum SessionErrors {
     #[response(status = 404)]
     NotFound(ErrorBody),
     /// The session backend is unavailable; try again.
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
+/// The errors of a route that sets secrets.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes the answers in openapi.json; `ErrorResponse` makes them")]
+pub(super) enum SecretErrors {
+    /// A name or value is invalid, a name may not be set, or a limit is reached.
+    #[response(status = 400)]
+    Invalid(ErrorBody),
+    /// The caller is not signed in.
+    #[response(status = 401)]
+    Unauthenticated(ErrorBody),
+    /// The body did not arrive within 30 seconds.
+    #[response(status = 408)]
+    BodyTimeout(ErrorBody),
+    /// The body is longer than 256 KiB.
+    #[response(status = 413)]
+    BodyTooLarge(ErrorBody),
+    /// The content type is not application/json.
+    #[response(status = 415)]
+    UnsupportedMediaType(ErrorBody),
+    /// The store of secrets is unavailable; try again.
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }

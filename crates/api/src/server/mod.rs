@@ -27,6 +27,7 @@ mod site;
 mod sse;
 mod state;
 mod stream_limit;
+mod user_secrets;
 
 use axum::{
     Router,
@@ -96,6 +97,12 @@ fn described() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(attach::create).map(audited(AuditAction::AttachTokenCreated)))
         .routes(routes!(attach::revoke_all).map(audited(AuditAction::AttachTokenRevoked)))
         .routes(routes!(attach::revoke).map(audited(AuditAction::AttachTokenRevoked)))
+        .routes(routes!(user_secrets::list))
+        .routes(routes!(user_secrets::replace).map(audited(AuditAction::SecretsReplaced)))
+        .routes(routes!(user_secrets::set_some).map(audited(AuditAction::SecretsSet)))
+        .routes(routes!(user_secrets::clear).map(audited(AuditAction::SecretsDeleted)))
+        .routes(routes!(user_secrets::set).map(audited(AuditAction::SecretsSet)))
+        .routes(routes!(user_secrets::remove).map(audited(AuditAction::SecretsDeleted)))
         .routes(routes!(site::config))
         .routes(routes!(site::openapi))
         .fallback(error::no_such_route)
@@ -131,6 +138,7 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
         (name = "attach", description = "Tokens for `opencode attach`"),
         (name = "github", description = "What the caller's GitHub token may read"),
         (name = "admin", description = "The sessions of all users, for administrators"),
+        (name = "secrets", description = "Variables of all of the caller's sessions"),
         (name = "site", description = "What the site needs to know")
     )
 )]

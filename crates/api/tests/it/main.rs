@@ -7,6 +7,7 @@ mod refusals;
 mod repositories;
 mod sessions;
 mod streams;
+mod user_secrets;
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
