@@ -65,8 +65,13 @@ impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ErrorResponse;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
-        let path = Path::<String>::from_request_parts(parts, state).await.ok();
-        let hash = path.and_then(|Path(text)| SessionHash::parse(&text).ok());
+        // By name: some routes have further parameters.
+        #[derive(Deserialize)]
+        struct Texts {
+            hash: String,
+        }
+        let path = Path::<Texts>::from_request_parts(parts, state).await.ok();
+        let hash = path.and_then(|Path(texts)| SessionHash::parse(&texts.hash).ok());
         hash.map(Self).ok_or_else(ErrorResponse::no_such_session)
     }
 }
