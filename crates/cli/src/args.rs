@@ -146,6 +146,8 @@ pub(crate) enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Continue a session in this terminal, with opencode's own interface
+    Attach(AttachArgs),
     /// Open a running session in the browser
     Open {
         #[command(flatten)]
@@ -177,6 +179,52 @@ pub(crate) struct SessionArgs {
     /// The sessions' keys, or enough of their first characters
     #[arg(value_name = "SESSION", required = true)]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct AttachArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<AttachCommand>,
+    /// The session's key, or enough of its first characters
+    #[arg(value_name = "SESSION", required = true)]
+    pub(crate) session: Option<String>,
+    /// Only print the command, with a token that stays valid
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// The token's name in the list [default: this machine's name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// How many days the token is valid [default: 1, with --print the router's default]
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) days: Option<u32>,
+    /// The opencode program
+    #[arg(long, env = "OPENCODE_BIN", default_value = "opencode", value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
+    pub(crate) opencode: String,
+    /// Further arguments for opencode attach
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttachCommand {
+    /// List the valid tokens of a session
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        session: SessionArg,
+    },
+    /// Revoke tokens of a session; whoever is attached with them is disconnected
+    Revoke {
+        #[command(flatten)]
+        session: SessionArg,
+        /// The tokens' ids or names
+        #[arg(value_name = "TOKEN", required_unless_present = "all")]
+        ids: Vec<String>,
+        /// Revoke all tokens of the session
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -60,7 +60,7 @@ Exit codes:
   4  the router, the sign-in proxy in front of it, or the cluster refused the request
   5  the router or the API server can't be reached";
 
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 10] = [
     (
         "list",
         "\
@@ -132,6 +132,20 @@ The latest messages of the session's newest conversation: what you and the agent
 Examples:
   {me} messages a48d
   {me} messages a48d -f",
+    ),
+    (
+        "attach",
+        "\
+Creates a token, runs `opencode attach` with it, and revokes the token at its end. A stopped session
+starts by itself. What follows -- is passed on to opencode.
+
+Examples:
+  {me} attach a48d
+  {me} attach a48d -- --mini
+  {me} attach a48d --print --name build-server --days 7
+  {me} attach list a48d
+  {me} attach revoke a48d build-server
+  {me} attach revoke a48d --all",
     ),
     (
         "open",

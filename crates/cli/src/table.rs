@@ -1,6 +1,6 @@
 //! Output for people: a table of sessions, and a session with all its details.
 
-use api::wire::{Stage, StageName, StageStatus, State};
+use api::wire::{AttachToken, Stage, StageName, StageStatus, State};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::Timestamp;
 
@@ -19,6 +19,20 @@ pub(crate) struct Style {
     pub(crate) usage: bool,
     /// Whether the sessions are those of all users, without addresses.
     pub(crate) all_users: bool,
+}
+
+/// Returns a table of attach tokens, or an empty text if there are none.
+pub(crate) fn attach_tokens(tokens: &[AttachToken], now: Timestamp) -> String {
+    if tokens.is_empty() {
+        return String::new();
+    }
+    let header = ["ID", "NAME", "CREATED", "EXPIRES"].map(str::to_owned).to_vec();
+    let row = |token: &AttachToken| {
+        let name = if token.name.is_empty() { "-" } else { &token.name };
+        let expires = token.expires_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
+        vec![sanitize_line(&token.id), sanitize_line(name), ago(token.created_at, now), expires]
+    };
+    align(&std::iter::once(header).chain(tokens.iter().map(row)).collect::<Vec<_>>()).join("\n")
 }
 
 /// Returns a table of sessions, or an empty text if there are none.

@@ -1,5 +1,6 @@
 //! The commands, a function for each.
 
+mod attach;
 mod browser;
 mod change;
 mod create;
@@ -43,6 +44,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), CliEr
         Command::Delete { sessions, yes } => context.delete(&sessions.names, yes).await,
         Command::Logs { session, lines, follow } => context.logs(&session.name, lines.into(), follow).await,
         Command::Messages { session, follow } => context.messages(&session.name, follow).await,
+        Command::Attach(args) => context.attach(args).await,
         Command::Open { session, print, browser } => context.open(&session.name, print, &browser).await,
         Command::Completions { shell } => completions(shell, &context.program),
     }

@@ -1,6 +1,7 @@
 //! Runs the program as people and scripts do, against a router on a loopback socket.
 
 mod all_users;
+mod attach;
 mod delete;
 mod errors;
 mod kubernetes;
