@@ -11,6 +11,7 @@ export type State = Session["state"];
 export type SiteConfig = components["schemas"]["SiteConfig"];
 export type Repository = components["schemas"]["Repository"];
 export type Branch = components["schemas"]["Branch"];
+export type NewAttachToken = components["schemas"]["NewAttachToken"];
 export type UnsavedWork = components["schemas"]["UnsavedWork"];
 
 /** An error that the router answered, in its own words. */
@@ -96,6 +97,17 @@ export const api = {
         }) as Promise<Answer<string>>,
       ),
   },
+  attachInfo: (hash: string) => unwrap(client.GET("/api/sessions/{hash}/attach-info", pathOf(hash))),
+  createAttachToken: (hash: string, body: components["schemas"]["CreateAttachToken"]) =>
+    unwrap(client.POST("/api/sessions/{hash}/attach-tokens", { ...pathOf(hash), body })),
+  revokeAttachToken: (hash: string, id: string) =>
+    unwrap(
+      client.DELETE("/api/sessions/{hash}/attach-tokens/{id}", {
+        params: { path: { hash, id } },
+      }) as Promise<Answer<unknown>>,
+    ),
+  revokeAttachTokens: (hash: string) =>
+    unwrap(client.DELETE("/api/sessions/{hash}/attach-tokens", pathOf(hash)) as Promise<Answer<unknown>>),
   config: () => unwrap(client.GET("/api/config")),
   suggestBranch: (repoUrl: string) =>
     unwrap(client.GET("/api/sessions/suggest-branch", { params: { query: { repoUrl } } })),

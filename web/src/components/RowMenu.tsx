@@ -2,7 +2,7 @@
 
 import { DropdownMenu } from "@kobalte/core/dropdown-menu";
 import Ellipsis from "lucide-solid/icons/ellipsis";
-import { createSignal, Show } from "solid-js";
+import { createSignal, lazy, Show, Suspense } from "solid-js";
 import { api, type Session } from "../api/client";
 import { useI18n } from "../i18n";
 import { createCopy } from "../lib/copy";
@@ -12,11 +12,15 @@ import { DeleteDialog } from "./DeleteDialog";
 import { LogsDialog } from "./LogsDialog";
 import css from "./RowMenu.module.css";
 
+const AttachDialog = lazy(() =>
+  import("./AttachDialog").then((module) => ({ default: module.AttachDialog })),
+);
+
 /** A row's menu. It is open from the start, since the press that opens it also loads it. */
 export function RowMenu(props: { session: Session; name: string }) {
   const i18n = useI18n();
   const copy = createCopy();
-  const [dialog, setDialog] = createSignal<"logs" | "delete">();
+  const [dialog, setDialog] = createSignal<"attach" | "logs" | "delete">();
   const address = () => new URL(hrefOf(props.session), location.href).href;
   return (
     <>
@@ -35,6 +39,9 @@ export function RowMenu(props: { session: Session; name: string }) {
             <DropdownMenu.Item class={css.item} onSelect={() => void copy(address())}>
               {i18n.t("action.copyLink")}
             </DropdownMenu.Item>
+            <DropdownMenu.Item class={css.item} onSelect={() => setDialog("attach")}>
+              {i18n.t("action.attach")}
+            </DropdownMenu.Item>
             <DropdownMenu.Item class={css.item} onSelect={() => setDialog("logs")}>
               {i18n.t("action.logs")}
             </DropdownMenu.Item>
@@ -45,6 +52,11 @@ export function RowMenu(props: { session: Session; name: string }) {
           </DropdownMenu.Content>
         </DropdownMenu.Portal>
       </DropdownMenu>
+      <Show when={dialog() === "attach"}>
+        <Suspense>
+          <AttachDialog hash={props.session.hash} name={props.name} onClose={() => setDialog(undefined)} />
+        </Suspense>
+      </Show>
       <Show when={dialog() === "logs"}>
         <LogsDialog
           name={props.name}

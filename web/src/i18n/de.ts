@@ -102,7 +102,33 @@ export const de: Record<Key, string> = {
   "action.copy": "Kopieren",
   "action.copied": "Kopiert",
   "action.copyLink": "Link kopieren",
+  "action.attach": "Terminal verbinden …",
   "action.logs": "Protokoll",
+
+  "attach.title": "Terminal mit {{name}} verbinden",
+  "attach.about":
+    "Führe diese Sitzung in deinem eigenen Terminal mit „opencode attach“ fort. Ein Token ersetzt die Anmeldung: Wer es hat, kann diese Sitzung benutzen, bis es abläuft. Eine gestoppte Sitzung startet von selbst.",
+  "attach.name": "Name des Tokens",
+  "attach.namePlaceholder": "mein Laptop",
+  "attach.validFor": "Gültig für",
+  "attach.days_one": "{{count}} Tag",
+  "attach.days_other": "{{count}} Tage",
+  "attach.create": "Token erstellen",
+  "attach.command": "Führe dies in deinem Terminal aus",
+  "attach.once": "Das Token wird nur jetzt angezeigt. Kopiere es, bevor du diesen Dialog schließt.",
+  "attach.copyCommand": "Befehl kopieren",
+  "attach.copyPrompting": "Befehl ohne Token kopieren",
+  "attach.copyToken": "Token kopieren",
+  "attach.history":
+    "Shells behalten Befehle in ihrem Verlauf, und andere Benutzer des Rechners sehen sie, solange sie laufen. Der Befehl ohne Token wartet, bis du das Token einfügst und Enter drückst.",
+  "attach.tokens": "Gültige Tokens",
+  "attach.unnamed": "Ohne Namen",
+  "attach.expires": "läuft {{in}} ab",
+  "attach.revoke": "Widerrufen",
+  "attach.revokeAll": "Alle widerrufen",
+  "attach.revoked": "Wer mit einem Token verbunden ist, wird getrennt, wenn du es widerrufst.",
+  "attach.original":
+    "Das Passwort des früheren Routers gilt noch. Sobald du ein Token erstellst, gilt es nicht mehr.",
 
   "stage.queued": "Eingereiht",
   "stage.scheduled": "Knoten gefunden",
