@@ -23,3 +23,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
+
+{{- define "prepull.selector" -}}
+app.kubernetes.io/name: opencode-router-prepull
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "prepull.labels" -}}
+{{ include "prepull.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: prepull
+{{- end -}}

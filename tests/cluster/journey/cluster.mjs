@@ -14,8 +14,13 @@ export const NAMESPACE = "opencode";
 const RELEASE = "opencode-router";
 /** Where Pods find what a test started on this machine. */
 export const HOST = process.env.TEST_HOST_ADDRESS ?? "10.77.0.1";
-/** The images of the router and of sessions, which the cluster's nodes have. */
-export const IMAGES = { router: process.env.TEST_ROUTER_IMAGE, session: process.env.TEST_SESSION_IMAGE };
+/** The images of the router and of sessions, which the cluster's nodes have; and further ones, if it has them. */
+export const IMAGES = {
+  router: process.env.TEST_ROUTER_IMAGE,
+  session: process.env.TEST_SESSION_IMAGE,
+  original: process.env.TEST_ORIGINAL_IMAGE,
+  chromium: process.env.TEST_CHROMIUM_IMAGE,
+};
 
 const run = promisify(execFile);
 const HERE = fileURLToPath(new URL("..", import.meta.url));
@@ -133,6 +138,7 @@ export async function clear() {
   await kubectl(["delete", "deployment,pods,persistentvolumeclaims", "--all", "--wait", "--timeout=60s"], { timeout: 70_000 });
   await helm(["uninstall", RELEASE, "--ignore-not-found"]);
   await kubectl(["delete", "service,secrets", "--all"]);
+  await kubectl(["delete", "configmap", "opencode-config-dir", "--ignore-not-found"]);
   await eventually("nothing is left", async () => (await objects("pods,persistentvolumeclaims")).length === 0);
 }
 
