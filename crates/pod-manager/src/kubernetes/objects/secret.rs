@@ -31,12 +31,18 @@ use crate::{
 const PASSWORD_KEY: &str = "OPENCODE_SERVER_PASSWORD";
 /// The key of the secret by which the session identifies itself to the router.
 pub(crate) const POD_SECRET_KEY: &str = "OPENCODE_POD_SECRET";
+/// The key of the token by which the router identifies itself to the session's agent.
+pub(crate) const AGENT_TOKEN_KEY: &str = "OPENCODE_SESSION_AGENT_TOKEN";
 
 /// Makes the Secret with the password that the router adds to each request, and what is derived from it.
 #[must_use]
 pub fn make_server_secret(session: &Session, settings: &KubernetesSettings, password: &Password) -> Secret {
     let name = server_secret_name(session.hash);
-    let data = [(PASSWORD_KEY, password.expose()), (POD_SECRET_KEY, &password.pod_secret())];
+    let data = [
+        (PASSWORD_KEY, password.expose()),
+        (POD_SECRET_KEY, &password.pod_secret()),
+        (AGENT_TOKEN_KEY, &password.agent_token()),
+    ];
     secret(name, &data, session, settings)
 }
 
@@ -92,7 +98,10 @@ pub fn owned_by(mut secret: Secret, pvc: &PersistentVolumeClaim) -> Secret {
 
 /// Returns whether a server Secret lacks what is derived from its password: an earlier release made it.
 pub(crate) fn lacks_pod_secret(secret: &Secret) -> bool {
-    secret.data.as_ref().is_none_or(|data| !data.contains_key(POD_SECRET_KEY))
+    secret
+        .data
+        .as_ref()
+        .is_none_or(|data| [POD_SECRET_KEY, AGENT_TOKEN_KEY].iter().any(|key| !data.contains_key(*key)))
 }
 
 /// Returns the password that a server Secret holds.

@@ -120,4 +120,8 @@ if [ -n "${OPENCODE_BROWSER_URL:-}" ]; then
   esac
 fi
 
+# The image's agent, which tells the router what listens here and relays connections to it. The
+# subshell ends at once, so that the Pod's first process reaps it.
+if command -v opencode-session-agent >/dev/null 2>&1; then (opencode-session-agent &); fi
+
 exec opencode serve --hostname 0.0.0.0 --port 4096
