@@ -28,12 +28,14 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use session_key::SessionHash;
 use thiserror::Error;
 
 use crate::{
     attach::{AttachChange, TooManyAttachTokens},
-    model::{Credentials, Session, SessionStatus, StopReason},
+    model::{Credentials, Endpoint, Session, SessionStatus, StopReason},
+    ports::SessionPorts,
     user_secrets::UserSecrets,
 };
 
@@ -116,6 +118,27 @@ pub trait SessionBackend: Send + Sync + 'static {
 
     /// Returns the store of users' secrets, which each start of a session of theirs puts into its environment.
     fn user_secrets(&self) -> &dyn UserSecrets;
+
+    /// Returns the session's dev servers, now and after each change, for as long as the run of this endpoint
+    /// lasts. Every router reports the same. The default reports nothing.
+    fn watch_ports(&self, hash: SessionHash, endpoint: &Endpoint) -> BoxStream<'static, SessionPorts> {
+        let _ = (hash, endpoint);
+        stream::empty().boxed()
+    }
+
+    /// Records which ports listen, as the session itself reports it: a session that can't be asked, because
+    /// its image has no agent. All ports are replaced, by every router. The default ignores the report.
+    async fn report_ports(&self, hash: SessionHash, ports: &[u16]) -> Result<(), BackendError> {
+        let _ = (hash, ports);
+        Ok(())
+    }
+
+    /// Returns whether everything that listens on this port of the machine belongs to the session. Only a
+    /// backend whose sessions share an address knows that; the default returns false.
+    async fn owns_port(&self, hash: SessionHash, port: u16) -> bool {
+        let _ = (hash, port);
+        false
+    }
 
     /// Returns how often the backend has found that a session's storage contradicts its hash or its owner.
     /// Such a session is not reported.

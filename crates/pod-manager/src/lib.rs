@@ -32,6 +32,7 @@ mod opencode;
 mod persisted;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod persisted_attach;
+pub mod ports;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix), feature = "test-util"))]
 mod publisher;
 mod session_addresses;
@@ -57,5 +58,6 @@ pub use model::{
     Credentials, Endpoint, Failure, FailureCode, GitAuthor, Password, Phase, Session, SessionStatus, Source,
     Stage, StageRecord, StopReason, Token,
 };
+pub use ports::{ListeningPort, Relay, SessionPorts};
 pub use session_addresses::SessionAddresses;
 pub use user_secrets::{SecretName, SecretValue, SecretsChange, SecretsError, UserSecrets};

@@ -151,8 +151,18 @@ impl Password {
     /// derived from the password, so every replica knows it; the password cannot be derived from it.
     #[must_use]
     pub fn pod_secret(&self) -> String {
-        let digest =
-            Sha256::new().chain_update("opencode-router pod secret\0").chain_update(&*self.text).finalize();
+        self.derive("opencode-router pod secret\0")
+    }
+
+    /// Returns the token by which the router identifies itself to the session's agent
+    /// (`OPENCODE_SESSION_AGENT_TOKEN`). It is derived like the [pod secret](Self::pod_secret).
+    #[must_use]
+    pub fn agent_token(&self) -> String {
+        self.derive("opencode-router session agent\0")
+    }
+
+    fn derive(&self, purpose: &str) -> String {
+        let digest = Sha256::new().chain_update(purpose).chain_update(&*self.text).finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 

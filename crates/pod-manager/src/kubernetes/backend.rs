@@ -17,8 +17,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    api::ApiClient, context::Context, controller, leader::LeaderElector, pod_metrics::PodMetrics, prober,
-    settings::KubernetesSettings, store::Store, watcher,
+    agent, api::ApiClient, context::Context, controller, leader::LeaderElector, pod_metrics::PodMetrics,
+    prober, settings::KubernetesSettings, store::Store, watcher,
 };
 use crate::{
     attach::AttachChange,
@@ -26,8 +26,9 @@ use crate::{
     clock::Clock,
     keyed_mutex::KeyedMutex,
     manager::leadership::Leadership,
-    model::{Credentials, Session, StopReason},
+    model::{Credentials, Endpoint, Session, StopReason},
     opencode::HttpClient,
+    ports::SessionPorts,
     publisher::Publisher,
     user_secrets::UserSecrets,
 };
@@ -63,6 +64,7 @@ impl KubernetesBackend {
             clock,
             settings,
             lifecycle: KeyedMutex::default(),
+            port_reports: KeyedMutex::default(),
             probe_permits: Semaphore::new(prober::MAX_CONCURRENT),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -154,6 +156,14 @@ impl SessionBackend for KubernetesBackend {
 
     fn user_secrets(&self) -> &dyn UserSecrets {
         self
+    }
+
+    fn watch_ports(&self, hash: SessionHash, endpoint: &Endpoint) -> BoxStream<'static, SessionPorts> {
+        agent::watch_ports(self.0.clone(), hash, endpoint.clone())
+    }
+
+    async fn report_ports(&self, hash: SessionHash, ports: &[u16]) -> Result<(), BackendError> {
+        agent::report_ports(&self.0, hash, ports).await
     }
 
     fn conflicts(&self) -> u64 {

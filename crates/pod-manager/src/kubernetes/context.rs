@@ -24,6 +24,8 @@ pub(super) struct Context {
     pub(super) metrics: PodMetrics,
     /// Held while a session's Pod is created, and while its claim is deleted.
     pub(super) lifecycle: KeyedMutex<SessionHash>,
+    /// Held while the ports that a session reports are written.
+    pub(super) port_reports: KeyedMutex<SessionHash>,
     /// Limits the probes that run at the same time.
     pub(super) probe_permits: Semaphore,
     pub(super) tasks: TaskTracker,

@@ -5,7 +5,7 @@
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
 //! - what users store for their sessions: `user_secrets`
-//! - asking the Pod: `prober` (is opencode healthy?), `logs`
+//! - asking the Pod: `prober` (is opencode healthy?), `agent` (its ports), `logs`
 //! - for administrators: `usage` (where Pods run and what they use), `pod_metrics`, `admin`
 //! - the cluster: `api`, `leader` (leader election), `connect`, `settings`
 //! - `objects`: the manifests, as pure functions
@@ -16,6 +16,7 @@
 //! served as before.
 
 pub mod admin;
+mod agent;
 pub mod api;
 pub mod backend;
 mod cache;

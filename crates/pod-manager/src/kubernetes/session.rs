@@ -7,10 +7,12 @@ use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use serde_json::Value;
 use session_key::{GitRef, Identity, InvalidName, RepoPolicy, RepoUrl, SessionHash};
 use thiserror::Error;
 
 use super::{
+    agent::PORTS_KEY,
     desired::{DESIRED_KEY, Desired},
     objects::names::{HASH_LABEL, annotation, rfc3339},
 };
@@ -18,6 +20,7 @@ use crate::{
     attach::AttachTokens,
     model::{GitAuthor, Session, Source},
     persisted_attach::{from_persisted, to_persisted},
+    ports::MAX_PORTS,
 };
 
 /// The key of the annotation that says that the first prompt was sent.
@@ -98,6 +101,14 @@ pub fn is_same(one: &Session, other: &Session) -> bool {
         Source::Empty => None,
     };
     one.owner == other.owner && repository(one) == repository(other)
+}
+
+/// Returns the ports that the run with this id has reported.
+pub(super) fn reported_ports(pvc: &PersistentVolumeClaim, run_id: &str) -> Vec<u16> {
+    let report = value(&pvc.metadata, PORTS_KEY).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let Some(report) = report.filter(|report| report["run"] == run_id) else { return Vec::new() };
+    let ports = report["ports"].as_array().into_iter().flatten();
+    ports.filter_map(|port| u16::try_from(port.as_u64()?).ok()).take(MAX_PORTS).collect()
 }
 
 /// Returns the latest activity. The TypeScript router wrote it on the Pod only.

@@ -308,6 +308,12 @@ impl Store {
         self.sessions.lock().entries.get(&hash)?.pod.object.clone()
     }
 
+    /// Returns the id of the run, if the session's opencode has a process.
+    pub(super) fn run_id(&self, hash: SessionHash) -> Option<String> {
+        let sessions = self.sessions.lock();
+        sessions.entries.get(&hash)?.running().map(|container| container.run_id.clone())
+    }
+
     pub(super) fn status(&self, hash: SessionHash) -> Option<Arc<SessionStatus>> {
         self.publisher.get(hash)
     }

@@ -16,7 +16,7 @@ use super::{
     event::{Command, Request},
     files::remove_tree,
     git::{self, Git},
-    log,
+    log, port_finder,
     ports::Ports,
     proc_table::ProcessSelector,
     process_group,
@@ -29,9 +29,10 @@ use crate::{
     attach::AttachChange,
     backend::{BackendError, SessionBackend, UnsavedWork, WatchEvent},
     clock::Clock,
-    model::{Credentials, Session, StopReason},
+    model::{Credentials, Endpoint, Session, StopReason},
     opencode::HttpClient,
     persisted::PersistedState,
+    ports::SessionPorts,
     publisher::Publisher,
     user_secrets::{self, SecretsChange, SecretsError, UserSecrets},
 };
@@ -82,6 +83,7 @@ impl LocalBackend {
             clock,
             http: HttpClient::new(),
             ports: Ports::default(),
+            port_finder: Arc::default(),
             inboxes: Inboxes::default(),
             closing: CancellationToken::new(),
             dropped: CancellationToken::new(),
@@ -214,6 +216,16 @@ impl SessionBackend for LocalBackend {
 
     fn user_secrets(&self) -> &dyn UserSecrets {
         self
+    }
+
+    fn watch_ports(&self, hash: SessionHash, endpoint: &Endpoint) -> BoxStream<'static, SessionPorts> {
+        let marker = self.context.folder.selector(hash).marker;
+        self.context.port_finder.clone().watch(marker, endpoint.address.port())
+    }
+
+    async fn owns_port(&self, hash: SessionHash, port: u16) -> bool {
+        let marker = self.context.folder.selector(hash).marker;
+        tokio::task::spawn_blocking(move || port_finder::owns(&marker, port)).await.unwrap_or(false)
     }
 
     async fn shutdown(&self) {

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::LocalSettings, event::Request, ports::Ports, secret_files::SecretFiles, state_folder::StateFolder,
+    config::LocalSettings, event::Request, port_finder::PortFinder, ports::Ports, secret_files::SecretFiles,
+    state_folder::StateFolder,
 };
 use crate::{clock::Clock, opencode::HttpClient, publisher::Publisher};
 
@@ -21,6 +22,7 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) http: HttpClient,
     pub(super) ports: Ports,
+    pub(super) port_finder: Arc<PortFinder>,
     pub(super) inboxes: Inboxes,
     /// Cancelled when sessions are to stop in an orderly way.
     pub(super) closing: CancellationToken,

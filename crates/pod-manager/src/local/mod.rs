@@ -14,7 +14,7 @@
 //! | actor · event · report · status | one session's task: its inputs, and the status that it publishes |
 //! | run · run_context · serve · ports | one run: from the clone to the end of opencode |
 //! | git/ | clone, refresh and inspect a repository |
-//! | process_group · proc_table · environment · log | child processes |
+//! | process_group · proc_table · environment · log · port_finder | child processes |
 //! | state_folder · session_file · secret_files · files | what outlasts the router |
 //! | config · error · failure | settings, and what can go wrong |
 
@@ -29,6 +29,7 @@ mod failure;
 mod files;
 mod git;
 mod log;
+mod port_finder;
 mod ports;
 mod proc_table;
 mod process_group;

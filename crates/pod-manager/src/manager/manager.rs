@@ -173,13 +173,22 @@ impl Manager {
     /// # Errors
     /// [`RouteError`]; a session that is about to be stopped counts as stopping.
     pub fn route(&self, user: &Identity, hash: SessionHash) -> Result<Endpoint, RouteError> {
+        self.route_with(user, hash, |endpoint, _| endpoint.clone())
+    }
+
+    pub(super) fn route_with<T>(
+        &self,
+        user: &Identity,
+        hash: SessionHash,
+        read: impl FnOnce(&Endpoint, &View) -> T,
+    ) -> Result<T, RouteError> {
         self.index.with(hash, |entry| {
             let entry = entry.filter(|entry| entry.owner == *user).ok_or(RouteError::NotFound)?;
             entry.count_route(|view, closing| {
                 let view = view.ok_or(RouteError::NotFound)?;
                 match view.served() {
                     Some(_) if closing => Err(RouteError::NotRunning(ViewState::Stopping)),
-                    Some(endpoint) => Ok(endpoint.clone()),
+                    Some(endpoint) => Ok(read(endpoint, view)),
                     None => Err(RouteError::NotRunning(view.state)),
                 }
             })

@@ -20,6 +20,7 @@ pub(crate) mod leadership;
 #[expect(clippy::module_inception, reason = "it defines `Manager`; this file only names what is public")]
 mod manager;
 mod monitor;
+mod port_watch;
 mod reports;
 mod run;
 mod run_state;

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join;
+use futures_util::future::join3;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -14,6 +14,7 @@ use super::{
     follower::Follower,
     idle,
     manager::{Manager, Opening},
+    port_watch::watch_ports,
     run_state::RunState,
     view::answered_at,
 };
@@ -43,6 +44,8 @@ impl RunMonitor {
         let NewRun { entry, endpoint, token } = run;
         let agents = Arc::new(Mutex::new(Agents::default()));
         let follower = Follower::new(manager.clone(), entry.clone(), endpoint.clone(), agents.clone());
+        let (ports_manager, ports_entry, run) = (manager.clone(), entry.clone(), endpoint.clone());
+        let ports = watch_ports(&ports_manager, &ports_entry, &run);
         let mut monitor = Self {
             manager,
             entry,
@@ -52,7 +55,7 @@ impl RunMonitor {
             deliver_error: None,
             probe_error_logged: false,
         };
-        token.run_until_cancelled(join(monitor.work(), follower.run())).await;
+        token.run_until_cancelled(join3(monitor.work(), follower.run(), ports)).await;
     }
 
     async fn work(&mut self) {

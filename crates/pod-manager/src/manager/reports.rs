@@ -14,9 +14,4 @@ impl Manager {
             _ => None,
         }
     }
-
-    /// Records the ports on which a session's programs listen, as the session reports them.
-    pub fn report_ports(&self, hash: SessionHash, ports: &[u16]) {
-        tracing::debug!(session.hash = %hash, ?ports, "ports reported");
-    }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::agents::Work;
-use crate::clock::elapsed;
+use crate::{clock::elapsed, ports::SessionPorts};
 
 /// How long a session counts as busy after a prompt was delivered: opencode's status shows it with a delay (2
 /// s were seen after a cold start).
@@ -27,6 +27,7 @@ pub(super) struct RunState {
     pub(super) prompted_at: Option<SystemTime>,
     pub(super) title: Option<String>,
     pub(super) landing_path: Option<String>,
+    pub(super) ports: SessionPorts,
 }
 
 impl RunState {
@@ -41,6 +42,7 @@ impl RunState {
             prompted_at: None,
             title: None,
             landing_path: None,
+            ports: SessionPorts::default(),
         }
     }
 

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::run_state::RunState;
-use crate::model::{Endpoint, Phase, SessionStatus, Stage, StageRecord};
+use crate::{
+    model::{Endpoint, Phase, SessionStatus, Stage, StageRecord},
+    ports::SessionPorts,
+};
 
 /// The longest description of a session, in characters.
 const DESCRIPTION_CHARS: usize = 120;
@@ -65,6 +68,8 @@ pub struct View {
     pub title: Option<String>,
     /// The path that leads into the repository, from `/`; `None` until it is known.
     pub landing_path: Option<String>,
+    /// The session's dev servers.
+    pub ports: SessionPorts,
 }
 
 impl View {
@@ -83,6 +88,7 @@ impl View {
             probe_error: None,
             title: None,
             landing_path: None,
+            ports: SessionPorts::default(),
         }
     }
 
@@ -128,6 +134,7 @@ pub(super) fn derive(
         probe_error: run.and_then(|run| run.probe_error.clone()),
         title: run.and_then(|run| run.title.clone()),
         landing_path: run.and_then(|run| run.landing_path.clone()),
+        ports: run.map(|run| run.ports.clone()).unwrap_or_default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use session_key::{Identity, SessionHash};
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use crate::{
     clock::Clock,
     manager::leadership::Leadership,
     model::{Credentials, Endpoint, Phase, Session, StopReason},
+    ports::{ListeningPort, SessionPorts},
     publisher::Publisher,
     user_secrets::{self, SecretsChange, SecretsError, StoredSecrets, UserSecrets},
 };
@@ -49,6 +51,8 @@ pub(super) struct Sessions {
     pub(super) calls: Vec<(BackendCommand, SessionHash)>,
     /// The secrets of each user.
     pub(super) secrets: BTreeMap<Identity, StoredSecrets>,
+    /// The ports of each session, for its watchers.
+    pub(super) ports: BTreeMap<SessionHash, watch::Sender<SessionPorts>>,
     /// The credentials of each session's last start.
     pub(super) credentials: BTreeMap<SessionHash, Credentials>,
 }
@@ -203,6 +207,29 @@ impl SessionBackend for MemoryBackend {
 
     fn user_secrets(&self) -> &dyn UserSecrets {
         self
+    }
+
+    fn watch_ports(&self, hash: SessionHash, _: &Endpoint) -> BoxStream<'static, SessionPorts> {
+        let ports = self.shared.sessions.lock().ports.entry(hash).or_default().subscribe();
+        let changes = stream::unfold((ports, true), |(mut ports, is_first)| async move {
+            if !is_first {
+                ports.changed().await.ok()?;
+            }
+            let current = ports.borrow_and_update().clone();
+            Some((current, (ports, false)))
+        });
+        changes.boxed()
+    }
+
+    async fn report_ports(&self, hash: SessionHash, ports: &[u16]) -> Result<(), BackendError> {
+        self.set_ports(hash, ports.iter().map(|&port| ListeningPort { port, process: None }).collect());
+        Ok(())
+    }
+
+    async fn owns_port(&self, hash: SessionHash, port: u16) -> bool {
+        let sessions = self.shared.sessions.lock();
+        let Some(ports) = sessions.ports.get(&hash) else { return false };
+        ports.borrow().listening.iter().any(|listening| listening.port == port)
     }
 
     async fn shutdown(&self) {

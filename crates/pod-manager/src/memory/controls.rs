@@ -12,11 +12,18 @@ use super::{
 use crate::{
     backend::{BackendError, UnsavedWork},
     model::{Credentials, Failure, Password, Phase, Session, SessionStatus, Stage, StopReason},
+    ports::{ListeningPort, SessionPorts},
 };
 
 impl MemoryBackend {
     fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
         self.shared.faults.send_modify(change);
+    }
+
+    /// Sets the ports that listen in the session.
+    pub fn set_ports(&self, hash: SessionHash, listening: Vec<ListeningPort>) {
+        let mut sessions = self.shared.sessions.lock();
+        sessions.ports.entry(hash).or_default().send_replace(SessionPorts::new(listening));
     }
 
     /// Makes every start wait in this stage, until it is released.

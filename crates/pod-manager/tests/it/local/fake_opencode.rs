@@ -69,6 +69,8 @@ fn program() {
             let mut shell = Command::new("/bin/sh");
             leave(shell.args(["-c", "trap '' TERM HUP; sleep 1000; sleep 1000"]).process_group(0));
         }
+        // A dev server, in the folder in which opencode's terminal starts one.
+        "dev-server" => std::mem::forget(TcpListener::bind("127.0.0.1:0").expect("a port")),
         _ => {}
     }
     let listener = TcpListener::bind(("127.0.0.1", port.parse().expect("a port"))).expect("the port is free");

@@ -4,6 +4,7 @@ mod branches;
 mod cloning;
 mod contract;
 mod crash;
+mod dev_servers;
 mod fake_opencode;
 mod files;
 pub(crate) mod harness;
