@@ -250,7 +250,7 @@ fn port_access(config: &Config, own_ports: Vec<u16>) -> PortAccess {
     } else if config.is_single_user() {
         PortAccess::SharedLoopback { own_ports }
     } else {
-        PortAccess::Denied
+        PortAccess::Owned
     }
 }
 

@@ -11,6 +11,7 @@ mod catch_panic;
 pub mod cli;
 pub mod config;
 mod credentials;
+mod dev_servers;
 mod event_logs;
 mod follower_metrics;
 pub mod health;

@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use pod_manager::{
-    Endpoint,
-    manager::{Manager, RouteError, ViewState},
-};
+use opencode_session_agent::is_dev_port;
+use pod_manager::manager::{Manager, RouteError, ViewState};
 use proxy_core::{Activity, HostPolicy, RecordActivity, ResolveError, Resolver, Upstream};
 use session_key::{Identity, SessionHash, SessionRoute, Target};
+
+use crate::dev_servers::{Loopback, OwnedPort, Tunnel};
 
 /// The manager behind the proxy's traits.
 pub(crate) struct SessionResolver {
@@ -18,15 +18,16 @@ pub(crate) struct SessionResolver {
 /// Which ports of a session's host lead to its dev servers.
 #[derive(Debug, Clone)]
 pub enum PortAccess {
-    /// None: the sessions of several users share the machine's loopback, so a port's owner is unknown.
-    Denied,
+    /// Ports on which only processes of the session itself listen: the sessions of several users share the
+    /// machine's loopback.
+    Owned,
     /// Ports of the machine's loopback, which belongs to the only user, except those that are not dev
     /// servers.
     SharedLoopback {
         /// The ports that the router itself listens on.
         own_ports: Vec<u16>,
     },
-    /// All ports except opencode's: each session has an address of its own.
+    /// All ports that may be dev servers': each session has an address of its own.
     PerSession,
 }
 
@@ -37,37 +38,51 @@ impl SessionResolver {
         Self { manager, ports }
     }
 
-    /// Returns the address of a dev server. It never gets opencode's password, and no session's opencode is
-    /// reachable as a dev server, since that would bypass its own host name.
-    fn dev_server(&self, endpoint: &Endpoint, port: u16, user: &Identity) -> Result<Upstream, ResolveError> {
+    /// Returns the address of a dev server, which believes to be at `localhost`. It never gets opencode's
+    /// password, and no session's opencode is reachable as a dev server, since that would bypass its own host
+    /// name.
+    fn dev_server(&self, route: &SessionRoute, port: u16, user: &Identity) -> Result<Upstream, ResolveError> {
+        let (endpoint, ports) = self.manager.route_port(user, route.hash).map_err(resolve_error)?;
         let is_opencode = |port| {
             let sessions = self.manager.list(user);
             sessions.iter().filter_map(|view| view.endpoint()).any(|other| other.address.port() == port)
         };
         let is_allowed = match &self.ports {
-            PortAccess::Denied => false,
+            PortAccess::Owned => ports.listening.iter().any(|listening| listening.port == port),
             PortAccess::SharedLoopback { own_ports } => !own_ports.contains(&port) && !is_opencode(port),
-            PortAccess::PerSession => port != endpoint.address.port(),
+            PortAccess::PerSession => port != endpoint.address.port() && is_dev_port(port),
         };
         if !is_allowed {
             return Err(ResolveError::NotFound);
         }
         let address = SocketAddr::new(endpoint.address.ip(), port);
-        Ok(Upstream::new(address).with_host(HostPolicy::Localhost))
+        let upstream = Upstream::new(address).with_host(HostPolicy::Localhost);
+        Ok(match (&self.ports, ports.relay) {
+            (PortAccess::Owned, _) => {
+                let manager = self.manager.clone();
+                upstream.with_connector(Arc::new(OwnedPort { manager, hash: route.hash, port }))
+            }
+            // On this machine, a server may listen on one of the two loopback addresses only.
+            (PortAccess::SharedLoopback { .. }, _) => upstream.with_connector(Arc::new(Loopback(port))),
+            (PortAccess::PerSession, Some(relay)) => {
+                upstream.with_connector(Arc::new(Tunnel { relay, port }))
+            }
+            (PortAccess::PerSession, None) => upstream,
+        })
     }
 }
 
 impl Resolver for SessionResolver {
     fn resolve(&self, route: &SessionRoute, user: &Identity) -> Result<Upstream, ResolveError> {
-        let endpoint = self.manager.route(user, route.hash).map_err(resolve_error)?;
         match route.target {
             // Who attaches has the owner's identity: a token was checked before.
             Target::Opencode | Target::Attach => {
+                let endpoint = self.manager.route(user, route.hash).map_err(resolve_error)?;
                 let authorization =
                     endpoint.password.as_ref().map(|password| password.authorization().clone());
                 Ok(Upstream::new(endpoint.address).with_authorization(authorization))
             }
-            Target::Port(port) => self.dev_server(&endpoint, port, user),
+            Target::Port(port) => self.dev_server(route, port, user),
         }
     }
 }

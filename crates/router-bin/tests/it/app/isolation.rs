@@ -150,34 +150,3 @@ async fn a_request_with_no_identity_or_two_is_refused() {
         assert_eq!(ambiguous.send().await.expect("a response").status(), StatusCode::BAD_REQUEST);
     }
 }
-
-#[tokio::test]
-async fn ports_of_a_local_session_are_reachable_only_if_the_machine_has_one_user() {
-    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = server.local_addr().expect("an address").port();
-    let dev_server = axum::Router::new().fallback(|headers: http::HeaderMap| async move {
-        assert!(!headers.contains_key("authorization"), "a dev server never gets opencode's password");
-        "a dev server"
-    });
-    let _server =
-        tokio::task::JoinSet::from_iter([async move { drop(axum::serve(server, dev_server).await) }]);
-
-    let multi_user = TestApp::start().await;
-    let hash = multi_user.running_session(ALICE).await;
-    let response = multi_user.get(ALICE, &format!("{port}-{hash}.localhost"), "/").await;
-    assert_eq!(response.status(), StatusCode::NOT_FOUND);
-
-    let single_user = TestApp::single_user().await;
-    let hash = single_user.running_session(ALICE).await;
-    let get = async |port: u16| {
-        let host = format!("{port}-{hash}.localhost");
-        single_user.request(Method::GET, &host, "/").send().await.expect("a response")
-    };
-    assert_eq!(get(port).await.text().await.expect("text"), "a dev server");
-    let health = single_user.health.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let session = single_user.backend.status(hash.parse().expect("a hash")).expect("a session");
-    let pod_manager::Phase::Running(endpoint) = &session.phase else { panic!("{session:?}") };
-    for closed in [single_user.port, health, endpoint.address.port()] {
-        assert_eq!(get(closed).await.status(), StatusCode::NOT_FOUND, "{closed}");
-    }
-}

@@ -3,6 +3,7 @@
 mod administrators;
 mod attach;
 mod audit;
+mod dev_servers;
 mod isolation;
 mod limits;
 mod not_running;
