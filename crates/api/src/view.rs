@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use pod_manager::{
-    AttachToken, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage, UnsavedWork, Usage,
-    View, ViewState,
+    AttachToken, ListeningPort, Phase, Role, Source, Stage, StageRecord, StopReason, ThreadMessage,
+    UnsavedWork, Usage, View, ViewState,
 };
 use session_key::{HostScheme, SessionHash, SessionRoute, Target};
 
@@ -41,6 +41,7 @@ pub fn session(view: &View, url: Option<String>, idle_timeout: Option<Duration>)
         busy: view.busy,
         waiting: view.waiting,
         stages: stages(view),
+        ports: Vec::new(),
     }
 }
 
@@ -154,6 +155,21 @@ pub fn url(view: &View, scheme: &HostScheme, proto: &str) -> Option<String> {
     Some(format!("{proto}://{}{path}", scheme.render(&route)))
 }
 
+/// Returns the dev servers of a running session, with their public addresses.
+#[must_use]
+pub fn ports(view: &View, scheme: &HostScheme, proto: &str) -> Vec<wire::Port> {
+    if view.state != ViewState::Running {
+        return Vec::new();
+    }
+    let hash = view.status.session.hash;
+    let port = |listening: &ListeningPort| {
+        let host = scheme.render(&SessionRoute { hash, target: Target::Port(listening.port) });
+        let url = format!("{proto}://{host}/");
+        wire::Port { port: listening.port, url, process: listening.process.clone() }
+    };
+    view.ports.listening.iter().map(port).collect()
+}
+
 fn reason(view: &View, idle_timeout: Option<Duration>) -> Option<wire::Reason> {
     match (&view.status.phase, view.state) {
         (Phase::Failed(failure), ViewState::Failed) => Some(wire::Reason {
@@ -244,7 +260,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
 mod tests {
     use std::{net::Ipv4Addr, sync::Arc};
 
-    use pod_manager::{Endpoint, Failure, FailureCode, Session, SessionStatus, StageRecord};
+    use pod_manager::{Endpoint, Failure, FailureCode, Session, SessionPorts, SessionStatus, StageRecord};
     use session_key::{GitRef, HostScheme, Identity, RepoPolicy, RepoUrl, SessionHash};
 
     use super::*;
@@ -306,6 +322,7 @@ mod tests {
             probe_error: None,
             title: Some("Title".into()),
             landing_path: Some("/L3dvcms/session/ses_1".into()),
+            ports: SessionPorts::default(),
         }
     }
 
@@ -445,6 +462,25 @@ mod tests {
         check(failed(), ViewState::Failed, started(Some(3)), [Done, Failed, Pending]);
         let ready = [1, 2, 3].map(|second| record(Stage::Ready, Some(second), Some(second)));
         check(running(), ViewState::Running, ready, [Done, Done, Done]);
+    }
+
+    #[test]
+    fn the_ports_of_a_running_session_have_addresses() {
+        let listening = vec![
+            ListeningPort { port: 8080, process: None },
+            ListeningPort { port: 5173, process: Some("vite".into()) },
+        ];
+        let mut view = view(running(), ViewState::Running);
+        view.ports = SessionPorts::new(listening);
+        let scheme = HostScheme::new("example.org", "-oc", "attach-").expect("a scheme");
+        let port = |port, process: Option<&str>| wire::Port {
+            port,
+            url: format!("https://{port}-a48da0606867-oc.example.org/"),
+            process: process.map(str::to_owned),
+        };
+        assert_eq!(ports(&view, &scheme, "https"), [port(5173, Some("vite")), port(8080, None)]);
+        view.state = ViewState::Stopping;
+        assert_eq!(ports(&view, &scheme, "https"), []);
     }
 
     #[test]

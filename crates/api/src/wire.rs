@@ -62,6 +62,24 @@ pub struct Session {
     pub waiting: bool,
     /// The stages of the current or last start, in order.
     pub stages: Vec<Stage>,
+    /// The dev servers of the running session: the ports on which its processes listen, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+}
+
+/// A dev server of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// The port on which it listens.
+    #[schema(examples(5173))]
+    pub port: u16,
+    /// Its public address, for the session's owner.
+    pub url: String,
+    /// The name of the process, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("vite"))]
+    pub process: Option<String>,
 }
 
 /// A session's state.

@@ -1,6 +1,6 @@
 //! Sessions as the commands print them: the API's JSON, without the fields that the target does not know.
 
-use api::wire::{AdminSession, AdminSessionList, Reason, Session, SessionList, Stage, State};
+use api::wire::{AdminSession, AdminSessionList, Port, Reason, Session, SessionList, Stage, State};
 use jiff::Timestamp;
 use serde::Serialize;
 use session_key::SessionHash;
@@ -60,6 +60,8 @@ pub(crate) struct SessionReport {
     pub(crate) cpu_millicores: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<Port>,
 }
 
 impl SessionReport {
@@ -126,6 +128,7 @@ impl From<AdminSession> for SessionReport {
             node: session.node,
             cpu_millicores: session.cpu_millicores,
             memory_bytes: session.memory_bytes,
+            ports: session.ports,
         }
     }
 }

@@ -166,6 +166,11 @@ pub(crate) fn session(session: &SessionReport, style: Style, now: Timestamp) -> 
             text += &format!("{:<12}{value}\n", format!("{name}:"));
         }
     }
+    for (index, port) in session.ports.iter().enumerate() {
+        let name = if index == 0 { "Servers:" } else { "" };
+        let process = port.process.as_deref().map(|process| format!(" ({})", sanitize_line(process)));
+        text += &format!("{name:<12}{}{}\n", sanitize_line(&port.url), process.unwrap_or_default());
+    }
     if !session.stages.is_empty() && session.state != State::Running {
         text += "Stages:\n";
         session.stages.iter().for_each(|stage| text += &format!("  {}\n", stage_line(stage)));

@@ -36,6 +36,7 @@ fn running() -> SessionReport {
         node: None,
         cpu_millicores: None,
         memory_bytes: None,
+        ports: Vec::new(),
     }
 }
 

@@ -655,6 +655,22 @@ export interface components {
             /** @description The token itself, which is not shown again: the password for `opencode attach`. */
             token: string;
         };
+        /** @description A dev server of a session. */
+        Port: {
+            /**
+             * Format: int32
+             * @description The port on which it listens.
+             * @example 5173
+             */
+            port: number;
+            /**
+             * @description The name of the process, if it is known.
+             * @example vite
+             */
+            process?: string | null;
+            /** @description Its public address, for the session's owner. */
+            url: string;
+        };
         /** @description Why a session is in its state. */
         Reason: {
             /** @description A sentence that says what to do. */
@@ -736,6 +752,8 @@ export interface components {
              * @description When a person last used the session.
              */
             lastActivity: string;
+            /** @description The dev servers of the running session: the ports on which its processes listen, in order. */
+            ports?: components["schemas"]["Port"][];
             reason?: components["schemas"]["Reason"] | null;
             /** @description The repository's address; null for a new project. */
             repoUrl: string | null;

@@ -2,9 +2,10 @@
 
 import ChevronDown from "lucide-solid/icons/chevron-down";
 import Ellipsis from "lucide-solid/icons/ellipsis";
+import ExternalLink from "lucide-solid/icons/external-link";
 import Play from "lucide-solid/icons/play";
 import Square from "lucide-solid/icons/square";
-import { createSignal, lazy, Show, Suspense } from "solid-js";
+import { createSignal, For, lazy, Show, Suspense } from "solid-js";
 import { api, type Session } from "../api/client";
 import { useI18n } from "../i18n";
 import { createAction } from "../lib/action";
@@ -87,6 +88,27 @@ export function SessionRow(props: {
           </span>{" "}
           · {details()}
         </p>
+        <Show when={props.session.ports?.length}>
+          <ul class={css.ports} aria-label={i18n.t("row.ports", { name: name() })}>
+            <For each={props.session.ports}>
+              {(port) => (
+                <li>
+                  <a
+                    class={css.port}
+                    href={port.url}
+                    target="_blank"
+                    rel="noopener external"
+                    data-port={port.port}
+                  >
+                    <span>{port.process ?? i18n.t("row.port")}</span>{" "}
+                    <span class={css.number}>{port.port}</span>
+                    <ExternalLink size={12} aria-hidden="true" />
+                  </a>
+                </li>
+              )}
+            </For>
+          </ul>
+        </Show>
         <Show when={failure()}>
           <p class={controls.error} role="alert">
             {failure()}

@@ -90,6 +90,8 @@ export const de: Record<Key, string> = {
   "messages.empty": "Noch keine Nachrichten.",
   "messages.user": "Du",
   "messages.assistant": "Agent",
+  "row.ports": "Entwicklungsserver von {{name}}",
+  "row.port": "Port",
   "row.more": "Weitere Aktionen für {{name}}",
 
   "action.open": "Öffnen",

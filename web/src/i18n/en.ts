@@ -84,6 +84,8 @@ export const en = {
   "messages.empty": "No messages yet.",
   "messages.user": "You",
   "messages.assistant": "Agent",
+  "row.ports": "Dev servers of {{name}}",
+  "row.port": "port",
   "row.more": "More actions for {{name}}",
 
   "action.open": "Open",

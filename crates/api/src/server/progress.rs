@@ -120,6 +120,7 @@ mod tests {
                 stage(StageName::Cloning, StageStatus::Pending),
                 stage(StageName::Starting, StageStatus::Pending),
             ],
+            ports: Vec::new(),
         }
     }
 

@@ -93,7 +93,9 @@ async fn ports(
     ports.sort_unstable();
     ports.dedup();
     ports.truncate(MAX_PORTS);
-    reports.manager.report_ports(hash, &ports);
+    if let Err(error) = reports.manager.report_ports(hash, &ports).await {
+        tracing::warn!(session.hash = %hash, %error, "writing a session's reported ports failed");
+    }
     Ok(accepted())
 }
 

@@ -63,7 +63,9 @@ impl ApiState {
 
     pub(super) fn session(&self, view: &View) -> wire::Session {
         let session = view::session(view, self.url(view), Some(self.manager.idle_timeout()));
-        wire::Session { attach_url: Some(self.attach_url(session.hash)), ..session }
+        let attach_url = Some(self.attach_url(session.hash));
+        let ports = view::ports(view, &self.settings.scheme, &self.settings.proto);
+        wire::Session { attach_url, ports, ..session }
     }
 
     pub(super) fn session_state(&self, view: &View) -> wire::SessionState {
