@@ -34,8 +34,8 @@ struct Idle {
     sweeping: bool,
 }
 
-/// Whom a connection leads to. Sessions may have one address, at the same time or one after another, and never
-/// share connections.
+/// Whom a connection leads to. Sessions may have one address, at the same time or one after another, and
+/// never share connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     pub(super) address: SocketAddr,

@@ -8,8 +8,8 @@ use crate::{cookies::Cookies, headers::normalize_name};
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 const ORIGIN_AGENT_CLUSTER: HeaderName = HeaderName::from_static("origin-agent-cluster");
 
-/// Removes the headers that must not reach the browser. `path` and `host` are those of the request. `origin` is
-/// the request's, if it is of the same session.
+/// Removes the headers that must not reach the browser. `path` and `host` are those of the request. `origin`
+/// is the request's, if it is of the same session.
 pub(super) fn scrub(
     headers: &mut HeaderMap,
     cookies: &Cookies,
