@@ -97,6 +97,7 @@ impl From<Session> for SessionReport {
             reason: session.reason,
             busy: MaybeKnown::Known(session.busy),
             stages: session.stages,
+            ports: session.ports,
             node: None,
             cpu_millicores: None,
             memory_bytes: None,
@@ -128,7 +129,7 @@ impl From<AdminSession> for SessionReport {
             node: session.node,
             cpu_millicores: session.cpu_millicores,
             memory_bytes: session.memory_bytes,
-            ports: session.ports,
+            ports: Vec::new(),
         }
     }
 }
