@@ -50,6 +50,7 @@ pub(super) async fn create(
 ) -> Result<Response, ErrorResponse> {
     let suggest = |repo: &RepoUrl| api.suggest_branch(&caller, Some(repo));
     let new = validate(request, api.settings.repos, suggest)?;
+    let credentials = api.github.with_git_author(credentials).await;
     let created = api.manager.create(&caller, new, &credentials).await?;
     let hash = created.view.status.session.hash;
     let action = if created.new { AuditAction::Created } else { AuditAction::Resumed };

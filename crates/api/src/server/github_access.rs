@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use github::Client;
-use pod_manager::{Credentials, Token};
+use pod_manager::{Credentials, GitAuthor, Token};
 
 use super::error::ErrorResponse;
 
@@ -49,6 +49,16 @@ impl Github {
             (None, Some(own_token)) => own_token.token().await,
             (None, None) => None,
         }
+    }
+
+    /// Adds who the commits of a session that is started with these credentials are by. GitHub is asked for
+    /// two seconds at most, and if it does not answer, nothing is added.
+    pub async fn with_git_author(&self, mut credentials: Credentials) -> Credentials {
+        if let (Some(token), None) = (&credentials.github_token, &credentials.git_author) {
+            let author = self.client.author(token.expose()).await;
+            credentials.git_author = author.and_then(|author| GitAuthor::new(&author.name, &author.email));
+        }
+        credentials
     }
 
     /// Returns the token to ask with, or the refusal of a route that needs one.

@@ -58,6 +58,9 @@ pub(super) async fn resume(
     SessionPath(hash): SessionPath,
     _: IgnoredBody,
 ) -> Result<Json<SessionState>, ErrorResponse> {
+    // Nobody waits for GitHub on behalf of a session that is not theirs.
+    api.manager.get(&caller, hash).ok_or_else(ErrorResponse::no_such_session)?;
+    let credentials = api.github.with_git_author(credentials).await;
     let view = api.manager.resume(&caller, hash, &credentials).await?;
     Ok(Json(api.session_state(&view)))
 }

@@ -3,11 +3,12 @@
 use api::{
     client::ClientError,
     testing::{TestRouter, USER},
+    wire::State,
 };
 use github::testing::{Fault, FaultKind, Repo, User};
 use reqwest::header::RETRY_AFTER;
 
-use crate::{ALICE, BOB, router, soon};
+use crate::{ALICE, BOB, create, router, soon, wait_for};
 
 const TOKEN: &str = "ghp_alice";
 
@@ -60,6 +61,42 @@ async fn all_repositories_of_the_callers_token_are_listed() {
     let branches = soon(client.branches("acme/repo-1")).await.expect("branches");
     let names: Vec<_> = branches.iter().map(|branch| branch.name.as_str()).collect();
     assert_eq!(names, ["trunk", "fix/it"]);
+}
+
+#[tokio::test]
+async fn a_started_sessions_commits_are_by_the_tokens_user() {
+    let router = router_with(0).await;
+    let client = router.client_with_token(ALICE, TOKEN);
+    let author = |router: &TestRouter, hash| {
+        let credentials = router.backend.credentials(hash).expect("credentials");
+        credentials.git_author.map(|author| author.to_string())
+    };
+    let hash = create(&client, "fix").await;
+    assert_eq!(author(&router, hash).as_deref(), Some("alice <1+alice@users.noreply.127.0.0.1>"));
+
+    router.github.with(|github| github.users[0].name = Some("Alice Smith".to_owned()));
+    wait_for(&client, hash, State::Running).await;
+    soon(client.stop(hash)).await.expect("a stop");
+    wait_for(&client, hash, State::Stopped).await;
+    soon(client.resume(hash)).await.expect("a start");
+    // For a minute, GitHub is not asked again.
+    assert_eq!(author(&router, hash).as_deref(), Some("alice <1+alice@users.noreply.127.0.0.1>"));
+    assert_eq!(router.github.with(|github| github.calls.clone()), ["/user"]);
+}
+
+#[tokio::test]
+async fn a_start_neither_fails_nor_asks_again_if_github_does_not_know_the_author() {
+    let router = router_with(0).await;
+    router.github.set_faults(vec![Fault { path: String::new(), kind: FaultKind::Status { status: 500 } }]);
+    let client = router.client_with_token(ALICE, TOKEN);
+    for branch in ["one", "two", "three"] {
+        let hash = create(&client, branch).await;
+        assert_eq!(router.backend.credentials(hash).expect("credentials").git_author, None);
+    }
+    assert_eq!(router.github.with(|github| github.calls.clone()), ["/user"]);
+    // Without a token, GitHub is not asked at all.
+    create(&router.client(BOB), "fix").await;
+    assert_eq!(router.github.with(|github| github.calls.len()), 1);
 }
 
 #[tokio::test]
