@@ -81,7 +81,7 @@ impl TestRouter {
         };
         let github = StandIn::start(Vec::new(), (Ipv4Addr::LOCALHOST, 0).into()).await?;
         let client = ApiUrl::parse(&github.api_url()).map_err(io::Error::other)?;
-        let client = Github::new(github::Client::new(client).map_err(io::Error::other)?);
+        let client = Github::new(github::Client::new(client));
         let (routes, _) = server::router(ApiState::new(manager, settings, client, shutdown.clone()));
         let site =
             routes.fallback(|| async { (StatusCode::OK, "the site") }).layer(middleware::from_fn(sign_in));

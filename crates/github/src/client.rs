@@ -118,22 +118,19 @@ struct Inner {
 }
 
 impl Client {
-    /// Creates a client with the default settings. It makes no connection.
-    ///
-    /// # Errors
-    /// [`GithubError::Unreachable`] if this machine has no certificate authorities.
-    pub fn new(api: ApiUrl) -> Result<Self, GithubError> {
+    /// Creates a client with the default settings. It makes no connection. If this machine has no certificate
+    /// authorities, GitHub is unreachable.
+    #[must_use]
+    pub fn new(api: ApiUrl) -> Self {
         Self::with_settings(api, Settings::default())
     }
 
-    /// Creates a client. It makes no connection.
-    ///
-    /// # Errors
-    /// As [`Client::new`].
-    pub fn with_settings(api: ApiUrl, settings: Settings) -> Result<Self, GithubError> {
+    /// Creates a client, as [`Client::new`] does.
+    #[must_use]
+    pub fn with_settings(api: ApiUrl, settings: Settings) -> Self {
         let part = settings.max_bytes / 4;
-        Ok(Self(Arc::new(Inner {
-            transport: Transport::new(api.clone())?,
+        Self(Arc::new(Inner {
+            transport: Transport::new(api.clone()),
             api,
             refusals: Refusals::default(),
             slow_users: Refusals::default(),
@@ -141,7 +138,7 @@ impl Client {
             repositories: Cache::new(part * 2),
             branches: Cache::new(part),
             settings,
-        })))
+        }))
     }
 
     /// Returns the API's address.

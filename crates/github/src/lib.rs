@@ -12,7 +12,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), github::GithubError> {
-//! let github = github::Client::new(github::ApiUrl::default())?;
+//! let github = github::Client::new(github::ApiUrl::default());
 //! let repositories = github.repositories("ghp_…").await?;
 //! for repository in repositories.iter() {
 //!     println!("{}", repository.full_name);

@@ -30,13 +30,14 @@ pub(crate) enum Answer {
 }
 
 pub(crate) struct Transport {
-    http: reqwest::Client,
+    /// An error if this machine has no certificate authorities.
+    http: Result<reqwest::Client, GithubError>,
     api: ApiUrl,
     permits: Semaphore,
 }
 
 impl Transport {
-    pub(crate) fn new(api: ApiUrl) -> Result<Self, GithubError> {
+    pub(crate) fn new(api: ApiUrl) -> Self {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("opencode-router/", env!("CARGO_PKG_VERSION")))
             // Redirects are followed below, with a check of where they lead.
@@ -46,8 +47,8 @@ impl Transport {
             // A proxy from the environment could not reach this machine.
             http = http.no_proxy();
         }
-        let http = http.build().map_err(|error| GithubError::Unreachable(with_sources(&error)))?;
-        Ok(Self { http, api, permits: Semaphore::new(MAX_CALLS) })
+        let http = http.build().map_err(|error| GithubError::Unreachable(with_sources(&error)));
+        Self { http, api, permits: Semaphore::new(MAX_CALLS) }
     }
 
     /// Gets a resource, unless it still has this ETag.
@@ -98,8 +99,8 @@ impl Transport {
         token: &str,
         etag: Option<&HeaderValue>,
     ) -> Result<reqwest::Response, GithubError> {
-        let mut call = self
-            .http
+        let http = self.http.as_ref().map_err(Clone::clone)?;
+        let mut call = http
             .get(url)
             .bearer_auth(token)
             .header(header::ACCEPT, "application/vnd.github+json")

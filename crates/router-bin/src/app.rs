@@ -78,7 +78,7 @@ impl App {
                 "OTEL_EXPORTER_OTLP_ENDPOINT begins with https, but this system has no certificate authorities. \
                  Set SSL_CERT_FILE to a file with those that signed the collector's certificate",
             )?;
-        let github = github(config).context("No requests can be sent to GITHUB_API_URL")?;
+        let github = github(config);
         let refusals = Arc::new(RouterRefusals {
             site_origin: config.names.site_origin(&scheme),
             audit: audit.clone(),
@@ -235,13 +235,13 @@ fn audit(config: &Config) -> std::io::Result<Audit> {
 }
 
 /// Creates the client of GitHub. On a machine of their own, users have their token from its programs.
-fn github(config: &Config) -> Result<Github, github::GithubError> {
-    let github = Github::new(github::Client::new(config.github_api.clone())?);
+fn github(config: &Config) -> Github {
+    let github = Github::new(github::Client::new(config.github_api.clone()));
     if !config.is_single_user() {
-        return Ok(github);
+        return github;
     }
     let own_token = OwnGithubToken::new(&config.github_api, &config.environment);
-    Ok(github.with_own_token(Arc::new(own_token)))
+    github.with_own_token(Arc::new(own_token))
 }
 
 fn port_access(config: &Config, own_ports: Vec<u16>) -> PortAccess {

@@ -238,7 +238,7 @@ async fn a_stream_without_events_sends_a_heartbeat() {
         version: String::new(),
         body_deadline: server::BODY_DEADLINE,
     };
-    let github = Github::new(github::Client::new(github::ApiUrl::default()).expect("a client"));
+    let github = Github::new(github::Client::new(github::ApiUrl::default()));
     let (routes, _) = server::router(ApiState::new(manager, settings, github, CancellationToken::new()));
     let caller = Identity::parse(ALICE).expect("an address");
     let request =

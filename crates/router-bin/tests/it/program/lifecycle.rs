@@ -48,6 +48,17 @@ async fn the_next_start_ends_the_processes_of_a_killed_router() {
 }
 
 #[tokio::test]
+async fn a_router_without_certificate_authorities_or_github_runs() {
+    let home = TestHome::new();
+    let nowhere =
+        [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent"), ("GH_TOKEN", "ghp_1")];
+    let router = home.start(&nowhere).await;
+    let (status, answer) = router.send(reqwest::Method::GET, "/api/user/repos", json!({})).await;
+    assert_eq!((status, &answer["code"]), (503, &json!("github_unavailable")), "{answer:#}");
+    router.new_session().await;
+}
+
+#[tokio::test]
 async fn an_idle_session_is_stopped_with_the_reason_idle() {
     let home = TestHome::new();
     let router = home.start(&[("IDLE_TIMEOUT_MINUTES", "0.05")]).await;
