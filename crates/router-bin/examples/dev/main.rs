@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
         ((), ()) = running => {}
         result = axum::serve(health, routes).into_future() => result?,
         () = pass_stages(&backend) => {}
-        () = conversations.fall_silent(&backend, &app.manager) => {}
+        () = conversations.go_on(&backend, &app.manager) => {}
         () = async {
             // Without signals, the program can still be killed.
             let _ = ctrl_c().await;
