@@ -5,6 +5,7 @@ mod conflicts;
 mod contract;
 mod first_prompt;
 mod follower;
+mod follower_figures;
 mod idle;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
