@@ -20,6 +20,13 @@ impl Resolver for Sessions {
     }
 }
 
+impl EventLogs for Sessions {
+    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
+        black_box(request.uri().path() == "/event").then_some(())?;
+        None
+    }
+}
+
 impl RecordActivity for Sessions {
     fn touch(&self, hash: SessionHash, _: Activity) {
         black_box(hash);
@@ -81,6 +88,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let sessions = Arc::new(Sessions);
     let track = TrackActivityLayer::new(sessions.clone());
+    let replay = ReplayEventsLayer::new(sessions.clone());
     let resolve = ResolveLayer::new(sessions);
     let trusted: Arc<dyn IdentityExtractor> =
         Arc::new(TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse()?]));
@@ -104,11 +112,19 @@ async fn main() -> anyhow::Result<()> {
         .service(respond);
     measure("+ Resolve", HostRouter::new(scheme.clone(), inner, site), &mut previous).await;
     let inner = ServiceBuilder::new()
+        .layer(identify.clone())
+        .layer(SameOriginLayer::new())
+        .layer(resolve.clone())
+        .layer(track.clone())
+        .service(respond);
+    measure("+ TrackActivity", HostRouter::new(scheme.clone(), inner, site), &mut previous).await;
+    let inner = ServiceBuilder::new()
         .layer(identify)
         .layer(SameOriginLayer::new())
         .layer(resolve)
         .layer(track)
+        .layer(replay)
         .service(respond);
-    measure("+ TrackActivity", HostRouter::new(scheme, inner, site), &mut previous).await;
+    measure("+ ReplayEvents", HostRouter::new(scheme, inner, site), &mut previous).await;
     Ok(())
 }

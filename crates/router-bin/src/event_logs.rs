@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use http::request::Parts;
+use http::Request;
 use pod_manager::{EventScope, SessionEvents, manager::Manager};
-use proxy_core::{EventLog, EventLogs, LoggedEvent};
+use proxy_core::{Body, EventLog, EventLogs, LoggedEvent};
 use session_key::{Identity, SessionRoute, Target};
 
 /// opencode's event streams in the manager's sessions.
 pub(crate) struct SessionEventLogs(pub(crate) Arc<Manager>);
 
 impl EventLogs for SessionEventLogs {
-    fn find(&self, request: &Parts) -> Option<Arc<dyn EventLog>> {
-        let scope = EventScope::of_request(request.uri.path(), request.uri.query())?;
-        let route = request.extensions.get::<SessionRoute>()?;
+    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
+        let scope = EventScope::of_request(request.uri().path(), request.uri().query())?;
+        let route = request.extensions().get::<SessionRoute>()?;
         // A dev server may have a stream at the same path.
         if matches!(route.target, Target::Port(_)) {
             return None;
         }
-        let events = self.0.events(request.extensions.get::<Identity>()?, route.hash, scope)?;
+        let events = self.0.events(request.extensions().get::<Identity>()?, route.hash, scope)?;
         Some(Arc::new(SessionEventLog(events)))
     }
 }

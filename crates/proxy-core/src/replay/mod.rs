@@ -124,14 +124,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.method() != Method::GET {
-            return Replaying { inner: self.inner.call(request), stream: None };
-        }
-        let (parts, body) = request.into_parts();
-        let log = self.layer.logs.find(&parts);
-        let start = log.as_ref().map(|_| start(&parts.headers));
-        let stream = log.zip(start).map(|(log, start)| (log, start, self.layer.settings));
-        Replaying { inner: self.inner.call(Request::from_parts(parts, body)), stream }
+        let log = if request.method() == Method::GET { self.layer.logs.find(&request) } else { None };
+        let stream = log.map(|log| (log, start(request.headers()), self.layer.settings));
+        Replaying { inner: self.inner.call(request), stream }
     }
 }
 

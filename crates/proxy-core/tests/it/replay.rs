@@ -13,7 +13,7 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use http::{Request, request::Parts};
+use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -46,9 +46,9 @@ impl TestLogs {
 }
 
 impl EventLogs for TestLogs {
-    fn find(&self, request: &Parts) -> Option<Arc<dyn EventLog>> {
+    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
         self.found.fetch_add(1, Ordering::Relaxed);
-        (request.uri.path() == "/events").then(|| Arc::new(self.clone()) as Arc<dyn EventLog>)
+        (request.uri().path() == "/events").then(|| Arc::new(self.clone()) as Arc<dyn EventLog>)
     }
 }
 

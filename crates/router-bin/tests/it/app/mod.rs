@@ -7,6 +7,7 @@ mod dev_servers;
 mod isolation;
 mod limits;
 mod not_running;
+mod replay;
 mod site;
 mod test_app;
 mod traces;
