@@ -37,8 +37,9 @@ use crate::{
 };
 
 /// How long a client waits before it opens a broken event stream again. opencode's page waits 3 s by default,
-/// and doubles that at each further attempt.
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// and doubles that at each attempt, for as long as it is open: the less at first, the more breaks it survives
+/// without a long pause.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The parts that [`stack`] is built from.
 pub struct StackParts {

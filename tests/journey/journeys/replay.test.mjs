@@ -14,6 +14,9 @@ import { get } from "../fixtures/router.mjs";
 import * as site from "../fixtures/site.mjs";
 import { startTestApp } from "../fixtures/test-app.mjs";
 
+/** The page waits up to as long as the break took before it connects again, and 30 s at most. */
+const RECONNECT = { timeout: 60_000 };
+
 test("an answer that went on while the network was down is complete without a reload", { timeout: 120_000 }, async () => {
   let app;
   let page;
@@ -38,7 +41,7 @@ test("an answer that went on while the network was down is complete without a re
     await new Promise((done) => setTimeout(done, Number(process.env.NETWORK_DOWN_MS ?? 0)));
     assert.equal(await opencode.hasAnswered(page, "three"), false, "the network is down");
     network.restore();
-    await opencode.waitForAnswer(page, "One, two, three, four.");
+    await opencode.waitForAnswer(page, "One, two, three, four.", RECONNECT);
     await opencode.assertPrompts(page, ["Count"]);
     await opencode.sendPrompt(page, "And now?");
     await opencode.waitForAnswer(page, "Answer to: And now?");
@@ -88,7 +91,7 @@ test("an answer is complete on another replica, after a restart, and after more 
     hold.open();
     replica = second;
     network.restore();
-    await opencode.waitForAnswer(page, "One, two, three,");
+    await opencode.waitForAnswer(page, "One, two, three,", RECONNECT);
     finish.open();
     await opencode.waitForAnswer(page, "One, two, three, four.");
 
@@ -101,7 +104,7 @@ test("an answer is complete on another replica, after a restart, and after more 
     again.open();
     await eventually("the agent is done", isIdle);
     replica = await started(startReplica(server.address, domain));
-    await opencode.waitForAnswer(page, "Five, six, seven.");
+    await opencode.waitForAnswer(page, "Five, six, seven.", RECONNECT);
     await opencode.sendPrompt(page, "And now?");
     await opencode.waitForAnswer(page, "Answer to: And now?");
 
@@ -116,7 +119,7 @@ test("an answer is complete on another replica, after a restart, and after more 
     await eventually("the agent is done", isIdle, 60_000);
     assert.ok(missed.bytes() > 1024 * 1024, `the agent sent only ${missed.bytes()} bytes`);
     network.restore();
-    await opencode.waitForAnswer(page, "word end.");
+    await opencode.waitForAnswer(page, "word end.", RECONNECT);
     assert.equal(loads.count, 0);
     await screenshot(page, "replay-replicas");
   } catch (error) {
