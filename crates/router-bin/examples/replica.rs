@@ -1,4 +1,5 @@
-//! A router whose one session runs elsewhere: `OPENCODE=127.0.0.1:4096 cargo run -p router-bin --example replica`.
+//! A router whose one session runs elsewhere:
+//! `OPENCODE=127.0.0.1:4096 cargo run -p router-bin --example replica`.
 //!
 //! The session outlives this program, and several of these programs serve the same one, as routers in a
 //! cluster do. Tests use it for what happens to a client when its router restarts, or when it reaches another

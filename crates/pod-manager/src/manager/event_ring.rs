@@ -1,5 +1,5 @@
-//! The latest events of each running session, for clients that reconnect. Memory is bounded: for each session,
-//! and for all of them together.
+//! The latest events of each running session, for clients that reconnect. Memory is bounded: for each
+//! session, and for all of them together.
 
 use std::{
     collections::VecDeque,

@@ -14,10 +14,10 @@ use thiserror::Error;
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    Settings,
     catch_up::{CatchUp, Held, Progress},
     log::EventLog,
     parser::{self, Parser, Piece},
+    settings::{MAX_ID, Settings},
 };
 use crate::body::{Body, BodyError};
 
@@ -227,7 +227,7 @@ impl Phase {
 
 /// Whether a text can be sent as an id.
 fn is_id(id: &str) -> bool {
-    (1..=super::MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl HttpBody for ReplayBody {

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use proptest::{collection::vec, prelude::*};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{ReplayBody, Start};
+use super::{ReplayBody, Settings, Start};
 use crate::{
     body::{Body, BodyError},
-    replay::{EventLog, LoggedEvent, Settings},
+    replay::log::{EventLog, LoggedEvent},
 };
 
 const SETTINGS: Settings = Settings { retry: None, max_event: 1024, max_lag: Duration::from_secs(5) };

@@ -4,6 +4,7 @@ mod body;
 mod catch_up;
 mod log;
 mod parser;
+mod settings;
 
 use std::{
     convert::Infallible,
@@ -19,13 +20,14 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header}
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use self::body::{ReplayBody, Start};
 pub use self::log::{EventLog, EventLogs, LoggedEvent};
+use self::{
+    body::{ReplayBody, Start},
+    settings::{MAX_ID, Settings},
+};
 use crate::{body::Body, headers::is_event_stream};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// The longest id of a client that is looked up, in bytes.
-const MAX_ID: usize = 256;
 
 /// Makes [`ReplayEvents`] services.
 #[derive(Clone)]
@@ -34,19 +36,11 @@ pub struct ReplayEventsLayer {
     settings: Settings,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    retry: Option<Duration>,
-    max_event: usize,
-    max_lag: Duration,
-}
-
 impl ReplayEventsLayer {
     /// Replays the events of these logs.
     #[must_use]
     pub fn new(logs: Arc<dyn EventLogs>) -> Self {
-        let settings = Settings { retry: None, max_event: 256 * 1024, max_lag: Duration::from_secs(5) };
-        Self { logs, settings }
+        Self { logs, settings: Settings::default() }
     }
 
     /// Tells clients to wait this long before they reconnect, instead of what they wait by default.

@@ -1,8 +1,8 @@
 //! Splits the bytes of an event stream into events, with a bound on what is held.
 //!
-//! The format: <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>. Lines
-//! end with a line feed, a carriage return or both; an empty line ends an event; a line that starts with a
-//! colon is a comment. Bytes arrive in chunks that may end anywhere.
+//! The format: <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>.
+//! Lines end with a line feed, a carriage return or both; an empty line ends an event; a line that starts
+//! with a colon is a comment. Bytes arrive in chunks that may end anywhere.
 
 use std::borrow::Cow;
 
