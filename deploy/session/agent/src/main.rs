@@ -1,6 +1,6 @@
 //! The agent of a session: runs beside opencode, for the router alone.
 //!
-//! It listens on [`AGENT_PORT`] and speaks a part of HTTP/1.1:
+//! It listens on [`AGENT_PORT`], or on the port that is its argument, and speaks a part of HTTP/1.1:
 //!
 //! - `CONNECT localhost:<port>` opens a tunnel to a dev server of the session, also to one that listens on
 //!   loopback only.
@@ -46,19 +46,32 @@ const BIND_TIMEOUT: Duration = Duration::from_secs(30);
 const STACK_BYTES: usize = 128 * 1024;
 
 fn main() -> ExitCode {
-    let Ok(token) = env::var("OPENCODE_SESSION_AGENT_TOKEN") else {
+    #[expect(clippy::disallowed_methods, reason = "the agent's whole configuration")]
+    let token = env::var("OPENCODE_SESSION_AGENT_TOKEN");
+    let Ok(token) = token else {
         eprintln!(
             "opencode-session-agent: OPENCODE_SESSION_AGENT_TOKEN is not set; no router uses this agent"
         );
         return ExitCode::FAILURE;
     };
-    let listener = match bind() {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("opencode-session-agent: port {AGENT_PORT} can't be used: {error}");
+    let port = match env::args().nth(1).map(|port| port.parse()) {
+        None => AGENT_PORT,
+        Some(Ok(port)) => port,
+        Some(Err(_)) => {
+            eprintln!("usage: opencode-session-agent [PORT]");
             return ExitCode::FAILURE;
         }
     };
+    let listener = match bind(port) {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("opencode-session-agent: port {port} can't be used: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Ok(address) = listener.local_addr() {
+        println!("opencode-session-agent: listening on port {}", address.port());
+    }
     let token: Arc<str> = token.into();
     let connections = Arc::new(AtomicUsize::new(0));
     loop {
@@ -84,11 +97,11 @@ fn main() -> ExitCode {
 }
 
 /// Listens on IPv6 and IPv4, or on IPv4 alone if there is no IPv6.
-fn bind() -> io::Result<TcpListener> {
+fn bind(port: u16) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {
-        let bound = TcpListener::bind((Ipv6Addr::UNSPECIFIED, AGENT_PORT))
-            .or_else(|_| TcpListener::bind(("0.0.0.0", AGENT_PORT)));
+        let bound = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+            .or_else(|_| TcpListener::bind(("0.0.0.0", port)));
         match bound {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < BIND_TIMEOUT => {
                 thread::sleep(Duration::from_millis(200));
