@@ -4,6 +4,7 @@ import type * as pulumi from "@pulumi/pulumi";
 import type { Settings } from "./config";
 import {
   APP,
+  ATTACH_PORT,
   ATTACH_ROUTE_PREFIX,
   ATTACH_SERVICE,
   CHAIN_MIDDLEWARE,
@@ -99,8 +100,7 @@ function environment(settings: Settings, homelab: Homelab): k8s.types.input.core
     OAUTH2_CHAIN_MIDDLEWARE: CHAIN_MIDDLEWARE,
     ROUTER_SERVICE_NAME: APP,
     ATTACH_SERVICE_NAME: ATTACH_SERVICE,
-    // No attach hosts: this release's router does not listen for `opencode attach`. Then: ATTACH_PORT.
-    ATTACH_SERVICE_PORT: "0",
+    ATTACH_SERVICE_PORT: String(ATTACH_PORT),
     // The chain's own group. The original starts the sign-in of another one, which never ends.
     SIGNIN_SERVICE_NAME: SIGNIN_SERVICE,
     SIGNIN_SERVICE_NAMESPACE: SIGNIN_NAMESPACE,

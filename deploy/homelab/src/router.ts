@@ -106,6 +106,7 @@ function environment(settings: Settings, homelab: Homelab): Variable[] {
     OPENCODE_NAMESPACE: APP,
     LISTEN_ADDRESS: "0.0.0.0",
     PORT: String(HTTP_PORT),
+    ATTACH_PORT: String(ATTACH_PORT),
     HEALTH_PORT: String(HEALTH_PORT),
     REPORT_PORT: String(REPORT_PORT),
     OPENCODE_ROUTER_URL: `http://${REPORT_SERVICE}.${APP}.svc:${REPORT_PORT}`,

@@ -16,6 +16,8 @@ use k8s_openapi::{
 use pod_manager::kubernetes::objects::names::{HASH_LABEL, PORT};
 use serde_json::Value;
 
+/// Where programs attach to sessions.
+const ATTACH_PORT: u16 = 4096;
 /// Where sessions report.
 const REPORT_PORT: u16 = 3002;
 
@@ -242,7 +244,10 @@ fn only_the_router_reaches_a_session_and_all_but_sessions_reach_the_router() {
         check("a Pod labelled like the router to a session", &impostor, &session, port, false);
         check("an address to a session", &node, &session, port, false);
     }
-    check("an ingress controller to the router", &controller, &router, 3000, true);
+    for port in [3000, ATTACH_PORT] {
+        check("an ingress controller to the router", &controller, &router, port, true);
+        check("a session to the router", &session, &router, port, false);
+    }
     check("a Pod of the namespace to the router", &neighbour, &router, 3000, true);
     check("a session of another namespace to the router", &session_elsewhere, &router, 3000, false);
     // A controller in the host network has no labels; `networkPolicy.from` must list its addresses.
