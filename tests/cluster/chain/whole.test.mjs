@@ -84,14 +84,32 @@ test("the whole chain", { timeout: 900_000 }, async (t) => {
       await opencode.waitForSession(page, host);
     });
 
-    await step("The operator wrote one record, one rule and the session's routes, and left everything else as it was", async () => {
-      assert.deepEqual(await added(), { records: [host], rules: [host] });
-      assert.deepEqual(await routes(), [`opencode-session-${hash}-app`, `opencode-session-${hash}-signin`]);
+    await step("The operator wrote records, rules and routes of the session's two hosts, and left everything else as it was", async () => {
+      const hosts = [host, `attach-${host}`].sort();
+      assert.deepEqual(await added(), { records: hosts, rules: hosts });
+      assert.deepEqual(await routes(), [`opencode-session-${hash}-app`, `opencode-session-${hash}-signin`, `opencode-session-attach-${hash}-attach`]);
       const { records, config } = await world.cloudflare.state();
-      assert.deepEqual(records.filter(({ name }) => name !== host), before.records);
-      const rule = config.ingress.findIndex(({ hostname }) => hostname === host);
-      assert.deepEqual(config.ingress[rule], { hostname: host, service: TRAEFIK });
-      assert.deepEqual({ ...config, ingress: config.ingress.toSpliced(rule, 1) }, before.config);
+      assert.deepEqual(records.filter(({ name }) => !hosts.includes(name)), before.records);
+      const isOurs = ({ hostname }) => hosts.includes(hostname);
+      assert.deepEqual(config.ingress.filter(isOurs).map(({ service }) => service), [TRAEFIK, TRAEFIK]);
+      assert.deepEqual({ ...config, ingress: config.ingress.filter((rule) => !isOurs(rule)) }, before.config);
+    });
+
+    await step("A program attaches with a token and without a sign-in, and reaches nothing else so", async () => {
+      const cookies = await cookiesOf(page);
+      const made = await world.ask(DOMAIN, `/api/sessions/${hash}/attach-tokens`, { method: "POST", headers: cookies, body: { name: "chain" } });
+      assert.equal(made.status, 201);
+      const { token, id, attachUrl } = made.json;
+      assert.equal(attachUrl, `https://attach-${host}`);
+      const headers = { authorization: `Basic ${Buffer.from(`opencode:${token}`).toString("base64")}` };
+      await eventually("the token lets in", async () => (await world.ask(`attach-${host}`, "/session", { headers })).status === 200);
+      // Neither a wrong token nor a sign-in lets in. The token opens neither the session's host nor the
+      // site.
+      assert.equal((await world.ask(`attach-${host}`, "/session", { headers: { authorization: "Bearer wrong" } })).status, 401);
+      assert.equal((await world.ask(`attach-${host}`, "/session", { headers: cookies })).status, 401);
+      for (const [name, path] of [[host, "/session"], [DOMAIN, "/api/sessions"]]) assert.ok(isRefused(await world.ask(name, path, { headers })), name);
+      assert.equal((await world.ask(DOMAIN, `/api/sessions/${hash}/attach-tokens/${id}`, { method: "DELETE", headers: cookies })).status, 204);
+      assert.equal((await world.ask(`attach-${host}`, "/session", { headers })).status, 401);
     });
 
     await step("A prompt is answered, word by word", async () => {
@@ -236,7 +254,8 @@ test("the whole chain", { timeout: 900_000 }, async (t) => {
       await reaches(world, page, second, "running");
       await world.cloudflare.clearFaults();
       await eventually("the new session's host answers", async () => (await world.ask(`${second}.${DOMAIN}`, "/global/health", { headers: await cookiesOf(page) })).status === 200, 120_000);
-      assert.deepEqual((await added()).records, [`${APP}-${host}`, host, `${second}.${DOMAIN}`].sort());
+      const hosts = [host, `${second}.${DOMAIN}`].flatMap((name) => [name, `attach-${name}`]);
+      assert.deepEqual((await added()).records, [`${APP}-${host}`, ...hosts].sort());
     });
 
     await step("A deleted session's host disappears from DNS, the tunnel and Traefik", async () => {
@@ -256,6 +275,7 @@ test("the whole chain", { timeout: 900_000 }, async (t) => {
       }, 120_000);
       await eventually("one set of routes is left", async () => (await routes()).every((name) => !name.includes(hash)));
       assert.equal((await world.ask(host, "/global/health", { headers: await cookiesOf(page) })).status, 200);
+      assert.equal((await world.ask(`attach-${host}`, "/session")).status, 401);
       // A port that nobody published by hand.
       await startEcho(hash, 5173);
       assert.equal((await world.ask(`5173-${host}`, "/", { headers: await cookiesOf(page) })).status, 200);

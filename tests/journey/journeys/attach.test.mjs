@@ -16,7 +16,7 @@ test("a session is continued in a terminal", { timeout: 180_000 }, async (t) => 
   const app = await startTestApp("attach");
   const { router, model, browser } = app;
   const opencode = await opencodeProgram();
-  // The terminal is another machine's: its opencode has a home of its own, and the session's folder is not there.
+  // The terminal is another machine's: its opencode has data of its own, and not the session's folder.
   const cwd = join(app.folder, "elsewhere");
   mkdirSync(cwd);
   const env = {
