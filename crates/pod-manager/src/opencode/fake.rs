@@ -15,8 +15,6 @@ use tokio::{
 use crate::model::Password;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The conversation in which the fake's agent works: one that another one started.
-const CHILD: &str = "ses_child";
 
 /// The routes of opencode that the router calls, on a loopback port. They behave as those of opencode 1.18.
 ///
@@ -84,6 +82,8 @@ pub struct Message {
 }
 
 impl FakeOpencode {
+    /// The sub-agent's conversation that works while the fake is [busy](FakeOpencode::set_busy).
+    pub const CHILD: &str = "ses_child";
     /// A path that opencode does not have; it is answered with the request's `path` and `headers`.
     pub const ECHO: &'static str = "/echo";
 
@@ -129,7 +129,7 @@ impl FakeOpencode {
     pub fn set_busy(&self, busy: bool) {
         self.server.behaviour.lock().busy = busy;
         let status = json!({ "type": if busy { "busy" } else { "idle" } });
-        self.send_event("session.status", &json!({ "sessionID": CHILD, "status": status }));
+        self.send_event("session.status", &json!({ "sessionID": FakeOpencode::CHILD, "status": status }));
     }
 
     /// Offers an event stream from now on.
@@ -347,7 +347,9 @@ impl Behaviour {
                 let at = self.conversations.len() - 1;
                 (200, session(at, &self.conversations[at]))
             }
-            ("GET", ["session", "status"]) if self.busy => (200, json!({ CHILD: { "type": "busy" } })),
+            ("GET", ["session", "status"]) if self.busy => {
+                (200, json!({ FakeOpencode::CHILD: { "type": "busy" } }))
+            }
             ("GET", ["session", "status"]) => (200, json!({})),
             ("GET", ["permission"]) => (200, json!([])),
             ("GET", ["question"]) => {

@@ -58,7 +58,7 @@ impl Conversations {
         let (asking_status, asking) = start("running-asking").await?;
         asking.fake.answer(&asking.conversation, 1, "May I delete the folder `dist`?", false);
         asking.fake.set_busy(true);
-        asking.fake.set_question(&asking.conversation, true);
+        asking.fake.set_question(FakeOpencode::CHILD, true);
         for status in [idle_status, busy_status, asking_status] {
             backend.show(status);
         }
