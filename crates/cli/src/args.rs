@@ -158,10 +158,42 @@ pub(crate) enum Command {
         #[command(flatten)]
         browser: BrowserArgs,
     },
+    /// Manage your secrets: variables that all of your sessions have from their next start on
+    #[command(arg_required_else_help = true)]
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
     /// Print a completion script for your shell
     Completions {
         /// The shell
         shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// List the names of your secrets; their values can't be read
+    #[command(visible_alias = "ls")]
+    List,
+    /// Set a secret; its value is read from standard input, or asked for without showing it
+    Set {
+        /// The name of the variable
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Delete secrets
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// The names of the variables
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Delete all of your secrets
+    Clear {
+        /// Delete without asking for confirmation
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

@@ -60,7 +60,7 @@ Exit codes:
   4  the router, the sign-in proxy in front of it, or the cluster refused the request
   5  the router or the API server can't be reached";
 
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 11] = [
     (
         "list",
         "\
@@ -148,6 +148,18 @@ Examples:
   {me} attach revoke a48d --all",
     ),
     (
+        "secret",
+        "\
+A value is never an argument, which other users of the machine could read. The newline at the end of a
+single line is not part of the value.
+
+Examples:
+  {me} secret set NPM_TOKEN   # asks for the value
+  {me} secret set DEPLOY_KEY < id_ed25519
+  {me} secret list
+  {me} secret delete NPM_TOKEN DEPLOY_KEY",
+    ),
+    (
         "open",
         "\
 Examples:
@@ -187,7 +199,7 @@ mod tests {
         let lines = texts.flat_map(str::lines).filter_map(|line| line.trim().strip_prefix("{me} "));
         let mut examples = 0;
         for line in lines {
-            let line = line.split(['|', '#', '&']).next().unwrap_or_default();
+            let line = line.split(['|', '#', '&', '<']).next().unwrap_or_default();
             let quoted = line.split('\'').enumerate().flat_map(|(at, part)| match at % 2 {
                 0 => part.split_whitespace().collect(),
                 _ => vec![part],

@@ -91,7 +91,11 @@ fn describe_loss(work: UnsavedWork) -> String {
 }
 
 /// Asks a question. Returns true only for `y` or `yes`.
-fn confirm(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> Result<bool, CliError> {
+pub(super) fn confirm(
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    question: &str,
+) -> Result<bool, CliError> {
     write!(output, "{question} [y/N] ")?;
     output.flush()?;
     let mut answer = String::new();

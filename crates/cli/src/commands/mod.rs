@@ -6,6 +6,7 @@ mod change;
 mod create;
 mod logs;
 mod messages;
+mod secret;
 mod wait;
 
 use api::client::Client;
@@ -46,6 +47,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<(), CliEr
         Command::Messages { session, follow } => context.messages(&session.name, follow).await,
         Command::Attach(args) => context.attach(args).await,
         Command::Open { session, print, browser } => context.open(&session.name, print, &browser).await,
+        Command::Secret { command } => context.secret(command).await,
         Command::Completions { shell } => completions(shell, &context.program),
     }
 }

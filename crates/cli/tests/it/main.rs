@@ -5,6 +5,7 @@ mod attach;
 mod delete;
 mod errors;
 mod kubernetes;
+mod secrets;
 mod sessions;
 
 use std::{future::Future, process::Stdio, time::Duration};
