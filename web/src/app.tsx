@@ -17,6 +17,8 @@ import { SessionScreen } from "./screens/SessionScreen";
 
 /** Few people are administrators, so the others do not load their screen. */
 const Admin = lazy(() => import("./screens/Admin"));
+/** Rarely opened, so it is loaded then. */
+const Settings = lazy(() => import("./screens/Settings"));
 
 export function App() {
   return (
@@ -25,6 +27,7 @@ export function App() {
         <Route path="/" component={Home} />
         <Route path="/session/:hash" component={SessionScreen} />
         <Route path="/admin" component={Admin} />
+        <Route path="/settings" component={Settings} />
         <Route path="*" component={() => <Missing />} />
       </Router>
     </I18nProvider>

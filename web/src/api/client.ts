@@ -108,6 +108,16 @@ export const api = {
     ),
   revokeAttachTokens: (hash: string) =>
     unwrap(client.DELETE("/api/sessions/{hash}/attach-tokens", pathOf(hash)) as Promise<Answer<unknown>>),
+  secrets: {
+    list: () => unwrap(client.GET("/api/user/secret")),
+    set: (name: string, value: string) =>
+      unwrap(client.PUT("/api/user/secret/{name}", { params: { path: { name } }, body: { value } })),
+    setSome: (secrets: Record<string, string>) =>
+      unwrap(client.PATCH("/api/user/secret", { body: { secrets } })),
+    remove: (name: string) =>
+      unwrap(client.DELETE("/api/user/secret/{name}", { params: { path: { name } } })),
+    clear: () => unwrap(client.DELETE("/api/user/secret")),
+  },
   config: () => unwrap(client.GET("/api/config")),
   suggestBranch: (repoUrl: string) =>
     unwrap(client.GET("/api/sessions/suggest-branch", { params: { query: { repoUrl } } })),

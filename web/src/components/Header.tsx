@@ -4,6 +4,7 @@ import { A } from "@solidjs/router";
 import Languages from "lucide-solid/icons/languages";
 import Monitor from "lucide-solid/icons/monitor";
 import Moon from "lucide-solid/icons/moon";
+import Gear from "lucide-solid/icons/settings";
 import ShieldUser from "lucide-solid/icons/shield-user";
 import Sun from "lucide-solid/icons/sun";
 import { createSignal, Show } from "solid-js";
@@ -53,6 +54,14 @@ export function Header() {
             <ShieldUser size={16} aria-hidden="true" />
           </A>
         </Show>
+        <A
+          class={`${controls.button} ${controls.quiet} ${controls.icon}`}
+          href="/settings"
+          aria-label={i18n.t("settings.title")}
+          title={i18n.t("settings.title")}
+        >
+          <Gear size={16} aria-hidden="true" />
+        </A>
         <button
           type="button"
           class={`${controls.button} ${controls.quiet}`}
