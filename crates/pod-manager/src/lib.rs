@@ -17,6 +17,7 @@ pub mod contract;
 mod git_author;
 #[cfg(any(feature = "kubernetes", all(feature = "local", unix)))]
 mod git_output;
+pub mod image;
 mod innermost;
 mod keyed_mutex;
 #[cfg(feature = "kubernetes")]
@@ -43,6 +44,7 @@ pub use backend::{BackendError, SessionBackend, UnsavedWork, Usage, WatchEvent};
 #[cfg(feature = "test-util")]
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock};
+pub use image::{PullError, PullImage, PulledImage};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{KubernetesBackend, KubernetesSettings};
 #[cfg(all(feature = "local", unix))]

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::server::{ApiState, BODY_DEADLINE, Github};
+use api::server::{ApiState, BODY_DEADLINE, Github, ImagePulls, image_pulls};
 use futures_util::StreamExt as _;
 use http::HeaderName;
 use ipnet::IpNet;
 use pod_manager::{
-    Clock, SessionBackend, Stage,
+    Clock, PullImage, SessionBackend, Stage,
     manager::{Leadership, Manager, ManagerSettings},
 };
 use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, Refusals, TrustedHeaders};
@@ -45,6 +45,8 @@ pub struct App {
     pub shutdown: CancellationToken,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
+    /// Pulls images before a session needs them; `None` at first.
+    pub images: Option<Arc<dyn PullImage>>,
     /// How long a request body of the API may take to arrive.
     pub body_deadline: Duration,
     /// Asks GitHub in the users' names.
@@ -105,6 +107,7 @@ impl App {
             metrics,
             shutdown: CancellationToken::new(),
             refusals,
+            images: None,
             body_deadline: BODY_DEADLINE,
             github,
             scheme,
@@ -141,9 +144,15 @@ impl App {
             IdentitySource::Dev(_) => None,
         };
         let traces = self.telemetry.as_ref().map(|telemetry| telemetry.requests(templates, trusted));
+        let image_pulls = image_pulls(ImagePulls {
+            secret: config.admin_secret.as_ref().map(|secret| secret.expose().to_owned()),
+            puller: self.images.clone(),
+            body_deadline: self.body_deadline,
+        });
         stack(StackParts {
             manager: self.manager.clone(),
             api,
+            image_pulls,
             site: Arc::new(Site::embedded()),
             identity: identity_extractor(&config.identity),
             refusals: self.refusals.clone(),

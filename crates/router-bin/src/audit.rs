@@ -137,6 +137,7 @@ fn describe(action: AuditAction) -> (&'static str, &'static str) {
         AuditAction::SecretsSet => ("secrets_set", "secrets set"),
         AuditAction::SecretsReplaced => ("secrets_replaced", "secrets replaced"),
         AuditAction::SecretsDeleted => ("secrets_deleted", "secrets deleted"),
+        AuditAction::ImagePulled => ("image_pulled", "image pull requested"),
         AuditAction::Refused => ("refused", "request refused"),
     }
 }

@@ -4,9 +4,9 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 use pod_manager::{
-    AlwaysLeader, Leadership, SessionAddresses, SessionBackend, SystemClock,
+    AlwaysLeader, Leadership, PullImage, SessionAddresses, SessionBackend, SystemClock,
     kubernetes::{
-        KubernetesBackend, KubernetesSettings,
+        ImagePuller, KubernetesBackend, KubernetesSettings,
         connect::{self, Connection},
     },
     local::{LocalBackend, LocalSettings},
@@ -22,6 +22,8 @@ pub(crate) struct OpenBackend {
     pub(crate) sessions: Arc<dyn SessionBackend>,
     /// Elects one of the replicas that share the backend.
     pub(crate) leadership: Arc<dyn Leadership>,
+    /// Pulls images before a session needs them, if sessions are made of images.
+    pub(crate) images: Option<Arc<dyn PullImage>>,
     pub(crate) info: BackendInfo,
 }
 
@@ -76,7 +78,7 @@ async fn local(
                 location: format!("{}/sessions  (repositories, conversations, logs)", state_dir.display()),
                 at_shutdown: "sessions end, their files are kept",
             };
-            Ok(OpenBackend { sessions: backend, leadership: Arc::new(AlwaysLeader), info })
+            Ok(OpenBackend { sessions: backend, leadership: Arc::new(AlwaysLeader), images: None, info })
         }
         Err(error) => {
             backend.shutdown().await;
@@ -104,7 +106,8 @@ async fn kubernetes(
         }
     };
     let location = format!("Pods of the namespace {} at {cluster}", settings.namespace);
+    let images: Arc<dyn PullImage> = Arc::new(ImagePuller::new(client.clone(), settings.clone()));
     let backend = KubernetesBackend::start_up(client, settings, Arc::new(SystemClock));
     let info = BackendInfo { runtime, location, at_shutdown: "sessions keep running" };
-    Ok(OpenBackend { sessions: backend.clone(), leadership: backend, info })
+    Ok(OpenBackend { sessions: backend.clone(), leadership: backend, images: Some(images), info })
 }

@@ -38,7 +38,6 @@ fn variables() -> String {
             Scope::Kubernetes,
             "With BACKEND=kubernetes (sessions are Pods; KUBECONFIG names the cluster, else the Pod's own)",
         ),
-        (Scope::Future, "Reserved for later releases, without effect in this one"),
     ] {
         text.push_str(&format!("\n{heading}:\n"));
         VARIABLES

@@ -30,7 +30,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let scheme = Arc::new(config.names.scheme(addresses[0].port())?);
 
     let backend = backend::open(&config, addresses[0].port()).await?;
-    let app = App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())?;
+    let mut app =
+        App::new(&config, backend.sessions, backend.leadership, Arc::new(SystemClock), scheme.clone())?;
+    app.images = backend.images;
     let attach_address = attach.first().map(TcpListener::local_addr).transpose()?;
     let own_ports =
         addresses.iter().chain(&attach_address).map(SocketAddr::port).chain(report_port).collect();

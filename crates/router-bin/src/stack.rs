@@ -5,8 +5,9 @@
 
 use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
-use api::server::{Administrator, AuditAction, error_response};
+use api::server::{Administrator, AuditAction, PULL_IMAGE_PATH, error_response};
 use axum::{Router, middleware};
+use futures_util::{TryFutureExt as _, future::Either};
 use http::{Request, Response, StatusCode};
 use pod_manager::manager::Manager;
 use proxy_core::{
@@ -16,7 +17,7 @@ use proxy_core::{
 };
 use session_key::{HostScheme, Identity, SessionRoute};
 use tokio_util::sync::CancellationToken;
-use tower::{Layer as _, Service, ServiceBuilder, service_fn};
+use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{
@@ -47,6 +48,8 @@ pub struct StackParts {
     pub manager: Arc<Manager>,
     /// The routes under `/api`.
     pub api: Router,
+    /// The route that pulls images, which has a secret instead of a sign-in.
+    pub image_pulls: Router,
     /// The pages.
     pub site: Arc<Site>,
     /// Identifies the user of a request.
@@ -118,14 +121,16 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
         }));
     }
 
-    let site = ServiceBuilder::new()
-        .layer(observe.clone())
-        .map_response(harden)
-        .layer(CsrfLayer::new().with_rejection_response(cross_origin))
+    let signed_in = ServiceBuilder::new()
         .layer(identify.clone())
         .map_request(insert_credentials)
         .map_request(move |request| mark_administrator(&parts.administrators, request))
         .service(api_and_site(parts.api, parts.site, parts.audit.clone()));
+    let site = ServiceBuilder::new()
+        .layer(observe.clone())
+        .map_response(harden)
+        .layer(CsrfLayer::new().with_rejection_response(cross_origin))
+        .service(before_sign_in(parts.image_pulls, signed_in, parts.audit.clone()));
     let identified_session = ServiceBuilder::new()
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
         .layer(resolve)
@@ -154,6 +159,18 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
 fn unknown_host(refusals: Arc<dyn Refusals>) -> impl HttpService {
     service_fn(move |request: Request<Body>| {
         ready(Ok(refusals.refuse(&Refusal::UnknownHost, &RefusalContext::from(&request))))
+    })
+}
+
+/// Returns a service that answers the route with a secret of its own, and leaves all else to `signed_in`.
+fn before_sign_in(image_pulls: Router, signed_in: impl HttpService, audit: Arc<Audit>) -> impl HttpService {
+    let image_pulls = image_pulls.layer(middleware::from_fn_with_state(audit, audit::middleware));
+    service_fn(move |request: Request<Body>| {
+        if request.uri().path() == PULL_IMAGE_PATH {
+            let response = image_pulls.clone().oneshot(request);
+            return Either::Left(response.map_ok(|response| response.map(Body::new)));
+        }
+        Either::Right(signed_in.clone().oneshot(request))
     })
 }
 

@@ -51,6 +51,8 @@ pub enum AuditAction {
     SecretsReplaced,
     /// A user deleted some or all of their own secrets.
     SecretsDeleted,
+    /// A pipeline had an image pulled.
+    ImagePulled,
     /// The request was refused.
     Refused,
 }

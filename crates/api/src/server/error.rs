@@ -191,8 +191,15 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     response
 }
 
+/// Marks a response whose status is an error, and whose body is complete.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HasBody;
+
 /// Returns the error of a response that axum itself made.
 fn without_reason(response: &Response) -> Option<ErrorResponse> {
+    if response.extensions().get::<HasBody>().is_some() {
+        return None;
+    }
     let status = response.status();
     let (code, message) = match status {
         // axum adds the header outside of this layer.

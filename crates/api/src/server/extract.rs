@@ -112,9 +112,15 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = ErrorResponse;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ErrorResponse> {
+        Self::read(request, state.settings.body_deadline).await
+    }
+}
+
+impl<T: DeserializeOwned> JsonBody<T> {
+    /// Reads the body of a request, which may take this long to arrive.
+    pub(super) async fn read(request: Request, deadline: Duration) -> Result<Self, ErrorResponse> {
         require_json(request.headers())?;
-        let deadline = state.settings.body_deadline;
-        let body = timeout(deadline, Bytes::from_request(request, state)).await.map_err(|_| {
+        let body = timeout(deadline, Bytes::from_request(request, &())).await.map_err(|_| {
             let seconds = deadline.as_secs();
             let message = format!(
                 "The request's body did not arrive within {seconds} seconds. Send the request again."

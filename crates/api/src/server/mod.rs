@@ -18,6 +18,7 @@ mod create;
 mod error;
 mod extract;
 mod github_access;
+mod images;
 mod messages;
 mod progress;
 mod reports;
@@ -47,6 +48,7 @@ pub use create::MAX_MESSAGE_BYTES;
 pub use error::{ErrorCode, error_response};
 pub use extract::{BODY_DEADLINE, MAX_BODY_BYTES};
 pub use github_access::{Github, OwnToken};
+pub use images::{ImagePulls, PULL_IMAGE_PATH, image_pulls};
 
 pub use reports::reports;
 pub use sessions::MAX_LOG_LINES;
@@ -132,7 +134,8 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
         version = "1",
         license(name = "MIT", identifier = "MIT")
     ),
-    components(schemas(wire::SessionEvent, wire::ThreadMessage, wire::ErrorBody)),
+    paths(images::pull_image),
+    components(schemas(wire::ImagePullProgress, wire::SessionEvent, wire::ThreadMessage, wire::ErrorBody)),
     tags(
         (name = "sessions", description = "The caller's sessions"),
         (name = "attach", description = "Tokens for `opencode attach`"),

@@ -4,7 +4,7 @@
 //!   a `cached_session` for each session
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
-//! - what users store for their sessions: `user_secrets`
+//! - what users store for their sessions: `user_secrets`; images before they are needed: `image_puller`
 //! - asking the Pod: `prober` (is opencode healthy?), `agent` (its ports), `logs`
 //! - for administrators: `usage` (where Pods run and what they use), `pod_metrics`, `admin`
 //! - the cluster: `api`, `leader` (leader election), `connect`, `settings`
@@ -26,6 +26,7 @@ pub mod connect;
 mod context;
 mod controller;
 pub mod desired;
+pub mod image_puller;
 
 pub mod leader;
 mod logs;
@@ -44,6 +45,7 @@ mod user_secrets;
 mod watcher;
 
 pub use backend::KubernetesBackend;
+pub use image_puller::ImagePuller;
 pub use settings::{ContainerResources, KubernetesSettings};
 
 pub use crate::publisher::UNREAD_CHANGES;

@@ -93,6 +93,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     let max_sessions = read.limit("MAX_SESSIONS_PER_USER");
     let max_running = read.limit("MAX_RUNNING_SESSIONS_PER_USER");
     let max_starts_per_minute = read.limit("MAX_STARTS_PER_MINUTE");
+    let admin_secret = read.secret("ADMIN_SECRET");
     let wake = read.switch("WAKE");
     let wake_timeout = read.seconds("WAKE_TIMEOUT_SECONDS");
     let default_repo = read.repository("DEFAULT_GIT_REPO", repo_policy(on_kubernetes, identity.as_ref()));
@@ -131,6 +132,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         max_sessions,
         max_running,
         max_starts_per_minute,
+        admin_secret,
         wake,
         wake_timeout,
         default_repo: default_repo.map(|repo| repo.as_str().to_owned()),
@@ -191,9 +193,6 @@ fn notices(layers: &Layers, on_kubernetes: bool) -> Vec<String> {
             Scope::Kubernetes if on_kubernetes => None,
             Scope::Local => Some(format!("{} has no effect with BACKEND=kubernetes.", variable.name)),
             Scope::Kubernetes => Some(format!("{} has no effect with BACKEND=local.", variable.name)),
-            Scope::Future => {
-                Some(format!("{} has no effect yet: this release does not use it.", variable.name))
-            }
         })
         .collect()
 }

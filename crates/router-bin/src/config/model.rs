@@ -52,6 +52,8 @@ pub struct Config {
     pub max_running: Option<usize>,
     /// Sessions that one user may create or resume per minute; `None` is no limit.
     pub max_starts_per_minute: Option<u32>,
+    /// The secret of requests that pull an image, if ADMIN_SECRET is set.
+    pub admin_secret: Option<Secret>,
     /// Whether requests start sessions that are stopped.
     pub wake: bool,
     /// How long a program's request waits for a session that was started for it.

@@ -44,8 +44,6 @@ pub enum Scope {
     Local,
     /// `BACKEND=kubernetes` only.
     Kubernetes,
-    /// Reserved for a later release.
-    Future,
 }
 
 impl Variable {

@@ -5,7 +5,7 @@ use super::variable::by_backend;
 pub use super::variable::{DefaultValue, Scope, Variable};
 
 use DefaultValue::{Derived, Text, Unset};
-use Scope::{Future, Kubernetes, Local, Router};
+use Scope::{Kubernetes, Local, Router};
 
 /// All variables, grouped by what they do.
 pub const VARIABLES: &[Variable] = &[
@@ -408,8 +408,14 @@ pub const VARIABLES: &[Variable] = &[
         "The name of the router's own Pod, from the downward API. The leader election's Lease shows it as \
          the holder.",
     ),
-    Future
-        .variable("ADMIN_SECRET", Unset, "text", "The secret in `X-Admin-Secret` for the admin routes.")
+    Kubernetes
+        .variable(
+            "ADMIN_SECRET",
+            Unset,
+            "text, at least 16 characters",
+            "The secret that a pipeline sends in `X-Admin-Secret` to have an image pulled \
+             (`POST /api/admin/pull-image`). Without it the route answers 501.",
+        )
         .secret(),
 ];
 

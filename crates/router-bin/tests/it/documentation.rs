@@ -38,7 +38,7 @@ fn table(scope: Scope) -> String {
 #[test]
 fn the_configuration_page_has_every_variable_with_default_and_unit() {
     let page = fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
-    for scope in [Scope::Router, Scope::Local, Scope::Kubernetes, Scope::Future] {
+    for scope in [Scope::Router, Scope::Local, Scope::Kubernetes] {
         let table = table(scope);
         assert!(
             page.contains(&table),

@@ -4,6 +4,7 @@ pub mod chromium;
 pub mod names;
 pub mod patch;
 pub mod pod;
+pub mod pull_pod;
 pub mod pvc;
 pub mod secret;
 pub mod validate;

@@ -12,6 +12,7 @@ mod figures;
 mod git_identity;
 mod git_init;
 mod idle_sessions;
+mod image_puller;
 mod leader;
 mod legacy;
 mod link;

@@ -7,6 +7,7 @@ mod dev_servers;
 mod isolation;
 mod limits;
 mod not_running;
+mod pull_image;
 mod replay;
 mod site;
 mod test_app;

@@ -213,8 +213,8 @@ fn secrets_are_never_shown() {
 
 #[test]
 fn the_routers_own_variables_do_not_reach_sessions() {
-    let config =
-        load(None, &[("ADMIN_SECRET", "x"), ("PORT", "4000"), ("EDITOR", "ed")]).expect("a configuration");
+    let config = load(None, &[("ADMIN_SECRET", "0123456789abcdef"), ("PORT", "4000"), ("EDITOR", "ed")])
+        .expect("a configuration");
     let names: Vec<_> = config.environment.0.iter().map(|(name, _)| name.to_str().expect("text")).collect();
     assert_eq!(names, ["HOME", "EDITOR"]);
     assert!(!format!("{:?}", config.environment).contains("/home/ada"), "their values may be API keys");
@@ -222,11 +222,11 @@ fn the_routers_own_variables_do_not_reach_sessions() {
 
 #[test]
 fn variables_without_effect_are_reported() {
-    let config = load(None, &[("OPENCODE_IMAGE", "x:1"), ("ADMIN_SECRET", "x"), ("COLOUR", "red")])
+    let config = load(None, &[("OPENCODE_IMAGE", "x:1"), ("STORAGE_SIZE", "1Gi"), ("COLOUR", "red")])
         .expect("a configuration");
     assert_eq!(config.notices.len(), 2, "{:?}", config.notices);
     assert!(config.notices[0].starts_with("OPENCODE_IMAGE has no effect with BACKEND=local"));
-    assert!(config.notices[1].starts_with("ADMIN_SECRET has no effect yet"));
+    assert!(config.notices[1].starts_with("STORAGE_SIZE has no effect with BACKEND=local"));
 }
 
 #[test]
