@@ -4,6 +4,29 @@
  */
 
 export interface paths {
+    "/api/admin/pull-image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pull an image before a session needs it
+         * @description For pipelines: the secret takes the place of a sign-in. A Pod pulls the image on a node that sessions may
+         *     use, and runs nothing of it; it may take up to five minutes. With `Accept: text/event-stream` or
+         *     `?stream`, the answer is a stream of `progress` events and a last one, `complete` or `error`; otherwise
+         *     the request stays open. The pull goes on if the client goes away.
+         */
+        post: operations["pullImage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/sessions": {
         parameters: {
             query?: never;
@@ -634,6 +657,18 @@ export interface components {
             /** @description The id by which the router's log names the request. */
             requestId?: string | null;
         };
+        /** @description An image to pull. */
+        ImagePull: {
+            /** @description The image's name, such as `registry.example.org/opencode-session:1.0`. */
+            image?: string;
+            /** @description Whether new sessions are to use the image. Refused if true: OPENCODE_IMAGE decides. */
+            updateConfig?: boolean | null;
+        };
+        /** @description How far a pull is: the data of the event `progress`. */
+        ImagePullProgress: {
+            /** @description A sentence that says what is being done. */
+            message: string;
+        };
         /** @description A token for `opencode attach` that was just created. */
         NewAttachToken: {
             /** @description The address for `opencode attach`. */
@@ -671,6 +706,18 @@ export interface components {
             /** @description Its public address, for the session's owner. */
             url: string;
         };
+        /** @description The end of a pull. */
+        PullOutcome: {
+            /** @description A sentence that says which node, or why not. */
+            message: string;
+            /** @description Whether a node has the image. */
+            status: components["schemas"]["PullStatus"];
+        };
+        /**
+         * @description Whether an image was pulled.
+         * @enum {string}
+         */
+        PullStatus: "success" | "failed";
         /** @description Why a session is in its state. */
         Reason: {
             /** @description A sentence that says what to do. */
@@ -960,6 +1007,81 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    pullImage: {
+        parameters: {
+            query?: {
+                /** @description Answer with events */
+                stream?: string;
+            };
+            header: {
+                /** @description The router's ADMIN_SECRET */
+                "x-admin-secret": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImagePull"];
+            };
+        };
+        responses: {
+            /** @description The image is on a node; or the events */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PullOutcome"];
+                };
+            };
+            /** @description No image, or `updateConfig`, which this router refuses */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The secret is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too many requests or pulls */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The image was not pulled */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PullOutcome"];
+                };
+            };
+            /** @description ADMIN_SECRET is not set, or sessions are not Pods */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     listAllSessions: {
         parameters: {
             query?: never;
