@@ -20,14 +20,14 @@ use std::{
     net::{Ipv6Addr, TcpListener, TcpStream},
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use opencode_session_agent::{AGENT_PORT, is_dev_port, listeners, process_name, socket_owners};
+use opencode_session_agent::{AGENT_PORT, Listener, is_dev_port, listeners, process_name, socket_owners};
 
 use crate::request::{Request, Target};
 
@@ -35,8 +35,9 @@ use crate::request::{Request, Target};
 const MAX_CONNECTIONS: usize = 512;
 /// How many ports are reported.
 const MAX_PORTS: usize = 64;
-/// The time between two looks at the ports.
+/// The time between two looks at the ports; all routers share what one look found.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_millis(900);
 /// An empty line is sent after this time without a change, so that a vanished router is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a write may take.
@@ -149,8 +150,7 @@ fn report_ports(client: &mut TcpStream) -> io::Result<()> {
     let mut reported = None;
     let mut reported_at = Instant::now();
     loop {
-        let mut sockets = listeners();
-        sockets.retain(|socket| is_dev_port(socket.port));
+        let sockets = dev_listeners();
         if reported.as_ref() != Some(&sockets) {
             let owners = socket_owners(&sockets.iter().map(|socket| socket.inode).collect::<HashSet<_>>());
             let name = |inode| owners.get(inode)?.iter().copied().find_map(process_name);
@@ -165,6 +165,21 @@ fn report_ports(client: &mut TcpStream) -> io::Result<()> {
             reported_at = Instant::now();
         }
         thread::sleep(SCAN_INTERVAL);
+    }
+}
+
+fn dev_listeners() -> Vec<Listener> {
+    static LAST: Mutex<Option<(Instant, Vec<Listener>)>> = Mutex::new(None);
+    // A look does not panic.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*last {
+        Some((at, sockets)) if at.elapsed() < FRESH => sockets.clone(),
+        _ => {
+            let mut sockets = listeners();
+            sockets.retain(|socket| is_dev_port(socket.port));
+            *last = Some((Instant::now(), sockets.clone()));
+            sockets
+        }
     }
 }
 
