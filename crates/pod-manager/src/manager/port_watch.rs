@@ -21,7 +21,7 @@ pub(super) async fn watch_ports(manager: &Manager, entry: &Entry, endpoint: &End
     while let Some(ports) = changes.next().await {
         entry.update_run(endpoint, manager.clock.now(), &manager.subscriptions, |run| run.ports = ports);
     }
-    pending().await
+    pending::<()>().await;
 }
 
 impl Manager {
