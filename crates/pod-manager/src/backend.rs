@@ -83,8 +83,8 @@ pub trait SessionBackend: Send + Sync + 'static {
     /// [`BackendError::NotFound`] if there is no such session.
     async fn mark_first_prompt_sent(&self, hash: SessionHash) -> Result<(), BackendError>;
 
-    /// Changes the session's tokens for `opencode attach`; the change is durable when this returns. Of changes
-    /// at the same time, also by several routers, none is lost.
+    /// Changes the session's tokens for `opencode attach`; the change is durable when this returns. Of
+    /// changes at the same time, also by several routers, none is lost.
     ///
     /// # Errors
     /// [`BackendError::NotFound`] if there is no such session; [`BackendError::TooManyAttachTokens`].
