@@ -28,6 +28,8 @@ has_tools() {
   done
   [ -z "$missing" ] || { echo "missing:$missing" && return 1; }
 }
+# opencode's terminals are login shells.
+has_node_in_terminals() { bash -lc 'command -v node && command -v npm && [ "$PATH" != "${PATH%/home/opencode/.local/bin}" ]'; }
 is_the_user() { [ "$(id -u):$(id -g):$HOME" = 1000:1000:/home/opencode ]; }
 writes_nowhere_else() { ! touch /usr/local/bin/new /opt/opencode/new /etc/new 2>/dev/null; }
 health() { curl -sf --max-time 1 http://127.0.0.1:4096/global/health; }
@@ -55,6 +57,7 @@ ends() {
 mkdir -p ~/repo && cd ~/repo && git init --quiet
 promise "The user of the image is 1000 and no other, at home in /home/opencode" is_the_user
 promise "The tools that a coding agent takes for granted are there" has_tools
+promise "Terminals find node and npm, too" has_node_in_terminals
 promise "Of the image itself, its user can write nothing" writes_nowhere_else
 promise "The package that opencode else downloads is of opencode's own version" of_its_version
 opencode serve --hostname 127.0.0.1 --port 4096 >/tmp/opencode.log 2>&1 &
