@@ -95,5 +95,5 @@ async fn main() -> anyhow::Result<()> {
 
 /// Returns a variable of the environment.
 fn variable(name: &str) -> Option<String> {
-    env::vars().find(|(other, _)| other == name).map(|(_, value)| value)
+    env::vars_os().find(|(other, _)| other == name)?.1.into_string().ok()
 }

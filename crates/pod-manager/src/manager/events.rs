@@ -91,7 +91,7 @@ impl SessionEvents {
                     tracing::debug!(session.hash = %events.entry.hash, %error, "reading the state failed");
                 }
                 Err(_) => {
-                    tracing::debug!(session.hash = %events.entry.hash, "sending the state took too long")
+                    tracing::debug!(session.hash = %events.entry.hash, "sending the state took too long");
                 }
             }
         };

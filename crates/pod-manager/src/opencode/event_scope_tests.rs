@@ -1,16 +1,16 @@
 use super::*;
 
-fn check(path: &str, query: Option<&str>, expected: Option<EventScope>) {
-    assert_eq!(EventScope::of_request(path, query), expected, "{path} {query:?}");
+fn check(path: &str, query: Option<&str>, expected: Option<&EventScope>) {
+    assert_eq!(EventScope::of_request(path, query).as_ref(), expected, "{path} {query:?}");
 }
 
 #[test]
 fn streams_are_recognised_by_path_and_folder() {
-    let directory = |name: &str| Some(EventScope::Directory(name.into()));
-    check("/global/event", None, Some(EventScope::Global));
-    check("/global/event", Some("x=1"), Some(EventScope::Global));
-    check("/event", Some("directory=%2Fhome%2Fme%2Fa+b"), directory("/home/me/a b"));
-    check("/event", Some("workspace=w&directory=/repo"), directory("/repo"));
+    let directory = |name: &str| EventScope::Directory(name.into());
+    check("/global/event", None, Some(&EventScope::Global));
+    check("/global/event", Some("x=1"), Some(&EventScope::Global));
+    check("/event", Some("directory=%2Fhome%2Fme%2Fa+b"), Some(&directory("/home/me/a b")));
+    check("/event", Some("workspace=w&directory=/repo"), Some(&directory("/repo")));
     check("/event", None, None);
     check("/event", Some("directory="), None);
     check("/event", Some(&format!("directory=/{}", "x".repeat(MAX_DIRECTORY))), None);

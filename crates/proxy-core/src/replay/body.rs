@@ -137,7 +137,7 @@ impl ReplayBody {
         match ready!(Pin::new(&mut self.session).poll_frame(context)) {
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
-                    self.read(chunk);
+                    self.read(&chunk);
                 }
             }
             Some(Err(error)) => self.end = Some(error),
@@ -147,12 +147,12 @@ impl ReplayBody {
         Poll::Ready(())
     }
 
-    fn read(&mut self, chunk: Bytes) {
+    fn read(&mut self, chunk: &[u8]) {
         if matches!(self.phase, Phase::Untouched) {
-            self.out.extend_from_slice(&chunk);
+            self.out.extend_from_slice(chunk);
             return;
         }
-        self.parser.push(&chunk);
+        self.parser.push(chunk);
         while let Some(piece) = self.parser.next() {
             match piece {
                 Piece::Event(event) => self.pass_on(event),
@@ -162,7 +162,7 @@ impl ReplayBody {
         }
         match &mut self.phase {
             Phase::Resync(resync) if resync.events.is_none() => {
-                resync.events = Some(self.log.resync(&self.last))
+                resync.events = Some(self.log.resync(&self.last));
             }
             Phase::Untouched => self.out.extend_from_slice(&self.parser.take_rest()),
             _ => {}
