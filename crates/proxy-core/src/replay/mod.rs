@@ -119,7 +119,9 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let log = if request.method() == Method::GET { self.layer.logs.find(&request) } else { None };
-        let stream = log.map(|log| (log, start(request.headers()), self.layer.settings));
+        let stream = log.map(|log| {
+            Box::new(Stream { log, start: start(request.headers()), settings: self.layer.settings })
+        });
         Replaying { inner: self.inner.call(request), stream }
     }
 }
@@ -139,8 +141,16 @@ pin_project! {
     pub struct Replaying<F> {
         #[pin]
         inner: F,
-        stream: Option<(Arc<dyn EventLog>, Start, Settings)>,
+        // Boxed because it is rare, and moved with every request's future.
+        stream: Option<Box<Stream>>,
     }
+}
+
+/// What is known of a stream before the session has answered.
+struct Stream {
+    log: Arc<dyn EventLog>,
+    start: Start,
+    settings: Settings,
 }
 
 impl<F: fmt::Debug> fmt::Debug for Replaying<F> {
@@ -157,9 +167,13 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if this.stream.is_none() {
+            return this.inner.poll(context);
+        }
         let Ok(response) = ready!(this.inner.poll(context));
         Poll::Ready(Ok(match this.stream.take() {
-            Some((log, start, settings)) if is_replayable(&response) => {
+            Some(stream) if is_replayable(&response) => {
+                let Stream { log, start, settings } = *stream;
                 response.map(|body| Body::new(ReplayBody::new(body, log, start, settings)))
             }
             _ => response,
