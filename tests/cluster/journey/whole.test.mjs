@@ -48,6 +48,13 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       }
     });
 
+    await step("A user's secret is set in a labelled Secret of theirs", async () => {
+      const set = await site.api(world.front, "PUT", "/user/secret/JOURNEY_TOKEN", { ...as(ANN), body: { value: "from the settings" } });
+      assert.deepEqual([set.status, set.json], [200, { hasSecret: true, keys: ["JOURNEY_TOKEN"] }], set.body);
+      const secrets = await objects("secrets", "--selector=app.kubernetes.io/component=user-secrets");
+      assert.deepEqual(secrets.map(({ data }) => data), [{ JOURNEY_TOKEN: btoa("from the settings") }]);
+    });
+
     await step("A session is created, reports its stages as they happen, and runs", async () => {
       world.git.make("widgets", { files: { "README.md": "# Widgets\n" }, branches: ["next"], ballast: 3_000_000 });
       hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "fix/first" });
@@ -66,6 +73,15 @@ test("the whole journey in a cluster", { timeout: 600_000 }, async (t) => {
       assert.equal(await inPod(hash, "id", "-u"), "1000");
       assert.equal(await inPod(hash, "sh", "-c", "ls /var/run/secrets/kubernetes.io 2>/dev/null | wc -l"), "0");
       assert.equal(await inPod(hash, "grep", "CapEff", "/proc/self/status"), "CapEff:\t0000000000000000");
+    });
+
+    await step("The Pod has the user's secret in its environment, and names it without containing it", async () => {
+      assert.equal(await inPod(hash, "printenv", "JOURNEY_TOKEN"), "from the settings");
+      assert.doesNotMatch(JSON.stringify(await podOf(hash)), /from the settings/);
+      const cleared = await site.api(world.front, "DELETE", "/user/secret", as(ANN));
+      assert.equal(cleared.status, 200, cleared.body);
+      assert.deepEqual(await objects("secrets", "--selector=app.kubernetes.io/component=user-secrets"), []);
+      assert.equal(await inPod(hash, "printenv", "JOURNEY_TOKEN"), "from the settings", "until the session's next start");
     });
 
     await step("A request from a session's Pod is refused, whatever user it names", async () => {

@@ -1,6 +1,7 @@
 // A user's secrets: set in the page of settings, and seen by the session that starts afterwards.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -89,7 +90,8 @@ test("a secret that is set in the page is in the environment of the next session
   await inspect(page, "settings");
 
   // The file is for its owner alone.
-  const digest = (await import("node:crypto")).createHash("sha256").update((await site.api(app.router, "GET", "/sessions")).json.email).digest("hex").slice(0, 12);
+  const { email } = (await site.api(app.router, "GET", "/sessions")).json;
+  const digest = createHash("sha256").update(email).digest("hex").slice(0, 12);
   const file = join(app.folder, "state", "user-secrets", `${digest}.json`);
   assert.equal(statSync(file).mode & 0o777, 0o600);
 
@@ -101,6 +103,7 @@ test("a secret that is set in the page is in the environment of the next session
     return session.state === "running" && session;
   }, 60_000);
   await page.goto(url);
+  await opencode.waitForSession(page, host);
   await opencode.waitForSession(page, host);
   const terminal = await opencode.openTerminal(page);
   await terminal.run('echo "[$JOURNEY_TOKEN|$A_KEY|$B_KEY]"', `[${VALUE}|two words|]`);
