@@ -42,6 +42,23 @@ impl Log {
         })
     }
 
+    /// Returns everything that was logged.
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text")
+    }
+
+    /// Returns the actions and sessions in the audit lines of changes of secrets.
+    fn secret_actions(&self) -> Vec<(String, Value)> {
+        let text = self.text();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let actions = lines.filter(|line| line["target"] == "audit").filter_map(|line| {
+            let action = line["action"].as_str().expect("text").to_owned();
+            let concerns_secrets = action.starts_with("secrets_") || line["code"] == "secret_name_denied";
+            concerns_secrets.then(|| (action, line["session.hash"].clone()))
+        });
+        actions.collect()
+    }
+
     /// Returns the actions in the audit lines of a session.
     fn actions(&self, hash: &str) -> Vec<String> {
         let bytes = self.0.lock().expect("not poisoned").clone();
@@ -69,4 +86,54 @@ async fn an_audit_line_has_the_sessions_hash_however_its_path_is_encoded() {
         assert_eq!(request.send().await.expect("a response").status(), status, "{path}");
     }
     assert_eq!(log.actions(&hash), ["created", "resumed", "stopped", "deleted", "refused"]);
+}
+
+#[tokio::test]
+async fn changes_of_secrets_are_audited_without_names_and_values() {
+    let log = Log::install();
+    let app = TestApp::start().await;
+    // The second name looks like a session's hash.
+    for (method, path, body, status) in [
+        (Method::PUT, "/MY_T0KEN_NAME", r#"{"value":"s3cr3t-value"}"#, StatusCode::OK),
+        (Method::PUT, "/abcdefabcdef", r#"{"value":"s3cr3t-value"}"#, StatusCode::OK),
+        (Method::PUT, "/LD_PRELOAD", r#"{"value":"s3cr3t-value"}"#, StatusCode::BAD_REQUEST),
+        (Method::PATCH, "", r#"{"secrets":{"A":"s3cr3t-value"}}"#, StatusCode::OK),
+        (Method::POST, "", r#"{"secrets":{"A":"s3cr3t-value"}}"#, StatusCode::OK),
+        (Method::DELETE, "/A", "", StatusCode::OK),
+        (Method::DELETE, "", "", StatusCode::OK),
+    ] {
+        let request = app
+            .request_as("secretive@example.org", method, "localhost", &format!("/api/user/secret{path}"))
+            .header("content-type", "application/json")
+            .body(body);
+        assert_eq!(request.send().await.expect("a response").status(), status, "{path}");
+    }
+    let actions = [
+        "secrets_set",
+        "secrets_set",
+        "refused",
+        "secrets_set",
+        "secrets_replaced",
+        "secrets_deleted",
+        "secrets_deleted",
+    ];
+    let expected: Vec<_> = actions.iter().map(|action| ((*action).to_owned(), Value::Null)).collect();
+    assert_eq!(log.secret_actions(), expected);
+    let text = log.text();
+    assert!(!text.contains("s3cr3t-value") && !text.contains("MY_T0KEN_NAME"), "{text}");
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_cannot_set_a_secret() {
+    let app = TestApp::start().await;
+    for origin in ["https://evil.example", "http://a48da0606867.localhost:3000"] {
+        for (method, body) in [(Method::PUT, r#"{"value":"1"}"#), (Method::DELETE, "")] {
+            let request = app
+                .request_as("secretive@example.org", method, "localhost", "/api/user/secret/A")
+                .header("content-type", "application/json")
+                .header("origin", origin)
+                .body(body);
+            assert_eq!(request.send().await.expect("a response").status(), StatusCode::FORBIDDEN, "{origin}");
+        }
+    }
 }
