@@ -20,15 +20,16 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{context::Context, session::reported_ports};
+use super::{
+    context::Context,
+    session::{PORTS_KEY, reported_ports},
+};
 use crate::{
     backend::BackendError,
     model::{Endpoint, Password},
     ports::{ListeningPort, MAX_PORTS, MAX_PROCESS_CHARS, Relay, SessionPorts},
 };
 
-/// The key of the annotation with the ports that a session has reported.
-pub(super) const PORTS_KEY: &str = "ports";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The agent sends something every 10 s.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -12,7 +12,6 @@ use session_key::{GitRef, Identity, InvalidName, RepoPolicy, RepoUrl, SessionHas
 use thiserror::Error;
 
 use super::{
-    agent::PORTS_KEY,
     desired::{DESIRED_KEY, Desired},
     objects::names::{HASH_LABEL, annotation, rfc3339},
 };
@@ -27,6 +26,8 @@ use crate::{
 pub const FIRST_PROMPT_SENT_KEY: &str = "greeted";
 /// The key of the annotation with the author of commits, `Name <address>`, if it is not made of the owner.
 pub const GIT_AUTHOR_KEY: &str = "git-author";
+/// The key of the annotation with the ports that a session has reported.
+pub(super) const PORTS_KEY: &str = "ports";
 /// The key of the annotation with the latest activity.
 pub const ACTIVITY_KEY: &str = "last-activity";
 

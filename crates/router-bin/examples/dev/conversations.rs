@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use pod_manager::{
-    Manager, MemoryBackend,
+    ListeningPort, Manager, MemoryBackend,
     memory::FakeOpencode,
     model::{Endpoint, Phase, SessionStatus},
 };
@@ -55,6 +55,8 @@ impl Conversations {
         }
         let (busy_status, busy) = start("running-busy").await?;
         busy.fake.set_busy(true);
+        let server = |port, process: &str| ListeningPort { port, process: Some(process.into()) };
+        backend.set_ports(busy_status.session.hash, vec![server(5173, "vite"), server(8080, "api")]);
         let (asking_status, asking) = start("running-asking").await?;
         asking.fake.answer(&asking.conversation, 1, "May I delete the folder `dist`?", false);
         asking.fake.set_busy(true);

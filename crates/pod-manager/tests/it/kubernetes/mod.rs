@@ -18,6 +18,7 @@ mod legacy;
 mod link;
 mod patch;
 mod races;
+mod reported_ports;
 mod restart;
 mod serve;
 mod user_secrets;
