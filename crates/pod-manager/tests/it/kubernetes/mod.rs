@@ -2,6 +2,7 @@
 
 mod admission;
 mod api_calls;
+mod attach;
 mod cluster;
 mod conflicts;
 mod contract;
