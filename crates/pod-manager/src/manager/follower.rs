@@ -135,7 +135,7 @@ impl Follower {
                 biased;
                 () = reload => {
                     reload_at = None;
-                    match self.reload().await {
+                    match Box::pin(self.reload()).await {
                         Ok(()) => {
                             backoff.reset();
                             next_reload = Instant::now() + RELOAD_INTERVAL;
@@ -160,9 +160,8 @@ impl Follower {
     fn apply(&self, event: Event) -> bool {
         if self.agents.lock().apply(&event) {
             if matches!(event, Event::Status { busy: false, .. }) {
-                let now = self.manager.clock.now();
                 // The agent's work is done, so no status of the first prompt is to come.
-                self.update_run(|run| (run.busy_at, run.prompted_at) = (Some(now), None));
+                self.update_run(|run| run.prompted_at = None);
             }
             self.publish_work();
         }

@@ -59,7 +59,8 @@ impl RunMonitor {
     }
 
     async fn work(&mut self) {
-        self.open().await;
+        // What happens rarely is on the heap while it happens, so that a monitor that waits is small.
+        Box::pin(self.open()).await;
         loop {
             tokio::select! {
                 () = sleep(self.probe_interval()) => {}
@@ -67,10 +68,10 @@ impl RunMonitor {
                 () = self.manager.subscriptions.wait_first_subscriber(&self.entry.owner) => {}
             }
             if !self.delivered {
-                self.deliver().await;
+                Box::pin(self.deliver()).await;
             }
-            if self.probe().await.is_ok() && self.is_idle() {
-                self.stop_if_idle().await;
+            if Box::pin(self.probe()).await.is_ok() && self.is_idle() {
+                Box::pin(self.stop_if_idle()).await;
             }
         }
     }

@@ -19,6 +19,8 @@ pub(super) struct RunState {
     pub(super) busy: bool,
     /// Since when every agent at work waits for an answer of its user.
     pub(super) waiting_since: Option<SystemTime>,
+    /// Whether an agent was at work when that was last seen.
+    pub(super) work: Work,
     /// When an agent was last seen at work.
     pub(super) busy_at: Option<SystemTime>,
     /// Why the last probe failed; `None` if it succeeded.
@@ -37,6 +39,7 @@ impl RunState {
             opened_at,
             busy: false,
             waiting_since: None,
+            work: Work::None,
             busy_at: None,
             probe_error: None,
             prompted_at: None,
@@ -49,11 +52,12 @@ impl RunState {
     /// Records whether an agent needs the session.
     pub(super) fn set_work(&mut self, work: Work, now: SystemTime) {
         let waited_since = self.waiting_since.take();
+        if work == Work::Working || self.work == Work::Working {
+            self.busy_at = Some(now);
+        }
+        self.work = work;
         self.busy = match work {
-            Work::Working => {
-                self.busy_at = Some(now);
-                true
-            }
+            Work::Working => true,
             Work::Waiting => {
                 self.waiting_since = waited_since.or(Some(now));
                 true

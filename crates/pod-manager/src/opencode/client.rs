@@ -136,7 +136,8 @@ impl OpencodeClient {
         let part = json!({ "id": ids.part, "type": "text", "text": text });
         let body = json!({ "messageID": ids.message, "parts": [part] });
         let path = format!("/session/{conversation}/prompt_async");
-        http::bytes(self.request(endpoint, Method::POST, &path, Some(body)), LIMITS).await.map(drop)
+        let request = self.request(endpoint, Method::POST, &path, Some(body));
+        Box::pin(http::bytes(request, LIMITS)).await.map(drop)
     }
 
     /// Returns the conversations, including child conversations, in which an agent works. An agent that waits
@@ -151,7 +152,7 @@ impl OpencodeClient {
         if let Some(directory) = directory {
             request = request.query(&[("directory", directory)]);
         }
-        let status = http::json(request, LIMITS).await?;
+        let status = Box::pin(http::json(request, LIMITS)).await?;
         let status = status.as_object().ok_or(OpencodeError::Unexpected("not a status"))?;
         let busy = status.iter().filter(|(_, one)| one["type"].as_str() != Some("idle"));
         Ok(busy.map(|(id, _)| id.chars().take(MAX_ID).collect()).take(MAX_BUSY).collect())
@@ -207,7 +208,7 @@ impl OpencodeClient {
     /// Opens opencode's event stream.
     pub(crate) async fn events(&self, endpoint: &Endpoint) -> Result<EventStream, OpencodeError> {
         let request = self.request(endpoint, Method::GET, "/global/event", None);
-        http::event_stream(request, LIMITS.time).await.map(EventStream::new)
+        Box::pin(http::event_stream(request, LIMITS.time)).await.map(EventStream::new)
     }
 
     async fn get(&self, endpoint: &Endpoint, path: &str) -> Result<Value, OpencodeError> {
@@ -221,7 +222,8 @@ impl OpencodeClient {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value, OpencodeError> {
-        http::json(self.request(endpoint, method, path, body), LIMITS).await
+        // On the heap: a request is rare, and its future is kilobytes that every monitor would hold.
+        Box::pin(http::json(self.request(endpoint, method, path, body), LIMITS)).await
     }
 
     pub(super) fn request(

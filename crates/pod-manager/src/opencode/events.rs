@@ -141,9 +141,7 @@ impl Parser {
         } else {
             self.line.extend_from_slice(&part);
         }
-        if end.is_none() {
-            return None;
-        }
+        end?;
         chunk.advance(1);
         let mut line = mem::take(&mut self.line);
         if line.last() == Some(&b'\r') {
@@ -153,7 +151,7 @@ impl Parser {
     }
 
     fn end_line(&mut self, line: Vec<u8>) -> Option<Received> {
-        let Some(value) = line.strip_prefix(b"data:") else { return None };
+        let value = line.strip_prefix(b"data:")?;
         let start = line.len() - value.strip_prefix(b" ").unwrap_or(value).len();
         self.data = match mem::take(&mut self.data) {
             Data::None => Data::Line(Bytes::from(line).slice(start..)),

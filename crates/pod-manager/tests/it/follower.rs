@@ -101,6 +101,10 @@ async fn a_followed_session_is_stopped_when_its_agent_has_been_idle_for_the_time
     test.clock.advance(2 * IDLE);
     test.opencode.set_busy(false);
     test.wait_for(hash, |view| !view.busy).await;
+    // A probe may show the end of the work before the events do, which are applied in order.
+    let mut messages = test.manager.messages(&alice(), hash).expect("a session");
+    test.opencode.answer(&conversation(&test), 1, "done", false);
+    read_until(&mut messages, |update| texts(update) == ["done"]).await;
     test.clock.advance(IDLE - Duration::from_secs(1));
     test.opencode.wait_for_probes(3).await;
     assert_eq!(test.state(hash), ViewState::Running);

@@ -9,6 +9,8 @@
 //! Each is a process of its own, since memory that is freed is not returned at once. The fake opencode is
 //! another process, so only the router's side is measured.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::{process::Stdio, time::Duration};
 
 use pod_manager::{Credentials, ManagerSettings, Password, memory::FakeOpencode};
