@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn check(status: Value, expected: &Progress) {
+    fn check(status: &Value, expected: &Progress) {
         let pod: Pod = serde_json::from_value(json!({ "metadata": {}, "status": status })).expect("a Pod");
         assert_eq!(&progress(&pod, "node-1"), expected, "{status}");
     }
@@ -185,28 +185,31 @@ mod tests {
     #[test]
     fn what_a_pod_shows_of_a_pull() {
         let pulling = Progress::Waiting("Pulling the image on the node node-1…".into());
-        check(json!({}), &pulling);
-        check(waiting("ContainerCreating", ""), &pulling);
+        check(&json!({}), &pulling);
+        check(&waiting("ContainerCreating", ""), &pulling);
         // The first failure may be a network's; the kubelet tries again at once.
-        check(waiting("ErrImagePull", "not found"), &pulling);
+        check(&waiting("ErrImagePull", "not found"), &pulling);
         check(
-            waiting("ImagePullBackOff", "not found"),
+            &waiting("ImagePullBackOff", "not found"),
             &Progress::Failed("The node node-1 cannot pull the image: not found".into()),
         );
-        check(waiting("RunContainerError", "no true"), &Progress::Pulled);
+        check(&waiting("RunContainerError", "no true"), &Progress::Pulled);
         check(
-            json!({ "phase": "Succeeded", "containerStatuses": [{
+            &json!({ "phase": "Succeeded", "containerStatuses": [{
                 "name": "pull", "image": "x", "imageID": "x@sha256:1", "ready": false, "restartCount": 0,
                 "state": { "terminated": { "exitCode": 0 } },
             }] }),
             &Progress::Pulled,
         );
         check(
-            json!({ "phase": "Failed", "reason": "Evicted", "message": "disk pressure" }),
+            &json!({ "phase": "Failed", "reason": "Evicted", "message": "disk pressure" }),
             &Progress::Failed("The Pod ended: disk pressure".into()),
         );
         let unschedulable = json!({ "conditions": [
             { "type": "PodScheduled", "status": "False", "message": "0/3 nodes are available" }] });
-        check(unschedulable, &Progress::Waiting("No node takes the Pod yet: 0/3 nodes are available".into()));
+        check(
+            &unschedulable,
+            &Progress::Waiting("No node takes the Pod yet: 0/3 nodes are available".into()),
+        );
     }
 }
