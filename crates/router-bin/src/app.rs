@@ -161,6 +161,7 @@ impl App {
             proto: config.names.proto,
             ports: port_access(config, own_ports),
             wake: config.wake,
+            github: self.github.clone(),
             metrics: self.metrics.clone(),
             traces,
             audit: self.audit.clone(),

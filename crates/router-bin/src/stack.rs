@@ -5,7 +5,7 @@
 
 use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
-use api::server::{Administrator, AuditAction, PULL_IMAGE_PATH, error_response};
+use api::server::{Administrator, AuditAction, Github, PULL_IMAGE_PATH, error_response};
 use axum::{Router, middleware};
 use futures_util::{TryFutureExt as _, future::Either};
 use http::{Request, Response, StatusCode};
@@ -66,6 +66,8 @@ pub struct StackParts {
     pub ports: PortAccess,
     /// Whether requests start sessions that are stopped.
     pub wake: bool,
+    /// Knows by whom the commits of a session are that a request starts.
+    pub github: Github,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// Makes spans of requests, if they are traced.
@@ -115,6 +117,7 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     if parts.wake {
         resolve = resolve.with_wake(Arc::new(SessionWaker {
             manager: parts.manager,
+            github: parts.github,
             audit: parts.audit.clone(),
             metrics: parts.metrics.clone(),
             shutdown: parts.shutdown,

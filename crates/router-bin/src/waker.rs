@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display, sync::Arc};
 
-use api::server::AuditAction;
+use api::server::{AuditAction, Github};
 use pod_manager::{BackendError, Limit, Manager, ManagerError, WakeError, WakeStart, manager::Waited};
 use proxy_core::{Reason, Refusal, Until, Wake, WakeFuture, WakeRequest};
 use session_key::SessionHash;
@@ -18,6 +18,8 @@ use crate::{
 /// The manager behind the proxy's trait.
 pub(crate) struct SessionWaker {
     pub(crate) manager: Arc<Manager>,
+    /// Knows by whom a session's commits are.
+    pub(crate) github: Github,
     pub(crate) audit: Arc<Audit>,
     pub(crate) metrics: Arc<Metrics>,
     /// Ends held requests when cancelled.
@@ -56,8 +58,9 @@ impl SessionWaker {
         let (audit, metrics) = (self.audit.clone(), self.metrics.clone());
         let (hash, user) = (request.route.hash, request.identity.clone());
         let id = request_id::of(request.extensions).to_owned();
+        let (github, credentials) = (self.github.clone(), credentials::of(request.extensions));
         WakeStart {
-            credentials: credentials::of(request.extensions),
+            credentials: Box::pin(async move { github.with_git_author(credentials).await }),
             report: Box::new(move |result| {
                 let code = result.as_ref().err().map(|error| code(error));
                 metrics.record_wake(code.unwrap_or("started"));

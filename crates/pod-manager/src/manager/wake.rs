@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use session_key::{Identity, SessionHash};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -50,15 +50,16 @@ type Report = Box<dyn FnOnce(&Result<(), Arc<ManagerError>>) + Send>;
 
 /// How a session is started for a request.
 pub struct WakeStart {
-    /// What the session may use in its owner's name.
-    pub credentials: Credentials,
+    /// What the session may use in its owner's name. It is asked for only if this request starts the session,
+    /// and bounded in time.
+    pub credentials: BoxFuture<'static, Credentials>,
     /// Called once the start is recorded or refused; not if another request has started the session.
     pub report: Report,
 }
 
 impl fmt::Debug for WakeStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WakeStart").field("credentials", &self.credentials).finish_non_exhaustive()
+        f.write_str("WakeStart")
     }
 }
 
@@ -153,7 +154,8 @@ impl Manager {
             // A task of its own: it ends, and reports, also if all requests that wait for it go away.
             let task = tokio::spawn(async move {
                 let pending = PendingStart::new(&manager.waiting, hash);
-                let result = manager.resume(&user, hash, &start.credentials).await;
+                let credentials = start.credentials.await;
+                let result = manager.resume(&user, hash, &credentials).await;
                 drop(pending);
                 let result = result.map(drop).map_err(Arc::new);
                 (start.report)(&result);

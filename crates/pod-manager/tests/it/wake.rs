@@ -1,6 +1,7 @@
 //! What the manager promises to requests that arrive while their session does not run.
 
 use std::{
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::test_manager::{TestManager, alice, bob, fast_settings};
 
 fn quiet_start() -> WakeStart {
-    WakeStart { credentials: Credentials::default(), report: Box::new(|_| {}) }
+    WakeStart { credentials: Box::pin(ready(Credentials::default())), report: Box::new(|_| {}) }
 }
 
 /// A request of the user that waits until the session runs.
@@ -74,6 +75,7 @@ async fn a_start_is_reported_once_and_gets_the_credentials_of_its_request() {
     let wake = || {
         let (manager, reports) = (test.manager.clone(), reports.clone());
         let credentials = Credentials { github_token: Token::parse("a-token"), ..Credentials::default() };
+        let credentials = Box::pin(ready(credentials));
         let report = Box::new(move |result: &Result<(), Arc<ManagerError>>| {
             assert!(result.is_ok());
             reports.fetch_add(1, Ordering::SeqCst);
@@ -99,7 +101,13 @@ async fn a_start_goes_on_and_is_reported_if_its_request_goes_away() {
         let report = Box::new(move |result: &Result<(), Arc<ManagerError>>| {
             let _ = sender.send(result.is_ok());
         });
-        manager.wake_and_wait(&alice(), hash, WakeStart { credentials: Credentials::default(), report }).await
+        manager
+            .wake_and_wait(
+                &alice(),
+                hash,
+                WakeStart { credentials: Box::pin(ready(Credentials::default())), report },
+            )
+            .await
     });
     wait_for_waiting(&test, 1).await;
     test.eventually("the start is under way", || starts(&test, hash) == 2).await;

@@ -1,5 +1,7 @@
 //! A namespace that enforces the `restricted` Pod Security Standard admits all objects of the router.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
 use kube::{
     Api,
@@ -10,7 +12,7 @@ use pod_manager::{
     contract::session_of,
     kubernetes::{
         KubernetesSettings,
-        objects::{pod::make_pod, pvc::make_pvc, secret::make_server_secret},
+        objects::{pod::make_pod, pull_pod::make_pull_pod, pvc::make_pvc, secret::make_server_secret},
     },
     model::Source,
 };
@@ -44,6 +46,9 @@ async fn a_restricted_namespace_admits_every_manifest() {
             secrets.create(&dry, &secret).await.expect("the Secret is admitted");
         }
     }
+
+    let pull = make_pull_pod("pull", "session:2", &cluster.settings, Duration::from_secs(300));
+    pods.create(&dry, &pull).await.expect("the Pod that pulls an image is admitted");
 
     // The namespace refuses a lax Pod, so the test would notice one.
     let mut lax = make_pod(&repository, &cluster.settings, repository.created_at);
