@@ -9,8 +9,13 @@ use pod_manager::{EventScope, SessionEvents, manager::Manager};
 use proxy_core::{Body, EventLog, EventLogs, LoggedEvent};
 use session_key::{Identity, SessionRoute, Target};
 
+use crate::metrics::Metrics;
+
 /// opencode's event streams in the manager's sessions.
-pub(crate) struct SessionEventLogs(pub(crate) Arc<Manager>);
+pub(crate) struct SessionEventLogs {
+    pub(crate) manager: Arc<Manager>,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 impl EventLogs for SessionEventLogs {
     fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
@@ -20,23 +25,28 @@ impl EventLogs for SessionEventLogs {
         if matches!(route.target, Target::Port(_)) {
             return None;
         }
-        let events = self.0.events(request.extensions().get::<Identity>()?, route.hash, scope)?;
-        Some(Arc::new(SessionEventLog(events)))
+        let events = self.manager.events(request.extensions().get::<Identity>()?, route.hash, scope)?;
+        Some(Arc::new(SessionEventLog { events, metrics: self.metrics.clone() }))
     }
 }
 
-struct SessionEventLog(SessionEvents);
+struct SessionEventLog {
+    events: SessionEvents,
+    metrics: Arc<Metrics>,
+}
 
 impl EventLog for SessionEventLog {
     fn id_of(&self, data: &[u8]) -> Option<String> {
-        self.0.id_of(data)
+        self.events.id_of(data)
     }
 
     fn after(&self, id: &str) -> BoxStream<'static, LoggedEvent> {
-        self.0.after(id).map(|(id, data)| LoggedEvent::new(id, data)).boxed()
+        self.metrics.record_stream_reconnect();
+        self.events.after(id).map(|(id, data)| LoggedEvent::new(id, data)).boxed()
     }
 
     fn resync(&self, last: &str) -> BoxStream<'static, Bytes> {
-        self.0.state(last)
+        self.metrics.record_stream_state();
+        self.events.state(last)
     }
 }

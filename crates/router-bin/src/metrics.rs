@@ -91,6 +91,8 @@ pub struct Metrics {
     wakes: Family<Outcome, Counter>,
     held: Gauge,
     held_ended: [Counter; HeldOutcome::ALL.len()],
+    stream_reconnects: Counter,
+    stream_states: Counter,
     leader: Gauge,
     conflicts: Counter,
     attaches: [Counter; AttachOutcome::ALL.len()],
@@ -205,6 +207,7 @@ impl Metrics {
             (Family::<Outcome, Counter>::default(), Family::<Outcome, Counter>::default());
         let held = Gauge::default();
         let attaches = Family::<Outcome, Counter>::default();
+        let (stream_reconnects, stream_states) = (Counter::default(), Counter::default());
         let (leader, conflicts) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered, by route and status", requests.clone());
         registry.register(
@@ -247,6 +250,16 @@ impl Metrics {
             "Requests to attach hosts, by what became of their token",
             attaches.clone(),
         );
+        registry.register(
+            "event_stream_reconnects",
+            "Event streams of sessions that clients opened again, with the id of their last event",
+            stream_reconnects.clone(),
+        );
+        registry.register(
+            "event_stream_states",
+            "Clients that were sent the state, because the events that they missed were not kept",
+            stream_states.clone(),
+        );
         let followers = FollowerMetrics::register(registry);
         registry.register("trace_spans", "Spans that ended, by what became of them", spans.clone());
         registry.register(
@@ -275,6 +288,8 @@ impl Metrics {
             registry: root,
             panics,
             limit_refusals,
+            stream_reconnects,
+            stream_states,
             sessions,
             starts,
             stages,
@@ -312,6 +327,16 @@ impl Metrics {
     /// Counts a request that was refused because of a limit per user.
     pub fn record_limit_refusal(&self) {
         self.limit_refusals.inc();
+    }
+
+    /// Counts an event stream that a client opened again.
+    pub fn record_stream_reconnect(&self) {
+        self.stream_reconnects.inc();
+    }
+
+    /// Counts a client that was sent the state in place of the events that it missed.
+    pub fn record_stream_state(&self) {
+        self.stream_states.inc();
     }
 
     /// Counts a start that a request caused: `started`, or the code of its refusal.

@@ -37,9 +37,9 @@ use crate::{
     waker::SessionWaker,
 };
 
-/// How long a client waits before it opens a broken event stream again. opencode's page waits 3 s by default,
-/// and doubles that at each attempt, for as long as it is open: the less at first, the more breaks it survives
-/// without a long pause.
+/// How long a client waits before it opens a broken event stream again. opencode's page waits 3 s by
+/// default, and doubles that at each attempt, for as long as it is open: the less at first, the more breaks
+/// it survives without a long pause.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The parts that [`stack`] is built from.
@@ -104,7 +104,7 @@ impl<S> HttpService for S where
 pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
-    let logs = Arc::new(SessionEventLogs(parts.manager.clone()));
+    let logs = Arc::new(SessionEventLogs { manager: parts.manager.clone(), metrics: parts.metrics.clone() });
     let gate =
         AttachGate::new(parts.manager.clone(), refusals.clone(), parts.audit.clone(), parts.metrics.clone());
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());

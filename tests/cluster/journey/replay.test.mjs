@@ -1,4 +1,5 @@
-// opencode's page in a cluster with two routers: after a break it misses nothing, whichever router it reaches.
+// opencode's page in a cluster with two routers: after a break it misses nothing, whichever router it
+// reaches.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -112,6 +112,11 @@ async fn a_client_whose_router_restarted_gets_the_conversation() {
     let order = ["\"session.updated\"", "\"message.updated\"", "Missed words", "\"session.status\""];
     assert!(order.map(place).is_sorted(), "{received}");
     assert!(!received.contains(PASSWORD));
+    let metrics = restarted.metrics().await;
+    for counter in ["reconnects", "states"] {
+        let line = format!("opencode_router_event_stream_{counter}_total 1\n");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
     send(&first, 2);
     read_until(&mut client, "\"number\":2").await;
 }
