@@ -37,6 +37,8 @@ pub struct KubernetesSettings {
     pub addresses: Option<SessionAddresses>,
     /// `OPENCODE_ROUTER_URL`: where sessions reach the router, for their reports.
     pub router_url: Option<String>,
+    /// The address of the GitHub that users' tokens are for: git sends them nowhere else.
+    pub github_url: String,
     /// `CHROMIUM_IMAGE`: adds a browser for the agent to each Pod.
     pub chromium_image: Option<String>,
     /// Further variables of the session; no secrets.
@@ -89,6 +91,7 @@ impl KubernetesSettings {
             ephemeral_storage: Some("8Gi".into()),
             addresses: None,
             router_url: None,
+            github_url: "https://github.com".into(),
             chromium_image: None,
             environment: BTreeMap::new(),
             pod_metrics: false,

@@ -99,7 +99,9 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
     let default_repo = read.repository("DEFAULT_GIT_REPO", repo_policy(on_kubernetes, identity.as_ref()));
     let github_api = read.github_api("GITHUB_API_URL");
     let backend = if on_kubernetes {
-        Backend::Kubernetes(Box::new(read.kubernetes(environment.get("HOSTNAME").map(String::as_str))))
+        let mut settings = read.kubernetes(environment.get("HOSTNAME").map(String::as_str));
+        settings.github_url = github_api.web_url();
+        Backend::Kubernetes(Box::new(settings))
     } else {
         Backend::Local {
             state_dir: read.state_dir(environment),

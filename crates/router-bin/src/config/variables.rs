@@ -210,8 +210,8 @@ pub const VARIABLES: &[Variable] = &[
         "GITHUB_API_URL",
         Text("https://api.github.com"),
         "URL",
-        "The REST API of the GitHub whose repositories the site offers. A GitHub Enterprise Server has it at \
-         `https://<host>/api/v3`.",
+        "The REST API of the GitHub that users' tokens are for, and whose repositories the site offers. A GitHub \
+         Enterprise Server has it at `https://<host>/api/v3`.",
     ),
     Router.variable(
         "DRAIN_TIMEOUT_SECONDS",

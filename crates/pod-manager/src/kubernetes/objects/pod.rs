@@ -103,7 +103,7 @@ pub(in crate::kubernetes) fn git_config(author: &GitAuthor) -> (String, String) 
 }
 
 fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
-    let mut environment = git_environment();
+    let mut environment = git_environment(settings);
     environment.push(variable("HOME", "/tmp"));
     if let Source::Repository { url, branch, from } = &session.source {
         environment.push(variable("REPO_URL", url.as_str()));
@@ -134,7 +134,7 @@ fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
 }
 
 fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
-    let mut environment = git_environment();
+    let mut environment = git_environment(settings);
     environment.push(variable("HOME", HOME));
     environment.push(variable("OPENCODE_DISABLE_AUTOUPDATE", "1"));
     if let Some(addresses) = &settings.addresses {
@@ -178,10 +178,11 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
 
 /// Returns git's configuration as variables: the volume's owner does not matter (kubelet creates its folders
 /// as root), credentials come from the environment, and no helper of the repository runs.
-fn git_environment() -> Vec<EnvVar> {
+fn git_environment(settings: &KubernetesSettings) -> Vec<EnvVar> {
+    let helper = format!("credential.{}.helper", settings.github_url);
     let pairs = [
         ("safe.directory", "*"),
-        ("credential.https://github.com.helper", CREDENTIAL_HELPER),
+        (helper.as_str(), CREDENTIAL_HELPER),
         ("protocol.allow", "never"),
         ("protocol.https.allow", "always"),
         ("protocol.http.allow", "always"),

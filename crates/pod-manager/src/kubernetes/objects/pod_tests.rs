@@ -88,6 +88,18 @@ fn a_hostile_branch_is_a_literal_value_and_not_a_script() {
 }
 
 #[test]
+fn git_sends_a_users_token_to_the_configured_github_alone() {
+    let settings =
+        KubernetesSettings { github_url: "https://git.acme.example".into(), ..KubernetesSettings::new("i") };
+    let spec = make_pod(&widgets(), &settings, last_activity()).spec.unwrap();
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        let values = container.env.iter().flatten().filter_map(|variable| variable.value.as_deref());
+        let helpers: Vec<_> = values.filter(|value| value.starts_with("credential.")).collect();
+        assert_eq!(helpers, ["credential.https://git.acme.example.helper"], "{}", container.name);
+    }
+}
+
+#[test]
 fn settings_reach_the_manifest() {
     let settings = KubernetesSettings {
         image_pull_secret: Some("pull".into()),
