@@ -60,10 +60,10 @@ impl AttachGate {
         &self,
         route: &SessionRoute,
         request: &mut Request<Body>,
-    ) -> Result<AttachGrant, Response<Body>> {
+    ) -> Result<AttachGrant, Box<Response<Body>>> {
         if is_of_browser(request.headers()) {
             self.metrics.record_attach(AttachOutcome::Browser);
-            return Err(self.refusals.refuse(&Refusal::CrossOrigin, &RefusalContext::from(&*request)));
+            return Err(self.refusals.refuse(&Refusal::CrossOrigin, &RefusalContext::from(&*request)).into());
         }
         let headers = request.headers_mut();
         headers.remove(X_ATTACH_PASSWORD);
@@ -72,7 +72,7 @@ impl AttachGate {
         let Some(secret) = secret else {
             // Some programs send a password only after they were asked for one, so this is no failure.
             self.metrics.record_attach(AttachOutcome::Missing);
-            return Err(unauthorized(request_id::of(request.extensions())));
+            return Err(unauthorized(request_id::of(request.extensions())).into());
         };
         if let Some(grant) = self.manager.attach_grant(route.hash, &secret) {
             self.metrics.record_attach(AttachOutcome::Accepted);
@@ -82,12 +82,12 @@ impl AttachGate {
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
         if let Err(seconds) = self.limiter.fail(route.hash, peer.unwrap_or(IpAddr::from([0; 4]))) {
             self.metrics.record_attach(AttachOutcome::Limited);
-            return Err(too_many_failures(request_id::of(request.extensions()), seconds));
+            return Err(too_many_failures(request_id::of(request.extensions()), seconds).into());
         }
         self.metrics.record_attach(AttachOutcome::Refused);
         let id = request_id::of(request.extensions());
         self.audit.write(AuditAction::Refused, None, Some(route.hash), id, Some("attach_unauthorized"));
-        Err(unauthorized(id))
+        Err(unauthorized(id).into())
     }
 
     /// Writes an audit line if a client opens the event stream, which each does when it attaches.
@@ -146,7 +146,7 @@ where
         };
         let grant = match self.gate.admit(&route, &mut request) {
             Ok(grant) => grant,
-            Err(refused) => return Box::pin(async { Ok(refused) }),
+            Err(refused) => return Box::pin(async { Ok(*refused) }),
         };
         self.gate.audit_attached(&route, &grant, &request);
         let extensions = request.extensions_mut();
