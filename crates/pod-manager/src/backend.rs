@@ -36,7 +36,7 @@ use crate::{
     attach::{AttachChange, TooManyAttachTokens},
     model::{Credentials, Endpoint, Session, SessionStatus, StopReason},
     ports::SessionPorts,
-    user_secrets::UserSecrets,
+    user_secrets::{SecretsError, UserSecrets},
 };
 
 /// Creates, runs and removes sessions.
@@ -116,7 +116,7 @@ pub trait SessionBackend: Send + Sync + 'static {
         HashMap::new()
     }
 
-    /// Returns the store of users' secrets, which each start of a session of theirs puts into its environment.
+    /// Returns the store of users' secrets, which each start of a session puts into its environment.
     fn user_secrets(&self) -> &dyn UserSecrets;
 
     /// Returns the session's dev servers, now and after each change, for as long as the run of this endpoint
@@ -214,5 +214,11 @@ pub enum BackendError {
 impl From<TooManyAttachTokens> for BackendError {
     fn from(_: TooManyAttachTokens) -> Self {
         Self::TooManyAttachTokens
+    }
+}
+
+impl From<BackendError> for SecretsError {
+    fn from(error: BackendError) -> Self {
+        Self::Store(error.to_string())
     }
 }

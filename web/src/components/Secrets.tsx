@@ -1,4 +1,5 @@
-// A user's secrets: their names, and a form that sets one. A value is never shown, not even while it is typed.
+// A user's secrets: their names, and a form that sets one. A value is never shown, not even while it is
+// typed.
 
 import Trash from "lucide-solid/icons/trash";
 import { createResource, createSignal, For, Match, Show, Switch } from "solid-js";

@@ -34,7 +34,7 @@ pub(super) async fn list(
     State(api): State<ApiState>,
     Caller(caller): Caller,
 ) -> Result<Json<SecretNames>, ErrorResponse> {
-    let names = api.manager.user_secrets().names(&caller).await.map_err(SecretsError::from)?;
+    let names = api.manager.user_secrets().names(&caller).await?;
     Ok(Json(SecretNames::new(names)))
 }
 

@@ -23,11 +23,11 @@ use crate::{
 
 #[async_trait]
 impl UserSecrets for KubernetesBackend {
-    async fn names(&self, user: &Identity) -> Result<Vec<String>, BackendError> {
+    async fn names(&self, user: &Identity) -> Result<Vec<String>, SecretsError> {
         match self.context().api.secret(&user_secret_name(user)).await {
             Ok(secret) => Ok(user_secrets::names(&stored(secret))),
             Err(ApiError::NotFound) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(BackendError::from(error).into()),
         }
     }
 

@@ -243,7 +243,7 @@ impl SessionBackend for LocalBackend {
 
 #[async_trait]
 impl UserSecrets for LocalBackend {
-    async fn names(&self, user: &Identity) -> Result<Vec<String>, BackendError> {
+    async fn names(&self, user: &Identity) -> Result<Vec<String>, SecretsError> {
         let (secrets, user) = (self.context.secrets.clone(), user.clone());
         let read = tokio::task::spawn_blocking(move || secrets.read(&user)).await;
         let read = read.map_err(|error| BackendError::Storage(error.to_string()))?;

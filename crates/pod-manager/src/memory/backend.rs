@@ -245,7 +245,7 @@ impl SessionBackend for MemoryBackend {
 
 #[async_trait]
 impl UserSecrets for MemoryBackend {
-    async fn names(&self, user: &Identity) -> Result<Vec<String>, BackendError> {
+    async fn names(&self, user: &Identity) -> Result<Vec<String>, SecretsError> {
         self.check(BackendCommand::UserSecrets).await?;
         Ok(self.shared.sessions.lock().secrets.get(user).map(user_secrets::names).unwrap_or_default())
     }

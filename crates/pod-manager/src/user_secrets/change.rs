@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{SecretName, SecretValue, SecretsError, StoredSecrets};
+use thiserror::Error;
+
+use super::{name::SecretName, value::SecretValue};
 
 /// How many secrets a user may have.
 pub const MAX_SECRETS: usize = 100;
 /// How long all names and values of a user may be together, in bytes. A Secret of Kubernetes holds 1 MiB, and
 /// a program's arguments and environment 2 MiB.
 pub const MAX_TOTAL_BYTES: usize = 128 * 1024;
+
+/// All secrets of one user, by name. Names are those that are stored: another program may have written some
+/// that are not [valid](super::SecretName).
+pub type StoredSecrets = BTreeMap<String, SecretValue>;
 
 /// A change of a user's secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +69,24 @@ impl SecretsChange {
     }
 }
 
+/// Why secrets were not changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SecretsError {
+    /// The user has no secret of this name.
+    #[error("no such secret")]
+    NotFound,
+    /// The user would have more secrets than [`MAX_SECRETS`].
+    #[error("a user may have at most {MAX_SECRETS} secrets")]
+    TooMany,
+    /// The user's names and values would be longer than [`MAX_TOTAL_BYTES`].
+    #[error("all secrets of a user may have at most {} KiB", MAX_TOTAL_BYTES / 1024)]
+    TooLong,
+    /// The store can't be read or written.
+    #[error("the store of secrets can't be read or written: {0}")]
+    Store(String),
+}
+
 fn total_bytes(secrets: &StoredSecrets) -> usize {
     secrets.iter().map(|(name, value)| name.len() + value.expose().len()).sum()
 }
@@ -75,7 +99,7 @@ pub fn names(secrets: &StoredSecrets) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::MAX_VALUE_BYTES, *};
+    use super::{super::value::MAX_VALUE_BYTES, *};
 
     fn set(secrets: &[(&str, &str)]) -> BTreeMap<SecretName, SecretValue> {
         let parse = |(name, value): &(&str, &str)| {

@@ -7,7 +7,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use pod_manager::{
-    BackendError, Credentials, SecretName, SecretValue, SecretsChange, SecretsError, SessionBackend,
+    Credentials, SecretName, SecretValue, SecretsChange, SecretsError, SessionBackend,
     contract::{Harness as _, WatchProbe},
 };
 use serde_json::json;
@@ -125,7 +125,7 @@ async fn an_immutable_secret_is_refused_and_can_be_deleted() {
     let backend = test.backend();
     let store = backend.user_secrets();
     let error = store.change(&alice(), set("NEW", "s3cr3t-value")).await.expect_err("immutable");
-    assert!(matches!(&error, SecretsError::Backend(BackendError::Storage(_))), "{error:?}");
+    assert!(matches!(&error, SecretsError::Store(_)), "{error:?}");
     assert!(!format!("{error:?} {error}").contains("s3cr3t-value"), "{error:?}");
     store.change(&alice(), SecretsChange::Clear).await.expect("deleted");
     store.change(&alice(), set("NEW", "two")).await.expect("a new Secret");

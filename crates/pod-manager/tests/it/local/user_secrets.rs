@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use pod_manager::{
-    BackendError, SecretName, SecretValue, SecretsChange, SecretsError, SessionBackend,
+    SecretName, SecretValue, SecretsChange, SecretsError, SessionBackend,
     model::{FailureCode, Session},
 };
 
@@ -91,7 +91,7 @@ async fn a_damaged_file_fails_the_start_until_all_secrets_are_deleted() {
     assert_eq!(failure.code, FailureCode::BackendError);
     assert!(failure.advice.contains("secrets"), "{failure:?}");
     let error = store.change(&session.owner, set(&[("B", "2")])).await.expect_err("damaged");
-    assert!(matches!(&error, SecretsError::Backend(BackendError::Storage(_))), "{error:?}");
+    assert!(matches!(&error, SecretsError::Store(_)), "{error:?}");
     assert!(!format!("{error:?}{failure:?}").contains("s3cr3t"), "{error:?} {failure:?}");
     store.change(&session.owner, SecretsChange::Clear).await.expect("deleted");
     run(&backend, &session).await;
