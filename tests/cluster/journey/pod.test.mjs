@@ -1,5 +1,6 @@
-// What a session's Pod offers, on a real node with an image that is made like the TypeScript router's: commits by
-// its user, the image's own configuration, a browser, and images that are on the node before the first session.
+// What a session's Pod offers, on a real node with an image that is made like the TypeScript router's:
+// commits by its user, the image's own configuration, a browser, and images that are on the node before the
+// first session.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

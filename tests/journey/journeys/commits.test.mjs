@@ -1,5 +1,5 @@
-// Commits in the page's terminal on a machine with several users: they are by the session's owner, until the owner
-// configures something else, which survives a resume.
+// Commits in the page's terminal on a machine with several users: they are by the session's owner, until the
+// owner configures something else, which survives a resume.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

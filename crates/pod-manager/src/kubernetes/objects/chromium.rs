@@ -9,7 +9,7 @@ use k8s_openapi::{
 
 use super::{
     super::settings::KubernetesSettings,
-    pod::{literal, mount, security_context, variable},
+    fields::{literal, mount, security_context, variable},
 };
 
 /// The port of the browser's DevTools on the Pod's loopback. They know no password, so nothing may make this

@@ -5,8 +5,8 @@ for program in headless-shell /headless-shell/headless-shell chromium-headless-s
   /ms-playwright/chromium_headless_shell-*/chrome-*/*headless*shell* chromium chromium-browser \
   google-chrome google-chrome-stable chrome /ms-playwright/chromium-*/chrome-*/chrome; do
   if command -v "$program" >/dev/null 2>&1; then
-    # DevTools know no password: they are on the Pod's loopback only. Chromium's own sandbox needs rights that a
-    # session's Pod does not have.
+    # DevTools know no password: they are on the Pod's loopback only. Chromium's own sandbox needs rights that
+    # a session's Pod does not have.
     exec "$program" --headless --remote-debugging-address=127.0.0.1 --remote-debugging-port=9222 --no-sandbox \
       --disable-dev-shm-usage --disable-gpu --no-first-run --no-default-browser-check \
       --user-data-dir=/tmp/profile about:blank

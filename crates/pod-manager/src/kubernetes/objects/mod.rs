@@ -1,6 +1,7 @@
 //! The objects of a session, as pure functions of the session and the settings.
 
 pub mod chromium;
+mod fields;
 pub mod names;
 pub mod patch;
 pub mod pod;

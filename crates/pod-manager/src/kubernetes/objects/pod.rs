@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection,
-        DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvFromSource, EnvVar,
-        LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod,
-        PodSecurityContext, PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
-        SecretEnvSource, SecurityContext, Volume, VolumeMount, VolumeProjection,
+        ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection, DownwardAPIVolumeFile,
+        DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvFromSource, EnvVar, LocalObjectReference,
+        ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
+        ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretEnvSource, Volume, VolumeMount,
+        VolumeProjection,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -16,6 +16,7 @@ use k8s_openapi::{
 use super::{
     super::settings::KubernetesSettings,
     chromium::{DEVTOOLS_URL, chromium},
+    fields::{literal, mount, security_context, variable},
     names::{
         PORT, annotation, github_secret_name, metadata, pod_name, pvc_name, server_secret_name,
         user_secret_name,
@@ -32,7 +33,7 @@ const EPHEMERAL_STORAGE_REQUEST: &str = "64Mi";
 const GIT_INIT: &str = include_str!("git-init.sh");
 const SERVE: &str = include_str!("serve.sh");
 /// The annotation of a Pod whose text is git's configuration of lowest precedence.
-pub(in crate::kubernetes) const GIT_CONFIG_KEY: &str = "git-config";
+pub(crate) const GIT_CONFIG_KEY: &str = "git-config";
 /// Where the Pod has it, and where the image may have its own.
 const GIT_CONFIG_FOLDER: &str = "/etc/opencode-router";
 const GIT_CONFIG_FILE: &str = "/etc/opencode-router/gitconfig";
@@ -98,7 +99,7 @@ pub(super) fn unpatched_pod(
 
 /// Returns the annotation that makes this author the default of the Pod's commits. What the user or the
 /// repository configures wins, since git reads its system's configuration first.
-pub(in crate::kubernetes) fn git_config(author: &GitAuthor) -> (String, String) {
+pub(crate) fn git_config(author: &GitAuthor) -> (String, String) {
     (annotation(GIT_CONFIG_KEY), author.system_config(&[SYSTEM_GIT_CONFIG]))
 }
 
@@ -249,15 +250,6 @@ fn git_config_mount() -> VolumeMount {
     VolumeMount { read_only: Some(true), ..mount("git-config", GIT_CONFIG_FOLDER) }
 }
 
-pub(super) fn security_context() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
-        run_as_non_root: Some(true),
-        ..Default::default()
-    }
-}
-
 fn resources(settings: &KubernetesSettings) -> ResourceRequirements {
     let quantities = |list: &BTreeMap<String, String>, ephemeral_storage: Option<&str>| {
         let mut all: BTreeMap<_, _> =
@@ -276,23 +268,8 @@ fn resources(settings: &KubernetesSettings) -> ResourceRequirements {
     }
 }
 
-/// Makes a variable with exactly this value.
-pub(super) fn variable(name: &str, value: &str) -> EnvVar {
-    EnvVar { name: name.into(), value: Some(literal(value)), value_from: None }
-}
-
-/// Escapes `$`: Kubernetes replaces `$(NAME)` in values and commands, even by secrets of the environment.
-/// <https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>
-pub(super) fn literal(text: &str) -> String {
-    text.replace('$', "$$")
-}
-
 fn from_secret(name: String) -> EnvFromSource {
     EnvFromSource { secret_ref: Some(SecretEnvSource { name, optional: Some(true) }), ..Default::default() }
-}
-
-pub(super) fn mount(volume: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: volume.into(), mount_path: path.into(), ..Default::default() }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-# Starts opencode in a session's container. POSIX sh; run by `sh -c`. Values come from the environment; none is
-# pasted into this text.
+# Starts opencode in a session's container. POSIX sh; run by `sh -c`. Values come from the environment; none
+# is pasted into this text.
 #
 # An image may bring its own configuration, agents and skills in /etc/opencode-defaults, scripts in its folder
 # init-scripts, and a plugin in /etc/opencode-plugin/index.ts: the folders of the TypeScript router's image.
