@@ -8,7 +8,7 @@ import { type Group, type Option, shown } from "../lib/github";
 import controls from "../styles/controls.module.css";
 import css from "./SuggestField.module.css";
 
-/** A text field with suggestions. It takes over the focus and the selection of the plain field that it replaces. */
+/** A text field with suggestions. It takes over focus and selection of the plain field that it replaces. */
 export function SuggestField(props: {
   id: string;
   name: string;
