@@ -76,7 +76,8 @@ pub(super) fn trim(pod: &mut Pod) {
             env_from: container.env_from,
             ..Container::default()
         });
-        pod.spec = Some(PodSpec { containers: containers.collect(), ..PodSpec::default() });
+        let containers = containers.collect();
+        pod.spec = Some(PodSpec { containers, node_name: spec.node_name, ..PodSpec::default() });
     }
 }
 
