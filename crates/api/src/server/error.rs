@@ -16,7 +16,7 @@ use pod_manager::{AttachTokens, Limit, ManagerError};
 use session_key::InvalidName;
 use utoipa::IntoResponses;
 
-use super::state::MAX_MESSAGE_STREAMS;
+use super::stream_limit::MAX_MESSAGE_STREAMS;
 use crate::wire::ErrorBody;
 
 /// An error: its status, a stable code, and a sentence for a person.

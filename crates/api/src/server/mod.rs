@@ -52,7 +52,8 @@ pub use images::{ImagePulls, PULL_IMAGE_PATH, image_pulls};
 
 pub use reports::reports;
 pub use sessions::MAX_LOG_LINES;
-pub use state::{ApiState, MAX_MESSAGE_STREAMS, Settings};
+pub use state::{ApiState, Settings};
+pub use stream_limit::MAX_MESSAGE_STREAMS;
 
 use crate::wire;
 

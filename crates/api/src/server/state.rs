@@ -6,11 +6,11 @@ use pod_manager::{Manager, View};
 use session_key::{HostScheme, Identity, RepoPolicy};
 use tokio_util::sync::CancellationToken;
 
-use super::{github_access::Github, stream_limit::StreamLimit};
+use super::{
+    github_access::Github,
+    stream_limit::{MAX_MESSAGE_STREAMS, StreamLimit},
+};
 use crate::{view, wire};
-
-/// How many event streams of messages one user may have open.
-pub const MAX_MESSAGE_STREAMS: usize = 20;
 
 /// The settings of the routes.
 #[derive(Debug, Clone)]

@@ -5,6 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use session_key::Identity;
 
+/// How many event streams of messages one user may have open.
+pub const MAX_MESSAGE_STREAMS: usize = 20;
+
 /// Counts the open streams of each user.
 #[derive(Debug, Clone)]
 pub(super) struct StreamLimit {

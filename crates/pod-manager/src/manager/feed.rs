@@ -1,14 +1,9 @@
 //! A session's thread as its viewers follow it.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{
-    entry::Entry,
-    thread::{Seen, Thread, ThreadUpdate},
-};
+use super::thread::Thread;
 
 /// The thread of one session, and a number that changes with it.
 #[derive(Debug)]
@@ -31,36 +26,11 @@ impl Feed {
         }
     }
 
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     pub(super) fn read<T>(&self, read: impl FnOnce(&Thread) -> T) -> T {
         read(&self.thread.lock())
-    }
-}
-
-/// Follows the messages of one session's newest conversation. However slow the viewer is, nothing piles up:
-/// each update is made of what is there when it is asked for.
-pub struct ThreadSubscription {
-    entry: Arc<Entry>,
-    changes: watch::Receiver<()>,
-    seen: Option<Seen>,
-}
-
-impl ThreadSubscription {
-    pub(super) fn new(entry: Arc<Entry>) -> Self {
-        let changes = entry.feed.changes.subscribe();
-        Self { entry, changes, seen: None }
-    }
-
-    /// Returns what is to be shown next, if anything: a snapshot at first.
-    pub fn update(&mut self) -> Option<ThreadUpdate> {
-        self.changes.borrow_and_update();
-        let (update, seen) = self.entry.feed.read(|thread| thread.update_since(self.seen))?;
-        self.seen = Some(seen);
-        Some(update)
-    }
-
-    /// Waits for a change since the last [`update`](Self::update). Cancel safe.
-    pub async fn changed(&mut self) {
-        // The sender is in the entry, so it exists.
-        let _ = self.changes.changed().await;
     }
 }

@@ -13,12 +13,12 @@ use session_key::{Identity, SessionHash};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::{
-    feed::ThreadSubscription,
     index::Index,
     leadership::{Leadership, LeadershipHistory},
     settings::ManagerSettings,
     start_limiter::StartLimiter,
     subscriptions::{Subscription, Subscriptions},
+    thread_subscription::ThreadSubscription,
     view::{View, ViewState},
     waiting::Waiting,
 };

@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
+    checks::{MAX_DIRECTORY, valid_id},
     event::{self, Part, Role},
     events::EventStream,
     http::{self, HttpClient, Limits, MAX_BYTES, OpencodeError},
@@ -17,8 +18,6 @@ use crate::model::{Endpoint, Session};
 /// The first request after a start takes 0.4 s (opencode loads the project), and far longer on a busy
 /// machine.
 const LIMITS: Limits = Limits { bytes: MAX_BYTES, time: Duration::from_secs(5) };
-const MAX_TITLE: usize = 200;
-pub(super) const MAX_DIRECTORY: usize = 4096;
 /// How many conversations with an agent at work, and how many open questions, are distinguished.
 pub(crate) const MAX_BUSY: usize = 64;
 const MAX_ID: usize = 80;
@@ -254,21 +253,6 @@ fn conversation(value: &Value) -> Result<Conversation, OpencodeError> {
         updated: change.updated,
         reverted: change.reverted,
     })
-}
-
-/// Returns whether the text has the form of opencode's ids, so that it may be part of a path.
-pub(super) fn valid_id(prefix: &str, id: &str) -> bool {
-    id.strip_prefix(prefix).is_some_and(|rest| {
-        (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    })
-}
-
-/// Returns the title as one short line; `None` if it is the name of every new conversation.
-pub(super) fn title(text: &str) -> Option<String> {
-    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_TITLE).collect();
-    let text = text.trim();
-    let unnamed = text.is_empty() || text.starts_with("New session - ");
-    (!unnamed).then(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -99,14 +99,6 @@ async fn the_password_is_sent_and_no_error_contains_it() {
 }
 
 #[test]
-fn a_title_is_one_short_line_and_not_the_default_name() {
-    assert_eq!(title(" Fix\u{1b}[31m\nit "), Some("Fix[31mit".into()));
-    assert_eq!(title("New session - 2026-11-23T16:19:39.611Z"), None);
-    assert_eq!(title(" \n"), None);
-    assert_eq!(title(&"ü".repeat(1000)).map(|title| title.chars().count()), Some(MAX_TITLE));
-}
-
-#[test]
 fn message_ids_depend_on_the_session_alone_and_have_opencodes_form() {
     let session = |millis: u64, hash| Session {
         hash: SessionHash::from_bytes(hash),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{MAX_DIRECTORY, title, valid_id};
+use super::checks::{MAX_DIRECTORY, title, valid_id};
 
 /// The longest text of a part that is kept, in bytes; of a longer one, the end.
 pub(crate) const MAX_TEXT: usize = 4 * 1024;

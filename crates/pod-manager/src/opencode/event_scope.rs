@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    client::MAX_DIRECTORY,
+    checks::MAX_DIRECTORY,
     event::{self, SYNC, is_of_connection},
 };
 

@@ -1,6 +1,7 @@
 //! Speaks to a session's opencode. A session is hostile: every answer is read with a bound on time and size,
 //! and its content is checked before it is used.
 
+mod checks;
 mod client;
 mod event;
 mod event_scope;

@@ -11,7 +11,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    client::{OpencodeClient, valid_id},
+    checks::valid_id,
+    client::OpencodeClient,
     event_scope::{EventScope, Place},
     http::{self, Limits, MAX_BYTES, OpencodeError},
 };

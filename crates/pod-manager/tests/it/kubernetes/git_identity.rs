@@ -1,5 +1,7 @@
 //! Who a Pod's commits are by, with the real git and the Pod's own variables and files.
 
+#![expect(clippy::disallowed_methods, reason = "programs are found by the PATH of the test")]
+
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::UNIX_EPOCH};
 
 use pod_manager::{

@@ -1,5 +1,7 @@
 //! The script that starts opencode in a Pod, run by the shell of this machine: what an image brings along.
 
+#![expect(clippy::disallowed_methods, reason = "programs are found by the PATH of the test")]
+
 use std::{
     collections::BTreeMap,
     fs,
