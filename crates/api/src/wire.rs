@@ -557,6 +557,13 @@ pub enum Role {
     Assistant,
 }
 
+/// The ports on which a session listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortNumbers {
+    /// The ports, in order.
+    pub ports: Vec<u16>,
+}
+
 /// The body of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::server::{ApiState, BODY_DEADLINE, Github, ImagePulls, image_pulls};
+use api::server::{ApiState, BODY_DEADLINE, Github, SecretRoutes, secret_routes};
 use futures_util::StreamExt as _;
 use http::HeaderName;
 use ipnet::IpNet;
@@ -144,15 +144,16 @@ impl App {
             IdentitySource::Dev(_) => None,
         };
         let traces = self.telemetry.as_ref().map(|telemetry| telemetry.requests(templates, trusted));
-        let image_pulls = image_pulls(ImagePulls {
+        let secret_routes = secret_routes(SecretRoutes {
             secret: config.admin_secret.as_ref().map(|secret| secret.expose().to_owned()),
+            manager: self.manager.clone(),
             puller: self.images.clone(),
             body_deadline: self.body_deadline,
         });
         stack(StackParts {
             manager: self.manager.clone(),
             api,
-            image_pulls,
+            secret_routes,
             site: Arc::new(Site::embedded()),
             identity: identity_extractor(&config.identity),
             refusals: self.refusals.clone(),

@@ -5,7 +5,7 @@
 
 use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
-use api::server::{Administrator, AuditAction, Github, PULL_IMAGE_PATH, error_response};
+use api::server::{Administrator, AuditAction, Github, error_response, is_secret_route};
 use axum::{Router, middleware};
 use futures_util::{TryFutureExt as _, future::Either};
 use http::{Request, Response, StatusCode};
@@ -48,8 +48,8 @@ pub struct StackParts {
     pub manager: Arc<Manager>,
     /// The routes under `/api`.
     pub api: Router,
-    /// The route that pulls images, which has a secret instead of a sign-in.
-    pub image_pulls: Router,
+    /// The routes that have a secret instead of a sign-in.
+    pub secret_routes: Router,
     /// The pages.
     pub site: Arc<Site>,
     /// Identifies the user of a request.
@@ -133,7 +133,7 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
         .layer(observe.clone())
         .map_response(harden)
         .layer(CsrfLayer::new().with_rejection_response(cross_origin))
-        .service(before_sign_in(parts.image_pulls, signed_in, parts.audit.clone()));
+        .service(before_sign_in(parts.secret_routes, signed_in, parts.audit.clone()));
     let identified_session = ServiceBuilder::new()
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
         .layer(resolve)
@@ -165,12 +165,12 @@ fn unknown_host(refusals: Arc<dyn Refusals>) -> impl HttpService {
     })
 }
 
-/// Returns a service that answers the route with a secret of its own, and leaves all else to `signed_in`.
-fn before_sign_in(image_pulls: Router, signed_in: impl HttpService, audit: Arc<Audit>) -> impl HttpService {
-    let image_pulls = image_pulls.layer(middleware::from_fn_with_state(audit, audit::middleware));
+/// Returns a service that answers the routes with a secret of their own, and leaves all else to `signed_in`.
+fn before_sign_in(secret_routes: Router, signed_in: impl HttpService, audit: Arc<Audit>) -> impl HttpService {
+    let secret_routes = secret_routes.layer(middleware::from_fn_with_state(audit, audit::middleware));
     service_fn(move |request: Request<Body>| {
-        if request.uri().path() == PULL_IMAGE_PATH {
-            let response = image_pulls.clone().oneshot(request);
+        if is_secret_route(request.method(), request.uri().path(), request.headers()) {
+            let response = secret_routes.clone().oneshot(request);
             return Either::Left(response.map_ok(|response| response.map(Body::new)));
         }
         Either::Right(signed_in.clone().oneshot(request))

@@ -335,6 +335,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sessions/{hash}/ports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the ports on which a session listens
+         * @description For operators that publish them: the secret takes the place of a sign-in. A session that does not run or does
+         *     not exist has none. Owners see the ports of their sessions with names and addresses in `Session.ports`.
+         */
+        get: operations["listSessionPorts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sessions/{hash}/progress/stream": {
         parameters: {
             query?: never;
@@ -705,6 +726,11 @@ export interface components {
             process?: string | null;
             /** @description Its public address, for the session's owner. */
             url: string;
+        };
+        /** @description The ports on which a session listens. */
+        PortNumbers: {
+            /** @description The ports, in order. */
+            ports: number[];
         };
         /** @description The end of a pull. */
         PullOutcome: {
@@ -2109,6 +2135,59 @@ export interface operations {
             };
             /** @description The session backend is unavailable; try again. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    listSessionPorts: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The router's ADMIN_SECRET */
+                "x-admin-secret": string;
+            };
+            path: {
+                /** @description The session's key */
+                hash: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ports, in order */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortNumbers"];
+                };
+            };
+            /** @description The secret is wrong */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description ADMIN_SECRET is not set */
+            501: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -14,16 +14,12 @@ use axum::{
     routing::post,
 };
 use futures_util::{StreamExt as _, stream};
-use parking_lot::Mutex;
 use pod_manager::{PullError, PullImage};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::sync::{Semaphore, watch};
 
 use super::{
+    admin_secret::AdminSecret,
     audit::{AuditAction, AuditRecord},
     error::{self, ErrorResponse},
     extract::JsonBody,
@@ -32,41 +28,33 @@ use crate::wire::{ErrorBody, ImagePull, ImagePullProgress, PullOutcome, PullStat
 
 /// The path of the route.
 pub const PULL_IMAGE_PATH: &str = "/api/admin/pull-image";
-/// The header with the secret.
-const SECRET_HEADER: &str = "x-admin-secret";
 /// How many images are pulled at once.
 const MAX_PULLS: usize = 2;
-/// How many requests are answered per minute, right or wrong.
-const MAX_REQUESTS_PER_MINUTE: u32 = 60;
 /// The longest name of an image, in bytes.
 const MAX_IMAGE_BYTES: usize = 512;
 const MAX_BODY_BYTES: usize = 8 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What the route needs.
-pub struct ImagePulls {
-    /// The secret that a request must carry; without one, the route is off.
-    pub secret: Option<String>,
-    /// Pulls images; `None` if the backend has none to pull.
-    pub puller: Option<Arc<dyn PullImage>>,
-    /// How long a request's body may take to arrive.
-    pub body_deadline: Duration,
-}
-
 pub(super) struct Pulls {
-    settings: ImagePulls,
+    secret: Arc<AdminSecret>,
+    /// `None` if the backend has no images.
+    puller: Option<Arc<dyn PullImage>>,
+    body_deadline: Duration,
     permits: Arc<Semaphore>,
-    /// The requests of the current minute, and when it began.
-    requests: Mutex<(Instant, u32)>,
 }
 
-/// Returns the route. It needs no sign-in, so it stands in front of the layer that asks for one.
-pub fn image_pulls(settings: ImagePulls) -> Router {
-    let pulls = Pulls {
-        settings,
-        permits: Arc::new(Semaphore::new(MAX_PULLS)),
-        requests: Mutex::new((Instant::now(), 0)),
-    };
+impl Pulls {
+    pub(super) fn new(
+        secret: Arc<AdminSecret>,
+        puller: Option<Arc<dyn PullImage>>,
+        body_deadline: Duration,
+    ) -> Self {
+        Self { secret, puller, body_deadline, permits: Arc::new(Semaphore::new(MAX_PULLS)) }
+    }
+}
+
+/// Returns the route.
+pub(super) fn routes(pulls: Pulls) -> Router {
     Router::new()
         .route(PULL_IMAGE_PATH, post(pull_image))
         .layer(middleware::from_fn(attach_record))
@@ -112,13 +100,12 @@ pub(super) async fn pull_image(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, ErrorResponse> {
-    pulls.admit(&headers)?;
-    let puller = pulls.settings.puller.clone().ok_or_else(|| {
+    pulls.secret.admit(&headers)?;
+    let puller = pulls.puller.clone().ok_or_else(|| {
         let text = "There is no image to pull: sessions are processes of this machine (BACKEND=local).";
         ErrorResponse::new(StatusCode::NOT_IMPLEMENTED, "not_supported", text)
     })?;
-    let JsonBody(ImagePull { image, update_config }) =
-        JsonBody::read(request, pulls.settings.body_deadline).await?;
+    let JsonBody(ImagePull { image, update_config }) = JsonBody::read(request, pulls.body_deadline).await?;
     let image = checked(&image)?;
     if update_config == Some(true) {
         let text = "This router takes its image from OPENCODE_IMAGE alone, so that all replicas agree. Change \
@@ -153,36 +140,6 @@ pub(super) async fn pull_image(
     // An outcome is no error that lacks its reason.
     response.extensions_mut().insert(error::HasBody);
     Ok(response)
-}
-
-impl Pulls {
-    /// Checks the rate and the secret.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-        let Some(secret) = &self.settings.secret else {
-            let text = "Admin endpoint not configured: set ADMIN_SECRET.";
-            return Err(ErrorResponse::new(StatusCode::NOT_IMPLEMENTED, "not_configured", text));
-        };
-        {
-            let mut requests = self.requests.lock();
-            if requests.0.elapsed() >= Duration::from_secs(60) {
-                *requests = (Instant::now(), 0);
-            }
-            requests.1 += 1;
-            if requests.1 > MAX_REQUESTS_PER_MINUTE {
-                let text = "Too many requests to this address. Try again in a minute.";
-                return Err(ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", text)
-                    .with_retry_after(60));
-            }
-        }
-        let mut given = headers.get_all(SECRET_HEADER).iter();
-        let only = given.next().filter(|_| given.next().is_none());
-        let matches = only.is_some_and(|value| value.as_bytes().ct_eq(secret.as_bytes()).into());
-        if matches {
-            return Ok(());
-        }
-        let text = "The header X-Admin-Secret is missing or wrong.";
-        Err(ErrorResponse::new(StatusCode::FORBIDDEN, "forbidden", text))
-    }
 }
 
 /// Returns the image's name, if it can be one.

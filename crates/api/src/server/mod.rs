@@ -11,6 +11,7 @@
 //! another origin only after a preflight request (CORS), which is never allowed.
 
 mod admin;
+mod admin_secret;
 mod attach;
 mod audit;
 mod branch_names;
@@ -23,6 +24,7 @@ mod messages;
 mod progress;
 mod reports;
 mod repositories;
+mod secret_routes;
 mod sessions;
 mod site;
 mod sse;
@@ -48,7 +50,8 @@ pub use create::MAX_MESSAGE_BYTES;
 pub use error::{ErrorCode, error_response};
 pub use extract::{BODY_DEADLINE, MAX_BODY_BYTES};
 pub use github_access::{Github, OwnToken};
-pub use images::{ImagePulls, PULL_IMAGE_PATH, image_pulls};
+pub use images::PULL_IMAGE_PATH;
+pub use secret_routes::{SecretRoutes, is_secret_route, secret_routes};
 
 pub use reports::reports;
 pub use sessions::MAX_LOG_LINES;
@@ -135,7 +138,7 @@ fn audited(action: AuditAction) -> impl FnOnce(MethodRouter<ApiState>) -> Method
         version = "1",
         license(name = "MIT", identifier = "MIT")
     ),
-    paths(images::pull_image),
+    paths(images::pull_image, secret_routes::ports),
     components(schemas(wire::ImagePullProgress, wire::SessionEvent, wire::ThreadMessage, wire::ErrorBody)),
     tags(
         (name = "sessions", description = "The caller's sessions"),

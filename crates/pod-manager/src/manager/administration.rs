@@ -23,6 +23,13 @@ impl Manager {
         self.backend.usage().await
     }
 
+    /// Returns the ports on which any user's session listens, in order; none if it does not run.
+    pub fn ports_of_any(&self, hash: SessionHash) -> Vec<u16> {
+        let view = self.index.get(hash).and_then(|entry| entry.view());
+        view.map(|view| view.ports.listening.iter().map(|listening| listening.port).collect())
+            .unwrap_or_default()
+    }
+
     /// Stops any user's session, as [`stop`](Manager::stop) does for its owner.
     ///
     /// # Errors

@@ -414,7 +414,8 @@ pub const VARIABLES: &[Variable] = &[
             Unset,
             "text, at least 16 characters",
             "The secret that a pipeline sends in `X-Admin-Secret` to have an image pulled \
-             (`POST /api/admin/pull-image`). Without it the route answers 501.",
+             (`POST /api/admin/pull-image`) or to list a session's ports (`GET /api/sessions/:hash/ports`). \
+             Without it these routes answer 501.",
         )
         .secret(),
 ];

@@ -1,4 +1,4 @@
-//! Pulling an image with the admin secret.
+//! What the admin secret gives: pulling an image, and the numbers of a session's ports.
 
 use std::{
     sync::{Arc, Mutex},
@@ -6,9 +6,10 @@ use std::{
 };
 
 use http::StatusCode;
-use pod_manager::{PullError, PullImage, PulledImage};
+use pod_manager::{ListeningPort, PullError, PullImage, PulledImage};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use session_key::SessionHash;
 use tokio::sync::watch;
 
 use super::{TestApp, test_app::ALICE};
@@ -144,4 +145,30 @@ async fn without_a_secret_or_images_the_route_is_off() {
     let app = TestApp::start_with(&[("ADMIN_SECRET", SECRET)]).await;
     let (status, body) = answer(pull(&app, Some(SECRET), &json!({ "image": "x" }))).await;
     assert_eq!((status, &body["code"]), (StatusCode::NOT_IMPLEMENTED, &json!("not_supported")));
+}
+
+#[tokio::test]
+async fn the_secret_lists_a_sessions_ports_without_a_sign_in() {
+    let (app, _puller) = app_with_puller(true).await;
+    let hash = app.running_session(ALICE).await;
+    let key = SessionHash::parse(&hash).expect("a hash");
+    let listening = |port| ListeningPort { port, process: Some("node".into()) };
+    app.backend.set_ports(key, vec![listening(3000), listening(5173)]);
+    let ports = |hash: &str| app.request(Method::GET, "localhost", &format!("/api/sessions/{hash}/ports"));
+    let with_secret = |hash: &str| ports(hash).header("x-admin-secret", SECRET);
+    for _ in 0..100 {
+        if answer(with_secret(&hash)).await.1["ports"] != json!([]) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(answer(with_secret(&hash)).await, (StatusCode::OK, json!({ "ports": [3000, 5173] })));
+    for unknown in ["0123456789ab", "no-hash"] {
+        assert_eq!(answer(with_secret(unknown)).await, (StatusCode::OK, json!({ "ports": [] })), "{unknown}");
+    }
+    assert_eq!(answer(ports(&hash).header("x-admin-secret", "wrong")).await.0, StatusCode::FORBIDDEN);
+    // Without the secret it is an address of the API as any other: there is none for users.
+    assert_eq!(answer(ports(&hash)).await.0, StatusCode::UNAUTHORIZED);
+    let signed_in = app.get(ALICE, "localhost", &format!("/api/sessions/{hash}/ports")).await;
+    assert_eq!(signed_in.status(), StatusCode::NOT_FOUND);
 }
