@@ -251,11 +251,11 @@ pub(crate) enum AttachCommand {
         #[command(flatten)]
         session: SessionArg,
         /// The tokens' ids or names
-        #[arg(value_name = "TOKEN", required_unless_present = "all")]
+        #[arg(value_name = "TOKEN", required_unless_present = "all_tokens")]
         ids: Vec<String>,
         /// Revoke all tokens of the session
         #[arg(long, conflicts_with = "ids")]
-        all: bool,
+        all_tokens: bool,
     },
 }
 

@@ -145,7 +145,7 @@ Examples:
   {me} attach a48d --print --name build-server --days 7
   {me} attach list a48d
   {me} attach revoke a48d build-server
-  {me} attach revoke a48d --all",
+  {me} attach revoke a48d --all-tokens",
     ),
     (
         "secret",

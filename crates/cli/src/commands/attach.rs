@@ -29,9 +29,9 @@ impl Context {
                 let info = client.attach_info(self.pick(&session.name).await?).await?;
                 self.list_tokens(&info)
             }
-            Some(AttachCommand::Revoke { session, ids, all }) => {
+            Some(AttachCommand::Revoke { session, ids, all_tokens }) => {
                 let hash = self.pick(&session.name).await?;
-                self.revoke(client, hash, &ids, all).await
+                self.revoke(client, hash, &ids, all_tokens).await
             }
             None => {
                 // clap requires it.

@@ -63,7 +63,7 @@ async fn a_printed_command_has_a_token_that_is_listed_and_revoked() {
     run(&router, &["attach", "revoke", &key, "laptop"]).await.success();
     let list = run(&router, &["attach", "list", &key]).await;
     assert!(!list.success().contains("laptop") && list.out.contains("server"), "{list:?}");
-    run(&router, &["attach", "revoke", &key, "--all"]).await.success();
+    run(&router, &["attach", "revoke", &key, "--all-tokens"]).await.success();
     assert_eq!(run(&router, &["attach", "list", &key]).await.success(), "");
     run(&router, &["attach"]).await.failure(2, "SESSION");
     run(&router, &["attach", "revoke", &key]).await.failure(2, "TOKEN");
