@@ -344,8 +344,9 @@ export interface paths {
         };
         /**
          * List the ports on which a session listens
-         * @description For operators that publish them: the secret takes the place of a sign-in. A session that does not run or does
-         *     not exist has none. Owners see the ports of their sessions with names and addresses in `Session.ports`.
+         * @description For operators that publish them: the secret takes the place of a sign-in. A session that does not run or
+         *     does not exist has none. Owners see the ports of their sessions with names and addresses in
+         *     `Session.ports`.
          */
         get: operations["listSessionPorts"];
         put?: never;

@@ -36,8 +36,8 @@ pub(super) struct Ports {
     manager: Arc<Manager>,
 }
 
-/// Returns the routes. They need no sign-in, so they stand in front of the layer that asks for one, which gets
-/// every request that [`is_secret_route`] does not name.
+/// Returns the routes. They need no sign-in, so they stand in front of the layer that asks for one, which
+/// gets every request that [`is_secret_route`] does not name.
 pub fn secret_routes(settings: SecretRoutes) -> Router {
     let SecretRoutes { secret, manager, puller, body_deadline } = settings;
     let secret = Arc::new(AdminSecret::new(secret));
@@ -58,8 +58,9 @@ pub fn is_secret_route(method: &Method, path: &str, headers: &HeaderMap) -> bool
 
 /// List the ports on which a session listens
 ///
-/// For operators that publish them: the secret takes the place of a sign-in. A session that does not run or does
-/// not exist has none. Owners see the ports of their sessions with names and addresses in `Session.ports`.
+/// For operators that publish them: the secret takes the place of a sign-in. A session that does not run or
+/// does not exist has none. Owners see the ports of their sessions with names and addresses in
+/// `Session.ports`.
 #[utoipa::path(get, path = "/api/sessions/{hash}/ports", operation_id = "listSessionPorts", tag = "admin",
     params(
         ("hash" = String, Path, description = "The session's key"),

@@ -27,8 +27,8 @@ fn operations() -> Vec<(String, String, Value)> {
     paths.into_iter().flat_map(of_path).collect()
 }
 
-/// Returns the operations of signed-in callers. Those with a secret instead are in front of the sign-in, and are
-/// tested with it.
+/// Returns the operations of signed-in callers. Those with a secret instead are in front of the sign-in, and
+/// are tested with it.
 fn signed_in_operations() -> Vec<(String, String, Value)> {
     let has_secret = |operation: &Value| {
         let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);

@@ -170,6 +170,9 @@ async fn a_busy_or_unreachable_session_is_not_stopped_as_idle() {
         }
         opencode.set_busy(false);
         opencode.set_unresponsive(false);
+        // It may have worked until now, so the timeout begins when it is seen idle.
+        router.when(hash, "idle", |view| !view.busy && view.probe_error.is_none()).await;
+        router.clock.advance(3 * IDLE);
         let view = router.when(hash, "stopped", |view| view.state == ViewState::Stopped).await;
         assert_eq!(view.status.phase, Phase::Stopped(StopReason::Idle), "once it says that nothing is done");
         assert_eq!(view.probe_error, None);
