@@ -70,6 +70,7 @@ test("a stopped session wakes on request", { timeout: 180_000 }, async (t) => {
     const hash = await create({ repoUrl: git.url("widgets"), branch: "main", initialMessage: "say hello" });
     const host = site.hostOf(hash, router);
     let forgotten;
+    let reconnects = 0;
     let deepLink;
 
     await step("a tab with a conversation is left open", async () => {
@@ -86,6 +87,7 @@ test("a stopped session wakes on request", { timeout: 180_000 }, async (t) => {
       const refused = [];
       forgotten.on("response", (response) => response.status() === 503 && refused.push(new URL(response.url()).pathname));
       await stop(hash);
+      forgotten.on("response", (response) => response.status() === 200 && new URL(response.url()).pathname.endsWith("/event") && reconnects++);
       await eventually("the tab has tried to reconnect", () => refused.filter((path) => path.endsWith("/event")).length >= 3, 60_000);
       assert.equal(await stateOf(hash), "stopped");
       assert.deepEqual(opencodePids(router.pid), []);
@@ -130,7 +132,7 @@ test("a stopped session wakes on request", { timeout: 180_000 }, async (t) => {
     });
 
     await step("the forgotten tab reconnects once the session runs", async () => {
-      await forgotten.waitForResponse((response) => response.status() === 200 && new URL(response.url()).pathname.endsWith("/event"), { timeout: 60_000 });
+      await eventually("the tab has a stream again", () => reconnects > 0, 60_000);
       await opencode.sendPrompt(forgotten, "say more");
       await opencode.waitForAnswer(forgotten, "Answer to: say more");
       await forgotten.context().close();
