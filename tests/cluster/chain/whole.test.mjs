@@ -222,7 +222,7 @@ test("the whole chain", { timeout: 900_000 }, async (t) => {
       await reaches(world, page, hash, "stopped");
       const asPage = { "sec-fetch-mode": "cors", "sec-fetch-site": "same-origin", ...(await cookiesOf(page)) };
       assert.equal((await world.ask(host, "/session", { headers: asPage })).status, 503);
-      assert.equal((await routes()).length, 2);
+      assert.equal((await routes()).length, 3);
       await page.goto(`https://${host}${address.pathname}?from=mail`);
       assert.ok(page.url().startsWith(`${world.site}/session/${hash}?to=`), page.url());
       await page.waitForURL(`https://${host}${address.pathname}?from=mail`, { timeout: 60_000 });
