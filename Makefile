@@ -45,7 +45,7 @@ dev: tools web ## work on the site: sessions in every state, in memory, and Vite
 test: tools web opencode journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
-	cargo test --locked -p pod-manager --all-features --test it -- --ignored
+	cargo test --locked -p pod-manager --all-features --test it real_opencode -- --ignored
 	node --test scripts/*.test.mjs scripts/*/*.test.mjs
 	cd web && npm test
 	ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" OPERATOR_BIN="$(abspath $(TARGET))/debug/opencode-cloudflare-operator" \
