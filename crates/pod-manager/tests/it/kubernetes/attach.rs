@@ -57,18 +57,21 @@ async fn a_token_is_known_to_every_router_and_replaces_the_typescript_routers_pa
     let has_token = |tokens: &AttachTokens| tokens.valid(token.created_at).any(|one| one.id == token.id);
     probe.wait_for(hash, "with the token", |status| has_token(&status.attach_tokens)).await;
     let secret = secret.expose().as_bytes();
-    let grant = timeout(TEST_TIMEOUT, async {
-        loop {
-            match managers[1].attach_grant(hash, secret) {
-                Some(grant) => break grant,
-                None => tokio::task::yield_now().await,
-            }
-        }
-    });
-    let grant = grant.await.expect("the other router accepts the token");
+    let mut grants = Vec::new();
     for manager in &managers {
+        let grant = timeout(TEST_TIMEOUT, async {
+            loop {
+                match manager.attach_grant(hash, secret) {
+                    Some(grant) => break grant,
+                    // Each router learns of it from its own watch.
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        });
+        grants.push(grant.await.expect("every router accepts the token"));
         assert!(manager.attach_grant(hash, PASSWORD.as_bytes()).is_none(), "the password was replaced");
     }
+    let grant = grants.pop().expect("of the other router");
     let stored = annotations().await;
     assert!(!stored.contains(PASSWORD) && !stored.contains("attach-password"), "{stored}");
     assert!(stored.contains("laptop") && !stored.contains("ocattach_"), "{stored}");
