@@ -90,6 +90,10 @@ bench: tools web ## the figures of docs/benchmarks.md, on this machine
 	cargo build --locked --profile bench -p router-bin
 	ROUTER_BIN="$(abspath $(TARGET))/release/opencode-router" node scripts/bench/bench.mjs
 
+.PHONY: instructions
+instructions: tools ## instructions per proxied request, by callgrind (ARGS=--help)
+	node scripts/bench/instructions.mjs $(ARGS)
+
 .PHONY: clean
 clean: ## remove build outputs (sessions are elsewhere and stay)
 	cargo clean
