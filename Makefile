@@ -62,6 +62,7 @@ check: tools web-deps homelab-deps ## formatting, lints, types, docs, dependenci
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo test --locked -p router-bin --test it -- import_ documentation prose
+	node scripts/bench/instructions.mjs --check
 	$(MAKE) deny unused workflows
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	cd deploy/homelab && npm run typecheck

@@ -1,18 +1,22 @@
 #!/usr/bin/env node
 // Counts the instructions that a proxied request costs, by valgrind's callgrind. Other work on the machine
 // does not change the count, so it says whether a change pays where time is noise.
-import { execFileSync, spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { end, endAll, findProgram, freePort, scratchFolder, start, until } from "./lib/processes.mjs";
+import { countInstructions, dearest } from "./lib/callgrind.mjs";
+import { cargoBuild, root } from "./lib/cargo.mjs";
+import { endAll, freePort, scratchFolder } from "./lib/processes.mjs";
+import { createSession, routerAnswers, routerSettings } from "./lib/router.mjs";
 import { send, startUpstream } from "./lib/steady-load.mjs";
 
 const HELP = `Usage: scripts/bench/instructions.mjs [OPTION]…
 Counts the instructions per request of the example proxy (crates/proxy-core/examples/proxy.rs).
 
-  --depths=LIST       how many layers (default: forward,route,identify,origin,resolve,whole)
+  --depths=LIST       how many layers (default: forward,route,identify,origin,resolve,whole); router is the
+                      router itself, with its own layers and local processes, and takes minutes to build
   --check             count the depths of instructions.json, and fail if one costs 5 % more than its budget
   --update            count them, and write what they cost as the new budgets
   --annotate[=LINES]  show the functions that cost most, for each depth (default: 40)
@@ -20,12 +24,12 @@ Counts the instructions per request of the example proxy (crates/proxy-core/exam
   --connections=N     keep-alive connections, each with one request under way (default: 1)
   --requests=N        counted requests (default: 1000); as many more warm up
   --profile=NAME      cargo's profile (default: profiling; bench is as the images are built, and builds longer)
-  --binary=FILE       a proxy that is built already, with the example's arguments
+  --binary=FILE       a program that is built already
   --keep=FOLDER       keep callgrind's files there, for KCachegrind or callgrind_annotate
 `;
-const budgetFile = fileURLToPath(new URL("instructions.json", import.meta.url));
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const TOLERANCE = 0.05;
+const HOST = "a48da0606867.localhost:8000";
+const budgetFile = fileURLToPath(new URL("instructions.json", import.meta.url));
 
 // `--annotate` alone has a default value.
 const words = process.argv.slice(2).map((word) => (word === "--annotate" ? "--annotate=40" : word));
@@ -50,115 +54,115 @@ if (options.help) {
   process.exit(0);
 }
 
-/** Builds the example and returns its path. */
-function build() {
+const requests = Number(options.requests);
+const connections = Number(options.connections);
+
+/** Builds the program of a depth, once, and returns its path. */
+function build(depth) {
   if (options.binary) return options.binary;
-  const { profile } = options;
-  const args = ["build", "--locked", "--profile", profile, "-p", "proxy-core", "--example", "proxy"];
+  const what = depth === "router" ? ["-p", "router-bin"] : ["-p", "proxy-core", "--example", "proxy"];
   // Lines and names for callgrind_annotate, whatever the profile.
-  const variable = `CARGO_PROFILE_${profile.toUpperCase().replaceAll("-", "_")}`;
-  const { status, stdout } = spawnSync("cargo", [...args, "--message-format=json-render-diagnostics"], {
-    cwd: root,
-    encoding: "utf8",
-    env: { ...process.env, [`${variable}_DEBUG`]: "line-tables-only", [`${variable}_STRIP`]: "none" },
-    stdio: ["ignore", "pipe", "inherit"],
-    maxBuffer: 1 << 28,
-  });
-  if (status !== 0) throw new Error("the example proxy could not be built (see above)");
-  const built = stdout.split("\n").filter(Boolean).map((line) => JSON.parse(line));
-  return built.findLast((message) => message.executable && message.target.name === "proxy").executable;
+  const variable = `CARGO_PROFILE_${options.profile.toUpperCase().replaceAll("-", "_")}`;
+  return cargoBuild(options.profile, what, { [`${variable}_DEBUG`]: "line-tables-only", [`${variable}_STRIP`]: "none" });
 }
 
-/** Runs the proxy under callgrind for `count` requests; returns the instructions of its whole life. */
-async function run(binary, depth, count, upstream, file) {
+/** Runs the example proxy for `count` requests. */
+async function runExample(binary, depth, count, upstream, file) {
   const port = await freePort();
-  const valgrind = findProgram("valgrind");
-  const callgrind = ["--tool=callgrind", `--callgrind-out-file=${file}`, binary];
-  // One core, so that no second worker's search for work is counted.
-  const command = ["-c", "0", valgrind, ...callgrind, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth];
-  const child = start(findProgram("taskset", "util-linux"), command, { TOKIO_WORKER_THREADS: "1" });
-  await until(`the proxy (${depth})`, child, () => child.log.includes("listening on"), 60);
-  const host = "a48da0606867.localhost:8000";
-  const headers = ["X-Auth-Request-Email: me@example.com"];
-  await send(port, { host, headers, connections: Number(options.connections), count });
-  await end(child, "SIGINT", 60);
-  const total = /^(?:summary|totals): (\d+)/m.exec(readFileSync(file, "utf8"));
-  if (!total) throw new Error(`callgrind wrote no total for ${depth}; it said:\n${child.log.slice(-2000)}`);
-  return Number(total[1]);
+  return countInstructions([binary, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth], {
+    file,
+    ready: (child) => child.log.includes("listening on"),
+    use: () => send(port, { host: HOST, headers: ["X-Auth-Request-Email: me@example.com"], connections, count }),
+  });
+}
+
+/** Runs the router for a session and `count` requests to it. */
+async function runRouter(binary, count, file) {
+  const { port, env } = await routerSettings(`router-${count}`);
+  return countInstructions([binary], {
+    file,
+    env,
+    ready: () => routerAnswers(port),
+    use: async () => send(port, { host: await createSession(port), connections, count }),
+  });
 }
 
 /** Returns a depth's instructions per request: what as many requests more cost, so without start and warm-up. */
-async function count(binary, depth, upstream) {
+async function count(depth, upstream) {
+  const binary = build(depth);
   const folder = options.keep ?? scratchFolder();
-  const requests = Number(options.requests);
-  const files = [1, 2].map((times) => join(folder, `callgrind.${depth}.${times * requests}`));
-  const once = await run(binary, depth, requests, upstream, files[0]);
-  const twice = await run(binary, depth, 2 * requests, upstream, files[1]);
-  return { cost: (twice - once) / requests, file: files[1] };
-}
-
-/** Prints the functions that cost most, in instructions per request. */
-function annotate(file) {
-  const args = ["--threshold=100", `--inclusive=${options.inclusive ? "yes" : "no"}`, "--auto=no", file];
-  const report = execFileSync(findProgram("callgrind_annotate", "valgrind"), args, { encoding: "utf8", maxBuffer: 1 << 28 });
-  const functions = new Map();
-  for (const line of report.split("\n")) {
-    const entry = /^\s*([\d,]+)\s+(?:\(\s*[\d.]+%\)\s+)?(.+)$/.exec(line);
-    if (!entry || /PROGRAM TOTALS|events annotated/.test(line)) continue;
-    const cost = Number(entry[1].replaceAll(",", ""));
-    // `file:function [object]`: one entry for each file whose lines were inlined into the function.
-    const name = entry[2].replace(/ \[[^\]]*\]$/, "").replace(/^.*?:(?!:)/, "");
-    const known = functions.get(name) ?? 0;
-    functions.set(name, options.inclusive ? Math.max(known, cost) : known + cost);
+  mkdirSync(folder, { recursive: true });
+  const totals = [];
+  let file;
+  for (const total of [requests, 2 * requests]) {
+    file = join(folder, `callgrind.${depth}.${total}`);
+    totals.push(depth === "router" ? await runRouter(binary, total, file) : await runExample(binary, depth, total, upstream, file));
   }
-  const requests = 2 * Number(options.requests);
-  const dearest = [...functions].sort(([, one], [, other]) => other - one).slice(0, Number(options.annotate));
-  for (const [name, cost] of dearest) console.log(`${(cost / requests).toFixed(0).padStart(8)}  ${name}`);
-  console.log();
+  return { cost: (totals[1] - totals[0]) / requests, file };
 }
 
 const grouped = (number) => Math.round(number).toLocaleString("en-US");
 
+/** Compares a cost with its budget; returns whether it is kept. */
+function isWithin(depth, cost, budget) {
+  const change = cost / budget - 1;
+  const percent = `${Math.abs(change * 100).toFixed(1)} %`;
+  if (change > TOLERANCE) {
+    console.error(
+      `A request through the layers "${depth}" costs ${grouped(cost)} instructions, ${percent} more than its budget of ${grouped(budget)}.\n` +
+        `See what costs them: scripts/bench/instructions.mjs --depths=${depth} --annotate\n` +
+        "If the change is worth it, write new budgets (scripts/bench/instructions.mjs --update) and say why in the commit.",
+    );
+    return false;
+  }
+  if (change < -TOLERANCE) console.log(`${depth} costs ${percent} less than its budget; scripts/bench/instructions.mjs --update keeps that.`);
+  return true;
+}
+
+/** Makes valgrind available. Without it, a check is skipped outside of CI, and everything else fails. */
+function haveValgrind() {
+  try {
+    execFileSync(join(root, "scripts/ensure-valgrind.sh"), { stdio: ["ignore", "ignore", "inherit"] });
+    return true;
+  } catch {
+    if (!options.check || process.env.CI) throw new Error("the instructions could not be counted without valgrind");
+    console.error("The budget of instructions per request is not checked.");
+    return false;
+  }
+}
+
 async function main() {
   const budgets = JSON.parse(readFileSync(budgetFile, "utf8"));
-  const budgeted = options.check || options.update;
-  const depths = budgeted ? Object.keys(budgets) : options.depths.split(",");
-  findProgram("valgrind");
-  const binary = build();
+  if (options.check && process.arch !== "x64") {
+    return console.error(`The budgets of instructions.json are of x86-64, this machine is ${process.arch}: nothing is checked.`);
+  }
+  if (!haveValgrind()) return;
+  const depths = options.check || options.update ? Object.keys(budgets) : options.depths.split(",");
   const upstream = await startUpstream();
   const costs = {};
   console.log("| layers | instructions per request |\n|---|---|");
   for (const depth of depths) {
-    const { cost, file } = await count(binary, depth, upstream.address().port);
+    const { cost, file } = await count(depth, upstream.address().port);
     costs[depth] = cost;
     console.log(`| ${depth} | ${grouped(cost)} |`);
-    if (options.annotate) annotate(file);
+    if (options.annotate) {
+      const list = dearest(file, Number(options.annotate), options.inclusive);
+      console.log(list.map(([name, total]) => `${(total / (2 * requests)).toFixed(0).padStart(8)}  ${name}\n`).join(""));
+    }
   }
   upstream.close();
   if (options.update) {
     const rounded = Object.fromEntries(depths.map((depth) => [depth, Math.round(costs[depth])]));
     writeFileSync(budgetFile, `${JSON.stringify(rounded, null, 2)}\n`);
   }
-  if (options.check) {
-    for (const depth of depths) {
-      const change = costs[depth] / budgets[depth] - 1;
-      const percent = `${Math.abs(change * 100).toFixed(1)} %`;
-      if (change > TOLERANCE) {
-        console.error(
-          `A request through the layers "${depth}" costs ${grouped(costs[depth])} instructions, ${percent} more than its budget of ${grouped(budgets[depth])}.\n` +
-            `See what costs them: scripts/bench/instructions.mjs --depths=${depth} --annotate\n` +
-            "If the change is worth it, write new budgets (scripts/bench/instructions.mjs --update) and say why in the commit.",
-        );
-        process.exitCode = 1;
-      } else if (change < -TOLERANCE) {
-        console.log(`${depth} costs ${percent} less than its budget: scripts/bench/instructions.mjs --update keeps that.`);
-      }
-    }
-  }
+  if (options.check && !depths.map((depth) => isWithin(depth, costs[depth], budgets[depth])).every(Boolean)) process.exitCode = 1;
 }
 
 try {
   await main();
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
 } finally {
   await endAll();
 }
