@@ -1,7 +1,6 @@
 //! `TrackActivity`: records when a person uses a session.
 
 use std::{
-    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -78,25 +77,30 @@ impl<S> Layer<S> for TrackActivityLayer {
 /// does not announce an event stream, so only the response shows that it is one. A refusal is not activity:
 /// layers that refuse requests come before this one, and [`crate::Forward`]'s refusals of reads are ignored.
 /// For a body or a tunnel, [`RecordActivity::touch`] is called at most once a second.
+///
+/// Bodies of any type are accepted, and passed on as [`Body`].
 #[derive(Debug, Clone)]
 pub struct TrackActivity<S> {
     inner: S,
     layer: TrackActivityLayer,
 }
 
-impl<S> Service<Request<Body>> for TrackActivity<S>
+impl<S, ReqB, ResB> Service<Request<ReqB>> for TrackActivity<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<ResB>>,
+    ReqB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
     type Response = Response<Body>;
-    type Error = Infallible;
+    type Error = S::Error;
     type Future = Tracked<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let mut request = request.map(Body::new);
         let Some(route) = request.extensions().get::<SessionRoute>() else {
             return Tracked { inner: self.inner.call(request), activity: None };
         };
@@ -132,15 +136,16 @@ pin_project! {
     }
 }
 
-impl<F> Future for Tracked<F>
+impl<F, ResB, E> Future for Tracked<F>
 where
-    F: Future<Output = Result<Response<Body>, Infallible>>,
+    F: Future<Output = Result<Response<ResB>, E>>,
+    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.inner.poll(context));
+        let response = ready!(this.inner.poll(context))?.map(Body::new);
         let Some(mut activity) = this.activity.take() else { return Poll::Ready(Ok(response)) };
         let is_event_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
         if is_event_stream || response.extensions().get::<Refused>().is_some() {

@@ -1,6 +1,7 @@
-//! The one body type of the stack.
+//! The body type of `serve` and `Forward`.
 
 use std::{
+    any::Any,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -34,14 +35,21 @@ impl Body {
         Self(BodyKind::Empty)
     }
 
-    /// Boxes any other body.
+    /// Boxes any other body. A `Body`, and what has ended already, is not boxed.
     #[must_use]
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        Self(BodyKind::Boxed(body.map_err(Into::into).boxed_unsync()))
+        let mut body = Some(body);
+        if let Some(same) = (&mut body as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return same.take().unwrap_or_default();
+        }
+        match body.filter(|body| !body.is_end_stream()) {
+            Some(body) => Self(BodyKind::Boxed(body.map_err(Into::into).boxed_unsync())),
+            None => Self::empty(),
+        }
     }
 
     /// Wraps a body that is read off a connection. `on_end` runs once it was read to its end; if the body

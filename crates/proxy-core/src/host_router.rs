@@ -1,8 +1,8 @@
 //! `HostRouter`: routes a request by its host name.
 
 use std::{
-    convert::Infallible,
     fmt,
+    future::Future,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -13,7 +13,6 @@ use session_key::{HostScheme, Route};
 use tower::Service;
 
 use crate::{
-    body::Body,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
 };
@@ -23,54 +22,60 @@ use crate::{
 /// The [`session_key::SessionRoute`] goes into the request's extensions. The request passed on has exactly
 /// one `Host`, whatever the HTTP version.
 #[derive(Clone)]
-pub struct HostRouter<S, W> {
+pub struct HostRouter<S, W, R = PlainRefusals> {
     scheme: Arc<HostScheme>,
     session: S,
     site: W,
-    refusals: Arc<dyn Refusals>,
+    refusals: R,
 }
 
 impl<S, W> HostRouter<S, W> {
     /// Routes to `session` and `site`; refuses with [`PlainRefusals`].
     pub fn new(scheme: Arc<HostScheme>, session: S, site: W) -> Self {
-        Self { scheme, session, site, refusals: Arc::new(PlainRefusals) }
+        Self { scheme, session, site, refusals: PlainRefusals }
     }
+}
 
+impl<S, W, R> HostRouter<S, W, R> {
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+    pub fn with_refusals<R2>(self, refusals: R2) -> HostRouter<S, W, R2> {
+        HostRouter { scheme: self.scheme, session: self.session, site: self.site, refusals }
     }
 
-    fn refuse<F>(&self, refusal: &Refusal, request: &Request<Body>) -> ResponseFuture<F> {
+    fn refuse<F, ReqB, ResB, E>(&self, refusal: &Refusal, request: &Request<ReqB>) -> ResponseFuture<F>
+    where
+        F: Future<Output = Result<Response<ResB>, E>>,
+        R: Refusals<ResB>,
+    {
         ResponseFuture::refused(self.refusals.refuse(refusal, &RefusalContext::from(request)))
     }
 }
 
-impl<S, W> fmt::Debug for HostRouter<S, W> {
+impl<S, W, R> fmt::Debug for HostRouter<S, W, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostRouter").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }
 
-impl<S, W> Service<Request<Body>> for HostRouter<S, W>
+impl<S, W, R, ReqB, ResB> Service<Request<ReqB>> for HostRouter<S, W, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    W: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    W: Service<Request<ReqB>, Response = Response<ResB>, Error = S::Error>,
+    R: Refusals<ResB>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<Either<S::Future, W::Future>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.session.poll_ready(context) {
-            Poll::Ready(_) => self.site.poll_ready(context),
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => self.site.poll_ready(context),
+            other => other,
         }
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let host = match single_host(request.uri(), request.headers()) {
             Ok(host) => host,
             Err(error) => return self.refuse(&Refusal::Malformed(error), &request),

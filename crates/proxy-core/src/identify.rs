@@ -1,7 +1,6 @@
 //! `Identify`: finds out who sends a request.
 
 use std::{
-    convert::Infallible,
     fmt,
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +10,6 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 
 use crate::{
-    body::Body,
     identity::extractor::IdentityExtractor,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
@@ -19,36 +17,37 @@ use crate::{
 
 /// Makes [`Identify`] services.
 #[derive(Clone)]
-pub struct IdentifyLayer {
+pub struct IdentifyLayer<R = PlainRefusals> {
     extractor: Arc<dyn IdentityExtractor>,
-    refusals: Arc<dyn Refusals>,
+    refusals: R,
 }
 
 impl IdentifyLayer {
     /// Identifies users with `extractor`; refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new(extractor: Arc<dyn IdentityExtractor>) -> Self {
-        Self { extractor, refusals: Arc::new(PlainRefusals) }
-    }
-
-    /// Refuses with `refusals`.
-    #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+        Self { extractor, refusals: PlainRefusals }
     }
 }
 
-impl fmt::Debug for IdentifyLayer {
+impl<R> IdentifyLayer<R> {
+    /// Refuses with `refusals`.
+    #[must_use]
+    pub fn with_refusals<R2>(self, refusals: R2) -> IdentifyLayer<R2> {
+        IdentifyLayer { extractor: self.extractor, refusals }
+    }
+}
+
+impl<R> fmt::Debug for IdentifyLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("IdentifyLayer")
     }
 }
 
-impl<S> Layer<S> for IdentifyLayer {
-    type Service = Identify<S>;
+impl<S, R: Clone> Layer<S> for IdentifyLayer<R> {
+    type Service = Identify<S, R>;
 
-    fn layer(&self, inner: S) -> Identify<S> {
+    fn layer(&self, inner: S) -> Identify<S, R> {
         Identify { inner, layer: self.clone() }
     }
 }
@@ -56,24 +55,25 @@ impl<S> Layer<S> for IdentifyLayer {
 /// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses the request: 401, or
 /// 400 if it names two users.
 #[derive(Debug, Clone)]
-pub struct Identify<S> {
+pub struct Identify<S, R = PlainRefusals> {
     inner: S,
-    layer: IdentifyLayer,
+    layer: IdentifyLayer<R>,
 }
 
-impl<S> Service<Request<Body>> for Identify<S>
+impl<S, R, ReqB, ResB> Service<Request<ReqB>> for Identify<S, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    R: Refusals<ResB>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         match self.layer.extractor.identify(&mut parts) {
             Ok(identity) => {

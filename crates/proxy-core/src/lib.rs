@@ -13,6 +13,7 @@ mod peer_addr;
 mod port_hosts;
 mod refusal;
 mod replay;
+mod request_head;
 mod request_kind;
 mod resolve;
 mod resolver;
@@ -39,6 +40,7 @@ pub use identity::{
 pub use peer_addr::PeerAddr;
 pub use refusal::{PlainRefusals, Reason, Refusal, RefusalContext, Refusals, respond};
 pub use replay::{EventLog, EventLogs, LoggedEvent, ReplayEvents, ReplayEventsLayer};
+pub use request_head::RequestHead;
 pub use request_kind::RequestKind;
 pub use resolve::{Resolve, ResolveLayer};
 pub use resolver::{Connecting, Connector, HostPolicy, ResolveError, Resolver, Upstream};

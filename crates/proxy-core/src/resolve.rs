@@ -1,7 +1,7 @@
 //! `Resolve`: finds the upstream of a request's session.
 
 use std::{
-    convert::Infallible,
+    any::Any,
     fmt,
     sync::Arc,
     task::{Context, Poll},
@@ -25,9 +25,9 @@ use crate::{
 
 /// Makes [`Resolve`] services.
 #[derive(Clone)]
-pub struct ResolveLayer {
+pub struct ResolveLayer<R = PlainRefusals> {
     resolver: Arc<dyn Resolver>,
-    refusals: Arc<dyn Refusals>,
+    refusals: R,
     wake: Option<Arc<dyn Wake>>,
 }
 
@@ -35,9 +35,11 @@ impl ResolveLayer {
     /// Resolves requests with `resolver`; refuses with [`PlainRefusals`], and starts no session.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolver>) -> Self {
-        Self { resolver, refusals: Arc::new(PlainRefusals), wake: None }
+        Self { resolver, refusals: PlainRefusals, wake: None }
     }
+}
 
+impl<R> ResolveLayer<R> {
     /// Starts sessions that are not running with `wake`, if somebody asks for them; see [`Resolve`].
     #[must_use]
     pub fn with_wake(mut self, wake: Arc<dyn Wake>) -> Self {
@@ -47,9 +49,8 @@ impl ResolveLayer {
 
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+    pub fn with_refusals<R2>(self, refusals: R2) -> ResolveLayer<R2> {
+        ResolveLayer { resolver: self.resolver, refusals, wake: self.wake }
     }
 
     fn resolve(&self, extensions: &Extensions) -> Result<Upstream, Refusal> {
@@ -63,12 +64,15 @@ impl ResolveLayer {
         })
     }
 
-    fn refuse(&self, refusal: &Refusal, request: &Request<Body>) -> Response<Body> {
+    fn refuse<ReqB, ResB>(&self, refusal: &Refusal, request: &Request<ReqB>) -> Response<ResB>
+    where
+        R: Refusals<ResB>,
+    {
         self.refusals.refuse(refusal, &RefusalContext::from(request))
     }
 
     /// Starts the session of a request that was refused, if the request asks for that.
-    fn wake(&self, refusal: &Refusal, request: &Request<Body>) -> Option<WakeFuture> {
+    fn wake<ReqB>(&self, refusal: &Refusal, request: &Request<ReqB>) -> Option<WakeFuture> {
         let wake = self.wake.as_ref().filter(|_| matches!(refusal, Refusal::NotRunning { .. }))?;
         let until = Until::of(RequestKind::of(request.method(), request.headers()))?;
         let extensions = request.extensions();
@@ -77,25 +81,29 @@ impl ResolveLayer {
     }
 
     /// Holds a request until its session was woken, and then resolves it again.
-    async fn hold<S>(
+    async fn hold<S, ReqB, ResB>(
         self,
-        mut request: Request<Body>,
+        mut request: Request<ReqB>,
         waking: WakeFuture,
         inner: S,
-    ) -> Result<Response<Body>, Infallible>
+    ) -> Result<Response<ResB>, S::Error>
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Service<Request<ReqB>, Response = Response<ResB>>,
+        ReqB: 'static,
+        R: Refusals<ResB>,
     {
-        let woken = if request.body().is_end_stream() {
-            waking.await
-        } else {
-            let mut body = HeldBody::new(std::mem::take(request.body_mut()));
-            let woken = match select(waking, Box::pin(body.read_ahead())).await {
-                Either::Left((woken, _)) => woken,
-                Either::Right((never, _)) => match never {},
-            };
-            *request.body_mut() = Body::new(body);
-            woken
+        // Other types can't be put together again from what was read.
+        let woken = match (request.body_mut() as &mut dyn Any).downcast_mut::<Body>() {
+            Some(received) if !received.is_end_stream() => {
+                let mut body = HeldBody::new(std::mem::take(received));
+                let woken = match select(waking, Box::pin(body.read_ahead())).await {
+                    Either::Left((woken, _)) => woken,
+                    Either::Right((never, _)) => match never {},
+                };
+                *received = Body::new(body);
+                woken
+            }
+            _ => waking.await,
         };
         match woken.and_then(|()| self.resolve(request.extensions())) {
             Ok(upstream) => {
@@ -107,16 +115,16 @@ impl ResolveLayer {
     }
 }
 
-impl fmt::Debug for ResolveLayer {
+impl<R> fmt::Debug for ResolveLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResolveLayer")
     }
 }
 
-impl<S> Layer<S> for ResolveLayer {
-    type Service = Resolve<S>;
+impl<S, R: Clone> Layer<S> for ResolveLayer<R> {
+    type Service = Resolve<S, R>;
 
-    fn layer(&self, inner: S) -> Resolve<S> {
+    fn layer(&self, inner: S) -> Resolve<S, R> {
         Resolve { inner, layer: self.clone() }
     }
 }
@@ -128,29 +136,31 @@ impl<S> Layer<S> for ResolveLayer {
 ///
 /// With a [`Wake`], a request to a session that is not running starts it, depending on its [`RequestKind`]: a
 /// browser that opens an address is refused once the start is recorded, and should then be shown a page that
-/// waits; a program's request is held until the session runs. Pages and probes start nothing.
+/// waits; a program's request is held until the session runs. Pages and probes start nothing. While a request is
+/// held, a short body is read ahead if it is a [`Body`]: without that, [`crate::serve`] would notice a client
+/// that went away only once its request is forwarded.
 #[derive(Debug, Clone)]
-pub struct Resolve<S> {
+pub struct Resolve<S, R = PlainRefusals> {
     inner: S,
-    layer: ResolveLayer,
+    layer: ResolveLayer<R>,
 }
 
-impl<S> Service<Request<Body>> for Resolve<S>
+impl<S, R, ReqB, ResB> Service<Request<ReqB>> for Resolve<S, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<ReqB>, Response = Response<ResB>, Future: Send> + Clone + Send + 'static,
+    R: Refusals<ResB> + Clone,
+    ReqB: Send + 'static,
+    ResB: 'static,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         match self.layer.resolve(request.extensions()) {
             Ok(upstream) => {
                 request.extensions_mut().insert(upstream);

@@ -1,9 +1,7 @@
 //! `SameOrigin`: keeps pages of other origins away from sessions.
 
 use std::{
-    convert::Infallible,
     fmt,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,49 +10,43 @@ use session_key::{SessionRoute, Target};
 use tower::{Layer, Service};
 
 use crate::{
-    body::Body,
     port_hosts::{authority_of, port_of_sibling, same_host},
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
 };
 
 /// Makes [`SameOrigin`] services.
-#[derive(Clone)]
-pub struct SameOriginLayer {
-    refusals: Arc<dyn Refusals>,
+#[derive(Clone, Default)]
+pub struct SameOriginLayer<R = PlainRefusals> {
+    refusals: R,
 }
 
 impl SameOriginLayer {
     /// Refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new() -> Self {
-        Self { refusals: Arc::new(PlainRefusals) }
+        Self { refusals: PlainRefusals }
     }
+}
 
+impl<R> SameOriginLayer<R> {
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+    pub fn with_refusals<R2>(self, refusals: R2) -> SameOriginLayer<R2> {
+        SameOriginLayer { refusals }
     }
 }
 
-impl Default for SameOriginLayer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for SameOriginLayer {
+impl<R> fmt::Debug for SameOriginLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SameOriginLayer")
     }
 }
 
-impl<S> Layer<S> for SameOriginLayer {
-    type Service = SameOrigin<S>;
+impl<S, R: Clone> Layer<S> for SameOriginLayer<R> {
+    type Service = SameOrigin<S, R>;
 
-    fn layer(&self, inner: S) -> SameOrigin<S> {
+    fn layer(&self, inner: S) -> SameOrigin<S, R> {
         SameOrigin { inner, layer: self.clone() }
     }
 }
@@ -69,24 +61,25 @@ impl<S> Layer<S> for SameOriginLayer {
 /// The dev servers of one session (hosts `<port>-…` with the same rest) may use each other, as they do on
 /// `localhost`: a front end on one port calls the API on another. The session's opencode is not one of them.
 #[derive(Debug, Clone)]
-pub struct SameOrigin<S> {
+pub struct SameOrigin<S, R = PlainRefusals> {
     inner: S,
-    layer: SameOriginLayer,
+    layer: SameOriginLayer<R>,
 }
 
-impl<S> Service<Request<Body>> for SameOrigin<S>
+impl<S, R, ReqB, ResB> Service<Request<ReqB>> for SameOrigin<S, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    R: Refusals<ResB>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         if is_same_origin(request.method(), request.headers(), dev_server_port(request.extensions())) {
             return ResponseFuture::called(self.inner.call(request));
         }

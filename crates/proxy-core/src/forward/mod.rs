@@ -21,8 +21,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
-use http_body::Body as _;
+use http_body::Body as HttpBody;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use session_key::SessionRoute;
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ use self::{
     upload::UploadProgress,
 };
 use crate::{
-    body::Body,
+    body::{Body, BodyError},
     peer_addr::PeerAddr,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, Refused},
     resolver::{Connector, HostPolicy, Upstream},
@@ -77,7 +78,10 @@ impl fmt::Debug for Forward {
     }
 }
 
-impl Service<Request<Body>> for Forward {
+impl<B> Service<Request<B>> for Forward
+where
+    B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -86,7 +90,8 @@ impl Service<Request<Body>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(Body::new);
         let forwarder = self.0.clone();
         Box::pin(async move { Ok(forwarder.forward(request).await) })
     }

@@ -68,7 +68,7 @@ impl RecordActivity for TestSession {
 struct NoLogs;
 
 impl EventLogs for NoLogs {
-    fn find(&self, _: &Request<Body>) -> Option<Arc<dyn EventLog>> {
+    fn find(&self, _: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
         None
     }
 }
