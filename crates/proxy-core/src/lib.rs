@@ -9,6 +9,7 @@ mod held_body;
 mod host_router;
 mod identify;
 mod identity;
+mod observer;
 mod peer_addr;
 mod port_hosts;
 mod refusal;
@@ -37,6 +38,7 @@ pub use identity::{
     groups::Groups,
     trusted_headers::TrustedHeaders,
 };
+pub use observer::{ConnectEvent, ObservedRefusals, Observer, ResponseEvent};
 pub use peer_addr::PeerAddr;
 pub use refusal::{PlainRefusals, Reason, Refusal, RefusalContext, Refusals, respond};
 pub use replay::{EventLog, EventLogs, LoggedEvent, ReplayEvents, ReplayEventsLayer};

@@ -136,9 +136,10 @@ impl<S, R: Clone> Layer<S> for ResolveLayer<R> {
 ///
 /// With a [`Wake`], a request to a session that is not running starts it, depending on its [`RequestKind`]: a
 /// browser that opens an address is refused once the start is recorded, and should then be shown a page that
-/// waits; a program's request is held until the session runs. Pages and probes start nothing. While a request is
-/// held, a short body is read ahead if it is a [`Body`]: without that, [`crate::serve`] would notice a client
-/// that went away only once its request is forwarded.
+/// waits; a program's request is held until the session runs. Pages and probes start nothing.
+///
+/// While a request is held, a short body is read ahead if it is a [`Body`]: without that, [`crate::serve`]
+/// would notice a client that went away only once its request is forwarded.
 #[derive(Debug, Clone)]
 pub struct Resolve<S, R = PlainRefusals> {
     inner: S,
