@@ -95,6 +95,10 @@ bench: tools web ## the figures of docs/benchmarks.md, on this machine
 instructions: tools ## instructions per proxied request, by callgrind (ARGS=--help)
 	node scripts/bench/instructions.mjs $(ARGS)
 
+.PHONY: soak
+soak: tools ## 100,000 connections that fail in every way, and what is left of them
+	cargo run --locked --release -p proxy-core --example soak -- 100000
+
 .PHONY: clean
 clean: ## remove build outputs (sessions are elsewhere and stay)
 	cargo clean

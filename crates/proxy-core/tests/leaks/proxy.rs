@@ -1,0 +1,115 @@
+//! A proxy on a runtime of its own, so that its tasks can be counted.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use proxy_core::*;
+use session_key::{HostScheme, Identity, SessionHash, SessionRoute, Target};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle, Runtime},
+};
+use tower::{ServiceBuilder, service_fn};
+
+/// The session's own host.
+pub(crate) const HOST: &str = "a48da0606867-oc.example.org";
+/// The host of a port at which nothing listens.
+pub(crate) const CLOSED_HOST: &str = "8081-a48da0606867-oc.example.org";
+/// The host of a port whose queue of connections is full, so that connecting to it takes forever.
+pub(crate) const FULL_HOST: &str = "8082-a48da0606867-oc.example.org";
+/// The host of a port whose server closes its connections without notice: a request that is not idempotent
+/// may find one of those in the pool, and fail.
+pub(crate) const CARELESS_HOST: &str = "8083-a48da0606867-oc.example.org";
+
+/// How long connections may be idle, and how long the proxy that is not patient waits for either side.
+const SHORT: Duration = Duration::from_millis(300);
+/// Never reached, even on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Where the session's servers are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upstreams {
+    pub(crate) session: SocketAddr,
+    pub(crate) careless: SocketAddr,
+    pub(crate) closed: SocketAddr,
+    pub(crate) full: SocketAddr,
+}
+
+impl Resolver for Upstreams {
+    fn resolve(&self, route: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
+        match route.target {
+            Target::Opencode => Ok(Upstream::new(self.session)),
+            Target::Port(8081) => Ok(Upstream::new(self.closed)),
+            Target::Port(8083) => Ok(Upstream::new(self.careless)),
+            Target::Port(_) => Ok(Upstream::new(self.full)),
+            _ => Err(ResolveError::NotFound),
+        }
+    }
+}
+
+impl RecordActivity for Upstreams {
+    fn touch(&self, _: SessionHash, _: Activity) {}
+}
+
+/// The proxy with all layers, once with long timeouts and once with short ones. Dropping it ends its runtime.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    /// Where timeouts are short.
+    pub(crate) impatient: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Proxy {
+    /// Starts both.
+    pub(crate) fn start(upstreams: Upstreams) -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let address = start(&runtime, upstreams, LONG)?;
+        let impatient = start(&runtime, upstreams, SHORT)?;
+        Ok(Self { address, impatient, runtime: Some(runtime) })
+    }
+
+    /// Returns the handle of the proxy's runtime.
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.runtime.as_ref().expect("it is there until the drop").handle()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Waiting is not possible in the asynchronous functions that own a proxy.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn start(runtime: &Runtime, upstreams: Upstreams, timeout: Duration) -> std::io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let forward = ForwardSettings {
+        connect_timeout: timeout,
+        header_timeout: timeout,
+        idle_timeout: SHORT,
+        ..Default::default()
+    };
+    let settings = ServeSettings { header_timeout: timeout, ..Default::default() };
+    let upstreams = Arc::new(upstreams);
+    runtime.spawn(async move {
+        let trusted = TrustedHeaders::from_peers("127.0.0.0/8".parse().into_iter().collect());
+        let session = ServiceBuilder::new()
+            .layer(IdentifyLayer::new(Arc::new(trusted)))
+            .layer(SameOriginLayer::new())
+            .layer(ResolveLayer::new(upstreams.clone()))
+            .layer(TrackActivityLayer::new(upstreams))
+            .service(Forward::new(forward));
+        let site = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::from("the site")))
+        });
+        let scheme = HostScheme::new("example.org", "-oc", "attach-").expect("the names are valid");
+        let listener = TcpListener::from_std(listener).expect("the runtime has a driver");
+        let service = HostRouter::new(Arc::new(scheme), session, site);
+        serve(listener, service, settings, std::future::pending()).await;
+    });
+    Ok(address)
+}
