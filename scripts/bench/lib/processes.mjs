@@ -1,5 +1,5 @@
 // Programs that the benchmarks start: found on the PATH, awaited, and ended with the benchmark.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { accessSync, constants, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 const children = new Set();
 let scratch;
 
-/** Returns a folder that `endAll` removes. */
+/** Returns a folder, which `endAll` removes. */
 export function scratchFolder() {
   scratch ??= mkdtempSync(join(tmpdir(), "router-bench-"));
   return scratch;
@@ -25,6 +25,22 @@ export function findProgram(name, debianPackage = name) {
   throw new Error(`${name} is missing. On Debian and Ubuntu: sudo apt-get install ${debianPackage}`);
 }
 
+/** Throws an error that names all missing programs; `packages` are the Debian packages by program. */
+export function findPrograms(packages) {
+  const missing = Object.entries(packages).filter(([name, debianPackage]) => {
+    try {
+      return !findProgram(name, debianPackage);
+    } catch {
+      return true;
+    }
+  });
+  if (missing.length === 0) return;
+  const [names, wanted] = [0, 1].map((at) => missing.map((entry) => entry[at]));
+  throw new Error(
+    `${names.join(", ")} missing. On Debian and Ubuntu: sudo apt-get install ${wanted.join(" ")}`,
+  );
+}
+
 /** Returns a free port of 127.0.0.1, chosen by the kernel. */
 export const freePort = () =>
   new Promise((resolve) => {
@@ -34,11 +50,15 @@ export const freePort = () =>
     });
   });
 
+/** Returns how many descriptors a process may open. */
+export const descriptorLimit = () => Number(execFileSync("sh", ["-c", "ulimit -n"], { encoding: "utf8" }));
+
 /** Starts a program. Its output is kept in `child.log`, for errors. */
 export function start(command, args, env = {}) {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
   child.log = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (child.log = (child.log + data).slice(-20_000)));
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (data) => (child.log = (child.log + data).slice(-20_000)));
   child.ended = new Promise((resolve) => {
     child.on("error", (error) => resolve(String(error)));
     child.on("exit", (code, signal) => resolve(signal ?? code));
@@ -64,6 +84,7 @@ export async function end(child, signal = "SIGTERM", seconds = 10) {
 export async function endAll() {
   await Promise.all([...children].map((child) => end(child)));
   if (scratch) rmSync(scratch, { recursive: true, force: true });
+  scratch = undefined;
 }
 
 /** Calls `check` until it returns something true; an error names `child`, with the end of its output. */

@@ -4,18 +4,25 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freePort, scratchFolder } from "./processes.mjs";
 
-/** Requests something of 127.0.0.1 on a connection of its own; resolves with the status and the body. */
-export const request = (port, path, { host = `localhost:${port}`, method = "GET", headers = {}, body } = {}) =>
+/** Sends a request to 127.0.0.1, without an `agent` on a connection of its own; resolves with the answer. */
+export const request = (
+  port,
+  path,
+  { host = `localhost:${port}`, method = "GET", headers = {}, body, agent = false } = {},
+) =>
   new Promise((resolve, fail) => {
     const all = { host, "content-type": "application/json", "sec-fetch-site": "same-origin", ...headers };
-    const outgoing = http.request({ port, host: "127.0.0.1", path, method, headers: all, agent: false }, (response) => {
-      const parts = [];
-      response.on("data", (data) => parts.push(data)).on("error", fail);
-      response.on("end", () => {
-        const bytes = Buffer.concat(parts);
-        resolve({ status: response.statusCode, headers: response.headers, bytes, text: bytes.toString() });
-      });
-    });
+    const outgoing = http.request(
+      { port, host: "127.0.0.1", path, method, headers: all, agent },
+      (response) => {
+        const parts = [];
+        response.on("data", (data) => parts.push(data)).on("error", fail);
+        response.on("end", () => {
+          const bytes = Buffer.concat(parts);
+          resolve({ status: response.statusCode, headers: response.headers, bytes, text: bytes.toString() });
+        });
+      },
+    );
     outgoing.on("error", fail).end(body);
   });
 

@@ -40,7 +40,7 @@ export function startUpstream(port = 0, answers = {}) {
   return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve(server)));
 }
 
-/** Sends `count` requests on one keep-alive connection, one after another; fails if one is not answered by 200. */
+/** Sends `count` requests on one keep-alive connection; fails if one is not answered by 200. */
 function onOneConnection(port, bytes, count) {
   return new Promise((resolve, fail) => {
     const socket = connect(port, "127.0.0.1").setNoDelay();
@@ -49,7 +49,11 @@ function onOneConnection(port, bytes, count) {
     let total;
     const failed = (reason) => {
       socket.destroy();
-      fail(new Error(`${reason}; ${left} of ${count} requests were left. The last answer: ${answer.subarray(0, 300)}`));
+      fail(
+        new Error(
+          `${reason}; ${left} of ${count} requests were left. The last answer: ${answer.subarray(0, 300)}`,
+        ),
+      );
     };
     socket.on("error", failed).on("end", () => left > 0 && failed("the proxy closed the connection"));
     socket.on("data", (data) => {
