@@ -17,7 +17,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use http::{Request, Response};
 use proxy_core::*;
-use session_key::{HostScheme, Identity, SessionHash, SessionRoute};
+use session_key::{HostScheme, Identity, SessionRoute};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, ServiceBuilder, layer::util::Stack, service_fn};
 
@@ -30,8 +30,8 @@ impl Resolver for OneSession {
 }
 
 impl RecordActivity for OneSession {
-    fn touch(&self, hash: SessionHash, _: Activity) {
-        std::hint::black_box(hash);
+    fn touch(&self, route: &SessionRoute, _: Activity) {
+        std::hint::black_box(route);
     }
 }
 

@@ -9,38 +9,39 @@ use std::{
 
 use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use session_key::{HostScheme, Route};
+use session_key::HostScheme;
 use tower::Service;
 
 use crate::{
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
+    route_hosts::{HostRoute, RouteHosts},
 };
 
 /// Routes a request to the session's stack or to the site, by its host name; refuses unknown host names.
 ///
-/// The [`session_key::SessionRoute`] goes into the request's extensions. The request passed on has exactly
-/// one `Host`, whatever the HTTP version.
+/// The route, by default a [`session_key::SessionRoute`], goes into the request's extensions. The request
+/// passed on has exactly one `Host`, whatever the HTTP version.
 #[derive(Clone)]
-pub struct HostRouter<S, W, R = PlainRefusals> {
-    scheme: Arc<HostScheme>,
+pub struct HostRouter<S, W, H = Arc<HostScheme>, R = PlainRefusals> {
+    hosts: H,
     session: S,
     site: W,
     refusals: R,
 }
 
-impl<S, W> HostRouter<S, W> {
+impl<S, W, H> HostRouter<S, W, H> {
     /// Routes to `session` and `site`; refuses with [`PlainRefusals`].
-    pub fn new(scheme: Arc<HostScheme>, session: S, site: W) -> Self {
-        Self { scheme, session, site, refusals: PlainRefusals }
+    pub fn new(hosts: H, session: S, site: W) -> Self {
+        Self { hosts, session, site, refusals: PlainRefusals }
     }
 }
 
-impl<S, W, R> HostRouter<S, W, R> {
+impl<S, W, H, R> HostRouter<S, W, H, R> {
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals<R2>(self, refusals: R2) -> HostRouter<S, W, R2> {
-        HostRouter { scheme: self.scheme, session: self.session, site: self.site, refusals }
+    pub fn with_refusals<R2>(self, refusals: R2) -> HostRouter<S, W, H, R2> {
+        HostRouter { hosts: self.hosts, session: self.session, site: self.site, refusals }
     }
 
     fn refuse<F, ReqB, ResB, E>(&self, refusal: &Refusal, request: &Request<ReqB>) -> ResponseFuture<F>
@@ -52,16 +53,17 @@ impl<S, W, R> HostRouter<S, W, R> {
     }
 }
 
-impl<S, W, R> fmt::Debug for HostRouter<S, W, R> {
+impl<S, W, H: fmt::Debug, R> fmt::Debug for HostRouter<S, W, H, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostRouter").field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("HostRouter").field("hosts", &self.hosts).finish_non_exhaustive()
     }
 }
 
-impl<S, W, R, ReqB, ResB> Service<Request<ReqB>> for HostRouter<S, W, R>
+impl<S, W, H, R, ReqB, ResB> Service<Request<ReqB>> for HostRouter<S, W, H, R>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     W: Service<Request<ReqB>, Response = Response<ResB>, Error = S::Error>,
+    H: RouteHosts,
     R: Refusals<ResB>,
 {
     type Response = Response<ResB>;
@@ -80,12 +82,12 @@ where
             Ok(host) => host,
             Err(error) => return self.refuse(&Refusal::Malformed(error), &request),
         };
-        let route = self.scheme.parse(host.to_str().unwrap_or_default());
+        let route = self.hosts.route(host.to_str().unwrap_or_default());
         request.headers_mut().insert(header::HOST, host);
         match route {
-            Route::UnknownHost => self.refuse(&Refusal::UnknownHost, &request),
-            Route::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
-            Route::Session(route) => {
+            HostRoute::Unknown => self.refuse(&Refusal::UnknownHost, &request),
+            HostRoute::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
+            HostRoute::Session(route) => {
                 request.extensions_mut().insert(route);
                 ResponseFuture::called(Either::Left(self.session.call(request)))
             }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use session_key::Identity;
 use tower::{Layer, Service};
 
 use crate::{
@@ -16,53 +17,70 @@ use crate::{
 };
 
 /// Makes [`Identify`] services.
-#[derive(Clone)]
-pub struct IdentifyLayer<R = PlainRefusals> {
-    extractor: Arc<dyn IdentityExtractor>,
+pub struct IdentifyLayer<I = Identity, R = PlainRefusals> {
+    extractor: Arc<dyn IdentityExtractor<I>>,
     refusals: R,
 }
 
-impl IdentifyLayer {
+impl<I> IdentifyLayer<I> {
     /// Identifies users with `extractor`; refuses with [`PlainRefusals`].
     #[must_use]
-    pub fn new(extractor: Arc<dyn IdentityExtractor>) -> Self {
+    pub fn new(extractor: Arc<dyn IdentityExtractor<I>>) -> Self {
         Self { extractor, refusals: PlainRefusals }
     }
 }
 
-impl<R> IdentifyLayer<R> {
+impl<I, R> IdentifyLayer<I, R> {
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals<R2>(self, refusals: R2) -> IdentifyLayer<R2> {
+    pub fn with_refusals<R2>(self, refusals: R2) -> IdentifyLayer<I, R2> {
         IdentifyLayer { extractor: self.extractor, refusals }
     }
 }
 
-impl<R> fmt::Debug for IdentifyLayer<R> {
+impl<I, R: Clone> Clone for IdentifyLayer<I, R> {
+    fn clone(&self) -> Self {
+        Self { extractor: self.extractor.clone(), refusals: self.refusals.clone() }
+    }
+}
+
+impl<I, R> fmt::Debug for IdentifyLayer<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("IdentifyLayer")
     }
 }
 
-impl<S, R: Clone> Layer<S> for IdentifyLayer<R> {
-    type Service = Identify<S, R>;
+impl<S, I, R: Clone> Layer<S> for IdentifyLayer<I, R> {
+    type Service = Identify<S, I, R>;
 
-    fn layer(&self, inner: S) -> Identify<S, R> {
+    fn layer(&self, inner: S) -> Identify<S, I, R> {
         Identify { inner, layer: self.clone() }
     }
 }
 
-/// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses the request: 401, or
-/// 400 if it names two users.
-#[derive(Debug, Clone)]
-pub struct Identify<S, R = PlainRefusals> {
+/// Puts the caller's identity, by default a [`session_key::Identity`], into the request's extensions, or
+/// refuses the request: 401, or 400 if it names two users.
+pub struct Identify<S, I = Identity, R = PlainRefusals> {
     inner: S,
-    layer: IdentifyLayer<R>,
+    layer: IdentifyLayer<I, R>,
 }
 
-impl<S, R, ReqB, ResB> Service<Request<ReqB>> for Identify<S, R>
+impl<S: Clone, I, R: Clone> Clone for Identify<S, I, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, I, R> fmt::Debug for Identify<S, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identify").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, I, R, ReqB, ResB> Service<Request<ReqB>> for Identify<S, I, R>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
+    I: Clone + Send + Sync + 'static,
     R: Refusals<ResB>,
 {
     type Response = Response<ResB>;

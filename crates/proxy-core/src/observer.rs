@@ -9,8 +9,8 @@ use crate::refusal::{Refusal, RefusalContext, Refusals};
 /// Observes requests and connections to upstreams, for metrics.
 ///
 /// [`crate::Forward`] reports connections and responses, if it has an observer; [`ObservedRefusals`] reports
-/// refusals. The methods are called inside of requests, so they must be fast and never wait. Each does nothing
-/// by default.
+/// refusals. The methods are called inside of requests, so they must be fast and never wait. Each does
+/// nothing by default.
 pub trait Observer: Send + Sync + 'static {
     /// A connection to an upstream was opened, or could not be opened.
     fn connected(&self, _: &ConnectEvent<'_>) {}

@@ -4,7 +4,6 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use session_key::SessionHash;
 
 use crate::{body::Body, identity::extractor::IdentifyError, request_head::RequestHead};
 
@@ -23,8 +22,6 @@ pub enum Refusal {
     NotFound,
     /// The user's session is not running: 503, with `Retry-After` if it starts by itself.
     NotRunning {
-        /// The session.
-        hash: SessionHash,
         /// Seconds after which a program may retry. `None`: the session does not start by itself.
         retry_after: Option<u32>,
         /// Why it does not run, if that is known.
@@ -32,8 +29,6 @@ pub enum Refusal {
     },
     /// The user's session was not started, because the user has reached a limit: 429.
     LimitReached {
-        /// The session.
-        hash: SessionHash,
         /// Seconds after which a program may retry. `None`: waiting does not help.
         retry_after: Option<u32>,
         /// Which limit.
@@ -49,6 +44,7 @@ pub enum Refusal {
 
 /// Why a request is refused, in words for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reason {
     /// A stable code, for programs.
     pub code: &'static str,

@@ -20,48 +20,51 @@ use crate::{
     request_kind::RequestKind,
     resolver::{ResolveError, Resolver, Upstream},
     response_future::ResponseFuture,
+    route_key::RouteKey,
     wake::{Until, Wake, WakeFuture, WakeRequest},
 };
 
 /// Makes [`Resolve`] services.
-#[derive(Clone)]
-pub struct ResolveLayer<R = PlainRefusals> {
-    resolver: Arc<dyn Resolver>,
+pub struct ResolveLayer<K = SessionRoute, I = Identity, R = PlainRefusals> {
+    resolver: Arc<dyn Resolver<K, I>>,
     refusals: R,
-    wake: Option<Arc<dyn Wake>>,
+    wake: Option<Arc<dyn Wake<K, I>>>,
 }
 
-impl ResolveLayer {
+impl<K, I> ResolveLayer<K, I> {
     /// Resolves requests with `resolver`; refuses with [`PlainRefusals`], and starts no session.
     #[must_use]
-    pub fn new(resolver: Arc<dyn Resolver>) -> Self {
+    pub fn new(resolver: Arc<dyn Resolver<K, I>>) -> Self {
         Self { resolver, refusals: PlainRefusals, wake: None }
     }
 }
 
-impl<R> ResolveLayer<R> {
+impl<K, I, R> ResolveLayer<K, I, R> {
     /// Starts sessions that are not running with `wake`, if somebody asks for them; see [`Resolve`].
     #[must_use]
-    pub fn with_wake(mut self, wake: Arc<dyn Wake>) -> Self {
+    pub fn with_wake(mut self, wake: Arc<dyn Wake<K, I>>) -> Self {
         self.wake = Some(wake);
         self
     }
 
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals<R2>(self, refusals: R2) -> ResolveLayer<R2> {
+    pub fn with_refusals<R2>(self, refusals: R2) -> ResolveLayer<K, I, R2> {
         ResolveLayer { resolver: self.resolver, refusals, wake: self.wake }
     }
+}
 
+impl<K: RouteKey, I: Clone + Send + Sync + 'static, R> ResolveLayer<K, I, R> {
     fn resolve(&self, extensions: &Extensions) -> Result<Upstream, Refusal> {
-        let route = extensions.get::<SessionRoute>().ok_or(Refusal::NotFound)?;
-        let identity = extensions.get::<Identity>().ok_or(Refusal::NotFound)?;
-        self.resolver.resolve(route, identity).map_err(|error| match error {
-            ResolveError::NotFound => Refusal::NotFound,
-            ResolveError::NotRunning { retry_after } => {
-                Refusal::NotRunning { hash: route.hash, retry_after, reason: None }
+        let route = extensions.get::<K>().ok_or(Refusal::NotFound)?;
+        let identity = extensions.get::<I>().ok_or(Refusal::NotFound)?;
+        match self.resolver.resolve(route, identity) {
+            Ok(upstream) => Ok(Upstream { pool: route.pool(), ..upstream }),
+            Err(ResolveError::NotFound) => Err(Refusal::NotFound),
+            Err(ResolveError::NotRunning { retry_after }) => {
+                Err(Refusal::NotRunning { retry_after, reason: None })
             }
-        })
+        }
     }
 
     fn refuse<ReqB, ResB>(&self, refusal: &Refusal, request: &Request<ReqB>) -> Response<ResB>
@@ -115,22 +118,28 @@ impl<R> ResolveLayer<R> {
     }
 }
 
-impl<R> fmt::Debug for ResolveLayer<R> {
+impl<K, I, R: Clone> Clone for ResolveLayer<K, I, R> {
+    fn clone(&self) -> Self {
+        Self { resolver: self.resolver.clone(), refusals: self.refusals.clone(), wake: self.wake.clone() }
+    }
+}
+
+impl<K, I, R> fmt::Debug for ResolveLayer<K, I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResolveLayer")
     }
 }
 
-impl<S, R: Clone> Layer<S> for ResolveLayer<R> {
-    type Service = Resolve<S, R>;
+impl<S, K, I, R: Clone> Layer<S> for ResolveLayer<K, I, R> {
+    type Service = Resolve<S, K, I, R>;
 
-    fn layer(&self, inner: S) -> Resolve<S, R> {
+    fn layer(&self, inner: S) -> Resolve<S, K, I, R> {
         Resolve { inner, layer: self.clone() }
     }
 }
 
-/// Puts the [`Upstream`] of a request's [`SessionRoute`] and [`Identity`] into its extensions, or refuses the
-/// request.
+/// Puts the [`Upstream`] of a request's route and identity, by default a [`SessionRoute`] and an
+/// [`Identity`], into its extensions, or refuses the request.
 ///
 /// A request without a route or without an identity is answered as if its session did not exist.
 ///
@@ -140,15 +149,28 @@ impl<S, R: Clone> Layer<S> for ResolveLayer<R> {
 ///
 /// While a request is held, a short body is read ahead if it is a [`Body`]: without that, [`crate::serve`]
 /// would notice a client that went away only once its request is forwarded.
-#[derive(Debug, Clone)]
-pub struct Resolve<S, R = PlainRefusals> {
+pub struct Resolve<S, K = SessionRoute, I = Identity, R = PlainRefusals> {
     inner: S,
-    layer: ResolveLayer<R>,
+    layer: ResolveLayer<K, I, R>,
 }
 
-impl<S, R, ReqB, ResB> Service<Request<ReqB>> for Resolve<S, R>
+impl<S: Clone, K, I, R: Clone> Clone for Resolve<S, K, I, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, K, I, R> fmt::Debug for Resolve<S, K, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolve").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, K, I, R, ReqB, ResB> Service<Request<ReqB>> for Resolve<S, K, I, R>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>, Future: Send> + Clone + Send + 'static,
+    K: RouteKey,
+    I: Clone + Send + Sync + 'static,
     R: Refusals<ResB> + Clone,
     ReqB: Send + 'static,
     ResB: 'static,

@@ -2,51 +2,71 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     task::{Context, Poll},
 };
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use session_key::{SessionRoute, Target};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use session_key::SessionRoute;
 use tower::{Layer, Service};
 
 use crate::{
     port_hosts::{authority_of, port_of_sibling, same_host},
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
+    route_key::RouteKey,
 };
 
 /// Makes [`SameOrigin`] services.
-#[derive(Clone, Default)]
-pub struct SameOriginLayer<R = PlainRefusals> {
+pub struct SameOriginLayer<K = SessionRoute, R = PlainRefusals> {
     refusals: R,
+    route: PhantomData<fn() -> K>,
 }
 
 impl SameOriginLayer {
     /// Refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new() -> Self {
-        Self { refusals: PlainRefusals }
+        Self { refusals: PlainRefusals, route: PhantomData }
     }
 }
 
-impl<R> SameOriginLayer<R> {
+impl<K, R> SameOriginLayer<K, R> {
+    /// Reads routes of another type from requests' extensions.
+    #[must_use]
+    pub fn with_route<K2: RouteKey>(self) -> SameOriginLayer<K2, R> {
+        SameOriginLayer { refusals: self.refusals, route: PhantomData }
+    }
+
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals<R2>(self, refusals: R2) -> SameOriginLayer<R2> {
-        SameOriginLayer { refusals }
+    pub fn with_refusals<R2>(self, refusals: R2) -> SameOriginLayer<K, R2> {
+        SameOriginLayer { refusals, route: PhantomData }
     }
 }
 
-impl<R> fmt::Debug for SameOriginLayer<R> {
+impl Default for SameOriginLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, R: Clone> Clone for SameOriginLayer<K, R> {
+    fn clone(&self) -> Self {
+        Self { refusals: self.refusals.clone(), route: PhantomData }
+    }
+}
+
+impl<K, R> fmt::Debug for SameOriginLayer<K, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SameOriginLayer")
     }
 }
 
-impl<S, R: Clone> Layer<S> for SameOriginLayer<R> {
-    type Service = SameOrigin<S, R>;
+impl<S, K, R: Clone> Layer<S> for SameOriginLayer<K, R> {
+    type Service = SameOrigin<S, K, R>;
 
-    fn layer(&self, inner: S) -> SameOrigin<S, R> {
+    fn layer(&self, inner: S) -> SameOrigin<S, K, R> {
         SameOrigin { inner, layer: self.clone() }
     }
 }
@@ -60,15 +80,27 @@ impl<S, R: Clone> Layer<S> for SameOriginLayer<R> {
 ///
 /// The dev servers of one session (hosts `<port>-…` with the same rest) may use each other, as they do on
 /// `localhost`: a front end on one port calls the API on another. The session's opencode is not one of them.
-#[derive(Debug, Clone)]
-pub struct SameOrigin<S, R = PlainRefusals> {
+pub struct SameOrigin<S, K = SessionRoute, R = PlainRefusals> {
     inner: S,
-    layer: SameOriginLayer<R>,
+    layer: SameOriginLayer<K, R>,
 }
 
-impl<S, R, ReqB, ResB> Service<Request<ReqB>> for SameOrigin<S, R>
+impl<S: Clone, K, R: Clone> Clone for SameOrigin<S, K, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, K, R> fmt::Debug for SameOrigin<S, K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SameOrigin").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, K, R, ReqB, ResB> Service<Request<ReqB>> for SameOrigin<S, K, R>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
+    K: RouteKey,
     R: Refusals<ResB>,
 {
     type Response = Response<ResB>;
@@ -80,7 +112,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        if is_same_origin(request.method(), request.headers(), dev_server_port(request.extensions())) {
+        let port = request.extensions().get().and_then(K::dev_server_port);
+        if is_same_origin(request.method(), request.headers(), port) {
             return ResponseFuture::called(self.inner.call(request));
         }
         let context = RefusalContext::from(&request);
@@ -131,14 +164,6 @@ fn is_same_origin(method: &Method, headers: &HeaderMap, port: Option<u16>) -> bo
 
 fn is_sec_fetch(name: &HeaderName) -> bool {
     name.as_str().starts_with("sec-fetch-")
-}
-
-/// Returns the port of the dev server that the request is for.
-fn dev_server_port(extensions: &Extensions) -> Option<u16> {
-    match extensions.get::<SessionRoute>()?.target {
-        Target::Port(port) => Some(port),
-        Target::Opencode | Target::Attach => None,
-    }
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

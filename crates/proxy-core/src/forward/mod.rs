@@ -25,7 +25,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as HttpBody;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use session_key::SessionRoute;
 use tokio::time::timeout;
 use tower::Service;
 
@@ -150,7 +149,7 @@ impl Forwarder {
         let is_repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
         let key = PoolKey {
             address: upstream.address,
-            session: parts.extensions.get::<SessionRoute>().map(|route| route.hash),
+            pool: upstream.pool,
             has_connector: upstream.connector.is_some(),
         };
         let mut head = SentHead::new(&mut parts, is_repeatable);

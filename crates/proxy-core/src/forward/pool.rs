@@ -11,7 +11,6 @@ use std::{
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use session_key::SessionHash;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
@@ -39,7 +38,7 @@ struct Idle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     pub(super) address: SocketAddr,
-    pub(super) session: Option<SessionHash>,
+    pub(super) pool: u64,
     pub(super) has_connector: bool,
 }
 

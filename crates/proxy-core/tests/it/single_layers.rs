@@ -42,8 +42,8 @@ impl Resolver for TestResolver {
 struct Activities(Mutex<Vec<(SessionHash, Activity)>>);
 
 impl RecordActivity for Activities {
-    fn touch(&self, hash: SessionHash, activity: Activity) {
-        self.0.lock().unwrap().push((hash, activity));
+    fn touch(&self, route: &SessionRoute, activity: Activity) {
+        self.0.lock().unwrap().push((route.hash, activity));
     }
 }
 
@@ -137,7 +137,7 @@ async fn resolve_adds_the_upstream_or_refuses() {
     );
     assert_eq!(call_as("bob@example.com").await, (418, "NotFound /".into()));
     let (status, refusal) = call_as("alice@example.com").await;
-    assert!(status == 418 && refusal.starts_with("NotRunning { hash: a48da0606867"), "{refusal}");
+    assert!(status == 418 && refusal.starts_with("NotRunning { retry_after: None"), "{refusal}");
     let without_route = with(request("/"), identity("carol@example.com"));
     assert_eq!(
         call(layer.layer(service_fn(show_extensions)), without_route).await,

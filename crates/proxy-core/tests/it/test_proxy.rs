@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use proxy_core::*;
-use session_key::{HostScheme, Identity, SessionHash, SessionRoute, Target};
+use session_key::{HostScheme, Identity, SessionRoute, Target};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -59,7 +59,7 @@ impl Resolver for TestSession {
 }
 
 impl RecordActivity for TestSession {
-    fn touch(&self, _: SessionHash, activity: Activity) {
+    fn touch(&self, _: &SessionRoute, activity: Activity) {
         self.activities.lock().push(activity);
     }
 }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use proxy_core::*;
-use session_key::{HostScheme, Identity, SessionHash, SessionRoute, Target};
+use session_key::{HostScheme, Identity, SessionRoute, Target};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle, Runtime},
@@ -48,7 +48,7 @@ impl Resolver for Upstreams {
 }
 
 impl RecordActivity for Upstreams {
-    fn touch(&self, _: SessionHash, _: Activity) {}
+    fn touch(&self, _: &SessionRoute, _: Activity) {}
 }
 
 /// The proxy with all layers, once with long timeouts and once with short ones. Dropping it ends its runtime.
