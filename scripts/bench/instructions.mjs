@@ -22,7 +22,7 @@ Counts the instructions per request of the example proxy (crates/proxy-core/exam
   --annotate[=LINES]  show the functions that cost most, for each depth (default: 40)
   --inclusive         with --annotate: a function's cost includes the functions that it calls
   --connections=N     keep-alive connections, each with one request under way (default: 1)
-  --requests=N        counted requests (default: 1000); as many more warm up
+  --requests=N        requests of a batch (default: 400); the cheapest of five batches counts, after one to warm up
   --profile=NAME      cargo's profile (default: profiling; bench is as the images are built, and builds longer)
   --binary=FILE       a program that is built already
   --keep=FOLDER       keep callgrind's files there, for KCachegrind or callgrind_annotate
@@ -42,7 +42,7 @@ const { values: options } = parseArgs({
     annotate: { type: "string" },
     inclusive: { type: "boolean" },
     connections: { type: "string", default: "1" },
-    requests: { type: "string", default: "1000" },
+    requests: { type: "string", default: "400" },
     profile: { type: "string", default: "profiling" },
     binary: { type: "string" },
     keep: { type: "string" },
@@ -69,44 +69,35 @@ function build(depth) {
   });
 }
 
-/** Runs the example proxy for `count` requests. */
-async function runExample(binary, depth, count, upstream, file) {
-  const port = await freePort();
-  return countInstructions([binary, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth], {
-    file,
-    ready: (child) => child.log.includes("listening on"),
-    use: () =>
-      send(port, { host: HOST, headers: ["X-Auth-Request-Email: me@example.com"], connections, count }),
-  });
-}
-
-/** Runs the router for a session and `count` requests to it. */
-async function runRouter(binary, count, file) {
-  const { port, env } = await routerSettings(`router-${count}`);
-  return countInstructions([binary], {
-    file,
-    env,
-    ready: () => routerAnswers(port),
-    use: async () => send(port, { host: await createSession(port), connections, count }),
-  });
-}
-
-/** Returns a depth's instructions per request: what as many requests more cost, so without the start. */
+/** Counts the instructions of one depth's requests. */
 async function count(depth, upstream) {
-  const binary = build(depth);
   const folder = options.keep ?? scratchFolder();
   mkdirSync(folder, { recursive: true });
-  const totals = [];
-  let file;
-  for (const total of [requests, 2 * requests]) {
-    file = join(folder, `callgrind.${depth}.${total}`);
-    totals.push(
-      depth === "router"
-        ? await runRouter(binary, total, file)
-        : await runExample(binary, depth, total, upstream, file),
-    );
+  const binary = build(depth);
+  const load = { connections, count: requests };
+  const common = { folder, name: depth };
+  if (depth === "router") {
+    const { port, env } = await routerSettings("router");
+    let host;
+    return countInstructions([binary], {
+      ...common,
+      env,
+      ready: () => routerAnswers(port),
+      warmUp: async () => {
+        host = await createSession(port);
+        await send(port, { host, ...load });
+      },
+      use: () => send(port, { host, ...load }),
+    });
   }
-  return { cost: (totals[1] - totals[0]) / requests, file };
+  const port = await freePort();
+  const all = () => send(port, { host: HOST, headers: ["X-Auth-Request-Email: me@example.com"], ...load });
+  return countInstructions([binary, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth], {
+    ...common,
+    ready: (child) => child.log.includes("listening on"),
+    warmUp: all,
+    use: all,
+  });
 }
 
 const grouped = (number) => Math.round(number).toLocaleString("en-US");
@@ -156,13 +147,16 @@ async function main() {
   const costs = {};
   console.log("| layers | instructions per request |\n|---|---|");
   for (const depth of depths) {
-    const { cost, file } = await count(depth, upstream.address().port);
+    const { total, file } = await count(depth, upstream.address().port);
+    const cost = total / requests;
     costs[depth] = cost;
     console.log(`| ${depth} | ${grouped(cost)} |`);
     if (options.annotate) {
       const list = dearest(file, Number(options.annotate), options.inclusive);
       console.log(
-        list.map(([name, total]) => `${(total / (2 * requests)).toFixed(0).padStart(8)}  ${name}\n`).join(""),
+        list
+          .map(([name, functionTotal]) => `${(functionTotal / requests).toFixed(0).padStart(8)}  ${name}\n`)
+          .join(""),
       );
     }
   }

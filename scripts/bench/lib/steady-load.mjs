@@ -23,7 +23,7 @@ export const BROWSER = [
   `Cookie: _oauth2_proxy=${"ZjE4c2Vzc2lvbg".repeat(12)}; theme=dark`,
 ];
 
-/** Starts a server on 127.0.0.1 that answers each request without a body; `answers` are of other paths. */
+/** Starts a server on 127.0.0.1, which this process does not wait for, that answers each request without a body; `answers` are of other paths. */
 export function startUpstream(port = 0, answers = {}) {
   const server = createServer((socket) => {
     let pending = Buffer.alloc(0);
@@ -37,7 +37,7 @@ export function startUpstream(port = 0, answers = {}) {
       }
     });
   });
-  return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve(server)));
+  return new Promise((resolve) => server.unref().listen(port, "127.0.0.1", () => resolve(server)));
 }
 
 /** Sends `count` requests on one keep-alive connection; fails if one is not answered by 200. */

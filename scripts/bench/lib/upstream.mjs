@@ -73,7 +73,8 @@ export function startStreams(port, answer = () => undefined) {
       return;
     }
     const [status, type, body] = answer(request, pathname) ?? [200, "text/plain", BODY];
-    const respond = () => response.writeHead(status, { "content-type": type }).end(body);
+    const respond = () =>
+      response.writeHead(status, { "content-type": type, "content-length": body.length }).end(body);
     if (request.method === "PUT") request.on("end", respond).resume();
     else respond();
   });
