@@ -1,15 +1,18 @@
 //! One connection: reads its requests and passes them to the service.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 use tower::{Service, util::Oneshot};
 
 use super::{
@@ -25,6 +28,8 @@ use crate::{
     tcp,
 };
 
+/// How long a connection that was accepted just before the drain may take to send its first request.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// The smallest buffer that hyper accepts.
 const MIN_HEAD: usize = 8 * 1024;
 
@@ -67,7 +72,7 @@ pub(super) async fn run<S>(
     let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
     let mut first_request_timeout = pin!(sleep(settings.header_timeout));
     let shared = handle.shared();
-    let mut draining = false;
+    let mut phase = Phase::Open;
     loop {
         tokio::select! {
             biased;
@@ -77,22 +82,49 @@ pub(super) async fn run<S>(
                 }
                 return;
             }
+            () = handle.request_received(), if phase == Phase::Unused => {
+                phase = Phase::Draining;
+                connection.as_mut().graceful_shutdown();
+            }
             () = &mut first_request_timeout,
                 if !handle.is_request_received() && !first_request_timeout.is_elapsed() =>
             {
-                if !handle.is_request_received() {
+                if phase == Phase::Unused {
+                    phase = Phase::Draining;
+                    connection.as_mut().graceful_shutdown();
+                } else if !handle.is_request_received() {
                     return tracing::debug!("connection closed; no request received");
                 }
             }
             // Only one signal at a time: each is polled whenever the connection is.
-            () = if draining { &shared.abort } else { &shared.drain }.cancelled() => {
-                if std::mem::replace(&mut draining, true) {
+            () = if phase == Phase::Open { &shared.drain } else { &shared.abort }.cancelled() => {
+                if phase != Phase::Open {
                     return;
                 }
-                connection.as_mut().graceful_shutdown();
+                if handle.is_request_received() {
+                    phase = Phase::Draining;
+                    connection.as_mut().graceful_shutdown();
+                } else {
+                    // Its first request may be on the way, and hyper would not read it any more.
+                    phase = Phase::Unused;
+                    let end = Instant::now() + FIRST_REQUEST_GRACE;
+                    let deadline = first_request_timeout.deadline().min(end);
+                    first_request_timeout.as_mut().reset(deadline);
+                }
             }
         }
     }
+}
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It accepts requests.
+    Open,
+    /// It ends after its first request, which has not arrived yet.
+    Unused,
+    /// It ends when its requests have.
+    Draining,
 }
 
 /// Passes requests to the service, with extensions that describe their connection.
@@ -107,7 +139,8 @@ struct ConnectionService<S> {
 
 impl<S> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -116,6 +149,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.handle.set_request_received();
         let mut next_head = None;
+        let closes = self.handle.is_closing() && request.version() < Version::HTTP_2;
         if request.version() >= Version::HTTP_2 {
             self.recorder.stop();
         } else if !self.recorder.has_one_framing(&request) {
@@ -133,6 +167,23 @@ where
         if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
             request.extensions_mut().insert(self.handle.clone());
         }
-        ResponseFuture::called(Oneshot::new(self.service.clone(), request))
+        let response = Oneshot::new(self.service.clone(), request);
+        if closes {
+            ResponseFuture::held(Box::pin(closing(response)))
+        } else {
+            ResponseFuture::called(response)
+        }
     }
+}
+
+/// Closes the connection after the response, and says so in it. (hyper itself says it in the drain.)
+async fn closing<F>(response: F) -> Result<Response<Body>, Infallible>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let mut response = response.await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }

@@ -1,11 +1,12 @@
 //! The state of connections: what all of them share, and how long each is open.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
 };
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,6 +17,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) struct Shared {
     /// Connections and tunnels.
     pub(super) tasks: TaskTracker,
+    /// Whether clients shall open new connections for their next requests.
+    pub(super) closing: Arc<AtomicBool>,
     /// Cancelled when connections shall end as soon as their requests have ended.
     pub(super) drain: CancellationToken,
     /// Cancelled when connections and tunnels shall end at once.
@@ -45,12 +48,22 @@ impl ConnectionHandle {
         &self.0.shared
     }
 
+    /// Whether clients shall open new connections for their next requests.
+    pub(super) fn is_closing(&self) -> bool {
+        self.0.shared.closing.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_request_received(&self) {
         self.0.request_received.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_request_received(&self) -> bool {
         self.0.request_received.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the first request. Only the connection's own task may wait: nothing else wakes it.
+    pub(super) fn request_received(&self) -> impl Future<Output = ()> {
+        poll_fn(|_| if self.is_request_received() { Poll::Ready(()) } else { Poll::Pending })
     }
 
     /// Spawns a task that the drain waits for.

@@ -5,12 +5,21 @@ pub(crate) mod connection_state;
 mod head_recorder;
 pub(crate) mod settings;
 
-use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use tokio::{
     net::TcpListener,
     sync::Semaphore,
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tower::Service;
@@ -21,9 +30,14 @@ use self::{
 };
 use crate::body::Body;
 
-/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves. Then it accepts
-/// no more connections, lets requests and tunnels end, aborts those that have not ended after
-/// [`ServeSettings::drain`], and returns.
+/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves, and then ends
+/// what is open:
+///
+/// 1. For [`ServeSettings::shutdown_delay`] it serves as before, new connections included, so that load
+///    balancers can stop sending requests here. Responses of HTTP/1.1 say `Connection: close`.
+/// 2. It accepts no more connections. Idle ones are closed, HTTP/2 gets `GOAWAY`, and requests and tunnels
+///    may end.
+/// 3. After [`ServeSettings::drain`] it aborts those that have not ended, and returns.
 ///
 /// A connection that fails, or that cannot be accepted, does not end the loop. What is not HTTP, or has two
 /// framings, is answered with 400 and never reaches `service`.
@@ -35,7 +49,19 @@ where
 {
     let shared = Shared::default();
     let permits = Arc::new(Semaphore::new(settings.max_connections));
-    let mut shutdown = pin!(shutdown);
+    let (delay, drain) = (settings.shutdown_delay, settings.drain);
+    let mut shutdown = pin!(async {
+        shutdown.await;
+        shared.closing.store(true, Ordering::Relaxed);
+        sleep(delay).await;
+    });
+    let spawn = {
+        let shared = shared.clone();
+        move |stream, peer, permit| {
+            let handle = ConnectionHandle::new(shared.clone(), permit);
+            shared.tasks.spawn(connection::run(stream, peer, service.clone(), settings.clone(), handle));
+        }
+    };
     loop {
         let accept = async {
             // The permit comes first: without one, connections stay in the kernel's queue.
@@ -47,21 +73,24 @@ where
             accepted = accept => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let handle = ConnectionHandle::new(shared.clone(), permit.ok());
-                let connection = connection::run(stream, peer, service.clone(), settings.clone(), handle);
-                shared.tasks.spawn(connection);
-            }
+            Ok((stream, peer)) => spawn(stream, peer, permit.ok()),
             Err(error) => tokio::select! {
                 () = &mut shutdown => break,
                 () = back_off(&error) => {}
             },
         }
     }
+    // The kernel resets what is in its queue with the listener. tokio sees what has arrived after a yield.
+    yield_now().await;
+    while let Ok(permit) = permits.clone().try_acquire_owned()
+        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
+    {
+        spawn(stream, peer, Some(permit));
+    }
     drop(listener);
     shared.drain.cancel();
     shared.tasks.close();
-    if timeout(settings.drain, shared.tasks.wait()).await.is_err() {
+    if timeout(drain, shared.tasks.wait()).await.is_err() {
         shared.abort.cancel();
         shared.tasks.wait().await;
     }

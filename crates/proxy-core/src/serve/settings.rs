@@ -15,7 +15,10 @@ pub struct ServeSettings {
     /// Maximum of open connections, tunnels included (default 16,384). Further ones wait in the kernel's
     /// queue.
     pub max_connections: usize,
-    /// How long event streams, tunnels and requests may continue after the shutdown began (default 10 s).
+    /// How long connections are still accepted after the shutdown began (default 0). It is the time in which
+    /// load balancers must stop sending requests here, so end what they ask for (readiness) when it begins.
+    pub shutdown_delay: Duration,
+    /// How long event streams, tunnels and requests may continue after that (default 10 s).
     pub drain: Duration,
     /// Makes the responses to requests that have two framings (default [`PlainRefusals`]).
     pub refusals: Arc<dyn Refusals>,
@@ -27,6 +30,7 @@ impl Default for ServeSettings {
             header_timeout: Duration::from_secs(30),
             max_head: 64 * 1024,
             max_connections: 16_384,
+            shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(10),
             refusals: Arc::new(PlainRefusals),
         }
@@ -39,6 +43,7 @@ impl fmt::Debug for ServeSettings {
             .field("header_timeout", &self.header_timeout)
             .field("max_head", &self.max_head)
             .field("max_connections", &self.max_connections)
+            .field("shutdown_delay", &self.shutdown_delay)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
     }
