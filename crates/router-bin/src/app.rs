@@ -41,8 +41,12 @@ pub struct App {
     pub manager: Arc<Manager>,
     /// Counts requests and sessions.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the router shuts down: it is no longer ready, and event streams end.
+    /// Cancelled when the router begins to shut down: it is no longer ready, and still serves for a while.
+    pub ending: CancellationToken,
+    /// Cancelled when what the router serves shall end, such as event streams.
     pub shutdown: CancellationToken,
+    /// Cancelled when requests that wait for a session shall wait no longer.
+    pub release_held: CancellationToken,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
     /// Pulls images before a session needs them; `None` at first.
@@ -105,7 +109,9 @@ impl App {
             backend,
             manager,
             metrics,
+            ending: CancellationToken::new(),
             shutdown: CancellationToken::new(),
+            release_held: CancellationToken::new(),
             refusals,
             images: None,
             body_deadline: BODY_DEADLINE,
@@ -169,6 +175,7 @@ impl App {
             cookies: Cookies::new(config.auth_cookies.iter().map(String::as_str)),
             debug_headers: config.debug_headers,
             shutdown: self.shutdown.clone(),
+            release_held: self.release_held.clone(),
         })
     }
 
@@ -178,7 +185,7 @@ impl App {
         HealthState {
             manager: self.manager.clone(),
             metrics: self.metrics.clone(),
-            shutdown: self.shutdown.clone(),
+            ending: self.ending.clone(),
         }
     }
 

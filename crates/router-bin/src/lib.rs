@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 mod credentials;
 mod dev_servers;
+mod ending_events;
 mod event_logs;
 mod follower_metrics;
 pub mod health;

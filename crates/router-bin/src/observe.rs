@@ -15,11 +15,12 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use proxy_core::{Body, BodyError};
 use session_key::{SessionRoute, Target};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
+    ending_events::EndingEvents,
     metrics::{InFlight, Metrics, RouteKind},
     request_id,
     telemetry::RequestTracer,
@@ -61,9 +62,7 @@ impl<S> Layer<S> for ObserveLayer {
 
 /// Counts and logs requests, by route and status.
 ///
-/// Event streams end at shutdown: they would otherwise last as long as a tab is open, and browsers reconnect
-/// them. Those of a session are broken off, because opencode's page remembers its last event only then. Other
-/// responses are sent completely.
+/// Event streams end at shutdown (`EndingEvents`). Other responses are sent completely.
 #[derive(Debug, Clone)]
 pub(crate) struct Observe<S> {
     layer: ObserveLayer,
@@ -150,17 +149,16 @@ fn track_body(
     }
     let content_type = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let is_event_stream = content_type.starts_with(b"text/event-stream");
-    let end = is_event_stream.then(|| Box::pin(shutdown.cancelled_owned()));
-    response.map(|body| Body::new(TrackedBody { body, end, is_session, _in_flight: in_flight }))
+    let (parts, mut body) = response.into_parts();
+    if is_event_stream {
+        body = Body::new(EndingEvents::new(body, &parts.headers, shutdown, is_session));
+    }
+    Response::from_parts(parts, Body::new(TrackedBody { body, _in_flight: in_flight }))
 }
 
 /// A response's body that keeps its request in flight.
 struct TrackedBody {
     body: Body,
-    /// When it resolves, the body ends.
-    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    /// Whether that end is an error.
-    is_session: bool,
     _in_flight: InFlight,
 }
 
@@ -172,13 +170,6 @@ impl HttpBody for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
-            self.end = None;
-            self.body = Body::empty();
-            if self.is_session {
-                return Poll::Ready(Some(Err("the router shuts down".into())));
-            }
-        }
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -1,6 +1,6 @@
 //! The life of the process: build, spawn, wait for a signal, drain.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::{join_all, try_join_all};
@@ -10,10 +10,14 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, backend, banner, config::Config, health, reports, stack::HttpService, startup};
+
+/// How long before the end of the drain requests that wait for a session are answered.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Runs the router until a signal (SIGTERM, SIGINT, SIGHUP) ends it and everything that it started has ended.
 ///
@@ -55,10 +59,29 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
             () = signals.next() => {}
         }
-        tracing::info!("shutting down; draining requests");
-        app.shutdown.cancel();
+        tracing::info!(delay = ?config.shutdown_delay, "shutting down; no longer ready");
+        app.ending.cancel();
+        let draining = async {
+            if app.manager.is_ready() {
+                sleep(config.shutdown_delay).await;
+            }
+            tracing::info!(timeout = ?config.drain_timeout, "draining requests");
+            app.shutdown.cancel();
+            if config.on_kubernetes() {
+                // Most sessions start in less. On one machine, they all end.
+                let time = config.drain_timeout.saturating_sub(LAST_CALL);
+                let releasing = async {
+                    sleep(time).await;
+                    app.release_held.cancel()
+                };
+                tokio::join!(serving, releasing).0
+            } else {
+                app.release_held.cancel();
+                serving.await
+            }
+        };
         tokio::select! {
-            _ = serving => {}
+            _ = draining => {}
             () = signals.next() => tracing::info!("second signal; aborting requests"),
         }
         if let Some(serving) = serving_reports {
@@ -84,15 +107,16 @@ fn spawn_serve(
     service: impl HttpService,
 ) -> JoinHandle<()> {
     let settings = ServeSettings {
+        shutdown_delay: config.shutdown_delay,
         drain: config.drain_timeout,
         refusals: app.refusals.clone(),
         ..ServeSettings::default()
     };
-    let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
-    let serving = serve(listener, service, settings, shutdown.clone().cancelled_owned());
+    let (manager, ending) = (app.manager.clone(), app.ending.clone());
+    let serving = serve(listener, service, settings, ending.clone().cancelled_owned());
     tokio::spawn(async move {
         // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
-        if shutdown.run_until_cancelled(manager.ready()).await.is_some() {
+        if ending.run_until_cancelled(manager.ready()).await.is_some() {
             serving.await;
         }
     })

@@ -80,6 +80,8 @@ pub struct StackParts {
     pub debug_headers: bool,
     /// Ends event streams when cancelled.
     pub shutdown: CancellationToken,
+    /// Ends held requests when cancelled.
+    pub release_held: CancellationToken,
 }
 
 /// A service that a listener can serve.
@@ -120,7 +122,7 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
             github: parts.github,
             audit: parts.audit.clone(),
             metrics: parts.metrics.clone(),
-            shutdown: parts.shutdown,
+            release: parts.release_held,
         }));
     }
 

@@ -22,13 +22,12 @@ pub(crate) struct SessionWaker {
     pub(crate) audit: Arc<Audit>,
     pub(crate) metrics: Arc<Metrics>,
     /// Ends held requests when cancelled.
-    pub(crate) shutdown: CancellationToken,
+    pub(crate) release: CancellationToken,
 }
 
 impl Wake for SessionWaker {
     fn wake(&self, request: &WakeRequest<'_>, until: Until) -> WakeFuture {
-        let (manager, metrics, shutdown) =
-            (self.manager.clone(), self.metrics.clone(), self.shutdown.clone());
+        let (manager, metrics, release) = (self.manager.clone(), self.metrics.clone(), self.release.clone());
         let (hash, user) = (request.route.hash, request.identity.clone());
         let start = self.start(request);
         match until {
@@ -39,7 +38,7 @@ impl Wake for SessionWaker {
             }
             Until::Running => Box::pin(async move {
                 let held = metrics.hold_request();
-                let woken = shutdown.run_until_cancelled(manager.wake_and_wait(&user, hash, start)).await;
+                let woken = release.run_until_cancelled(manager.wake_and_wait(&user, hash, start)).await;
                 held.end(outcome(woken.as_ref()));
                 match woken {
                     Some(woken) => woken.map_err(|error| refusal(&error)),
