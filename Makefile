@@ -45,7 +45,7 @@ dev: tools web ## work on the site: sessions in every state, in memory, and Vite
 	@exec node web/scripts/dev.mjs
 
 .PHONY: test
-test: tools web opencode journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
+test: tools web opencode haproxy journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it real_opencode -- --ignored
@@ -115,6 +115,10 @@ tools:
 .PHONY: opencode
 opencode:
 	@node scripts/install-opencode.mjs >/dev/null
+
+.PHONY: haproxy
+haproxy:
+	@bash scripts/ensure-haproxy.sh
 
 .PHONY: web web-deps
 web: web/dist/index.html
