@@ -177,13 +177,17 @@ const openWebSocket = (target) =>
     });
   });
 
-/** Holds `count` idle streams open, `events` or `websockets`, while `use` runs. */
+const OPENERS = {
+  events: (target) => openEvents(target, "/event"),
+  websockets: openWebSocket,
+  site: (target) => openEvents({ ...target, host: `localhost:${target.port}` }, "/api/sessions/stream"),
+};
+
+/** Holds `count` idle streams open, of one of OPENERS, while `use` runs. */
 export async function withIdleStreams(target, kind, count, use) {
   const open = [];
   try {
-    await openAll(count, async () =>
-      open.push(await (kind === "events" ? openEvents(target, "/event") : openWebSocket(target))),
-    );
+    await openAll(count, async () => open.push(await OPENERS[kind](target)));
     return await use();
   } finally {
     for (const each of open)

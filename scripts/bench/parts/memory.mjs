@@ -7,23 +7,25 @@ import { resident } from "../lib/usage.mjs";
 
 const PROXIES = ["haproxy", "nginx", "envoy", "whole", "router"];
 
+/** Returns the cells of one proxy and kind of stream: resident memory without and with streams, and each. */
+async function measureOne(name, kind, count, programs) {
+  progress(`${count} idle streams (${kind}): ${name}`);
+  const upstream = await startUpstream("streams");
+  const target = await startProxy(name, { kind: "streams", upstream, programs });
+  await withIdleStreams(target, kind, 10, () => {}); // what is allocated once
+  const before = resident(target.pids());
+  const after = await withIdleStreams(target, kind, count, () => resident(target.pids()));
+  await end(target.child);
+  return [fixed(before / 1024, 1), fixed(after / 1024, 1), fixed((after - before) / count, 1)];
+}
+
 /** `limit` is how many descriptors a process may open; a proxy needs two for each stream. */
 export async function measureMemory({ proxies, programs, quick }, limit) {
   const count = Math.min(quick ? 1000 : 10_000, Math.floor((limit - 600) / 2));
   const rows = [];
   for (const name of PROXIES.filter((each) => proxies.includes(each))) {
-    const row = [title(name)];
-    for (const kind of ["events", "websockets"]) {
-      progress(`${count} idle ${kind}: ${name}`);
-      const upstream = await startUpstream("streams");
-      const target = await startProxy(name, { kind: "streams", upstream, programs });
-      await withIdleStreams(target, kind, 10, () => {}); // what is allocated once
-      const before = resident(target.pids());
-      const after = await withIdleStreams(target, kind, count, () => resident(target.pids()));
-      row.push(fixed(before / 1024, 1), fixed(after / 1024, 1), fixed((after - before) / count, 1));
-      await end(target.child);
-    }
-    rows.push(row);
+    const events = await measureOne(name, "events", count, programs);
+    rows.push([title(name), ...events, ...(await measureOne(name, "websockets", count, programs))]);
   }
   const head = [
     "none (MiB)",
@@ -35,4 +37,9 @@ export async function measureMemory({ proxies, programs, quick }, limit) {
   ];
   console.log(`\n### Memory of ${grouped(count)} idle streams\n`);
   console.log(table(["", ...head], rows));
+  if (!proxies.includes("router")) return;
+  const [before, after, each] = await measureOne("router", "site", 1000, programs);
+  console.log(
+    `\nThe router's own \`/api/sessions/stream\`, 1,000 streams: ${before} → ${after} MiB, ${each} KiB each.`,
+  );
 }
