@@ -24,6 +24,7 @@ mod route_key;
 mod same_origin;
 mod serve;
 mod tcp;
+mod upstream_stream;
 mod wake;
 mod websocket;
 
@@ -53,4 +54,5 @@ pub use route_hosts::{HostRoute, RouteHosts};
 pub use route_key::RouteKey;
 pub use same_origin::{SameOrigin, SameOriginLayer};
 pub use serve::{serve, settings::ServeSettings};
+pub use upstream_stream::UpstreamStream;
 pub use wake::{Until, Wake, WakeFuture, WakeRequest};

@@ -5,7 +5,8 @@ use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
 use http::HeaderValue;
 use session_key::{Identity, SessionRoute};
 use thiserror::Error;
-use tokio::net::TcpStream;
+
+use crate::upstream_stream::UpstreamStream;
 
 /// Resolves a route to its upstream. Answers from memory, never waits.
 pub trait Resolver<K = SessionRoute, I = Identity>: Send + Sync + 'static {
@@ -103,7 +104,7 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// The future of [`Connector::connect`].
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<UpstreamStream>> + Send>>;
 
 /// Why a route has no upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -1,11 +1,14 @@
 //! `Forward`: sends a request to its session and returns the session's response.
 
+mod connection;
 pub(crate) mod end_tunnel;
 mod hop_by_hop;
 mod localhost;
 mod pool;
 mod request;
 mod response;
+mod response_body;
+mod response_timer;
 mod sent_head;
 pub(crate) mod settings;
 mod tunnel;
@@ -24,11 +27,12 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as HttpBody;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::body::Incoming;
 use tokio::time::timeout;
 use tower::Service;
 
 use self::{
+    connection::SendError,
     localhost::LocalhostNames,
     pool::{Pool, PoolKey, PooledConnection},
     sent_head::SentHead,
@@ -60,7 +64,8 @@ impl Forward {
     /// Makes a service that refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(settings: ForwardSettings, refusals: Arc<dyn Refusals>) -> Self {
-        let pool = Arc::new(Pool::new(settings.idle_per_upstream, settings.idle_timeout));
+        let pool =
+            Arc::new(Pool::new(settings.idle_per_upstream, settings.idle_timeout, settings.header_timeout));
         Self(Arc::new(Forwarder { pool, settings, refusals }))
     }
 }
@@ -159,11 +164,17 @@ impl Forwarder {
         *request.method_mut() = parts.method;
         *request.uri_mut() = parts.uri;
         *request.headers_mut() = parts.headers;
-        let sending = self.send(key, upstream.connector.as_deref(), request, &head, upgrade.is_some());
-        match upload::with_timeout(self.settings.header_timeout, progress, sending).await {
+        let has_upload = progress.is_some();
+        let sending = Sending {
+            upstream: self.pool.upstream(key),
+            connector: upstream.connector.as_deref(),
+            progress,
+            is_upgrade: upgrade.is_some(),
+        };
+        match self.send(sending, request, &head).await {
             Ok((response, connection)) => {
                 let public = PublicNames { host: &host, local: names.as_ref() };
-                self.answer(response, connection, upgrade, head, &public)
+                self.answer(response, connection, has_upload, upgrade, head, &public)
             }
             Err(refusal) => self.refuse(&refusal, &head.refusal_context()),
         }
@@ -179,38 +190,42 @@ impl Forwarder {
     /// the request is sent again, provided that it was not sent yet or is idempotent.
     async fn send(
         &self,
-        upstream: PoolKey,
-        connector: Option<&dyn Connector>,
+        sending: Sending<'_>,
         mut request: Request<Body>,
         head: &SentHead,
-        is_upgrade: bool,
     ) -> Result<(Response<Incoming>, PooledConnection), Refusal> {
-        let mut use_idle = !is_upgrade;
-        while use_idle && let Some(mut connection) = self.pool.check_out(upstream).await {
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(mut error) => match error.take_message() {
+        let upload = sending.progress.as_ref();
+        let mut use_idle = !sending.is_upgrade;
+        while use_idle && let Some(mut pooled) = sending.upstream.check_out() {
+            match pooled.connection.send(request, upload).await {
+                Ok(response) => return Ok((response, pooled)),
+                Err(SendError::Failed(mut error)) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     // A server that does not speak HTTP would not do so the second time either.
                     None if head.is_repeatable && !error.error().is_parse() => {
                         (request, use_idle) = (head.to_request(), false);
                     }
-                    None => return Err(unreachable(error.into_error())),
+                    None => return Err(sending.failed(error.into_error())),
                 },
+                Err(SendError::TimedOut) => return Err(Refusal::TimedOut),
             }
         }
         // Boxed because it is rare and larger than the rest of every request's future.
         let connecting =
-            Box::pin(timeout(self.settings.connect_timeout, self.pool.connect(upstream, connector)));
-        let mut connection = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
-        let response = connection.sender.send_request(request).await.map_err(unreachable)?;
-        Ok((response, connection))
+            Box::pin(timeout(self.settings.connect_timeout, sending.upstream.connect(sending.connector)));
+        let mut pooled = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
+        match pooled.connection.send(request, upload).await {
+            Ok(response) => Ok((response, pooled)),
+            Err(SendError::Failed(error)) => Err(sending.failed(error.into_error())),
+            Err(SendError::TimedOut) => Err(Refusal::TimedOut),
+        }
     }
 
     fn answer(
         &self,
         response: Response<Incoming>,
-        connection: PooledConnection,
+        pooled: PooledConnection,
+        has_upload: bool,
         upgrade: Option<Upgrade>,
         mut head: SentHead,
         names: &PublicNames<'_>,
@@ -229,13 +244,33 @@ impl Forwarder {
         }
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             parts.extensions.clear();
-            return Response::from_parts(parts, Body::received(body, move || connection.check_in()));
+            return Response::from_parts(parts, response_body::receive(body, pooled, has_upload));
         }
-        let (Some(upgrade), Some(session)) = (upgrade, parts.extensions.remove::<OnUpgrade>()) else {
+        let Some(upgrade) = upgrade else {
             return self.refuse(&unreachable("unexpected switch of protocols"), &head.refusal_context());
         };
-        upgrade.start(session, &mut parts, protocol);
+        parts.extensions.clear();
+        upgrade.start(*pooled.connection, &mut parts, protocol);
         Response::from_parts(parts, Body::empty())
+    }
+}
+
+/// How a request is sent.
+struct Sending<'a> {
+    upstream: pool::Upstream,
+    connector: Option<&'a dyn Connector>,
+    progress: Option<UploadProgress>,
+    is_upgrade: bool,
+}
+
+impl Sending<'_> {
+    /// Returns the refusal of a request that failed. If its upload failed, the client is at fault and not the
+    /// session.
+    fn failed(&self, error: hyper::Error) -> Refusal {
+        if self.progress.as_ref().is_some_and(UploadProgress::has_failed) {
+            return Refusal::Malformed("the request's body is malformed or incomplete\n");
+        }
+        unreachable(error)
     }
 }
 

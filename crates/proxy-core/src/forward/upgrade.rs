@@ -7,6 +7,7 @@ use http::{
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 
 use super::{
+    connection::Connection,
     end_tunnel::{self, EndTunnelWhen},
     tunnel::{self, Observer},
 };
@@ -59,7 +60,7 @@ impl Upgrade {
     }
 
     /// Starts the tunnel to the session's end of the connection, and completes the head of the response.
-    pub(super) fn start(self, session: OnUpgrade, parts: &mut ResponseParts, protocol: Option<HeaderValue>) {
+    pub(super) fn start(self, session: Connection, parts: &mut ResponseParts, protocol: Option<HeaderValue>) {
         if self.is_connect {
             parts.status = StatusCode::OK;
             parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);

@@ -71,7 +71,8 @@ struct CountingConnector {
 impl Connector for CountingConnector {
     fn connect(&self) -> Connecting {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        Box::pin(TcpStream::connect(self.address))
+        let connecting = TcpStream::connect(self.address);
+        Box::pin(async { connecting.await.map(Into::into) })
     }
 }
 
