@@ -6,11 +6,13 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { compare } from "./lib/budget.mjs";
 import { countInstructions, dearest } from "./lib/callgrind.mjs";
 import { cargoBuild, root } from "./lib/cargo.mjs";
 import { endAll, freePort, scratchFolder } from "./lib/processes.mjs";
 import { createSession, routerAnswers, routerSettings } from "./lib/router.mjs";
 import { send, startUpstream } from "./lib/steady-load.mjs";
+import { grouped } from "./lib/tables.mjs";
 
 const HELP = `Usage: scripts/bench/instructions.mjs [OPTION]…
 Counts the instructions per request of the example proxy (crates/proxy-core/examples/proxy.rs).
@@ -27,7 +29,6 @@ Counts the instructions per request of the example proxy (crates/proxy-core/exam
   --binary=FILE       a program that is built already
   --keep=FOLDER       keep callgrind's files there, for KCachegrind or callgrind_annotate
 `;
-const TOLERANCE = 0.05;
 const HOST = "a48da0606867.localhost:8000";
 const budgetFile = fileURLToPath(new URL("instructions.json", import.meta.url));
 
@@ -100,27 +101,6 @@ async function count(depth, upstream) {
   });
 }
 
-const grouped = (number) => Math.round(number).toLocaleString("en-US");
-
-/** Compares a cost with its budget; returns whether it is kept. */
-function isWithin(depth, cost, budget) {
-  const change = cost / budget - 1;
-  const percent = `${Math.abs(change * 100).toFixed(1)} %`;
-  if (change > TOLERANCE) {
-    console.error(
-      `A request through the layers "${depth}" costs ${grouped(cost)} instructions, ${percent} more than its budget of ${grouped(budget)}.\n` +
-        `See what costs them: scripts/bench/instructions.mjs --depths=${depth} --annotate\n` +
-        "If the change is worth it, write new budgets (scripts/bench/instructions.mjs --update) and say why in the commit.",
-    );
-    return false;
-  }
-  if (change < -TOLERANCE)
-    console.log(
-      `${depth} costs ${percent} less than its budget; scripts/bench/instructions.mjs --update keeps that.`,
-    );
-  return true;
-}
-
 /** Makes valgrind available. Without it, a check is skipped outside of CI, and everything else fails. */
 function haveValgrind() {
   try {
@@ -165,8 +145,11 @@ async function main() {
     const rounded = Object.fromEntries(depths.map((depth) => [depth, Math.round(costs[depth])]));
     writeFileSync(budgetFile, `${JSON.stringify(rounded, null, 2)}\n`);
   }
-  if (options.check && !depths.map((depth) => isWithin(depth, costs[depth], budgets[depth])).every(Boolean))
-    process.exitCode = 1;
+  for (const depth of options.check ? depths : []) {
+    const { within, message } = compare(depth, costs[depth], budgets[depth]);
+    if (message) console.error(message);
+    if (!within) process.exitCode = 1;
+  }
 }
 
 try {
