@@ -53,6 +53,6 @@ pub use response_future::ResponseFuture;
 pub use route_hosts::{HostRoute, RouteHosts};
 pub use route_key::RouteKey;
 pub use same_origin::{SameOrigin, SameOriginLayer};
-pub use serve::{serve, settings::ServeSettings};
+pub use serve::{listener::Listener, serve, settings::ServeSettings, workers::Workers};
 pub use upstream_stream::UpstreamStream;
 pub use wake::{Until, Wake, WakeFuture, WakeRequest};

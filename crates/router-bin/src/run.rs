@@ -106,12 +106,10 @@ fn spawn_serve(
     listener: TcpListener,
     service: impl HttpService,
 ) -> JoinHandle<()> {
-    let settings = ServeSettings {
-        shutdown_delay: config.shutdown_delay,
-        drain: config.drain_timeout,
-        refusals: app.refusals.clone(),
-        ..ServeSettings::default()
-    };
+    let settings = ServeSettings::new()
+        .with_shutdown_delay(config.shutdown_delay)
+        .with_drain(config.drain_timeout)
+        .with_refusals(app.refusals.clone());
     let (manager, ending) = (app.manager.clone(), app.ending.clone());
     let serving = serve(listener, service, settings, ending.clone().cancelled_owned());
     tokio::spawn(async move {

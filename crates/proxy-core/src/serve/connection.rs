@@ -1,6 +1,6 @@
 //! One connection: reads its requests and passes them to the service.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -10,8 +10,8 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep},
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, timeout},
 };
 use tower::{Service, util::Oneshot};
 
@@ -25,7 +25,6 @@ use crate::{
     peer_addr::PeerAddr,
     refusal::{Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
-    tcp,
 };
 
 /// How long a connection that was accepted just before the drain may take to send its first request.
@@ -34,17 +33,19 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 const MIN_HEAD: usize = 8 * 1024;
 
 /// Serves one connection until it ends, is drained or is aborted.
-pub(super) async fn run<S>(
-    stream: TcpStream,
-    peer: SocketAddr,
+pub(super) async fn run<H, Io, S>(
+    handshake: H,
+    peer: Option<SocketAddr>,
     service: S,
     settings: ServeSettings,
     handle: ConnectionHandle,
 ) where
+    H: Future<Output = io::Result<Io>>,
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    tcp::configure(&stream);
+    let Some(stream) = finish(handshake, &settings, &handle).await else { return };
     let max_head = settings.max_head.max(MIN_HEAD);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -68,7 +69,7 @@ pub(super) async fn run<S>(
         recorder: recorder.clone(),
         refusals: settings.refusals,
     };
-    let stream = RecordingStream { stream: TokioIo::new(stream), recorder };
+    let stream = TokioIo::new(RecordingStream { stream, recorder });
     let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
     let mut first_request_timeout = pin!(sleep(settings.header_timeout));
     let shared = handle.shared();
@@ -116,6 +117,20 @@ pub(super) async fn run<S>(
     }
 }
 
+/// Waits for the handshake, unless it takes too long or the drain is over.
+async fn finish<H, Io>(handshake: H, settings: &ServeSettings, handle: &ConnectionHandle) -> Option<Io>
+where
+    H: Future<Output = io::Result<Io>>,
+{
+    let limited = timeout(settings.header_timeout, handshake);
+    match handle.shared().abort.run_until_cancelled(limited).await? {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+        Err(_) => tracing::debug!("connection closed; the handshake took too long"),
+    }
+    None
+}
+
 /// How far the end of a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -131,7 +146,7 @@ enum Phase {
 #[derive(Clone)]
 struct ConnectionService<S> {
     service: S,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     handle: ConnectionHandle,
     recorder: HeadRecorder,
     refusals: Arc<dyn Refusals>,
@@ -163,7 +178,9 @@ where
             Some(next_head) => Body::received(body, move || drop(next_head)),
             None => body.into(),
         });
-        request.extensions_mut().insert(PeerAddr(self.peer));
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(PeerAddr(peer));
+        }
         if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
             request.extensions_mut().insert(self.handle.clone());
         }

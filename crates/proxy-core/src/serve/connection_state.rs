@@ -12,6 +12,8 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::workers::Load;
+
 /// What all connections of one [`crate::serve`] share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shared {
@@ -37,11 +39,13 @@ struct ConnectionState {
     /// Counts against [`crate::ServeSettings::max_connections`] until the connection and its tunnels have
     /// ended.
     _permit: Option<OwnedSemaphorePermit>,
+    _load: Option<Load>,
 }
 
 impl ConnectionHandle {
-    pub(super) fn new(shared: Shared, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self(Arc::new(ConnectionState { shared, request_received: AtomicBool::new(false), _permit: permit }))
+    pub(super) fn new(shared: Shared, permit: Option<OwnedSemaphorePermit>, load: Option<Load>) -> Self {
+        let request_received = AtomicBool::new(false);
+        Self(Arc::new(ConnectionState { shared, request_received, _permit: permit, _load: load }))
     }
 
     pub(super) fn shared(&self) -> &Shared {

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -13,13 +12,8 @@ use std::{
 };
 
 use http::{Method, Request, header};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The bytes of the head that is being received. Those of bodies and tunnels are not recorded.
 #[derive(Debug, Clone)]
@@ -101,32 +95,27 @@ impl Drop for NextHead {
 }
 
 /// A connection whose heads a [`HeadRecorder`] records.
-pub(super) struct RecordingStream {
-    pub(super) stream: TokioIo<TcpStream>,
+pub(super) struct RecordingStream<Io> {
+    pub(super) stream: Io,
     pub(super) recorder: HeadRecorder,
 }
 
-impl Read for RecordingStream {
+impl<Io: AsyncRead + Unpin> AsyncRead for RecordingStream<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.recorder.0.active.load(Ordering::Relaxed) {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        let filled = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if self.recorder.0.active.load(Ordering::Relaxed) {
+            self.recorder.record(&buf.filled()[filled..]);
         }
-        // Reads into a separate buffer: hyper's cannot be read back without `unsafe`.
-        let mut buffer = [const { MaybeUninit::uninit() }; 8 * 1024];
-        let room = buf.remaining().min(buffer.len());
-        let mut read = ReadBuf::uninit(&mut buffer[..room]);
-        ready!(AsyncRead::poll_read(Pin::new(self.stream.inner_mut()), cx, &mut read))?;
-        self.recorder.record(read.filled());
-        buf.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for RecordingStream {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for RecordingStream<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -1,33 +1,24 @@
 //! `serve`: accepts connections and drains them at the end.
+//!
+//! - `listener`: where connections come from
+//! - `server`: what all connections of one listener share, and their drain
+//! - `connection`, `connection_state`, `head_recorder`: one connection
+//! - `workers`: the same on several threads, each with a runtime of its own
 
 mod connection;
 pub(crate) mod connection_state;
 mod head_recorder;
+pub(crate) mod listener;
+mod server;
 pub(crate) mod settings;
+pub(crate) mod workers;
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, pin::pin};
 
-use futures_util::FutureExt as _;
 use http::{Request, Response};
-use tokio::{
-    net::TcpListener,
-    sync::Semaphore,
-    task::yield_now,
-    time::{sleep, timeout},
-};
 use tower::Service;
 
-use self::{
-    connection_state::{ConnectionHandle, Shared},
-    settings::ServeSettings,
-};
+use self::{listener::Listener, server::Server, settings::ServeSettings};
 use crate::body::Body;
 
 /// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves, and then ends
@@ -41,67 +32,31 @@ use crate::body::Body;
 ///
 /// A connection that fails, or that cannot be accepted, does not end the loop. What is not HTTP, or has two
 /// framings, is answered with 400 and never reaches `service`.
-pub async fn serve<S, F>(listener: TcpListener, service: S, settings: ServeSettings, shutdown: F)
+///
+/// All connections run on the runtime that polls this future. [`crate::Workers`] serves on several.
+pub async fn serve<L, S, F>(mut listener: L, service: S, settings: ServeSettings, shutdown: F)
 where
+    L: Listener,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     F: Future<Output = ()>,
 {
-    let shared = Shared::default();
-    let permits = Arc::new(Semaphore::new(settings.max_connections));
-    let (delay, drain) = (settings.shutdown_delay, settings.drain);
-    let mut shutdown = pin!(async {
-        shutdown.await;
-        shared.closing.store(true, Ordering::Relaxed);
-        sleep(delay).await;
-    });
-    let spawn = {
-        let shared = shared.clone();
-        move |stream, peer, permit| {
-            let handle = ConnectionHandle::new(shared.clone(), permit);
-            shared.tasks.spawn(connection::run(stream, peer, service.clone(), settings.clone(), handle));
-        }
-    };
+    let server = Server::new(settings);
+    let mut shutdown = pin!(server.announce(shutdown));
     loop {
-        let accept = async {
-            // The permit comes first: without one, connections stay in the kernel's queue.
-            let permit = permits.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept => accepted,
+            accepted = server.accept(&mut listener) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => spawn(stream, peer, permit.ok()),
+            Ok(accepted) => drop(server.spawn(accepted, service.clone())),
             Err(error) => tokio::select! {
                 () = &mut shutdown => break,
-                () = back_off(&error) => {}
+                () = server::back_off(&error) => {}
             },
         }
     }
-    // The kernel resets what is in its queue with the listener. tokio sees what has arrived after a yield.
-    yield_now().await;
-    while let Ok(permit) = permits.clone().try_acquire_owned()
-        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
-    {
-        spawn(stream, peer, Some(permit));
-    }
+    server.accept_queued(&mut listener, |accepted| drop(server.spawn(accepted, service.clone()))).await;
     drop(listener);
-    shared.drain.cancel();
-    shared.tasks.close();
-    if timeout(drain, shared.tasks.wait()).await.is_err() {
-        shared.abort.cancel();
-        shared.tasks.wait().await;
-    }
-}
-
-/// Waits a second, unless only this connection failed: if the process is out of file descriptors, the next
-/// attempt would fail as well.
-async fn back_off(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!(%error, "accepting a connection failed; retrying in a second");
-        sleep(Duration::from_secs(1)).await;
-    }
+    server.drain().await;
 }

@@ -64,7 +64,7 @@ async fn a_service_is_called_only_when_it_is_ready() {
 #[tokio::test]
 async fn a_tunnel_counts_as_a_connection() {
     let listener = listen().await;
-    let settings = ServeSettings { max_connections: 1, ..Default::default() };
+    let settings = ServeSettings::new().with_max_connections(1);
     let proxy = TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
     let (mut client, mut session) = proxy.tunnel(&listener).await;
     let mut response = proxy.spawn_send(get("/"));

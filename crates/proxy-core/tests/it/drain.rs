@@ -39,7 +39,7 @@ async fn a_drain_waits_for_requests_and_tunnels() {
 #[tokio::test]
 async fn requests_and_tunnels_are_aborted_after_the_drain() {
     let listener = listen().await;
-    let settings = ServeSettings { drain: Duration::from_millis(100), ..Default::default() };
+    let settings = ServeSettings::new().with_drain(Duration::from_millis(100));
     let mut proxy = TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
     let (mut client, _session) = proxy.tunnel(&listener).await;
     let response = proxy.spawn_send(get("/event"));
@@ -67,7 +67,7 @@ async fn assert_closed(stream: &mut TcpStream) {
 }
 
 async fn start_with_delay(shutdown_delay: Duration, drain: Duration) -> TestProxy {
-    let settings = ServeSettings { shutdown_delay, drain, ..Default::default() };
+    let settings = ServeSettings::new().with_shutdown_delay(shutdown_delay).with_drain(drain);
     TestProxy::start_with(raw_session(OK).await.0, Default::default(), settings).await
 }
 
@@ -135,7 +135,7 @@ async fn during_the_delay_requests_are_served_and_http1_connections_end_with_the
 #[tokio::test]
 async fn a_tunnel_may_be_opened_during_the_delay() {
     let listener = listen().await;
-    let settings = ServeSettings { shutdown_delay: LONG, ..Default::default() };
+    let settings = ServeSettings::new().with_shutdown_delay(LONG);
     let mut proxy = TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
     proxy.shut_down();
     let (mut client, mut session) = proxy.tunnel(&listener).await;
@@ -217,7 +217,7 @@ async fn a_first_request_that_comes_with_the_drain_is_served() {
 
 #[tokio::test]
 async fn connections_in_the_kernels_queue_are_served() {
-    let settings = ServeSettings { drain: LONG, ..Default::default() };
+    let settings = ServeSettings::new().with_drain(LONG);
     let listener = listen().await;
     let address = listener.local_addr().unwrap();
     let mut clients = Vec::new();
@@ -257,7 +257,7 @@ async fn thousands_of_idle_connections_do_not_hold_the_drain() {
 async fn a_request_that_never_ends_is_aborted_after_the_drain() {
     for drain in [Duration::ZERO, Duration::from_millis(100)] {
         let listener = listen().await;
-        let settings = ServeSettings { drain, ..Default::default() };
+        let settings = ServeSettings::new().with_drain(drain);
         let mut proxy =
             TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
         let mut client = proxy.connect().await;

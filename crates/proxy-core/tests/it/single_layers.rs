@@ -154,7 +154,7 @@ async fn resolve_adds_the_upstream_or_refuses() {
 async fn serve_refuses_by_the_policy_of_the_embedder() {
     let listener = listen().await;
     let address = listener.local_addr().unwrap();
-    let settings = ServeSettings { refusals: Arc::new(TeapotRefusals), ..Default::default() };
+    let settings = ServeSettings::new().with_refusals(Arc::new(TeapotRefusals));
     let server = serve(listener, service_fn(show_extensions), settings, std::future::pending());
     let _server = tokio::task::JoinSet::from_iter([server]);
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -93,7 +93,7 @@ fn start(runtime: &Runtime, upstreams: Upstreams, timeout: Duration) -> std::io:
         idle_timeout: SHORT,
         ..Default::default()
     };
-    let settings = ServeSettings { header_timeout: timeout, ..Default::default() };
+    let settings = ServeSettings::new().with_header_timeout(timeout);
     let upstreams = Arc::new(upstreams);
     runtime.spawn(async move {
         let trusted = TrustedHeaders::from_peers("127.0.0.0/8".parse().into_iter().collect());
