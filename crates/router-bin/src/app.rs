@@ -13,16 +13,18 @@ use pod_manager::{
 };
 use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, Refusals, TrustedHeaders};
 use session_key::HostScheme;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{runtime::Handle, sync::broadcast::error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    attach::AttachGate,
     audit::Audit,
     config::{Backend, Config, IdentitySource, Secret},
     health::HealthState,
     metrics::Metrics,
     own_github_token::OwnGithubToken,
     refusals::RouterRefusals,
+    request_id::RequestIds,
     resolver::PortAccess,
     site::Site,
     stack::{HttpService, StackParts, stack},
@@ -134,6 +136,12 @@ impl App {
         config: &Config,
         own_ports: Vec<u16>,
     ) -> (impl HttpService + use<>, impl HttpService + use<>) {
+        stack(self.stack_parts(config, own_ports))
+    }
+
+    /// Returns what the services of this router are built from. The API and the site run on the runtime that
+    /// this is called on.
+    pub fn stack_parts(&self, config: &Config, own_ports: Vec<u16>) -> StackParts {
         let settings = api::server::Settings {
             scheme: HostScheme::clone(&self.scheme),
             proto: config.names.proto.to_owned(),
@@ -156,7 +164,7 @@ impl App {
             puller: self.images.clone(),
             body_deadline: self.body_deadline,
         });
-        stack(StackParts {
+        StackParts {
             manager: self.manager.clone(),
             api,
             secret_routes,
@@ -176,7 +184,15 @@ impl App {
             debug_headers: config.debug_headers,
             shutdown: self.shutdown.clone(),
             release_held: self.release_held.clone(),
-        })
+            gate: AttachGate::new(
+                self.manager.clone(),
+                self.refusals.clone(),
+                self.audit.clone(),
+                self.metrics.clone(),
+            ),
+            ids: RequestIds::new(),
+            runtime: Handle::current(),
+        }
     }
 
     /// Returns the state of the health listener's routes.

@@ -20,6 +20,7 @@ mod io_error;
 pub mod logging;
 pub mod metrics;
 mod observe;
+mod on_runtime;
 mod opencode_version;
 mod own_github_token;
 mod process_metrics;

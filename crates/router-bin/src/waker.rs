@@ -5,12 +5,14 @@ use std::{borrow::Cow, fmt::Display, sync::Arc};
 use api::server::{AuditAction, Github};
 use pod_manager::{BackendError, Limit, Manager, ManagerError, WakeError, WakeStart, manager::Waited};
 use proxy_core::{Reason, Refusal, Until, Wake, WakeFuture, WakeRequest};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Audit,
     credentials,
     metrics::{HeldOutcome, Metrics},
+    on_runtime::run_on,
     request_id,
 };
 
@@ -23,6 +25,8 @@ pub(crate) struct SessionWaker {
     pub(crate) metrics: Arc<Metrics>,
     /// Ends held requests when cancelled.
     pub(crate) release: CancellationToken,
+    /// Where sessions are started: a start outlives the request, and the worker that serves it.
+    pub(crate) runtime: Handle,
 }
 
 impl Wake for SessionWaker {
@@ -31,12 +35,10 @@ impl Wake for SessionWaker {
         let (hash, user) = (request.route.hash, request.identity.clone());
         let start = self.start(request);
         match until {
-            Until::Started => {
-                Box::pin(
-                    async move { manager.wake(&user, hash, start).await.map_err(|error| refusal(&error)) },
-                )
-            }
-            Until::Running => Box::pin(async move {
+            Until::Started => Box::pin(run_on(self.runtime.clone(), async move {
+                manager.wake(&user, hash, start).await.map_err(|error| refusal(&error))
+            })),
+            Until::Running => Box::pin(run_on(self.runtime.clone(), async move {
                 let held = metrics.hold_request();
                 let woken = release.run_until_cancelled(manager.wake_and_wait(&user, hash, start)).await;
                 held.end(outcome(woken.as_ref()));
@@ -47,7 +49,7 @@ impl Wake for SessionWaker {
                         Err(not_running(2, "router_stopping", text))
                     }
                 }
-            }),
+            })),
         }
     }
 }
