@@ -22,8 +22,12 @@ async function output(program, args) {
   }
 }
 
-const headerArguments = (target) =>
-  [`Host: ${target.host}`, ...BROWSER, ...target.headers].flatMap((header) => ["-H", header]);
+/** The arguments for all headers of a request, with `-H` before each. */
+const headerArguments = (target, connection = "keep-alive") =>
+  [`Host: ${target.host}`, `Connection: ${connection}`, ...BROWSER, ...target.headers].flatMap((line) => [
+    "-H",
+    line,
+  ]);
 
 /** Returns the figures of wrk's report. */
 export function parseWrk(report) {
@@ -45,8 +49,14 @@ export async function loadWithWrk(
 ) {
   const script = join(scratchFolder(), `upload-${upload}.lua`);
   if (upload) writeFileSync(script, `wrk.method = "POST"\nwrk.body = string.rep("x", ${upload})\n`);
-  const words = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s", ...headerArguments(target)];
-  if (reconnect) words.push("-H", "Connection: close");
+  const words = [
+    "-t1",
+    `-c${connections}`,
+    `-d${seconds}s`,
+    "--timeout",
+    "10s",
+    ...headerArguments(target, reconnect ? "close" : "keep-alive"),
+  ];
   if (upload) words.push("-s", script);
   const pids = target.pids();
   const [used, machine] = [processorTime(pids), machineTime()];
@@ -105,7 +115,7 @@ export async function loadWithOha(target, { rate, seconds }) {
     "--host",
     target.host,
   ];
-  for (const header of [...BROWSER.slice(1), ...target.headers]) words.push("-H", header);
+  for (const header of [...BROWSER, ...target.headers]) words.push("-H", header);
   const report = JSON.parse(
     await output(join(root, ".tools/bin/oha"), [...words, `http://127.0.0.1:${target.port}/`]),
   );

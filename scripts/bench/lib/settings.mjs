@@ -42,13 +42,13 @@ Compares the router and proxy-core with other proxies, on loopback; prints Markd
   --example=FILE   the example \`proxy\`, likewise
 `;
 
-/** Returns the items of a comma-separated list; throws if one is unknown. */
+/** Returns the items of a comma-separated list, in the order of `known`; throws if one is unknown. */
 function chosen(list, known, what) {
   const items = list.split(",");
   const unknown = items.filter((name) => !known.includes(name));
   if (unknown.length)
     throw new Error(`no ${what} is called ${unknown.join(", ")}; there are ${known.join(", ")}`);
-  return items;
+  return known.filter((name) => items.includes(name));
 }
 
 /** Reads the command line; returns nothing if it asks for help. */

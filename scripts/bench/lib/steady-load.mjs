@@ -7,9 +7,8 @@ const ANSWER = Buffer.from(
     'content-length: 12\r\netag: "65f1a2b3-c"\r\ncache-control: no-cache\r\n\r\nhello world\n',
 );
 
-/** What Chromium sends for a script of a page, and two cookies. */
+/** What Chromium sends with a page's `fetch`, beside Host and Connection, and two cookies. */
 export const BROWSER = [
-  "Connection: keep-alive",
   'sec-ch-ua: "Chromium";v="142", "Not A(Brand";v="24"',
   "sec-ch-ua-mobile: ?0",
   'sec-ch-ua-platform: "Linux"',
@@ -79,7 +78,11 @@ function onOneConnection(port, bytes, count) {
 
 /** Sends `count` requests in all, on `connections` keep-alive connections. */
 export async function send(port, { host, headers = [], connections, count }) {
-  const bytes = Buffer.from(["GET / HTTP/1.1", `Host: ${host}`, ...BROWSER, ...headers, "", ""].join("\r\n"));
+  const bytes = Buffer.from(
+    ["GET / HTTP/1.1", `Host: ${host}`, "Connection: keep-alive", ...BROWSER, ...headers, "", ""].join(
+      "\r\n",
+    ),
+  );
   const each = Math.ceil(count / connections);
   await Promise.all(Array.from({ length: connections }, () => onOneConnection(port, bytes, each)));
 }
