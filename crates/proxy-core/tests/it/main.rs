@@ -7,6 +7,7 @@ mod connections;
 mod dev_servers;
 mod drain;
 mod embed;
+mod examples;
 mod headers;
 mod identity;
 mod listeners;
