@@ -149,8 +149,10 @@ impl Forwarder {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(header::UPGRADE, protocol);
         }
-        let path = parts.uri.path_and_query().cloned();
-        parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        if parts.uri.authority().is_some() {
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        }
         let is_repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
         let key = PoolKey {
             address: upstream.address,
@@ -160,10 +162,8 @@ impl Forwarder {
         let mut head = SentHead::new(&mut parts, is_repeatable);
 
         let (body, progress) = UploadProgress::of(body);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = parts.uri;
-        *request.headers_mut() = parts.headers;
+        parts.version = Version::HTTP_11;
+        let request = Request::from_parts(parts, body);
         let has_upload = progress.is_some();
         let sending = Sending {
             upstream: self.pool.upstream(key),
