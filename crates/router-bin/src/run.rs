@@ -86,7 +86,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         };
         tracing::info!(delay = ?config.shutdown_delay, "shutting down; no longer ready");
         app.ending.cancel();
-        let draining = async {
+        let phases = async {
             if app.manager.is_ready() {
                 sleep(config.shutdown_delay).await;
             }
@@ -94,20 +94,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             app.shutdown.cancel();
             if config.on_kubernetes() {
                 // Most sessions start in less. On one machine, they all end.
-                let time = config.drain_timeout.saturating_sub(LAST_CALL);
-                let releasing = async {
-                    sleep(time).await;
-                    app.release_held.cancel()
-                };
-                tokio::join!(serving, releasing).0
-            } else {
-                app.release_held.cancel();
-                serving.await
+                sleep(config.drain_timeout.saturating_sub(LAST_CALL)).await;
             }
+            app.release_held.cancel();
+            pending().await
         };
         if served.is_ok() {
             served = tokio::select! {
-                served = draining => served,
+                served = &mut serving => served,
+                () = phases => Ok(()),
                 () = signals.next() => {
                     tracing::info!("second signal; aborting requests");
                     Ok(())

@@ -79,6 +79,38 @@ async fn a_rolling_restart_behind_haproxy_fails_no_request() {
     }
 }
 
+#[tokio::test]
+async fn a_router_that_ends_waits_for_nothing_but_what_is_under_way() {
+    let Some(cluster) = TestCluster::find().await else { return };
+    let mut router =
+        Program::start_with(&cluster, (0, 0), [("SHUTDOWN_DELAY_SECONDS", "0"), DRAIN_OF_AN_HOUR]).await;
+    let _idle = TcpStream::connect(("127.0.0.1", router.ports.0)).await.expect("a connection");
+    router.signal().await;
+    router.wait_for_exit().await;
+
+    let mut router =
+        Program::start_with(&cluster, (0, 0), [("SHUTDOWN_DELAY_SECONDS", "3600"), DRAIN_OF_AN_HOUR]).await;
+    router.signal().await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let get = async |port: u16, path: &str| {
+        let request = http.get(format!("http://127.0.0.1:{port}{path}")).header("host", DOMAIN);
+        request.send().await.expect("a response")
+    };
+    let ending = async {
+        while get(router.ports.1, "/readyz").await.status() != StatusCode::SERVICE_UNAVAILABLE
+            || get(router.ports.0, "/").await.headers().get("connection").is_none_or(|value| value != "close")
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(TIMEOUT, ending).await.expect("responses that ask for a new connection");
+    // The second one ends the delay, too.
+    router.signal().await;
+    router.wait_for_exit().await;
+}
+
+const DRAIN_OF_AN_HOUR: (&str, &str) = ("DRAIN_TIMEOUT_SECONDS", "3600");
+
 /// A router's program.
 struct Program {
     child: Child,
@@ -89,6 +121,12 @@ struct Program {
 impl Program {
     /// Starts it, and waits until it logs that it is ready.
     async fn start(cluster: &TestCluster, ports: (u16, u16)) -> Self {
+        // HAProxy needs up to a second to notice.
+        Self::start_with(cluster, ports, [("SHUTDOWN_DELAY_SECONDS", "2"), ("DRAIN_TIMEOUT_SECONDS", "3")])
+            .await
+    }
+
+    async fn start_with(cluster: &TestCluster, ports: (u16, u16), shutdown: [(&str, &str); 2]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_opencode-router"))
             .env_clear()
             .envs([
@@ -105,10 +143,8 @@ impl Program {
                 ("ATTACH_PORT", "off"),
                 ("REPORT_PORT", "off"),
                 ("LOG_FORMAT", "json"),
-                // HAProxy needs up to a second to notice.
-                ("SHUTDOWN_DELAY_SECONDS", "2"),
-                ("DRAIN_TIMEOUT_SECONDS", "3"),
             ])
+            .envs(shutdown)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -134,11 +170,20 @@ impl Program {
 
     /// Ends it by SIGTERM, and starts it again at the same ports.
     async fn restart(&mut self, cluster: &TestCluster) {
+        self.signal().await;
+        self.wait_for_exit().await;
+        *self = Self::start(cluster, self.ports).await;
+    }
+
+    /// Sends SIGTERM.
+    async fn signal(&self) {
         let id = self.child.id().expect("a running router").to_string();
         assert!(Command::new("kill").arg(&id).status().await.expect("kill").success());
+    }
+
+    async fn wait_for_exit(&mut self) {
         let status = timeout(TIMEOUT, self.child.wait()).await.expect("the router's end").expect("a status");
         assert!(status.success(), "{status}");
-        *self = Self::start(cluster, self.ports).await;
     }
 }
 
