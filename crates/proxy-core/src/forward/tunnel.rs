@@ -4,30 +4,53 @@ use std::{
     future::poll_fn,
     io,
     mem::MaybeUninit,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf as _, Bytes};
 use futures_util::{TryFutureExt as _, future::try_join};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    time::timeout,
+};
 
 use super::connection::Connection;
 use crate::{activity::ActivityHandle, body::BodyError, websocket::FrameReader};
 
 /// The most that is read at a time, in bytes. The buffer is on the stack, so a tunnel that is idle has none.
 const CHUNK: usize = 8 * 1024;
+/// A close frame with the code 1001 (RFC 6455 §7.4.1): the server is going away.
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+/// How long a client may take to receive it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Copies bytes in both directions until both sides have ended; the end of one side is passed on as a
-/// half-close.
-pub(super) async fn run(client: OnUpgrade, session: Connection, mut observer: Option<Observer>) {
+/// half-close. Once `end` resolves, it stops. The client of a WebSocket, whose frames from the session
+/// `frames` reads, is notified of that, unless a frame is under way.
+pub(super) async fn run(
+    client: OnUpgrade,
+    session: Connection,
+    mut observer: Option<Observer>,
+    mut frames: Option<FrameReader>,
+    end: impl Future<Output = ()>,
+) {
+    let mut end = pin!(end);
     let session = async { session.into_stream().await.map_err(BodyError::from) };
-    let (client, (mut session, received)) = match try_join(client.map_err(Into::into), session).await {
+    let connected = tokio::select! {
+        connected = try_join(client.map_err(Into::into), session) => connected,
+        () = &mut end => return,
+    };
+    let (client, (mut session, received)) = match connected {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "upgrade failed"),
     };
+    if let Some(frames) = &mut frames {
+        frames.read(&received);
+    }
     let mut client = TokioIo::new(client);
     let mut up = Direction::new(Bytes::new());
     let mut down = Direction::new(received);
@@ -38,12 +61,36 @@ pub(super) async fn run(client: OnUpgrade, session: Connection, mut observer: Op
             }
         };
         let up = up.poll(context, &mut client, &mut session, observe)?;
-        let down = down.poll(context, &mut session, &mut client, |_| {})?;
+        let observe = |bytes: &[u8]| {
+            if let Some(frames) = &mut frames {
+                frames.read(bytes);
+            }
+        };
+        let down = down.poll(context, &mut session, &mut client, observe)?;
         if up.is_ready() && down.is_ready() { Poll::Ready(io::Result::Ok(())) } else { Poll::Pending }
     });
-    if let Err(error) = copying.await {
-        tracing::debug!(%error, "tunnel failed");
+    tokio::select! {
+        result = copying => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "tunnel failed");
+            }
+        }
+        () = end => {
+            if frames.is_some_and(|frames| frames.is_between_frames()) && down.has_written_all() {
+                // Boxed because every idle tunnel would be larger otherwise.
+                let _notified = Box::pin(timeout(CLOSE_TIMEOUT, close(&mut client))).await;
+            }
+        }
     }
+}
+
+/// Sends the close frame, and waits until the client closes the connection: what it sent before would
+/// otherwise reset it, and the frame could be lost.
+async fn close(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    client.write_all(&GOING_AWAY).await?;
+    client.shutdown().await?;
+    while client.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
 }
 
 /// Copies what one side sends to the other.
@@ -66,6 +113,11 @@ enum CopyState {
 impl Direction {
     fn new(received: Bytes) -> Self {
         Self { unwritten: received, state: CopyState::Copying }
+    }
+
+    /// Whether the writer is open and has all that was read.
+    fn has_written_all(&self) -> bool {
+        self.unwritten.is_empty() && matches!(self.state, CopyState::Copying | CopyState::Flushing)
     }
 
     /// Is ready once the reader has ended, and the writer was shut down.

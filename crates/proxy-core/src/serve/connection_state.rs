@@ -23,7 +23,9 @@ pub(super) struct Shared {
     pub(super) closing: Arc<AtomicBool>,
     /// Cancelled when connections shall end as soon as their requests have ended.
     pub(super) drain: CancellationToken,
-    /// Cancelled when connections and tunnels shall end at once.
+    /// Cancelled when tunnels shall end.
+    pub(super) end_tunnels: CancellationToken,
+    /// Cancelled when connections shall end at once.
     pub(super) abort: CancellationToken,
 }
 
@@ -75,11 +77,8 @@ impl ConnectionHandle {
         self.0.shared.tasks.spawn(task);
     }
 
-    /// Runs the task until it ends or the drain is over.
-    pub(crate) async fn until_aborted(&self, task: impl Future<Output = ()>) {
-        tokio::select! {
-            () = task => {}
-            () = self.0.shared.abort.cancelled() => {}
-        }
+    /// Waits until tunnels shall end. Keeps the connection open until then.
+    pub(crate) async fn end_of_tunnels(self) {
+        self.0.shared.end_tunnels.cancelled().await;
     }
 }

@@ -28,7 +28,8 @@ use crate::body::Body;
 ///    balancers can stop sending requests here. Responses of HTTP/1.1 say `Connection: close`.
 /// 2. It accepts no more connections. Idle ones are closed, HTTP/2 gets `GOAWAY`, and requests and tunnels
 ///    may end.
-/// 3. After [`ServeSettings::drain`] it aborts those that have not ended, and returns.
+/// 3. After [`ServeSettings::drain`] it ends tunnels, those of WebSockets by a close frame with the code 1001
+///    (going away). Within a second it aborts all else, and returns.
 ///
 /// A connection that fails, or that cannot be accepted, does not end the loop. What is not HTTP, or has two
 /// framings, is answered with 400 and never reaches `service`.

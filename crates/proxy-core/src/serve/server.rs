@@ -28,6 +28,9 @@ use super::{
 };
 use crate::body::Body;
 
+/// How long tunnels may take to notify their clients.
+const END_TUNNELS: Duration = Duration::from_secs(1);
+
 /// The state of one [`crate::serve`].
 #[derive(Clone)]
 pub(super) struct Server {
@@ -105,7 +108,12 @@ impl Server {
     pub(super) async fn drain(&self) {
         self.shared.drain.cancel();
         self.shared.tasks.close();
-        if timeout(self.settings.drain, self.shared.tasks.wait()).await.is_err() {
+        if timeout(self.settings.drain, self.shared.tasks.wait()).await.is_ok() {
+            return;
+        }
+        // First, because a tunnel that notifies its client needs the connection.
+        self.shared.end_tunnels.cancel();
+        if timeout(END_TUNNELS, self.shared.tasks.wait()).await.is_err() {
             self.shared.abort.cancel();
             self.shared.tasks.wait().await;
         }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::ext::Protocol;
+use hyper_util::rt::TokioIo;
 use proxy_core::{Body, ServeSettings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::test_proxy::*;
@@ -49,7 +51,7 @@ async fn requests_and_tunnels_are_aborted_after_the_drain() {
 
     proxy.shut_down();
     within("the server's end", &mut proxy.server).await.unwrap();
-    assert!(within("the tunnel's end", client.read_u8()).await.is_err());
+    assert!(within("the tunnel's end", client.read_u8()).await.is_err(), "not a WebSocket: no frame is sent");
     assert!(!matches!(within("the stream's end", events.frame()).await, Some(Ok(_))));
 }
 
@@ -272,4 +274,77 @@ async fn a_request_that_never_ends_is_aborted_after_the_drain() {
             assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
         }
     }
+}
+
+/// Opens a WebSocket over HTTP/1.1. Returns the client's end and the session's.
+async fn websocket(proxy: &TestProxy, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = proxy.connect().await;
+    client
+        .write_all(head("GET /", "Connection: upgrade\r\nUpgrade: websocket\r\n").as_bytes())
+        .await
+        .unwrap();
+    let (mut session, _) = accept_request(listener).await;
+    let response = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    session.write_all(response.as_bytes()).await.unwrap();
+    within("a response", read_head(&mut client)).await.unwrap();
+    (client, session)
+}
+
+const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
+
+#[tokio::test]
+async fn a_websocket_ends_with_the_code_1001_after_the_drain() {
+    let listener = listen().await;
+    let settings = ServeSettings::new().with_drain(Duration::from_millis(100));
+    let mut proxy = TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
+    let (mut quiet, mut first) = websocket(&proxy, &listener).await;
+    let (mut answered, mut second) = websocket(&proxy, &listener).await;
+    let (mut cut, mut third) = websocket(&proxy, &listener).await;
+    second.write_all(&[0x81, 2, b'o', b'k']).await.unwrap();
+    third.write_all(&[0x81, 9, b'o', b'k']).await.unwrap();
+    within("a part of a frame", cut.read_exact(&mut [0; 4])).await.unwrap();
+    // Not read by the session before the end, and no reason to reset the connection.
+    quiet.write_all(&[0x81, 0x80, 1, 2, 3, 4]).await.unwrap();
+
+    proxy.shut_down();
+    within("the server's end", &mut proxy.server).await.unwrap();
+    let mut received = Vec::new();
+    within("the end", quiet.read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received, GOING_AWAY);
+    received.clear();
+    within("the end", answered.read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received, [&[0x81, 2, b'o', b'k'][..], &GOING_AWAY].concat());
+    received.clear();
+    let _ = within("the end", cut.read_to_end(&mut received)).await;
+    assert_eq!(received, [], "a close frame would be taken for the rest of the message");
+    for session in [&mut first, &mut second, &mut third] {
+        let mut bytes = Vec::new();
+        let _ = within("the session's end", session.read_to_end(&mut bytes)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_ends_with_the_code_1001_after_the_drain() {
+    let listener = listen().await;
+    let settings = ServeSettings::new().with_drain(Duration::from_millis(100));
+    let mut proxy = TestProxy::start_with(listener.local_addr().unwrap(), Default::default(), settings).await;
+    let mut client = proxy.connect_http2().await;
+    let request = http2_request("CONNECT", "/").extension(Protocol::from_static("websocket"));
+    let response = client.send_request(request.body(Body::empty()).unwrap());
+    let session = async {
+        let (mut session, _) = accept_request(&listener).await;
+        let response =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        session.write_all(response.as_bytes()).await.unwrap();
+        session
+    };
+    let (response, _session) = within("a WebSocket", async { tokio::join!(response, session) }).await;
+    let upgraded = hyper::upgrade::on(response.unwrap());
+    let mut socket = TokioIo::new(within("a WebSocket", upgraded).await.unwrap());
+    proxy.shut_down();
+    let mut received = Vec::new();
+    within("the end", socket.read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received, GOING_AWAY);
+    drop(socket);
+    within("the server's end", &mut proxy.server).await.unwrap();
 }

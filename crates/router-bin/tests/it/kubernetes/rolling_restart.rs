@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     client_async,
-    tungstenite::{Message, client::IntoClientRequest as _},
+    tungstenite::{Message, client::IntoClientRequest as _, protocol::frame::coding::CloseCode},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -465,17 +465,14 @@ impl TestClient {
                 return Ok(());
             }
             let message = Message::text(format!("message {number}"));
-            let answered = async {
-                socket.send(message.clone()).await?;
-                anyhow::Ok(socket.next().await)
-            };
-            match timeout(TIMEOUT, answered).await.context("no message")? {
-                Ok(Some(Ok(answer))) if answer == message => self.count(&self.report.successes),
-                Ok(Some(Ok(answer))) if !answer.is_close() => anyhow::bail!("{answer:?} for {message:?}"),
-                _ended => {
+            let sent = socket.send(message.clone()).await;
+            match timeout(TIMEOUT, socket.next()).await.context("no message")? {
+                Some(Ok(answer)) if answer == message => self.count(&self.report.successes),
+                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Away => {
                     self.count(&self.report.ends);
                     return Ok(());
                 }
+                other => anyhow::bail!("{other:?} instead of message {number}, sent: {sent:?}"),
             }
             sleep(PACE).await;
         }
