@@ -51,6 +51,7 @@ test: tools web opencode haproxy journey-deps homelab-deps ## install what the t
 	cargo test --locked -p pod-manager --all-features --test it real_opencode -- --ignored
 	node --test scripts/*.test.mjs scripts/*/*.test.mjs
 	cd web && npm test
+	PROXY_BIN="$(abspath $(TARGET))/debug/examples/proxy" tests/h2spec/run $(CLUSTER_OR_WITHOUT)
 	ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" OPERATOR_BIN="$(abspath $(TARGET))/debug/opencode-cloudflare-operator" \
 	  tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) deploy/homelab/test/run
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
