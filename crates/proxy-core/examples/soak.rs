@@ -41,7 +41,8 @@ async fn main() -> anyhow::Result<()> {
     let of_each = total.div_ceil(ROUNDS * failures.len());
     let upstreams = TestUpstreams::start(failures.clone()).await?;
     let proxy = Proxy::start(upstreams.addresses)?;
-    let ports = [proxy.address, proxy.impatient, upstreams.addresses.session, upstreams.addresses.careless];
+    let [one, two, three] = proxy.addresses();
+    let ports = [one, two, three, upstreams.addresses.session, upstreams.addresses.careless];
     let before = Counts::now(proxy.runtime(), &ports);
     println!("{} ways to fail, {of_each} connections of each in a round", failures.len());
     println!("before: {before}");

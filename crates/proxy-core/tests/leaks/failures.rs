@@ -44,13 +44,20 @@ pub(crate) struct Failure {
     pub(crate) name: &'static str,
     client: Client,
     upstream: Vec<Step>,
-    /// Whether it lasts until a timeout of the proxy.
-    times_out: bool,
+    /// The proxy whose timeouts suit it.
+    proxy: fn(&Proxy) -> SocketAddr,
 }
 
 impl Failure {
-    fn times_out(mut self) -> Self {
-        self.times_out = true;
+    /// It lasts until the client has had enough time.
+    fn hurries_client(mut self) -> Self {
+        self.proxy = |proxy| proxy.hurries_clients;
+        self
+    }
+
+    /// It lasts until the upstream has had enough time.
+    fn hurries_upstream(mut self) -> Self {
+        self.proxy = |proxy| proxy.hurries_upstreams;
         self
     }
 }
@@ -81,14 +88,14 @@ fn of_the_upstream() -> Vec<Failure> {
             vec![request_to(FULL_HOST, "GET", ""), Until("HTTP/1.1 504")],
             vec![],
         )
-        .times_out(),
+        .hurries_upstream(),
         script("closed before the response", get("HTTP/1.1 502"), vec![]),
         script("reset before the response", get("HTTP/1.1 502"), vec![Reset]),
-        script("never answered", get("HTTP/1.1 504"), vec![Ends]).times_out(),
+        script("never answered", get("HTTP/1.1 504"), vec![Ends]).hurries_upstream(),
         script("closed in the head", get("HTTP/1.1 502"), answer("HTTP/1.1 200 OK\r\nContent-")),
         script("reset in the head", get("HTTP/1.1 502"), answer_and("HTTP/1.1 200 OK\r\nContent-", Reset)),
         script("half a head, and then nothing", get("HTTP/1.1 504"), answer_and("HTTP/1.1 200 OK\r\n", Ends))
-            .times_out(),
+            .hurries_upstream(),
         script("not HTTP", get("HTTP/1.1 502"), answer_and("220 mail.example.org ESMTP\r\n\r\n", Ends)),
         script(
             "a head without an end",
@@ -149,13 +156,13 @@ fn of_the_client() -> Vec<Failure> {
     vec![
         script("a client that sends nothing and closes", vec![], vec![]),
         script("a client that sends nothing and resets", vec![Reset], vec![]),
-        script("a client that sends nothing and waits", vec![Ends], vec![]).times_out(),
+        script("a client that sends nothing and waits", vec![Ends], vec![]).hurries_client(),
         script("a client that sends half a head and closes", sends("GET / HTTP/1.1\r\nHo", Shutdown), vec![]),
         script("a client that sends half a head and waits", sends("GET / HTTP/1.1\r\nHo", Ends), vec![])
-            .times_out(),
+            .hurries_client(),
         script("a client that does not speak HTTP", sends("\x01\x02\x03\r\n\r\n", Ends), vec![]),
         script("a client that speaks TLS", sends("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", Ends), vec![])
-            .times_out(),
+            .hurries_client(),
         script(
             "an overlong head",
             vec![Send("GET / HTTP/1.1\r\nX-Long: ".into()), SendBytes(MEBIBYTE), EndsWithout("200 OK")],
@@ -222,7 +229,7 @@ fn of_uploads() -> Vec<Failure> {
             vec![sized(100), Send("part".into()), Until("HTTP/1.1 504")],
             vec![Ends],
         )
-        .times_out(),
+        .hurries_upstream(),
         script(
             "a chunked upload that is cut",
             vec![chunked(), part(), Shutdown, Ends],
@@ -257,7 +264,7 @@ fn of_uploads() -> Vec<Failure> {
             vec![sized(64 * MEBIBYTE), SendBytes(MEBIBYTE), Until("HTTP/1.1 504")],
             vec![Ends],
         )
-        .times_out(),
+        .hurries_upstream(),
         script(
             "an upload that is denied",
             vec![sized(8 * MEBIBYTE), Until("HTTP/1.1 413")],
@@ -302,7 +309,7 @@ fn of_upgrades() -> Vec<Failure> {
             refused("HTTP/1.1 200"),
             vec![Send(OK.into()), Next],
         ),
-        script("an upgrade that is never answered", refused("HTTP/1.1 504"), vec![Ends]).times_out(),
+        script("an upgrade that is never answered", refused("HTTP/1.1 504"), vec![Ends]).hurries_upstream(),
         script(
             "an upgrade that is answered in part",
             refused("HTTP/1.1 502"),
@@ -357,7 +364,7 @@ fn of_http2() -> Vec<Failure> {
             vec![Send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".into()), Ends],
             vec![],
         ),
-        script("HTTP/2 without a frame", vec![Send(PREFACE.into()), Ends], vec![]).times_out(),
+        script("HTTP/2 without a frame", vec![Send(PREFACE.into()), Ends], vec![]).hurries_client(),
         script(
             "HTTP/2 with broken frames",
             vec![Send(format!("{PREFACE}{}", "\x7f".repeat(64))), Ends],
@@ -429,7 +436,7 @@ fn of_http2() -> Vec<Failure> {
 }
 
 fn script(name: &'static str, client: Vec<Step>, upstream: Vec<Step>) -> Failure {
-    Failure { name, client: Client::Script(client), upstream, times_out: false }
+    Failure { name, client: Client::Script(client), upstream, proxy: |proxy| proxy.patient }
 }
 
 fn http2(
@@ -437,7 +444,7 @@ fn http2(
     upstream: Vec<Step>,
     client: fn(SendRequest<Body>, String) -> BoxFuture<'static, Result<(), String>>,
 ) -> Failure {
-    Failure { name, client: Client::Http2(client), upstream, times_out: false }
+    Failure { name, client: Client::Http2(client), upstream, proxy: |proxy| proxy.patient }
 }
 
 fn head(host: &str, method: &str, lines: &str) -> String {
@@ -571,7 +578,7 @@ pub(crate) async fn run(
     let mut results = stream::iter(numbers)
         .map(|number| {
             let failures = failures.clone();
-            let proxy = if failures[number].times_out { proxy.impatient } else { proxy.address };
+            let proxy = (failures[number].proxy)(proxy);
             // Spawned, so that all processors take part.
             tokio::spawn(async move {
                 let failure = &failures[number];

@@ -35,7 +35,8 @@ async fn connections_that_fail_leave_nothing_behind() -> Result<(), Box<dyn std:
     let failures = Arc::new(failures::all());
     let upstreams = TestUpstreams::start(failures.clone()).await?;
     let proxy = Proxy::start(upstreams.addresses)?;
-    let ports = [proxy.address, proxy.impatient, upstreams.addresses.session, upstreams.addresses.careless];
+    let [one, two, three] = proxy.addresses();
+    let ports = [one, two, three, upstreams.addresses.session, upstreams.addresses.careless];
     let before = Counts::now(proxy.runtime(), &ports);
     let (mut heap, mut resident) = (Vec::new(), Vec::new());
     for round in 0..4 {

@@ -21,7 +21,7 @@ pub(crate) const FULL_HOST: &str = "8082-a48da0606867-oc.example.org";
 /// may find one of those in the pool, and fail.
 pub(crate) const CARELESS_HOST: &str = "8083-a48da0606867-oc.example.org";
 
-/// How long connections may be idle, and how long the proxy that is not patient waits for either side.
+/// How long connections may be idle, and how long a proxy waits that is not patient.
 const SHORT: Duration = Duration::from_millis(300);
 /// Never reached, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -51,21 +51,32 @@ impl RecordActivity for Upstreams {
     fn touch(&self, _: &SessionRoute, _: Activity) {}
 }
 
-/// The proxy with all layers, once with long timeouts and once with short ones. Dropping it ends its runtime.
+/// The proxy with all layers, three times. Dropping it ends its runtime.
 pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
-    /// Where timeouts are short.
-    pub(crate) impatient: SocketAddr,
+    /// Where all timeouts are long.
+    pub(crate) patient: SocketAddr,
+    /// Where a client has little time for its head.
+    pub(crate) hurries_clients: SocketAddr,
+    /// Where an upstream has little time for its response.
+    pub(crate) hurries_upstreams: SocketAddr,
     runtime: Option<Runtime>,
 }
 
 impl Proxy {
-    /// Starts both.
+    /// Starts all of them.
     pub(crate) fn start(upstreams: Upstreams) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let address = start(&runtime, upstreams, LONG)?;
-        let impatient = start(&runtime, upstreams, SHORT)?;
-        Ok(Self { address, impatient, runtime: Some(runtime) })
+        Ok(Self {
+            patient: start(&runtime, upstreams, LONG, LONG)?,
+            hurries_clients: start(&runtime, upstreams, SHORT, LONG)?,
+            hurries_upstreams: start(&runtime, upstreams, LONG, SHORT)?,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Returns where the proxy listens.
+    pub(crate) fn addresses(&self) -> [SocketAddr; 3] {
+        [self.patient, self.hurries_clients, self.hurries_upstreams]
     }
 
     /// Returns the handle of the proxy's runtime.
@@ -83,17 +94,22 @@ impl Drop for Proxy {
     }
 }
 
-fn start(runtime: &Runtime, upstreams: Upstreams, timeout: Duration) -> std::io::Result<SocketAddr> {
+fn start(
+    runtime: &Runtime,
+    upstreams: Upstreams,
+    of_clients: Duration,
+    of_upstreams: Duration,
+) -> std::io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let forward = ForwardSettings {
-        connect_timeout: timeout,
-        header_timeout: timeout,
+        connect_timeout: of_upstreams,
+        header_timeout: of_upstreams,
         idle_timeout: SHORT,
         ..Default::default()
     };
-    let settings = ServeSettings::new().with_header_timeout(timeout);
+    let settings = ServeSettings::new().with_header_timeout(of_clients);
     let upstreams = Arc::new(upstreams);
     runtime.spawn(async move {
         let trusted = TrustedHeaders::from_peers("127.0.0.0/8".parse().into_iter().collect());
