@@ -32,6 +32,11 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// The smallest buffer that hyper accepts.
 const MIN_HEAD: usize = 8 * 1024;
 
+/// HTTP/2 streams of a connection at the same time.
+const MAX_STREAMS: u32 = 256;
+/// How many bytes of an HTTP/2 stream wait for their reader, in each direction.
+const STREAM_BUFFER: u32 = 64 * 1024;
+
 /// Serves one connection until it ends, is drained or is aborted.
 pub(super) async fn run<H, Io, S>(
     handshake: H,
@@ -57,7 +62,12 @@ pub(super) async fn run<H, Io, S>(
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256)
+        .max_concurrent_streams(MAX_STREAMS)
+        // All streams together fit the connection's window, so an upload that its session does not read holds
+        // up no other stream.
+        .initial_stream_window_size(STREAM_BUFFER)
+        .initial_connection_window_size(STREAM_BUFFER * MAX_STREAMS)
+        .max_send_buf_size(STREAM_BUFFER as usize)
         .keep_alive_interval(Duration::from_secs(30))
         .enable_connect_protocol();
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod activity;
+mod back_pressure;
 mod bodies;
 mod connections;
 mod dev_servers;
