@@ -12,6 +12,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
+use crate::trailers;
+
 /// Why a body could not be read to its end.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -70,7 +72,8 @@ struct ReceivedBody {
 
 impl ReceivedBody {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        trailers::scrub(&mut frame);
         match &frame {
             Some(Err(_)) => self.on_end = None,
             Some(Ok(_)) if !self.body.is_end_stream() => {}

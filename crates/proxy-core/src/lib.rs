@@ -24,6 +24,7 @@ mod route_key;
 mod same_origin;
 mod serve;
 mod tcp;
+mod trailers;
 mod upstream_stream;
 mod wake;
 mod websocket;

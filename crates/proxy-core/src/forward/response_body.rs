@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::PooledConnection;
-use crate::body::Body;
+use crate::{body::Body, trailers};
 
 /// Returns the body of a response, which returns the connection to the pool when it has ended. The upload is
 /// part of the response's request.
@@ -64,7 +64,8 @@ impl HttpBody for ResponseBody {
             };
         };
         let driver = &mut pooled.connection.driver;
-        let frame = ready!(driver.poll_with(context, |context| Pin::new(&mut *body).poll_frame(context)));
+        let mut frame = ready!(driver.poll_with(context, |context| Pin::new(&mut *body).poll_frame(context)));
+        trailers::scrub(&mut frame);
         let has_ended = match &frame {
             Some(Ok(_)) => body.is_end_stream(),
             Some(Err(_)) | None => true,

@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, BodyError};
+use crate::{
+    body::{Body, BodyError},
+    trailers,
+};
 
 /// The progress of a request's body.
 pub(super) struct UploadProgress(Arc<Progress>);
@@ -57,7 +60,8 @@ impl HttpBody for UploadBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        trailers::scrub(&mut frame);
         self.progress.frames.fetch_add(1, Ordering::Relaxed);
         if matches!(frame, Some(Err(_))) {
             self.progress.failed.store(true, Ordering::Relaxed);

@@ -17,6 +17,7 @@ mod origin;
 mod pool;
 mod protocol;
 mod replay;
+mod semantics;
 mod single_layers;
 mod stack;
 mod test_proxy;
