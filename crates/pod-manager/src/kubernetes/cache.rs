@@ -57,10 +57,15 @@ impl<K> Versioned<K> {
     }
 }
 
-/// Returns whether the init container runs.
+/// Returns whether an init container clones.
 pub(super) fn is_cloning(pod: &Pod) -> bool {
     let state = container(pod, "git-init").and_then(|init| init.state.as_ref());
     pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
+}
+
+/// Returns whether opencode's container prepares the repository, before opencode.
+pub(super) fn clones_in_opencode(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && container(pod, "git-init").is_none()
 }
 
 /// Removes the fields that are not read, which are most of a Pod. Of the specification, [`has_password`]
@@ -133,6 +138,21 @@ mod tests {
         assert_eq!(cached(false), message);
         let start = cached(true);
         assert!(start.starts_with("Fix the build.\né") && start.len() <= DESCRIBING_BYTES, "{}", start.len());
+    }
+
+    #[test]
+    fn a_trimmed_pod_still_says_that_its_clone_failed() {
+        let ended =
+            serde_json::json!({ "exitCode": 128, "message": "opencode-router: preparing the repository\n" });
+        let status = serde_json::json!({ "name": "opencode", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+            "state": { "waiting": {} }, "lastState": { "terminated": ended } });
+        let mut pod: Pod =
+            serde_json::from_value(serde_json::json!({ "status": { "containerStatuses": [status] } }))
+                .unwrap();
+        trim(&mut pod);
+        let status = container(&pod, "opencode").unwrap();
+        let ended = status.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!(ended.message.as_deref(), Some("opencode-router: preparing the repository\n"));
     }
 
     #[test]

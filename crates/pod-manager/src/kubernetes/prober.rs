@@ -14,10 +14,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     api::ApiError,
     context::Context,
-    logs::follow_clone,
+    logs::{CloneLog, follow_clone},
     objects::{names::PORT, secret::password_of},
-    status::{Ready, Unresponsive, pod::RunningContainer},
-    store::ProbeTarget,
+    status::{Clone, Ready, Unresponsive, pod::RunningContainer},
+    store::{CloneTarget, ProbeTarget},
 };
 use crate::{
     model::{Endpoint, Failure, FailureCode, Password},
@@ -32,6 +32,9 @@ pub(super) const MAX_CONCURRENT: usize = 64;
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause between two reads of a password that can't be read.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a clone runs before its log is followed, and the pause before an unreadable log is read again.
+const CLONE_LOG_DELAY: Duration = Duration::from_millis(1500);
 
 /// A task, and the run or the Pod that it is for. It ends when it is dropped.
 type Task = (String, AbortOnDropHandle<()>);
@@ -63,14 +66,9 @@ impl Prober {
                 tokio::spawn(async move { probe(&ctx, hash, container, has_password).await })
             },
         );
-        keep_task(&mut self.clones, hash, cloning.map(|uid| (uid.clone(), uid)), |uid| {
+        keep_task(&mut self.clones, hash, cloning.map(|clone| (clone.id.clone(), clone)), |clone| {
             let ctx = ctx.clone();
-            tokio::spawn(async move {
-                let report = |progress| {
-                    ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.clone(), progress)));
-                };
-                follow_clone(&ctx.api, hash, report).await;
-            })
+            tokio::spawn(async move { watch_clone(&ctx, hash, &clone).await })
         });
     }
 }
@@ -114,6 +112,10 @@ async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, ha
     let mut attempts = limit.as_millis().div_ceil(PROBE_TIMEOUT.as_millis());
     let mut check = HealthCheck::new(&ctx.http, address, password.as_ref());
     while !is_healthy(ctx, &mut check).await {
+        // A clone may take any time.
+        if ctx.store.is_cloning(hash, &run_id) {
+            continue;
+        }
         attempts = attempts.saturating_sub(1);
         if attempts > 0 {
             continue;
@@ -134,6 +136,24 @@ async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, ha
         probes.unresponsive = None;
         probes.ready = Some(Ready { run_id, endpoint, at });
     });
+}
+
+/// Reports how far the clone is, until it has ended or nobody wants to know any more.
+async fn watch_clone(ctx: &Context, hash: SessionHash, clone: &CloneTarget) {
+    // Most clones end sooner.
+    sleep(CLONE_LOG_DELAY).await;
+    let report = |said| {
+        let (progress, ended) = match said {
+            CloneLog::Started => (None, None),
+            CloneLog::Progress(progress) => (Some(progress), None),
+            CloneLog::Ended => (None, Some(ctx.clock.now())),
+        };
+        let id = clone.id.clone();
+        ctx.store.update_probes(hash, |probes| probes.clone = Some(Clone { id, progress, ended }));
+    };
+    while !follow_clone(&ctx.api, hash, clone.container, report).await {
+        sleep(CLONE_LOG_DELAY).await;
+    }
 }
 
 /// Returns whether opencode becomes healthy within [`PROBE_TIMEOUT`].

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    cache::{has_password, is_cloning, trim, trim_pvc, version},
+    cache::{clones_in_opencode, has_password, is_cloning, trim, trim_pvc, version},
     cached_session::CachedSession,
     desired::{Desired, DesiredState},
     reconcile::{Action, Current, reconcile},
@@ -90,8 +90,16 @@ pub(super) struct ProbeTarget {
     /// The container to probe: it runs, and has no final result yet.
     pub(super) container: Option<RunningContainer>,
     pub(super) has_password: bool,
-    /// The UID of the Pod whose clone runs.
-    pub(super) cloning: Option<String>,
+    /// The clone that runs, as far as is known.
+    pub(super) cloning: Option<CloneTarget>,
+}
+
+/// A clone whose log says how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CloneTarget {
+    /// See [`Clone::id`](super::status::Clone::id).
+    pub(super) id: String,
+    pub(super) container: &'static str,
 }
 
 impl Store {
@@ -341,10 +349,16 @@ impl Store {
         let pod = entry.pod.object.as_deref();
         let container = entry.running().filter(|container| !entry.probes.is_final(&container.run_id));
         ProbeTarget {
-            container: container.cloned(),
             has_password: pod.is_some_and(has_password),
-            cloning: pod.filter(|pod| is_cloning(pod)).and_then(|pod| pod.metadata.uid.clone()),
+            cloning: pod.and_then(|pod| clone_target(pod, container, &entry.probes)),
+            container: container.cloned(),
         }
+    }
+
+    /// Returns whether this run is known to clone: opencode has not been started.
+    pub(super) fn is_cloning(&self, hash: SessionHash, run_id: &str) -> bool {
+        let sessions = self.sessions.lock();
+        sessions.entries.get(&hash).is_some_and(|entry| entry.probes.is_cloning(run_id))
     }
 
     /// Waits until every opencode that runs was probed.
@@ -372,6 +386,19 @@ impl Store {
             let _ = updates.changed().await;
         }
     }
+}
+
+/// Returns the clone that runs, or may run.
+fn clone_target(
+    pod: &Pod,
+    unprobed: Option<&RunningContainer>,
+    probes: &ProbeResults,
+) -> Option<CloneTarget> {
+    if is_cloning(pod) {
+        return Some(CloneTarget { id: pod.metadata.uid.clone()?, container: "git-init" });
+    }
+    let container = unprobed.filter(|container| !probes.has_cloned(&container.run_id))?;
+    clones_in_opencode(pod).then(|| CloneTarget { id: container.run_id.clone(), container: "opencode" })
 }
 
 #[cfg(test)]
