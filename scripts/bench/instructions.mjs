@@ -93,7 +93,7 @@ async function count(depth, upstream) {
   }
   const port = await freePort();
   const all = () => send(port, { host: HOST, headers: ["X-Auth-Request-Email: me@example.com"], ...load });
-  return countInstructions([binary, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth], {
+  return countInstructions([binary, `127.0.0.1:${port}`, `127.0.0.1:${upstream}`, depth, "1"], {
     ...common,
     ready: (child) => child.log.includes("listening on"),
     warmUp: all,

@@ -181,6 +181,7 @@ const COMMANDS = {
   "configurable-http-proxy": configurableHttpProxy,
   forward: example("forward"),
   whole: example("whole"),
+  "whole-shared": example("whole", "0"),
 };
 export const NAMES = ["direct", ...Object.keys(COMMANDS), "router"];
 
@@ -190,6 +191,7 @@ const TITLES = {
   "http-proxy": "http-proxy (npm)",
   forward: "proxy-core, `serve` and `Forward`",
   whole: "proxy-core, all layers",
+  "whole-shared": "the same, one runtime for all cores",
   router: "the router",
 };
 
