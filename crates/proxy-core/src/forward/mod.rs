@@ -19,6 +19,8 @@ use std::{
     convert::Infallible,
     fmt,
     future::Future,
+    io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -28,7 +30,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use self::{
@@ -42,6 +44,7 @@ use self::{
 };
 use crate::{
     body::{Body, BodyError},
+    observer::{ConnectEvent, Observer, ResponseEvent},
     peer_addr::PeerAddr,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, Refused},
     resolver::{Connector, HostPolicy, Upstream},
@@ -64,9 +67,16 @@ impl Forward {
     /// Makes a service that refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(settings: ForwardSettings, refusals: Arc<dyn Refusals>) -> Self {
-        let pool =
-            Arc::new(Pool::new(settings.idle_per_upstream, settings.idle_timeout, settings.header_timeout));
-        Self(Arc::new(Forwarder { pool, settings, refusals }))
+        Self(Arc::new(Forwarder { pool: Pool::new(&settings), settings, refusals, observer: None }))
+    }
+
+    /// Reports connections and responses to `observer`. Returns a service with a new pool.
+    #[must_use]
+    pub fn with_observer(self, observer: impl Observer) -> Self {
+        let settings = self.0.settings.clone();
+        let refusals = self.0.refusals.clone();
+        let observer: Option<Arc<dyn Observer>> = Some(Arc::new(observer));
+        Self(Arc::new(Forwarder { pool: Pool::new(&settings), settings, refusals, observer }))
     }
 }
 
@@ -105,6 +115,7 @@ struct Forwarder {
     pool: Arc<Pool>,
     settings: ForwardSettings,
     refusals: Arc<dyn Refusals>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Forwarder {
@@ -166,6 +177,7 @@ impl Forwarder {
         let request = Request::from_parts(parts, body);
         let has_upload = progress.is_some();
         let sending = Sending {
+            address: upstream.address,
             upstream: self.pool.upstream(key),
             connector: upstream.connector.as_deref(),
             progress,
@@ -197,8 +209,12 @@ impl Forwarder {
         let upload = sending.progress.as_ref();
         let mut use_idle = !sending.is_upgrade;
         while use_idle && let Some(mut pooled) = sending.upstream.check_out() {
+            let started = self.observer.as_ref().map(|_| Instant::now());
             match pooled.connection.send(request, upload).await {
-                Ok(response) => return Ok((response, pooled)),
+                Ok(response) => {
+                    self.observe_response(&sending, head, started, &response, true);
+                    return Ok((response, pooled));
+                }
                 Err(SendError::Failed(mut error)) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     // A server that does not speak HTTP would not do so the second time either.
@@ -211,13 +227,54 @@ impl Forwarder {
             }
         }
         // Boxed because it is rare and larger than the rest of every request's future.
-        let connecting =
-            Box::pin(timeout(self.settings.connect_timeout, sending.upstream.connect(sending.connector)));
-        let mut pooled = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
+        let mut pooled = Box::pin(self.connect(&sending, head)).await?;
+        let started = self.observer.as_ref().map(|_| Instant::now());
         match pooled.connection.send(request, upload).await {
-            Ok(response) => Ok((response, pooled)),
+            Ok(response) => {
+                self.observe_response(&sending, head, started, &response, false);
+                Ok((response, pooled))
+            }
             Err(SendError::Failed(error)) => Err(sending.failed(error.into_error())),
             Err(SendError::TimedOut) => Err(Refusal::TimedOut),
+        }
+    }
+
+    async fn connect(&self, sending: &Sending<'_>, head: &SentHead) -> Result<PooledConnection, Refusal> {
+        let started = Instant::now();
+        let connecting = timeout(self.settings.connect_timeout, sending.upstream.connect(sending.connector));
+        let result =
+            connecting.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        if let Some(observer) = &self.observer {
+            observer.connected(&ConnectEvent {
+                upstream: sending.address,
+                extensions: &head.extensions,
+                elapsed: started.elapsed(),
+                error: result.as_ref().err().map(|error| &**error),
+            });
+        }
+        result.map_err(|error| {
+            let is_timeout =
+                error.downcast_ref::<io::Error>().map(io::Error::kind) == Some(io::ErrorKind::TimedOut);
+            if is_timeout { Refusal::TimedOut } else { unreachable(error) }
+        })
+    }
+
+    fn observe_response(
+        &self,
+        sending: &Sending<'_>,
+        head: &SentHead,
+        started: Option<Instant>,
+        response: &Response<Incoming>,
+        is_reused: bool,
+    ) {
+        if let (Some(observer), Some(started)) = (&self.observer, started) {
+            observer.responded(&ResponseEvent {
+                upstream: sending.address,
+                extensions: &head.extensions,
+                status: response.status(),
+                elapsed: started.elapsed(),
+                is_reused,
+            });
         }
     }
 
@@ -257,6 +314,7 @@ impl Forwarder {
 
 /// How a request is sent.
 struct Sending<'a> {
+    address: SocketAddr,
     upstream: pool::Upstream,
     connector: Option<&'a dyn Connector>,
     progress: Option<UploadProgress>,

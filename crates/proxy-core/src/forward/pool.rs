@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, time::interval};
 
-use super::connection::Connection;
+use super::{connection::Connection, settings::ForwardSettings};
 use crate::{resolver::Connector, upstream_stream::UpstreamStream};
 
 /// A stack of idle connections per upstream. The last one used is the next one used, so that the others
@@ -64,10 +64,16 @@ pub(super) struct Upstream {
 }
 
 impl Pool {
-    pub(super) fn new(per_upstream: usize, idle_timeout: Duration, header_timeout: Duration) -> Self {
+    pub(super) fn new(settings: &ForwardSettings) -> Arc<Self> {
+        let idle_timeout = settings.idle_timeout;
         let sweep_interval = (idle_timeout / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
-        let idle_sweeps = idle_timeout.div_duration_f64(sweep_interval).ceil() as u32;
-        Self { stacks: Mutex::default(), per_upstream, idle_sweeps, sweep_interval, header_timeout }
+        Arc::new(Self {
+            stacks: Mutex::default(),
+            per_upstream: settings.idle_per_upstream,
+            idle_sweeps: idle_timeout.div_duration_f64(sweep_interval).ceil() as u32,
+            sweep_interval,
+            header_timeout: settings.header_timeout,
+        })
     }
 
     pub(super) fn upstream(self: &Arc<Self>, key: PoolKey) -> Upstream {

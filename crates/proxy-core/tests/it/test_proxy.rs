@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use proxy_core::*;
 use session_key::{HostScheme, Identity, SessionRoute, Target};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -354,7 +354,7 @@ pub(crate) async fn accept_and_answer(listener: &TcpListener) -> TcpStream {
 }
 
 /// Reads a head up to its empty line. Returns `None` at the connection's end.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
