@@ -1,5 +1,5 @@
-//! Runs what may take long, such as a call of the API, on the shared runtime instead of the worker that serves
-//! the connection: each worker serves many of them on one thread.
+//! Runs what may take long, such as a call of the API, on the shared runtime instead of the worker that
+//! serves the connection: each worker serves many of them on one thread.
 
 use std::{
     convert::Infallible,
