@@ -2,15 +2,21 @@
 //!
 //! - `listener`: where connections come from
 //! - `server`: what all connections of one listener share, and their drain
-//! - `connection`, `connection_state`, `head_recorder`: one connection
+//! - `connection`, `connection_state`: one connection; `stream`, `head_recorder`: what it reads and writes;
+//!   `call`: its requests; `deadline`, `signal`: when it ends
 //! - `workers`: the same on several threads, each with a runtime of its own
 
+mod call;
 mod connection;
 pub(crate) mod connection_state;
+mod deadline;
 mod head_recorder;
 pub(crate) mod listener;
+mod load;
 mod server;
 pub(crate) mod settings;
+mod signal;
+mod stream;
 pub(crate) mod workers;
 
 use std::{convert::Infallible, future::Future, pin::pin};

@@ -23,8 +23,8 @@ use super::{
     connection,
     connection_state::{ConnectionHandle, Shared},
     listener::Listener,
+    load::Load,
     settings::ServeSettings,
-    workers::Load,
 };
 use crate::body::Body;
 
@@ -34,9 +34,8 @@ const END_TUNNELS: Duration = Duration::from_secs(1);
 /// The state of one [`crate::serve`].
 #[derive(Clone)]
 pub(super) struct Server {
-    shared: Shared,
+    shared: Arc<Shared>,
     permits: Arc<Semaphore>,
-    settings: ServeSettings,
 }
 
 /// A connection that is not served yet.
@@ -60,7 +59,7 @@ impl<T> Accepted<T> {
 impl Server {
     pub(super) fn new(settings: ServeSettings) -> Self {
         let permits = Arc::new(Semaphore::new(settings.max_connections));
-        Self { shared: Shared::default(), permits, settings }
+        Self { shared: Arc::new(Shared::new(settings)), permits }
     }
 
     /// Accepts the next connection, as soon as there may be one more.
@@ -81,14 +80,14 @@ impl Server {
     {
         let Accepted { connection, peer, permit, load } = accepted;
         let handle = ConnectionHandle::new(self.shared.clone(), permit, load);
-        self.shared.tasks.spawn(connection::run(connection, peer, service, self.settings.clone(), handle))
+        self.shared.tasks.spawn(connection::run(connection, peer, service, handle))
     }
 
     /// Waits for the shutdown, and for the delay in which it is only announced.
     pub(super) async fn announce(&self, shutdown: impl Future<Output = ()>) {
         shutdown.await;
         self.shared.closing.store(true, Ordering::Relaxed);
-        sleep(self.settings.shutdown_delay).await;
+        sleep(self.shared.settings.shutdown_delay).await;
     }
 
     /// Accepts what is in the kernel's queue, which the kernel resets with the listener.
@@ -106,15 +105,15 @@ impl Server {
 
     /// Lets connections and tunnels end, and aborts them if they take too long. The listener must be closed.
     pub(super) async fn drain(&self) {
-        self.shared.drain.cancel();
+        self.shared.drain.set();
         self.shared.tasks.close();
-        if timeout(self.settings.drain, self.shared.tasks.wait()).await.is_ok() {
+        if timeout(self.shared.settings.drain, self.shared.tasks.wait()).await.is_ok() {
             return;
         }
         // First, because a tunnel that notifies its client needs the connection.
-        self.shared.end_tunnels.cancel();
+        self.shared.end_tunnels.set();
         if timeout(END_TUNNELS, self.shared.tasks.wait()).await.is_err() {
-            self.shared.abort.cancel();
+            self.shared.abort.set();
             self.shared.tasks.wait().await;
         }
     }

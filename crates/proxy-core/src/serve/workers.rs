@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::Service;
 
 use super::{
+    load::Load,
     server::{self, Accepted, Server},
     settings::ServeSettings,
 };
@@ -228,22 +229,5 @@ where
             Ok(connection) => drop(self.server.spawn(connection, self.service.clone())),
             Err(error) => tracing::warn!(%error, "a connection could not be served"),
         }
-    }
-}
-
-/// One connection of a worker; dropped when the connection and its tunnels have ended.
-#[derive(Debug)]
-pub(super) struct Load(Arc<AtomicUsize>);
-
-impl Load {
-    fn new(connections: Arc<AtomicUsize>) -> Self {
-        connections.fetch_add(1, Ordering::Relaxed);
-        Self(connections)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
