@@ -62,5 +62,8 @@ export function dearest(file, count, inclusive) {
     const known = functions.get(name) ?? 0;
     functions.set(name, inclusive ? Math.max(known, cost) : known + cost);
   }
-  return [...functions].sort(([, one], [, other]) => other - one).slice(0, count);
+  const list = [...functions].sort(([, one], [, other]) => other - one);
+  // Functions that ran when the counts were zeroed get all that they call as their own.
+  const whole = list[0]?.[1] ?? 0;
+  return list.filter(([, cost]) => inclusive || cost < 0.9 * whole).slice(0, count);
 }
