@@ -131,12 +131,11 @@ where
             return Tracked { inner: self.inner.call(request), activity: None };
         };
         let record = self.layer.record.clone();
-        let mut activity =
-            Toucher { record, route: route.clone(), kind: Activity::Request, last_touch: None };
+        let mut activity = RequestActivity { record, route: route.clone(), is_recorded: false };
         let upgrade = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade;
         if !reads {
-            activity.touch();
+            activity.record();
         }
         if upgrade {
             request.extensions_mut().insert(ActivityHandle::new(activity.for_kind(Activity::Frame)));
@@ -154,7 +153,7 @@ pin_project! {
     pub struct Tracked<F, K = SessionRoute> {
         #[pin]
         inner: F,
-        activity: Option<Toucher<K>>,
+        activity: Option<RequestActivity<K>>,
     }
 }
 
@@ -180,9 +179,7 @@ where
         if is_event_stream || response.extensions().get::<Refused>().is_some() {
             return Poll::Ready(Ok(response));
         }
-        if activity.last_touch.is_none() {
-            activity.touch();
-        }
+        activity.record();
         // A small body arrives with its head, so the request itself is recorded already.
         if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY) {
             return Poll::Ready(Ok(response));
@@ -195,19 +192,32 @@ where
 /// The size, in bytes, up to which a response's body is not tracked.
 const SMALL_BODY: u64 = 64 * 1024;
 
-/// Records the activity of one request, body or tunnel, at most once a second.
+/// Records that a request arrived, once.
+struct RequestActivity<K> {
+    record: Arc<dyn RecordActivity<K>>,
+    route: K,
+    is_recorded: bool,
+}
+
+impl<K: RouteKey> RequestActivity<K> {
+    fn record(&mut self) {
+        if !std::mem::replace(&mut self.is_recorded, true) {
+            self.record.touch(&self.route, Activity::Request);
+        }
+    }
+
+    /// Returns a toucher for another kind of activity in the same session.
+    fn for_kind(&self, kind: Activity) -> Toucher<K> {
+        Toucher { record: self.record.clone(), route: self.route.clone(), kind, last_touch: None }
+    }
+}
+
+/// Records the activity of one body or tunnel, at most once a second.
 struct Toucher<K> {
     record: Arc<dyn RecordActivity<K>>,
     route: K,
     kind: Activity,
     last_touch: Option<Instant>,
-}
-
-impl<K: Clone> Toucher<K> {
-    /// Returns a toucher for another kind of activity in the same session.
-    fn for_kind(&self, kind: Activity) -> Self {
-        Self { record: self.record.clone(), route: self.route.clone(), kind, last_touch: None }
-    }
 }
 
 trait Touch: Send {

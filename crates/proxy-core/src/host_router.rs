@@ -1,6 +1,7 @@
 //! `HostRouter`: routes a request by its host name.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     sync::Arc,
@@ -83,7 +84,9 @@ where
             Err(error) => return self.refuse(&Refusal::Malformed(error), &request),
         };
         let route = self.hosts.route(host.to_str().unwrap_or_default());
-        request.headers_mut().insert(header::HOST, host);
+        if let Cow::Owned(host) = host {
+            request.headers_mut().insert(header::HOST, host);
+        }
         match route {
             HostRoute::Unknown => self.refuse(&Refusal::UnknownHost, &request),
             HostRoute::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
@@ -96,8 +99,9 @@ where
 }
 
 /// Returns the one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2,
-/// RFC 9113 §8.3.1). A request with two different hosts is ambiguous.
-fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str> {
+/// RFC 9113 §8.3.1): as it is in `Host`, or one that `Host` is to be set to. A request with two different
+/// hosts is ambiguous.
+fn single_host<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Cow<'a, HeaderValue>, &'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -106,11 +110,11 @@ fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static s
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let host = match (host, authority) {
         (None, None) => return Err("the request names no host\n"),
-        (Some(host), None) => Some(host.clone()),
+        (Some(host), None) => Some(Cow::Borrowed(host)),
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
             return Err("the request names two hosts\n");
         }
-        (_, Some(authority)) => HeaderValue::from_str(authority).ok(),
+        (_, Some(authority)) => HeaderValue::from_str(authority).ok().map(Cow::Owned),
     };
     host.filter(|host| is_host(host.as_bytes())).ok_or("the request's host is not a name\n")
 }
