@@ -40,17 +40,17 @@ async fn main() -> anyhow::Result<()> {
     let failures = Arc::new(failures::all());
     let of_each = total.div_ceil(ROUNDS * failures.len());
     let upstreams = TestUpstreams::start(failures.clone()).await?;
-    let proxy = Proxy::start(upstreams.addresses)?;
+    let proxy = Proxy::start(upstreams.addresses).await?;
     let [one, two, three] = proxy.addresses();
     let ports = [one, two, three, upstreams.addresses.session, upstreams.addresses.careless];
-    let before = Counts::now(proxy.runtime(), &ports);
+    let before = Counts::now(&proxy.runtimes, &ports);
     println!("{} ways to fail, {of_each} connections of each in a round", failures.len());
     println!("before: {before}");
     for round in 1..=ROUNDS {
         let started = Instant::now();
         let run = failures::run(&proxy, &failures, of_each, AT_ONCE).await;
         run.map_err(|error| anyhow!("{error}; upstreams: {:?}", upstreams.errors()))?;
-        let after = Counts::settle(proxy.runtime(), &ports, before).await;
+        let after = Counts::settle(&proxy.runtimes, &ports, before).await;
         println!(
             "round {round}: {after}, {} bytes allocated, {:.1} MB resident, {:.0} s",
             ALLOCATOR.allocated(),

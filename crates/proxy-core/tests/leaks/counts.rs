@@ -14,31 +14,24 @@ pub(crate) struct Counts {
     pub(crate) descriptors: usize,
     /// Sockets at the given ports, except those that listen or remember a connection that has ended.
     pub(crate) sockets: usize,
-    /// Tasks of the proxy's runtime.
+    /// Tasks of the proxy's runtimes.
     pub(crate) tasks: usize,
 }
 
 impl Counts {
-    /// Counts now. `proxy` is the proxy's runtime, `ports` are those of the proxy and of the upstreams.
-    pub(crate) fn now(proxy: &Handle, ports: &[SocketAddr]) -> Self {
+    /// Counts now. `proxy` are the proxy's runtimes, `ports` are those of the proxy and of the upstreams.
+    pub(crate) fn now(proxy: &[Handle], ports: &[SocketAddr]) -> Self {
         Self {
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             sockets: sockets(ports),
-            tasks: proxy.metrics().num_alive_tasks(),
+            tasks: proxy.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum(),
         }
     }
 
     /// Counts again until the result is no more than `expected`, and returns the last result.
-    pub(crate) async fn settle(proxy: &Handle, ports: &[SocketAddr], expected: Self) -> Self {
-        let mut waited = Duration::ZERO;
-        loop {
-            let counts = Self::now(proxy, ports);
-            if counts.is_within(expected) || waited > PATIENCE {
-                return counts;
-            }
-            sleep(Duration::from_millis(10)).await;
-            waited += Duration::from_millis(10);
-        }
+    pub(crate) async fn settle(proxy: &[Handle], ports: &[SocketAddr], expected: Self) -> Self {
+        eventually(|| Self::now(proxy, ports).is_within(expected)).await;
+        Self::now(proxy, ports)
     }
 
     /// Whether no count is larger.
@@ -54,6 +47,19 @@ impl fmt::Display for Counts {
         let Self { descriptors, sockets, tasks } = self;
         write!(f, "{descriptors} descriptors, {sockets} sockets, {tasks} tasks")
     }
+}
+
+/// Waits until `check` holds, and returns whether it does.
+pub(crate) async fn eventually(mut check: impl FnMut() -> bool) -> bool {
+    let mut waited = Duration::ZERO;
+    while !check() {
+        if waited > PATIENCE {
+            return false;
+        }
+        sleep(Duration::from_millis(10)).await;
+        waited += Duration::from_millis(10);
+    }
+    true
 }
 
 /// Returns the resident memory in bytes (`man 5 proc`: statm counts pages); 0 without /proc.

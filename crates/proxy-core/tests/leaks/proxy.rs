@@ -1,14 +1,11 @@
-//! A proxy on a runtime of its own, so that its tasks can be counted.
+//! A proxy on threads of its own, so that its tasks can be counted.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use proxy_core::*;
 use session_key::{HostScheme, Identity, SessionRoute, Target};
-use tokio::{
-    net::TcpListener,
-    runtime::{Builder, Handle, Runtime},
-};
+use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 use tower::{ServiceBuilder, service_fn};
 
 /// The session's own host.
@@ -51,7 +48,7 @@ impl RecordActivity for Upstreams {
     fn touch(&self, _: &SessionRoute, _: Activity) {}
 }
 
-/// The proxy with all layers, three times. Dropping it ends its runtime.
+/// The proxy with all layers, three times, as the router runs it. Dropping it ends its threads.
 pub(crate) struct Proxy {
     /// Where all timeouts are long.
     pub(crate) patient: SocketAddr,
@@ -59,49 +56,40 @@ pub(crate) struct Proxy {
     pub(crate) hurries_clients: SocketAddr,
     /// Where an upstream has little time for its response.
     pub(crate) hurries_upstreams: SocketAddr,
-    runtime: Option<Runtime>,
+    /// The runtimes of its threads.
+    pub(crate) runtimes: Vec<Handle>,
+    _workers: Arc<Workers>,
 }
+
+const THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("it is not zero");
 
 impl Proxy {
     /// Starts all of them.
-    pub(crate) fn start(upstreams: Upstreams) -> std::io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self {
-            patient: start(&runtime, upstreams, LONG, LONG)?,
-            hurries_clients: start(&runtime, upstreams, SHORT, LONG)?,
-            hurries_upstreams: start(&runtime, upstreams, LONG, SHORT)?,
-            runtime: Some(runtime),
-        })
+    pub(crate) async fn start(upstreams: Upstreams) -> std::io::Result<Self> {
+        let workers = Arc::new(Workers::start(THREADS)?);
+        let (patient, mut runtimes) = start(&workers, upstreams, LONG, LONG).await?;
+        let (hurries_clients, more) = start(&workers, upstreams, SHORT, LONG).await?;
+        let (hurries_upstreams, most) = start(&workers, upstreams, LONG, SHORT).await?;
+        runtimes.extend(more.into_iter().chain(most));
+        runtimes.sort_by_key(|runtime| runtime.id().to_string());
+        runtimes.dedup_by_key(|runtime| runtime.id());
+        Ok(Self { patient, hurries_clients, hurries_upstreams, runtimes, _workers: workers })
     }
 
     /// Returns where the proxy listens.
     pub(crate) fn addresses(&self) -> [SocketAddr; 3] {
         [self.patient, self.hurries_clients, self.hurries_upstreams]
     }
-
-    /// Returns the handle of the proxy's runtime.
-    pub(crate) fn runtime(&self) -> &Handle {
-        self.runtime.as_ref().expect("it is there until the drop").handle()
-    }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Waiting is not possible in the asynchronous functions that own a proxy.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-fn start(
-    runtime: &Runtime,
+/// Starts one proxy. Returns its address and the runtimes of its threads.
+async fn start(
+    workers: &Arc<Workers>,
     upstreams: Upstreams,
     of_clients: Duration,
     of_upstreams: Duration,
-) -> std::io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    listener.set_nonblocking(true)?;
+) -> std::io::Result<(SocketAddr, Vec<Handle>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let forward = ForwardSettings {
         connect_timeout: of_upstreams,
@@ -111,21 +99,29 @@ fn start(
     };
     let settings = ServeSettings::new().with_header_timeout(of_clients);
     let upstreams = Arc::new(upstreams);
-    runtime.spawn(async move {
+    let (started, mut runtimes) = mpsc::unbounded_channel();
+    let make_service = move |_| {
+        let _ = started.send(Handle::current());
         let trusted = TrustedHeaders::from_peers("127.0.0.0/8".parse().into_iter().collect());
         let session = ServiceBuilder::new()
             .layer(IdentifyLayer::new(Arc::new(trusted)))
             .layer(SameOriginLayer::new())
             .layer(ResolveLayer::new(upstreams.clone()))
-            .layer(TrackActivityLayer::new(upstreams))
-            .service(Forward::new(forward));
+            .layer(TrackActivityLayer::new(upstreams.clone()))
+            .service(Forward::new(forward.clone()));
         let site = service_fn(|_: Request<Body>| async {
             Ok::<_, Infallible>(Response::new(Body::from("the site")))
         });
         let scheme = HostScheme::new("example.org", "-oc", "attach-").expect("the names are valid");
-        let listener = TcpListener::from_std(listener).expect("the runtime has a driver");
-        let service = HostRouter::new(Arc::new(scheme), session, site);
-        serve(listener, service, settings, std::future::pending()).await;
+        HostRouter::new(Arc::new(scheme), session, site)
+    };
+    let serving = workers.clone();
+    tokio::spawn(async move {
+        serving.serve(listener, make_service, settings, std::future::pending()).await.expect("it never ends");
     });
-    Ok(address)
+    let mut handles = Vec::new();
+    while handles.len() < THREADS.get() {
+        handles.extend(runtimes.recv().await);
+    }
+    Ok((address, handles))
 }
