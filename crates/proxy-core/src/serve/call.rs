@@ -63,6 +63,9 @@ where
             request.extensions_mut().insert(PeerAddr(peer));
         }
         if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
+            if !is_http2 {
+                self.connection.set_tunnel();
+            }
             request.extensions_mut().insert(self.connection.clone());
         }
         ResponseFuture::called(self.call_service(request))

@@ -20,7 +20,8 @@ use tokio::{
 use tower::Service;
 
 use super::{
-    call::ConnectionService, connection_state::ConnectionHandle, deadline::Deadline, stream::ServedStream,
+    call::ConnectionService, connection_state::ConnectionHandle, deadline::Deadline,
+    lingering::LingeringStream, stream::ServedStream,
 };
 use crate::body::Body;
 
@@ -47,6 +48,7 @@ pub(super) async fn run<H, Io, S>(
     S::Future: Send + 'static,
 {
     let Some(stream) = finish(handshake, &connection).await else { return };
+    let stream = LingeringStream::new(stream, connection.clone());
     let stream = TokioIo::new(ServedStream::new(stream, connection.clone()));
     let service = ConnectionService::new(service, peer, connection.clone());
     let mut served = http1::Builder::new()
@@ -70,7 +72,7 @@ pub(super) async fn run<H, Io, S>(
 
 /// Serves a connection whose client has sent the preface of HTTP/2.
 async fn run_http2<Io, S>(
-    stream: TokioIo<ServedStream<Io>>,
+    stream: TokioIo<ServedStream<LingeringStream<Io>>>,
     service: ConnectionService<S>,
     connection: &ConnectionHandle,
 ) where

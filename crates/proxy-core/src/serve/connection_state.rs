@@ -55,6 +55,8 @@ struct ConnectionState {
     head: HeadRecorder,
     /// Whether the first request was received.
     request_received: AtomicBool,
+    /// Whether the connection may have become a tunnel.
+    is_tunnel: AtomicBool,
     /// Whether something happened since the deadline's last look.
     active: AtomicBool,
     /// Whether a response is being made or sent (HTTP/1.1).
@@ -73,6 +75,7 @@ impl ConnectionHandle {
             head: HeadRecorder::new(shared.settings.max_head),
             shared,
             request_received: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             active: AtomicBool::new(false),
             responding: AtomicBool::new(false),
             receiving: AtomicBool::new(false),
@@ -100,6 +103,15 @@ impl ConnectionHandle {
 
     pub(super) fn is_request_received(&self) -> bool {
         self.0.request_received.load(Relaxed)
+    }
+
+    /// Notes that the connection may become a tunnel.
+    pub(super) fn set_tunnel(&self) {
+        self.0.is_tunnel.store(true, Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.0.is_tunnel.load(Relaxed)
     }
 
     /// Waits for the first request. Only the connection's own task may wait: nothing else wakes it.

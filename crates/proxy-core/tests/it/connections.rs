@@ -193,3 +193,15 @@ async fn bytes_of_a_head_do_not_prolong_its_time() {
     let _ = within("the connection's end", reader.read_to_end(&mut received)).await;
     assert!(within("the writer's end", slow).await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn a_connection_that_is_closed_is_not_reset_while_its_client_sends() {
+    let proxy = TestProxy::with_response(OK).await;
+    let mut client = proxy.connect().await;
+    let long = "x".repeat(200_000);
+    let head = format!("GET / HTTP/1.1\r\nHost: example.org\r\nX-Long: {long}\r\n\r\n");
+    within("a part of the head", client.write_all(head.as_bytes())).await.unwrap();
+    let mut response = Vec::new();
+    within("the end", client.read_to_end(&mut response)).await.expect("an end without a reset");
+    assert!(response.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&response));
+}
