@@ -2,8 +2,8 @@
 //!
 //! - `listener`: where connections come from
 //! - `server`: what all connections of one listener share, and their drain
-//! - `connection`, `connection_state`: one connection; `stream`, `lingering`, `head_recorder`: what it reads and
-//!   writes; `call`: its requests; `deadline`, `signal`: when it ends
+//! - `connection`, `connection_state`: one connection; `stream`, `lingering`, `head_recorder`: what it reads
+//!   and writes; `call`: its requests; `deadline`, `signal`: when it ends
 //! - `workers`: the same on several threads, each with a runtime of its own
 
 mod call;
