@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 // Measures how long a session takes in a cluster with the image on the node: from POST to the first byte of
 // its page, for a client that follows the session's events, and from opencode's own first answer to that
-// byte.
+// byte; and the same for a resume.
 //
 //   tests/cluster/with node bash -c 'tests/cluster/images load … &&
 //     tests/cluster/in-node "$KUBECONFIG" node tests/cluster/journey/measure.mjs [COUNT]'
+//
+// With TRACE it prints when each session was created and resumed, for a comparison with log/kubelet.log.
 //
 // Within the cluster's network (in-node), since it asks the Pods as well. TEST_ROUTER_IMAGE and
 // TEST_SESSION_IMAGE name the images.
