@@ -2,7 +2,7 @@
 # opencode, or in an init container. Values come from the environment (REPO_URL, BRANCH, SOURCE_BRANCH); none
 # is pasted into this text.
 #
-# With BESIDE it returns as soon as no file of the repository will change, and fetches beside opencode's start.
+# With BESIDE it returns as soon as no file of the repository will change, and fetches beside opencode.
 #
 # A clone that is already there may hold work. The rules for it are those of the local backend
 # (local/git/branch.rs), and one table of repository states tests both (tests/it/resume).

@@ -27,8 +27,8 @@ unset_secrets() {
   done
 }
 
-# Prepares the repository, once in a Pod: if opencode is restarted, the branch stays as it is. git sees neither
-# the home nor any secret but the token of the sign-in.
+# Prepares the repository, once in a Pod: if opencode is restarted, the branch stays as it is. git sees
+# neither the home nor any secret but the token of the sign-in.
 prepare_repository() {
   # Once the container has ended, its status has this text: then it was git that failed.
   { echo "opencode-router: preparing the repository" >"$termination"; } 2>/dev/null
