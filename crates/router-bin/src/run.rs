@@ -76,7 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let announced = async {
             app.manager.ready().await;
             banner::announce(&config, &scheme, addresses, attach_address, &backend.info);
-            pending().await
+            pending::<()>().await;
         };
         let mut served = tokio::select! {
             () = announced => Ok(()),
@@ -97,7 +97,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 sleep(config.drain_timeout.saturating_sub(LAST_CALL)).await;
             }
             app.release_held.cancel();
-            pending().await
+            pending::<()>().await;
         };
         if served.is_ok() {
             served = tokio::select! {

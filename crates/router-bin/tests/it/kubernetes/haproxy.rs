@@ -17,6 +17,7 @@ use tokio::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Finds HAProxy: HAPROXY_BIN, or the one on the PATH. Without it, the test is skipped, but not in CI.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(super) fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
