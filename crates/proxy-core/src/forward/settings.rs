@@ -10,7 +10,8 @@ pub struct ForwardSettings {
     /// How long opening a connection may take (default 5 s).
     pub connect_timeout: Duration,
     /// How long the response's head may take after the request was sent, or after its upload stalled (default
-    /// 5 min, because an agent may think). Bodies, event streams and tunnels have no limit.
+    /// 5 min, because an agent may think), accurate to a second. Bodies, event streams and tunnels have no
+    /// limit.
     pub header_timeout: Duration,
     /// Maximum of idle connections per upstream (default 64).
     pub idle_per_upstream: usize,
