@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     api::{ApiError, Update},
+    cached_session::WorkItem,
     context::Context,
     desired::{Desired, DesiredState, RUN_KEY},
     logs,
@@ -22,7 +23,6 @@ use super::{
     prober::Prober,
     reconcile::Action,
     session,
-    store::WorkItem,
 };
 use crate::{
     backoff::{Backoff, jitter},

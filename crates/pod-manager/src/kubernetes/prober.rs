@@ -13,11 +13,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     api::ApiError,
+    cached_session::{CloneTarget, ProbeTarget},
     context::Context,
     logs::{CloneLog, follow_clone},
     objects::{names::PORT, secret::password_of},
     status::{Clone, Ready, Unresponsive, pod::RunningContainer},
-    store::{CloneTarget, ProbeTarget},
 };
 use crate::model::{Endpoint, Failure, FailureCode, Password};
 
