@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{Password, Phase, Session, SessionStatus},
+    model::{Password, Phase, SessionStatus},
     publisher::Publisher,
 };
 
