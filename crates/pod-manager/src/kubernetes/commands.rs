@@ -48,8 +48,8 @@ impl Context {
     ) -> Result<(), BackendError> {
         let hash = session.hash;
         let deadline = Instant::now() + DELETION_TIMEOUT;
-        // Most starts are of a new session, or of a stopped one. What the store has may be outdated: then it is
-        // not written to, and not believed.
+        // Most starts are of a new session, or of a stopped one. What the store has may be outdated, and the
+        // API server refuses a write to it then.
         let (mut claim, mut is_current) = (self.store.pvc(hash), false);
         loop {
             let Some(pvc) = claim else {
