@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// A fake `opencode serve` for the benchmarks: answers the router's requests to a session, and is otherwise one
-// of lib/upstream.mjs: nginx (its path in BENCH_NGINX), which is fast enough to measure proxies, or Node.
+// A fake `opencode serve` for the benchmarks: answers the router's requests to a session, and is otherwise
+// one of lib/upstream.mjs: nginx (its path in BENCH_NGINX), which is fast enough to measure proxies, or Node.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,12 +1,12 @@
-//! Trailers: fields that follow a body. Programs that merge them into the headers must not learn from them what
-//! no header may say, so the rules for headers hold for them too, in both directions.
+//! Trailers: fields that follow a body. Programs that merge them into the headers must not learn from them
+//! what no header may say, so the rules for headers hold for them too, in both directions.
 
 use http_body::Frame;
 
 use crate::headers::{is_identity_header, normalize_name, remove_headers};
 
-/// Removes the fields that no trailer may be, if the frame has trailers: those about the message's framing, its
-/// routing, its sender, how to read its content or how to treat its response (RFC 9110 §6.5.1).
+/// Removes the fields that no trailer may be, if the frame has trailers: those about the message's framing,
+/// its routing, its sender, how to read its content or how to treat its response (RFC 9110 §6.5.1).
 pub(crate) fn scrub<D, E>(frame: &mut Option<Result<Frame<D>, E>>) {
     if let Some(Ok(frame)) = frame
         && let Some(trailers) = frame.trailers_mut()

@@ -1,6 +1,6 @@
-// A session over HTTP/2, as behind a sign-in proxy that speaks it to the router: the page, its events, and its
-// terminal's WebSocket, which is a stream of the same connection (RFC 8441). And WebSockets of a dev server, with
-// all that they negotiate, over HTTP/2 and HTTP/1.1.
+// A session over HTTP/2, as behind a sign-in proxy that speaks it to the router: the page, its events, and
+// its terminal's WebSocket, which is a stream of the same connection (RFC 8441). And WebSockets of a dev
+// server, with all that they negotiate, over HTTP/2 and HTTP/1.1.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";

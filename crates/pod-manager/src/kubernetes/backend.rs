@@ -105,7 +105,7 @@ async fn run(ctx: Arc<Context>, queue: mpsc::UnboundedReceiver<SessionHash>) {
 #[async_trait]
 impl SessionBackend for KubernetesBackend {
     async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError> {
-        self.0.start(session, credentials).await
+        Box::pin(self.0.start(session, credentials)).await
     }
 
     async fn stop(&self, hash: SessionHash, reason: StopReason) -> Result<(), BackendError> {

@@ -173,7 +173,7 @@ pub(super) fn trim_event(event: &mut Event) -> bool {
 
 fn trim_metadata(metadata: &mut ObjectMeta) {
     let all = take(metadata);
-    let ours = |map: BTreeMap<_, _>| map.into_iter().filter(|(key, _)| is_ours(key)).collect();
+    let ours = |map: BTreeMap<String, String>| map.into_iter().filter(|(key, _)| is_ours(key)).collect();
     *metadata = ObjectMeta {
         name: all.name,
         uid: all.uid,
@@ -186,7 +186,7 @@ fn trim_metadata(metadata: &mut ObjectMeta) {
     };
 }
 
-fn is_ours(key: &String) -> bool {
+fn is_ours(key: &str) -> bool {
     key.starts_with(PREFIX)
 }
 

@@ -74,7 +74,7 @@ fn enqueue(ctx: &Arc<Context>, workers: &Workers, hash: SessionHash) {
 async fn work(ctx: Arc<Context>, workers: Workers, hash: SessionHash) {
     let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
     loop {
-        if let Err(error) = apply(&ctx, hash).await {
+        if let Err(error) = Box::pin(apply(&ctx, hash)).await {
             tracing::warn!(session.hash = %hash, %error, "reconcile failed; retrying");
             backoff.wait().await;
             continue;

@@ -14,7 +14,7 @@ use tokio::{
 use crate::tcp;
 
 /// A source of connections for [`crate::serve`]. Implemented for TCP and Unix sockets; another one, such as
-/// TLS over TCP, takes a few lines (example `serve_tls`).
+/// TLS over TCP, takes a few lines.
 pub trait Listener: Send {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;

@@ -23,8 +23,8 @@ use crate::test_proxy::*;
 const LIMIT: usize = 64 << 20;
 /// What is sent at once. No head and no chunk's size contains this byte.
 static PIECE: [u8; 64 * 1024] = [b'~'; 64 * 1024];
-/// A write that takes longer is held up. On a busy machine a write may be taken for one that is: then the test
-/// sends less, and still checks that all of it arrives.
+/// A write that takes longer is held up. On a busy machine a write may be taken for one that is: then the
+/// test sends less, and still checks that all of it arrives.
 const HELD_UP: Duration = Duration::from_millis(500);
 
 /// Sends until a write is held up, and returns the number of bytes. At most [`LIMIT`] bytes are sent.

@@ -13,7 +13,6 @@ mod examples;
 mod headers;
 mod identity;
 mod listeners;
-mod memory;
 mod observer;
 mod origin;
 mod pool;

@@ -56,7 +56,8 @@ async fn one_router_leads_and_another_replaces_it_at_once_or_in_time() {
         assert_eq!(holder().await.as_deref(), Some(who), "what is believed is so");
         if kind_of_end == "in good order" {
             router.release().await;
-            assert_eq!(holder().await.as_deref(), Some(""));
+            // Another one may hold it already.
+            assert_ne!(holder().await.as_deref(), Some(who), "it is released");
         }
         drop(router);
     }
