@@ -159,11 +159,10 @@ $(MACHETE): TOOL = cargo-machete
 $(MACHETE): VERSION = $(MACHETE_VERSION)
 $(OHA): TOOL = oha
 $(OHA): VERSION = $(OHA_VERSION)
-$(OHA): FEATURES = --no-default-features
 $(DENY) $(MACHETE) $(OHA): Makefile
 	@if ! "$@" --version 2>/dev/null | grep -q "\b$(VERSION)$$"; then \
 	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
-	  cargo install --locked --quiet $(FEATURES) --root .tools "$(TOOL)@$(VERSION)"; \
+	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
 	fi
 	@touch "$@"
 
