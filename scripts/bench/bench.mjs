@@ -4,7 +4,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { availableParallelism, loadavg, release } from "node:os";
 import { cargoBuild } from "./lib/cargo.mjs";
-import { descriptorLimit, endAll, findProgram, findPrograms } from "./lib/processes.mjs";
+import { descriptorLimit, endAll, endOnSignals, findProgram, findPrograms } from "./lib/processes.mjs";
 import { HELP, readSettings } from "./lib/settings.mjs";
 import { progress } from "./lib/tables.mjs";
 import { measureTransfers } from "./parts/big.mjs";
@@ -50,6 +50,7 @@ function printMachine({ rounds, seconds, quick }) {
 }
 
 async function main(settings, limit) {
+  endOnSignals();
   findPrograms({ wrk: "wrk", haproxy: "haproxy", nginx: "nginx-light", curl: "curl" });
   const started = Date.now();
   settings.programs = {

@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { compare } from "./lib/budget.mjs";
 import { countInstructions, dearest } from "./lib/callgrind.mjs";
 import { cargoBuild, root } from "./lib/cargo.mjs";
-import { endAll, freePort, scratchFolder } from "./lib/processes.mjs";
+import { endAll, endOnSignals, freePort, scratchFolder } from "./lib/processes.mjs";
 import { createSession, routerAnswers, routerSettings } from "./lib/router.mjs";
 import { send, startUpstream } from "./lib/steady-load.mjs";
 import { grouped } from "./lib/tables.mjs";
@@ -153,6 +153,7 @@ async function main() {
 }
 
 try {
+  endOnSignals();
   await main();
 } catch (error) {
   console.error(error.message);

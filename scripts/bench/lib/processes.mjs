@@ -72,7 +72,7 @@ export function start(command, args, env = {}) {
 }
 
 /** Ends a program and waits for its end; with SIGKILL if the signal does not end it in time. */
-export async function end(child, signal = "SIGTERM", seconds = 10) {
+export async function end(child, signal = "SIGTERM", seconds = 40) {
   child.kill(signal);
   const timer = setTimeout(() => child.kill("SIGKILL"), seconds * 1000);
   const how = await child.ended;
@@ -85,6 +85,16 @@ export async function endAll() {
   await Promise.all([...children].map((child) => end(child)));
   if (scratch) rmSync(scratch, { recursive: true, force: true });
   scratch = undefined;
+}
+
+/** Ends all programs when this one is interrupted, so that none is left. */
+export function endOnSignals() {
+  for (const signal of ["SIGINT", "SIGTERM"]) {
+    process.once(signal, async () => {
+      await endAll();
+      process.exit(1);
+    });
+  }
 }
 
 /** Calls `check` until it returns something true; an error names `child`, with the end of its output. */
