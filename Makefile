@@ -73,7 +73,7 @@ check: tools web-deps homelab-deps ## formatting, lints, types, docs, dependenci
 	cd web && npx biome ci --diagnostic-level=error --config-path=. ../deploy/homelab/src ../deploy/homelab/test
 	$(MAKE) web
 	cd web && npm run check:size
-	cargo package --locked --allow-dirty -p session-key -p proxy-core
+	scripts/test-packages.sh
 
 .PHONY: deny
 deny: $(DENY) ## licences, sources and double versions of dependencies
