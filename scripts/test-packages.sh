@@ -2,8 +2,8 @@
 # Packages the crates that are fit to publish, unpacks them outside the workspace, and runs their tests from
 # there: a package that lacks a file, or relies on the workspace, fails.
 #
-# `cargo package` alone would only compile them, and against a copy of session-key in cargo's home that it never
-# unpacks again while the version stays the same.
+# `cargo package` alone would only compile them, and against a copy of session-key in cargo's home that it
+# never unpacks again while the version stays the same.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}

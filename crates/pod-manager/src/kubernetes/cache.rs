@@ -23,8 +23,8 @@ use super::{
 /// How much of a first prompt is enough to describe the session.
 const DESCRIBING_BYTES: usize = 1024;
 
-/// An object as JSON: a Pod as a struct takes several times the memory, most of it for fields that it lacks. It
-/// is unpacked when the session changes, which is rare.
+/// An object as JSON: a Pod as a struct takes several times the memory, most of it for fields that it lacks.
+/// It is unpacked when the session changes, which is rare.
 pub(super) struct Packed<K> {
     json: Box<[u8]>,
     kind: PhantomData<fn() -> K>,
