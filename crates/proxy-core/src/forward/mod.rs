@@ -27,7 +27,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
+};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
@@ -124,7 +127,7 @@ impl Forwarder {
         let Some(upstream) = parts.extensions.remove::<Upstream>() else {
             return self.refuse(&Refusal::NotFound, &RefusalContext::from(&parts));
         };
-        let Some(host) = parts.headers.get(header::HOST).cloned() else {
+        let Some(host) = host_of(&mut parts) else {
             let refusal = Refusal::Malformed("the request names no host\n");
             return self.refuse(&refusal, &RefusalContext::from(&parts));
         };
@@ -337,6 +340,19 @@ struct PublicNames<'a> {
     host: &'a HeaderValue,
     /// If the server knows itself by another name.
     local: Option<&'a LocalhostNames>,
+}
+
+/// Returns the `Host`, which is set if only an authority names it (RFC 9113 §8.3.1); `HostRouter` does the
+/// same.
+fn host_of(parts: &mut Parts) -> Option<HeaderValue> {
+    if let Some(host) = parts.headers.get(header::HOST) {
+        return Some(host.clone());
+    }
+    let authority = parts.uri.authority()?.as_str();
+    // With a user's name, it is no host.
+    let host = HeaderValue::from_str(authority).ok().filter(|_| !authority.contains('@'))?;
+    parts.headers.insert(header::HOST, host.clone());
+    Some(host)
 }
 
 fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Refusal {

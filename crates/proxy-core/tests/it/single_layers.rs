@@ -206,3 +206,18 @@ async fn forward_sends_exactly_one_host() {
     let head = heads.recv().await.unwrap();
     assert!(head.contains(HOST) && !head.contains("evil"), "{head}");
 }
+
+/// Over HTTP/2 a request has an `:authority`, and without `HostRouter` in front nobody makes it a `Host`.
+#[tokio::test]
+async fn forward_sends_an_authority_as_the_host() {
+    let (upstream, mut heads) = raw_session(OK).await;
+    let named = |authority: &str| {
+        let uri = format!("http://{authority}/x?y");
+        with(Request::get(uri).body(Body::empty()).unwrap(), Upstream::new(upstream))
+    };
+    assert_eq!(call(Forward::default(), named(HOST)).await, (200, "ok".into()));
+    let head = heads.recv().await.unwrap();
+    assert!(head.starts_with("GET /x?y ") && head.contains(&format!("host: {HOST}\r\n")), "{head}");
+    let user = call(Forward::default(), named("me@example.org")).await;
+    assert_eq!(user, (400, "the request names no host\n".into()));
+}
