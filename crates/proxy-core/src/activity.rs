@@ -1,6 +1,7 @@
 //! `TrackActivity`: records when a person uses a session.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -12,9 +13,8 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use session_key::SessionRoute;
+use session_key::{SessionHash, SessionRoute};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -22,24 +22,16 @@ use crate::{
     body::{Body, BodyError},
     headers::is_event_stream,
     refusal::Refused,
-    route_key::RouteKey,
 };
 
 /// Records when a person uses a session. It is called for every request, so it must be fast and never wait.
-pub trait RecordActivity<K = SessionRoute>: Send + Sync + 'static {
+pub trait RecordActivity: Send + Sync + 'static {
     /// Records that the session is being used.
-    fn touch(&self, route: &K, activity: Activity);
-}
-
-impl<K, T: RecordActivity<K> + ?Sized> RecordActivity<K> for Arc<T> {
-    fn touch(&self, route: &K, activity: Activity) {
-        (**self).touch(route, activity);
-    }
+    fn touch(&self, hash: SessionHash, activity: Activity);
 }
 
 /// How a session is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Activity {
     /// A request arrived. One that only reads counts when it is answered, unless with an event stream.
     Request,
@@ -52,34 +44,29 @@ pub enum Activity {
 }
 
 /// Makes [`TrackActivity`] services.
-pub struct TrackActivityLayer<K = SessionRoute> {
-    record: Arc<dyn RecordActivity<K>>,
+#[derive(Clone)]
+pub struct TrackActivityLayer {
+    record: Arc<dyn RecordActivity>,
 }
 
-impl<K> TrackActivityLayer<K> {
+impl TrackActivityLayer {
     /// Records activity with `record`.
     #[must_use]
-    pub fn new(record: Arc<dyn RecordActivity<K>>) -> Self {
+    pub fn new(record: Arc<dyn RecordActivity>) -> Self {
         Self { record }
     }
 }
 
-impl<K> Clone for TrackActivityLayer<K> {
-    fn clone(&self) -> Self {
-        Self { record: self.record.clone() }
-    }
-}
-
-impl<K> fmt::Debug for TrackActivityLayer<K> {
+impl fmt::Debug for TrackActivityLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TrackActivityLayer")
     }
 }
 
-impl<S, K> Layer<S> for TrackActivityLayer<K> {
-    type Service = TrackActivity<S, K>;
+impl<S> Layer<S> for TrackActivityLayer {
+    type Service = TrackActivity<S>;
 
-    fn layer(&self, inner: S) -> TrackActivity<S, K> {
+    fn layer(&self, inner: S) -> TrackActivity<S> {
         TrackActivity { inner, layer: self.clone() }
     }
 }
@@ -91,54 +78,41 @@ impl<S, K> Layer<S> for TrackActivityLayer<K> {
 /// does not announce an event stream, so only the response shows that it is one. A refusal is not activity:
 /// layers that refuse requests come before this one, and [`crate::Forward`]'s refusals of reads are ignored.
 /// For a body or a tunnel, [`RecordActivity::touch`] is called at most once a second.
-///
-/// Bodies of any type are accepted, and passed on as [`Body`].
-pub struct TrackActivity<S, K = SessionRoute> {
+#[derive(Debug, Clone)]
+pub struct TrackActivity<S> {
     inner: S,
-    layer: TrackActivityLayer<K>,
+    layer: TrackActivityLayer,
 }
 
-impl<S: Clone, K> Clone for TrackActivity<S, K> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
-    }
-}
-
-impl<S: fmt::Debug, K> fmt::Debug for TrackActivity<S, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackActivity").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-impl<S, K, ReqB, ResB> Service<Request<ReqB>> for TrackActivity<S, K>
+impl<S> Service<Request<Body>> for TrackActivity<S>
 where
-    S: Service<Request<Body>, Response = Response<ResB>>,
-    K: RouteKey,
-    ReqB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
-    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Tracked<S::Future, K>;
+    type Error = Infallible;
+    type Future = Tracked<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let mut request = request.map(Body::new);
-        let Some(route) = request.extensions().get::<K>() else {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Some(route) = request.extensions().get::<SessionRoute>() else {
             return Tracked { inner: self.inner.call(request), activity: None };
         };
-        let record = self.layer.record.clone();
-        let mut activity = RequestActivity { record, route: route.clone(), is_recorded: false };
+        let mut activity = ActivityHandle {
+            record: self.layer.record.clone(),
+            hash: route.hash,
+            kind: Activity::Request,
+            last_touch: None,
+        };
         let upgrade = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade;
         if !reads {
-            activity.record();
+            activity.touch();
         }
         if upgrade {
-            request.extensions_mut().insert(ActivityHandle::new(activity.for_kind(Activity::Frame)));
+            request.extensions_mut().insert(activity.for_kind(Activity::Frame));
         }
         if !request.body().is_end_stream() {
             let upload = activity.for_kind(Activity::Upload);
@@ -150,36 +124,31 @@ where
 
 pin_project! {
     /// The future of [`TrackActivity`].
-    pub struct Tracked<F, K = SessionRoute> {
+    #[derive(Debug)]
+    pub struct Tracked<F> {
         #[pin]
         inner: F,
-        activity: Option<RequestActivity<K>>,
+        activity: Option<ActivityHandle>,
     }
 }
 
-impl<F, K> fmt::Debug for Tracked<F, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tracked")
-    }
-}
-
-impl<F, K, ResB, E> Future for Tracked<F, K>
+impl<F> Future for Tracked<F>
 where
-    F: Future<Output = Result<Response<ResB>, E>>,
-    K: RouteKey,
-    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    F: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    type Output = Result<Response<Body>, E>;
+    type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(context))?.map(Body::new);
+        let Ok(response) = ready!(this.inner.poll(context));
         let Some(mut activity) = this.activity.take() else { return Poll::Ready(Ok(response)) };
         let is_event_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
         if is_event_stream || response.extensions().get::<Refused>().is_some() {
             return Poll::Ready(Ok(response));
         }
-        activity.record();
+        if activity.last_touch.is_none() {
+            activity.touch();
+        }
         // A small body arrives with its head, so the request itself is recorded already.
         if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY) {
             return Poll::Ready(Ok(response));
@@ -192,77 +161,42 @@ where
 /// The size, in bytes, up to which a response's body is not tracked.
 const SMALL_BODY: u64 = 64 * 1024;
 
-/// Records that a request arrived, once.
-struct RequestActivity<K> {
-    record: Arc<dyn RecordActivity<K>>,
-    route: K,
-    is_recorded: bool,
-}
-
-impl<K: RouteKey> RequestActivity<K> {
-    fn record(&mut self) {
-        if !std::mem::replace(&mut self.is_recorded, true) {
-            self.record.touch(&self.route, Activity::Request);
-        }
-    }
-
-    /// Returns a toucher for another kind of activity in the same session.
-    fn for_kind(&self, kind: Activity) -> Toucher<K> {
-        Toucher { record: self.record.clone(), route: self.route.clone(), kind, last_touch: None }
-    }
-}
-
 /// Records the activity of one body or tunnel, at most once a second.
-struct Toucher<K> {
-    record: Arc<dyn RecordActivity<K>>,
-    route: K,
+#[derive(Clone)]
+pub(crate) struct ActivityHandle {
+    record: Arc<dyn RecordActivity>,
+    hash: SessionHash,
     kind: Activity,
     last_touch: Option<Instant>,
 }
 
-trait Touch: Send {
-    fn touch(&mut self);
-}
-
-impl<K: RouteKey> Touch for Toucher<K> {
-    fn touch(&mut self) {
-        let now = Instant::now();
-        if self.last_touch.is_none_or(|last| now - last >= Duration::from_secs(1)) {
-            self.last_touch = Some(now);
-            self.record.touch(&self.route, self.kind);
-        }
-    }
-}
-
-/// Records the activity of a tunnel: an extension of requests to upgrade, which knows the type of no route.
-#[derive(Clone)]
-pub(crate) struct ActivityHandle(Arc<Mutex<dyn Touch>>);
-
 impl ActivityHandle {
-    fn new<K: RouteKey>(toucher: Toucher<K>) -> Self {
-        Self(Arc::new(Mutex::new(toucher)))
+    /// Returns a handle for another kind of activity in the same session.
+    fn for_kind(&self, kind: Activity) -> Self {
+        Self { kind, last_touch: None, ..self.clone() }
     }
 
     pub(crate) fn touch(&mut self) {
-        self.0.lock().touch();
+        let now = Instant::now();
+        if self.last_touch.is_none_or(|last| now - last >= Duration::from_secs(1)) {
+            self.last_touch = Some(now);
+            self.record.touch(self.hash, self.kind);
+        }
     }
 }
 
 impl fmt::Debug for ActivityHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ActivityHandle")
+        f.debug_tuple("ActivityHandle").field(&self.kind).finish()
     }
 }
 
-struct ActivityBody<K> {
+struct ActivityBody {
     body: Body,
-    activity: Toucher<K>,
+    activity: ActivityHandle,
 }
 
-/// Nothing in it is pinned.
-impl<K> Unpin for ActivityBody<K> {}
-
-impl<K: RouteKey> HttpBody for ActivityBody<K> {
+impl HttpBody for ActivityBody {
     type Data = Bytes;
     type Error = BodyError;
 

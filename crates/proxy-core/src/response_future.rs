@@ -1,6 +1,7 @@
 //! The future of the services that may refuse a request.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::{Future, Ready, ready},
     pin::Pin,
@@ -8,28 +9,28 @@ use std::{
 };
 
 use futures_util::future::Either;
+use http::Response;
 use pin_project_lite::pin_project;
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+use crate::body::Body;
+
+type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 pin_project! {
     /// The future of a service that refuses a request at once, calls the service behind it, or does one of
     /// both later.
-    pub struct ResponseFuture<F: Future> {
+    pub struct ResponseFuture<F> {
         #[pin]
-        inner: Either<Either<Ready<F::Output>, Boxed<F::Output>>, F>,
+        inner: Either<Either<Ready<Result<Response<Body>, Infallible>>, Boxed>, F>,
     }
 }
 
-impl<F, T, E> ResponseFuture<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    pub(crate) fn refused(response: T) -> Self {
+impl<F> ResponseFuture<F> {
+    pub(crate) fn refused(response: Response<Body>) -> Self {
         Self { inner: Either::Left(Either::Left(ready(Ok(response)))) }
     }
 
-    pub(crate) fn held(future: Boxed<Result<T, E>>) -> Self {
+    pub(crate) fn held(future: Boxed) -> Self {
         Self { inner: Either::Left(Either::Right(future)) }
     }
 
@@ -38,14 +39,17 @@ where
     }
 }
 
-impl<F: Future> fmt::Debug for ResponseFuture<F> {
+impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")
     }
 }
 
-impl<F: Future> Future for ResponseFuture<F> {
-    type Output = F::Output;
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().inner.poll(context)

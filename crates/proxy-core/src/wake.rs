@@ -1,6 +1,6 @@
 //! The policy of [`crate::Resolve`] that starts sessions which are not running.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use http::Extensions;
 use session_key::{Identity, SessionRoute};
@@ -8,19 +8,13 @@ use session_key::{Identity, SessionRoute};
 use crate::{refusal::Refusal, request_kind::RequestKind};
 
 /// Starts the session of a request, and holds the request until the session runs.
-pub trait Wake<K = SessionRoute, I = Identity>: Send + Sync + 'static {
+pub trait Wake: Send + Sync + 'static {
     /// Starts the session, and resolves once it is `until`. If many requests wake one session, it is started
     /// once.
     ///
     /// The future is dropped if the client goes away; the session may start nevertheless. It must be bounded
     /// in time, and an implementation bounds how many requests wait.
-    fn wake(&self, request: &WakeRequest<'_, K, I>, until: Until) -> WakeFuture;
-}
-
-impl<K, I, T: Wake<K, I> + ?Sized> Wake<K, I> for Arc<T> {
-    fn wake(&self, request: &WakeRequest<'_, K, I>, until: Until) -> WakeFuture {
-        (**self).wake(request, until)
-    }
+    fn wake(&self, request: &WakeRequest<'_>, until: Until) -> WakeFuture;
 }
 
 /// The future of [`Wake::wake`]: how to refuse the request, if the session was not started or does not run.
@@ -29,11 +23,11 @@ pub type WakeFuture = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 /// A request to a session that is not running. Its user owns the session.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct WakeRequest<'a, K = SessionRoute, I = Identity> {
+pub struct WakeRequest<'a> {
     /// What the request is for.
-    pub route: &'a K,
+    pub route: &'a SessionRoute,
     /// The session's owner.
-    pub identity: &'a I,
+    pub identity: &'a Identity,
     /// The request's extensions: those of the embedder's own layers, and an [`crate::AccessToken`] if the
     /// sign-in sent one.
     pub extensions: &'a Extensions,

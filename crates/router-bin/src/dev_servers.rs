@@ -22,8 +22,7 @@ pub(crate) struct Loopback(pub(crate) u16);
 
 impl Connector for Loopback {
     fn connect(&self) -> Connecting {
-        let connecting = connect_loopback(self.0);
-        Box::pin(async { connecting.await.map(Into::into) })
+        Box::pin(connect_loopback(self.0))
     }
 }
 
@@ -48,7 +47,7 @@ impl Connector for OwnedPort {
             if !manager.owns_port(hash, port).await {
                 return Err(not_owned());
             }
-            Ok(stream.into())
+            Ok(stream)
         })
     }
 }
@@ -72,7 +71,7 @@ impl Connector for Tunnel {
             request.extend_from_slice(b"\r\n\r\n");
             stream.write_all(&request).await?;
             read_answer(&mut stream).await?;
-            Ok(stream.into())
+            Ok(stream)
         })
     }
 }

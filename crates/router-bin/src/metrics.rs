@@ -4,7 +4,6 @@
 
 use std::{
     fmt,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -303,9 +302,10 @@ impl Metrics {
     }
 
     /// Counts a request as in flight until the returned guard is dropped.
-    pub fn start_request(self: &Arc<Self>, kind: RouteKind) -> InFlight {
-        self.in_flight[kind as usize].inc();
-        InFlight { metrics: Arc::clone(self), kind }
+    pub fn start_request(&self, kind: RouteKind) -> InFlight {
+        let gauge = self.in_flight[kind as usize].clone();
+        gauge.inc();
+        InFlight(gauge)
     }
 
     /// Counts a response.
@@ -399,14 +399,11 @@ impl Metrics {
 
 /// A request in flight; dropping it ends the request.
 #[derive(Debug)]
-pub struct InFlight {
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) kind: RouteKind,
-}
+pub struct InFlight(Gauge);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.metrics.in_flight[self.kind as usize].dec();
+        self.0.dec();
     }
 }
 

@@ -8,7 +8,7 @@ use api::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, uri::PathAndQuery};
 use proxy_core::{Body, IdentifyError, Reason, Refusal, RefusalContext, Refusals, RequestKind, respond};
-use session_key::{Identity, SessionRoute, Target};
+use session_key::{Identity, SessionHash, SessionRoute, Target};
 
 use crate::{
     audit::Audit,
@@ -39,16 +39,15 @@ impl Refusals for RouterRefusals {
         }
         let is_person = is_navigation(context.method, context.headers);
         let kind = RequestKind::of(context.method, context.headers);
-        let route = context.extensions.get::<SessionRoute>();
-        match (refusal, route) {
-            (Refusal::NotRunning { .. }, Some(route)) if is_person && !self.wake => {
-                see_other(&format!("{}/session/{}", self.site_origin, route.hash))
+        match refusal {
+            Refusal::NotRunning { hash, .. } if is_person && !self.wake => {
+                see_other(&format!("{}/session/{hash}", self.site_origin))
             }
-            (Refusal::NotRunning { reason, .. }, Some(route)) if kind == RequestKind::Navigation => {
-                self.redirect_to_site(route, reason.as_ref(), context)
+            Refusal::NotRunning { hash, reason, .. } if kind == RequestKind::Navigation => {
+                self.redirect_to_site(*hash, reason.as_ref(), context)
             }
-            (Refusal::LimitReached { reason, .. }, Some(route)) if kind == RequestKind::Navigation => {
-                self.redirect_to_site(route, Some(reason), context)
+            Refusal::LimitReached { hash, reason, .. } if kind == RequestKind::Navigation => {
+                self.redirect_to_site(*hash, Some(reason), context)
             }
             _ if is_person => page(refusal),
             _ => json(refusal, request_id::of(context.extensions)),
@@ -61,7 +60,7 @@ impl RouterRefusals {
     /// runs.
     fn redirect_to_site(
         &self,
-        route: &SessionRoute,
+        hash: SessionHash,
         reason: Option<&Reason>,
         context: &RefusalContext<'_>,
     ) -> Response<Body> {
@@ -72,7 +71,7 @@ impl RouterRefusals {
         {
             query.push(format!("to={}", percent_encoded(target)));
         }
-        if let Target::Port(port) = route.target {
+        if let Some(Target::Port(port)) = context.extensions.get().map(|route: &SessionRoute| route.target) {
             query.push(format!("port={port}"));
         }
         // A session that has failed says why itself.
@@ -80,8 +79,7 @@ impl RouterRefusals {
             query.push(format!("not-started={}", reason.code));
         }
         let separator = if query.is_empty() { "" } else { "?" };
-        let (origin, hash, query) = (&self.site_origin, route.hash, query.join("&"));
-        see_other(&format!("{origin}/session/{hash}{separator}{query}"))
+        see_other(&format!("{}/session/{hash}{separator}{}", self.site_origin, query.join("&")))
     }
 
     /// Writes an audit line if access was denied; a session that is not running is not worth one.

@@ -18,28 +18,22 @@ fn the_readme_shows_the_example() {
     assert!(lines <= 40, "the example has {lines} lines");
 }
 
-/// A running example, which is killed when dropped.
-pub(crate) struct Example {
+/// The running example, which is killed when dropped.
+struct Example {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
 }
 
 impl Example {
-    /// Starts the example `embed` for a session at `upstream`, with at most `files` open files.
+    /// Starts the example for a session at `upstream`, with at most `files` open files.
     fn start(upstream: SocketAddr, files: u32) -> Self {
-        Self::run("embed", &[&upstream.to_string()], files)
-    }
-
-    /// Starts an example that listens on the address in its first argument.
-    pub(crate) fn run(name: &str, arguments: &[&str], files: u32) -> Self {
         // cargo builds the examples into a folder next to this test's.
-        let program = std::env::current_exe().unwrap().with_file_name("../examples").join(name);
+        let program = std::env::current_exe().unwrap().with_file_name("../examples/embed");
         let mut child = Command::new("sh")
             .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
             .arg(program)
-            .arg("127.0.0.1:0")
-            .args(arguments)
+            .args(["127.0.0.1:0", &upstream.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("`cargo test` builds the examples");
@@ -55,11 +49,6 @@ impl Example {
             .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
         text(send_to(self.address, request).await).await
-    }
-
-    /// Returns the next line that the example prints.
-    pub(crate) fn line(&mut self) -> String {
-        self.lines.next().unwrap().unwrap()
     }
 
     /// Returns how many files the example has open, if the system shows it.
@@ -79,7 +68,7 @@ impl Drop for Example {
 async fn the_example_serves_a_session() {
     let mut example = Example::start(raw_session(OK).await.0, 256);
     assert_eq!(example.get().await, "ok");
-    assert_eq!(example.line(), "a48da0606867: Request");
+    assert_eq!(example.lines.next().unwrap().unwrap(), "a48da0606867: Request");
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 mod admission;
 mod api_calls;
 mod attach;
-mod awaited_token;
 mod cluster;
 mod conflicts;
 mod contract;

@@ -1,10 +1,5 @@
 //! A gigabyte in each direction in constant memory. Client and session run in this process, so their memory
-//! counts too. This is a program of its own: the memory of other tests would count as well.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-#[expect(dead_code, reason = "other tests use the rest")]
-#[path = "../it/test_proxy.rs"]
-mod test_proxy;
+//! counts too.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
