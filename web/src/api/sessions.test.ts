@@ -63,6 +63,16 @@ describe("the list of sessions", () => {
     expect(sessions.list.sessions).toEqual([]);
   });
 
+  it("is not set back by a list that was requested before the stream sent a newer one", async () => {
+    let respond = (_: Response) => {};
+    fetchMock.mockImplementation(() => new Promise<Response>((resolve) => (respond = resolve)));
+    const sessions = open();
+    FakeEvents.last.send([aSession()]);
+    respond(answer([aSession({ state: "creating" })]));
+    await vi.advanceTimersByTimeAsync(10);
+    expect(sessions.session("a48da0606867")?.state).toBe("running");
+  });
+
   it("is polled if no stream comes through", async () => {
     const sessions = open();
     await vi.advanceTimersByTimeAsync(10);

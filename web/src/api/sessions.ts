@@ -24,6 +24,8 @@ export function createSessions() {
   let source: EventSource | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let disposed = false;
+  // How many lists the stream has sent.
+  let streamed = 0;
 
   const update = (next: SessionList) => {
     setList("email", next.email);
@@ -39,7 +41,10 @@ export function createSessions() {
   /** Fetches the list once. Returns whether that succeeded. */
   const refresh = async () => {
     try {
-      update(await api.list());
+      const before = streamed;
+      const fetched = await api.list();
+      // A list that the stream sent meanwhile is newer, and may be the last one for long.
+      if (streamed === before) update(fetched);
       return true;
     } catch (error) {
       const failure = error instanceof SignedOut ? "signedOut" : navigator.onLine ? "unreachable" : "offline";
@@ -62,6 +67,7 @@ export function createSessions() {
     stream.addEventListener("sessions", (event) => {
       if (!opened) clearTimeout(timer);
       opened = true;
+      streamed += 1;
       update(JSON.parse((event as MessageEvent<string>).data) as SessionList);
     });
     stream.onerror = () => {
