@@ -56,8 +56,12 @@ async fn one_router_leads_and_another_replaces_it_at_once_or_in_time() {
         assert_eq!(holder().await.as_deref(), Some(who), "what is believed is so");
         if kind_of_end == "in good order" {
             router.release().await;
-            // Another one may hold it already.
-            assert_ne!(holder().await.as_deref(), Some(who), "it is released");
+            // Nobody holds it, or already another one.
+            let held_by = holder().await.expect("the Lease names a holder or nobody");
+            assert!(
+                held_by.is_empty() || routers.iter().any(|(other, _)| *other == held_by),
+                "{who} released the Lease, and {held_by} holds it"
+            );
         }
         drop(router);
     }
