@@ -133,8 +133,6 @@ test("a stopped session wakes on request", { timeout: 180_000 }, async (t) => {
 
     await step("the forgotten tab reconnects once the session runs", async () => {
       await eventually("the tab has a stream again", () => reconnects > 0, 60_000);
-      // opencode's page asks again for what it lost after up to 30 s.
-      await forgotten.getByRole("button", { name: "Fixture" }).first().waitFor({ timeout: 60_000 });
       await opencode.sendPrompt(forgotten, "say more");
       await opencode.waitForAnswer(forgotten, "Answer to: say more");
       await forgotten.context().close();
