@@ -18,6 +18,7 @@ test("opencode's page survives the loss of a router", { timeout: 600_000 }, asyn
   let world;
   let page;
   let hash;
+  let drawsAnswers;
   let loads = 0;
   const step = stepper(t, async () => {
     if (page) await screenshot(page, "cluster-replay-failed").catch(() => {});
@@ -39,6 +40,7 @@ test("opencode's page survives the loss of a router", { timeout: 600_000 }, asyn
       await world.runs(hash, ANN);
       const host = site.hostOf(hash, world.front);
       page = await world.page(ANN, host);
+      drawsAnswers = opencode.drawsAnswers(page);
       await page.goto(`${world.front.url}/session/${hash}`);
       await opencode.waitForSession(page, host);
       page.on("load", () => loads++);
@@ -51,6 +53,7 @@ test("opencode's page survives the loss of a router", { timeout: 600_000 }, asyn
         world.model.script({ when: prompt, say: `${metadata.name}: one, `, hold, then: "two, ", more: [{ hold: finish, say: "three." }] });
         await opencode.sendPrompt(page, prompt);
         await opencode.waitForAnswer(page, `${metadata.name}: one,`);
+        await drawsAnswers;
         await kubectl(["delete", "pod", metadata.name, "--grace-period=0", "--force"]);
         hold.open();
         await opencode.waitForAnswer(page, `${metadata.name}: one, two,`, RECONNECT);
@@ -65,7 +68,9 @@ test("opencode's page survives the loss of a router", { timeout: 600_000 }, asyn
       world.model.script({ when: "Once more", say: "Five, six, ", hold, then: "seven." });
       await opencode.sendPrompt(page, "Once more");
       await opencode.waitForAnswer(page, "Five, six,");
-      await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=0", "--force"]);
+      // Returns when both have ended: a forced deletion returns before, and the page would be told the rest by
+      // a router that ends after it.
+      await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=1", "--wait"]);
       hold.open();
       await eventually("a router answers, and the agent is done", isIdle, 120_000);
       await opencode.waitForAnswer(page, "Five, six, seven.", RECONNECT);

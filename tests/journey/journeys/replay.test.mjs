@@ -28,11 +28,13 @@ test("an answer that went on while the network was down is complete without a re
     const hold = gate();
     app.model.script({ when: "Count", say: "One, two, ", hold, then: "three, four." });
     page = await app.browser.page();
+    const drawsAnswers = opencode.drawsAnswers(page);
     await site.openHome(page, front);
     const hash = await site.createSession(page, { repository: app.git.url("widgets"), branch: "main" });
     await opencode.waitForSession(page, site.hostOf(hash, front));
     await opencode.sendPrompt(page, "Count");
     await opencode.waitForAnswer(page, "One, two,");
+    await drawsAnswers;
 
     const loads = countLoads(page);
     network.cut();
@@ -78,6 +80,7 @@ test("an answer is complete on another replica, after a restart, and after more 
     replica = first;
     const browser = await started(startBrowser(), (it) => it.close());
     page = await browser.page();
+    const drawsAnswers = opencode.drawsAnswers(page);
     await page.goto(`http://${domain}/session/${first.hash}`);
     await opencode.waitForSession(page, `${first.hash}.${domain}`);
     const loads = countLoads(page);
@@ -87,6 +90,7 @@ test("an answer is complete on another replica, after a restart, and after more 
     model.script({ when: "Count", say: "One, two, ", hold, then: "three, ", more: [{ hold: finish, say: "four." }] });
     await opencode.sendPrompt(page, "Count");
     await opencode.waitForAnswer(page, "One, two,");
+    await drawsAnswers;
     network.cut();
     hold.open();
     replica = second;

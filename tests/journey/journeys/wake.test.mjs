@@ -77,9 +77,11 @@ test("a stopped session wakes on request", { timeout: 180_000 }, async (t) => {
       await reaches(hash, "running");
       forgotten = await browser.page();
       page = forgotten;
+      const drawsAnswers = opencode.drawsAnswers(forgotten);
       await forgotten.goto((await site.getSession(router, hash)).url);
       await opencode.waitForSession(forgotten, host);
       await opencode.waitForAnswer(forgotten, "Answer to: say hello");
+      await drawsAnswers;
       deepLink = forgotten.url();
     });
 
