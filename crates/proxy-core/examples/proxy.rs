@@ -13,13 +13,13 @@
 //! is the cost of a request, on a busy machine as well.
 #![expect(clippy::print_stdout, reason = "the example prints its measurements")]
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
 use http::{Request, Response};
 use proxy_core::*;
-use session_key::{HostScheme, Identity, SessionHash, SessionRoute};
+use session_key::{HostScheme, Identity, SessionRoute};
 use tokio::net::TcpListener;
-use tower::{Layer, Service, ServiceBuilder, layer::util::Stack, service_fn};
+use tower::{Layer, Service, layer::util::Stack, service_fn};
 
 struct OneSession(SocketAddr);
 
@@ -30,8 +30,8 @@ impl Resolver for OneSession {
 }
 
 impl RecordActivity for OneSession {
-    fn touch(&self, hash: SessionHash, _: Activity) {
-        std::hint::black_box(hash);
+    fn touch(&self, route: &SessionRoute, _: Activity) {
+        std::hint::black_box(route);
     }
 }
 
@@ -41,34 +41,27 @@ async fn main() -> anyhow::Result<()> {
         |n| std::env::args().nth(n).ok_or_else(|| anyhow::anyhow!("usage: proxy LISTEN UPSTREAM DEPTH"));
     let listener = TcpListener::bind(argument(1)?).await?;
     println!("listening on {}", listener.local_addr()?);
-    let upstream = argument(2)?.parse()?;
-    let sessions = Arc::new(OneSession(upstream));
-    let trusted: Arc<dyn IdentityExtractor> =
-        Arc::new(TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse()?]));
-    let identify = IdentifyLayer::new(trusted);
-    let resolve = ResolveLayer::new(sessions.clone());
-    let settings = ForwardSettings { public_proto: "http", ..Default::default() };
-    let forward = Forward::new(settings);
-    // Sets the upstream where no `Resolve` does.
-    let mut inner = forward.clone();
-    let fixed = service_fn(move |mut request: Request<Body>| {
-        request.extensions_mut().insert(Upstream::new(upstream));
-        inner.call(request)
-    });
-    let layers = ServiceBuilder::new().layer(identify.clone());
+    let layers = Layers::new(argument(2)?.parse()?)?;
     match argument(3)?.as_str() {
-        "forward" => run(listener, fixed).await,
-        "route" => run(listener, routed(fixed)?).await,
-        "identify" => run(listener, routed(layers.service(fixed))?).await,
-        "origin" => run(listener, routed(layers.layer(SameOriginLayer::new()).service(fixed))?).await,
+        "forward" => run(listener, move || layers.fixed()).await?,
+        "route" => run(listener, move || layers.routed(layers.fixed())).await?,
+        "identify" => {
+            run(listener, move || layers.routed(layers.identify.layer(layers.fixed()))).await?;
+        }
+        "origin" => {
+            let stack = Stack::new(SameOriginLayer::new(), layers.identify.clone());
+            run(listener, move || layers.routed(stack.layer(layers.fixed()))).await?;
+        }
         "resolve" => {
-            let layers = layers.layer(SameOriginLayer::new()).layer(resolve);
-            run(listener, routed(layers.service(forward))?).await;
+            let upper = Stack::new(SameOriginLayer::new(), layers.identify.clone());
+            let stack = Stack::new(layers.resolve.clone(), upper);
+            run(listener, move || layers.routed(stack.layer(layers.forward()))).await?;
         }
         "whole" => {
-            let upper = Stack::new(SameOriginLayer::new(), identify);
-            let lower = Stack::new(TrackActivityLayer::new(sessions), resolve);
-            run(listener, routed(Stack::new(lower, upper).layer(forward))?).await;
+            let upper = Stack::new(SameOriginLayer::new(), layers.identify.clone());
+            let lower = Stack::new(TrackActivityLayer::new(layers.sessions.clone()), layers.resolve.clone());
+            let stack = Stack::new(lower, upper);
+            run(listener, move || layers.routed(stack.layer(layers.forward()))).await?;
         }
         other => anyhow::bail!("unknown depth {other}"),
     }
@@ -76,16 +69,64 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn routed<S>(session: S) -> anyhow::Result<impl HttpService>
-where
-    S: HttpService,
-{
-    let site = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::from("the site\n"))) });
-    Ok(HostRouter::new(Arc::new(HostScheme::new("localhost:8000", "", "attach-")?), session, site))
+/// What the services are made of.
+struct Layers {
+    upstream: SocketAddr,
+    sessions: Arc<OneSession>,
+    identify: IdentifyLayer,
+    resolve: ResolveLayer,
+    scheme: Arc<HostScheme>,
 }
 
-async fn run(listener: TcpListener, stack: impl HttpService) {
-    serve(listener, stack, ServeSettings::default(), async { drop(tokio::signal::ctrl_c().await) }).await;
+impl Layers {
+    fn new(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let sessions = Arc::new(OneSession(upstream));
+        let trusted: Arc<dyn IdentityExtractor> =
+            Arc::new(TrustedHeaders::from_peers(vec!["127.0.0.0/8".parse()?]));
+        Ok(Self {
+            upstream,
+            identify: IdentifyLayer::new(trusted),
+            resolve: ResolveLayer::new(sessions.clone()),
+            sessions,
+            scheme: Arc::new(HostScheme::new("localhost:8000", "", "attach-")?),
+        })
+    }
+
+    fn forward(&self) -> Forward {
+        Forward::new(ForwardSettings { public_proto: "http", ..Default::default() })
+    }
+
+    /// Sets the upstream where no `Resolve` does.
+    fn fixed(&self) -> impl HttpService + use<> {
+        let (upstream, mut forward) = (self.upstream, self.forward());
+        service_fn(move |mut request: Request<Body>| {
+            request.extensions_mut().insert(Upstream::new(upstream));
+            forward.call(request)
+        })
+    }
+
+    fn routed<S: HttpService>(&self, session: S) -> impl HttpService + use<S> {
+        let site = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::from("the site\n"))) });
+        HostRouter::new(self.scheme.clone(), session, site)
+    }
+}
+
+/// Serves on as many threads as the fourth argument says, each with a service of its own. Without one, there
+/// is a thread per core; with 0, tokio's runtime for several threads serves.
+async fn run<S: HttpService>(
+    listener: TcpListener,
+    stack: impl Fn() -> S + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    let threads = std::env::args().nth(4).map_or(Ok(cores), |threads| threads.parse())?;
+    let (settings, shutdown) = (ServeSettings::new(), async { drop(tokio::signal::ctrl_c().await) });
+    match NonZeroUsize::new(threads) {
+        Some(threads) => {
+            Workers::start(threads)?.serve(listener, move |_| stack(), settings, shutdown).await?;
+        }
+        None => serve(listener, stack(), settings, shutdown).await,
+    }
+    Ok(())
 }
 
 /// A service that `serve` accepts.

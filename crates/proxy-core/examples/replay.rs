@@ -34,8 +34,8 @@ struct Counter {
 }
 
 impl EventLogs for Counter {
-    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
-        (request.uri().path() == "/events").then(|| Arc::new(self.clone()) as Arc<dyn EventLog>)
+    fn find(&self, request: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
+        (request.uri.path() == "/events").then(|| Arc::new(self.clone()) as Arc<dyn EventLog>)
     }
 }
 

@@ -1,7 +1,6 @@
 //! `TrackActivity`: records when a person uses a session.
 
 use std::{
-    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -13,8 +12,9 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use session_key::{SessionHash, SessionRoute};
+use session_key::SessionRoute;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -22,16 +22,24 @@ use crate::{
     body::{Body, BodyError},
     headers::is_event_stream,
     refusal::Refused,
+    route_key::RouteKey,
 };
 
 /// Records when a person uses a session. It is called for every request, so it must be fast and never wait.
-pub trait RecordActivity: Send + Sync + 'static {
+pub trait RecordActivity<K = SessionRoute>: Send + Sync + 'static {
     /// Records that the session is being used.
-    fn touch(&self, hash: SessionHash, activity: Activity);
+    fn touch(&self, route: &K, activity: Activity);
+}
+
+impl<K, T: RecordActivity<K> + ?Sized> RecordActivity<K> for Arc<T> {
+    fn touch(&self, route: &K, activity: Activity) {
+        (**self).touch(route, activity);
+    }
 }
 
 /// How a session is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Activity {
     /// A request arrived. One that only reads counts when it is answered, unless with an event stream.
     Request,
@@ -44,29 +52,34 @@ pub enum Activity {
 }
 
 /// Makes [`TrackActivity`] services.
-#[derive(Clone)]
-pub struct TrackActivityLayer {
-    record: Arc<dyn RecordActivity>,
+pub struct TrackActivityLayer<K = SessionRoute> {
+    record: Arc<dyn RecordActivity<K>>,
 }
 
-impl TrackActivityLayer {
+impl<K> TrackActivityLayer<K> {
     /// Records activity with `record`.
     #[must_use]
-    pub fn new(record: Arc<dyn RecordActivity>) -> Self {
+    pub fn new(record: Arc<dyn RecordActivity<K>>) -> Self {
         Self { record }
     }
 }
 
-impl fmt::Debug for TrackActivityLayer {
+impl<K> Clone for TrackActivityLayer<K> {
+    fn clone(&self) -> Self {
+        Self { record: self.record.clone() }
+    }
+}
+
+impl<K> fmt::Debug for TrackActivityLayer<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TrackActivityLayer")
     }
 }
 
-impl<S> Layer<S> for TrackActivityLayer {
-    type Service = TrackActivity<S>;
+impl<S, K> Layer<S> for TrackActivityLayer<K> {
+    type Service = TrackActivity<S, K>;
 
-    fn layer(&self, inner: S) -> TrackActivity<S> {
+    fn layer(&self, inner: S) -> TrackActivity<S, K> {
         TrackActivity { inner, layer: self.clone() }
     }
 }
@@ -78,41 +91,54 @@ impl<S> Layer<S> for TrackActivityLayer {
 /// does not announce an event stream, so only the response shows that it is one. A refusal is not activity:
 /// layers that refuse requests come before this one, and [`crate::Forward`]'s refusals of reads are ignored.
 /// For a body or a tunnel, [`RecordActivity::touch`] is called at most once a second.
-#[derive(Debug, Clone)]
-pub struct TrackActivity<S> {
+///
+/// Bodies of any type are accepted, and passed on as [`Body`].
+pub struct TrackActivity<S, K = SessionRoute> {
     inner: S,
-    layer: TrackActivityLayer,
+    layer: TrackActivityLayer<K>,
 }
 
-impl<S> Service<Request<Body>> for TrackActivity<S>
+impl<S: Clone, K> Clone for TrackActivity<S, K> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, K> fmt::Debug for TrackActivity<S, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackActivity").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, K, ReqB, ResB> Service<Request<ReqB>> for TrackActivity<S, K>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<ResB>>,
+    K: RouteKey,
+    ReqB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
     type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Tracked<S::Future>;
+    type Error = S::Error;
+    type Future = Tracked<S::Future, K>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(route) = request.extensions().get::<SessionRoute>() else {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        let Some(route) = request.extensions().get::<K>() else {
             return Tracked { inner: self.inner.call(request), activity: None };
         };
-        let mut activity = ActivityHandle {
-            record: self.layer.record.clone(),
-            hash: route.hash,
-            kind: Activity::Request,
-            last_touch: None,
-        };
+        let record = self.layer.record.clone();
+        let mut activity = RequestActivity { record, route: route.clone(), is_recorded: false };
         let upgrade = request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade;
         if !reads {
-            activity.touch();
+            activity.record();
         }
         if upgrade {
-            request.extensions_mut().insert(activity.for_kind(Activity::Frame));
+            request.extensions_mut().insert(ActivityHandle::new(activity.for_kind(Activity::Frame)));
         }
         if !request.body().is_end_stream() {
             let upload = activity.for_kind(Activity::Upload);
@@ -124,31 +150,36 @@ where
 
 pin_project! {
     /// The future of [`TrackActivity`].
-    #[derive(Debug)]
-    pub struct Tracked<F> {
+    pub struct Tracked<F, K = SessionRoute> {
         #[pin]
         inner: F,
-        activity: Option<ActivityHandle>,
+        activity: Option<RequestActivity<K>>,
     }
 }
 
-impl<F> Future for Tracked<F>
+impl<F, K> fmt::Debug for Tracked<F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tracked")
+    }
+}
+
+impl<F, K, ResB, E> Future for Tracked<F, K>
 where
-    F: Future<Output = Result<Response<Body>, Infallible>>,
+    F: Future<Output = Result<Response<ResB>, E>>,
+    K: RouteKey,
+    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.inner.poll(context));
+        let response = ready!(this.inner.poll(context))?.map(Body::new);
         let Some(mut activity) = this.activity.take() else { return Poll::Ready(Ok(response)) };
         let is_event_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
         if is_event_stream || response.extensions().get::<Refused>().is_some() {
             return Poll::Ready(Ok(response));
         }
-        if activity.last_touch.is_none() {
-            activity.touch();
-        }
+        activity.record();
         // A small body arrives with its head, so the request itself is recorded already.
         if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY) {
             return Poll::Ready(Ok(response));
@@ -161,42 +192,77 @@ where
 /// The size, in bytes, up to which a response's body is not tracked.
 const SMALL_BODY: u64 = 64 * 1024;
 
+/// Records that a request arrived, once.
+struct RequestActivity<K> {
+    record: Arc<dyn RecordActivity<K>>,
+    route: K,
+    is_recorded: bool,
+}
+
+impl<K: RouteKey> RequestActivity<K> {
+    fn record(&mut self) {
+        if !std::mem::replace(&mut self.is_recorded, true) {
+            self.record.touch(&self.route, Activity::Request);
+        }
+    }
+
+    /// Returns a toucher for another kind of activity in the same session.
+    fn for_kind(&self, kind: Activity) -> Toucher<K> {
+        Toucher { record: self.record.clone(), route: self.route.clone(), kind, last_touch: None }
+    }
+}
+
 /// Records the activity of one body or tunnel, at most once a second.
-#[derive(Clone)]
-pub(crate) struct ActivityHandle {
-    record: Arc<dyn RecordActivity>,
-    hash: SessionHash,
+struct Toucher<K> {
+    record: Arc<dyn RecordActivity<K>>,
+    route: K,
     kind: Activity,
     last_touch: Option<Instant>,
 }
 
-impl ActivityHandle {
-    /// Returns a handle for another kind of activity in the same session.
-    fn for_kind(&self, kind: Activity) -> Self {
-        Self { kind, last_touch: None, ..self.clone() }
-    }
+trait Touch: Send {
+    fn touch(&mut self);
+}
 
-    pub(crate) fn touch(&mut self) {
+impl<K: RouteKey> Touch for Toucher<K> {
+    fn touch(&mut self) {
         let now = Instant::now();
         if self.last_touch.is_none_or(|last| now - last >= Duration::from_secs(1)) {
             self.last_touch = Some(now);
-            self.record.touch(self.hash, self.kind);
+            self.record.touch(&self.route, self.kind);
         }
+    }
+}
+
+/// Records the activity of a tunnel: an extension of requests to upgrade, which knows the type of no route.
+#[derive(Clone)]
+pub(crate) struct ActivityHandle(Arc<Mutex<dyn Touch>>);
+
+impl ActivityHandle {
+    fn new<K: RouteKey>(toucher: Toucher<K>) -> Self {
+        Self(Arc::new(Mutex::new(toucher)))
+    }
+
+    pub(crate) fn touch(&mut self) {
+        self.0.lock().touch();
     }
 }
 
 impl fmt::Debug for ActivityHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ActivityHandle").field(&self.kind).finish()
+        f.write_str("ActivityHandle")
     }
 }
 
-struct ActivityBody {
+struct ActivityBody<K> {
     body: Body,
-    activity: ActivityHandle,
+    activity: Toucher<K>,
 }
 
-impl HttpBody for ActivityBody {
+/// Nothing in it is pinned.
+impl<K> Unpin for ActivityBody<K> {}
+
+impl<K: RouteKey> HttpBody for ActivityBody<K> {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -1,6 +1,7 @@
-//! The one body type of the stack.
+//! The body type of `serve` and `Forward`.
 
 use std::{
+    any::Any,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+
+use crate::trailers;
 
 /// Why a body could not be read to its end.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,14 +37,21 @@ impl Body {
         Self(BodyKind::Empty)
     }
 
-    /// Boxes any other body.
+    /// Boxes any other body. A `Body`, and what has ended already, is not boxed.
     #[must_use]
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        Self(BodyKind::Boxed(body.map_err(Into::into).boxed_unsync()))
+        let mut body = Some(body);
+        if let Some(same) = (&mut body as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return same.take().unwrap_or_default();
+        }
+        match body.filter(|body| !body.is_end_stream()) {
+            Some(body) => Self(BodyKind::Boxed(body.map_err(Into::into).boxed_unsync())),
+            None => Self::empty(),
+        }
     }
 
     /// Wraps a body that is read off a connection. `on_end` runs once it was read to its end; if the body
@@ -62,7 +72,8 @@ struct ReceivedBody {
 
 impl ReceivedBody {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        trailers::scrub(&mut frame);
         match &frame {
             Some(Err(_)) => self.on_end = None,
             Some(Ok(_)) if !self.body.is_end_stream() => {}

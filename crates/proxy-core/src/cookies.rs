@@ -1,5 +1,6 @@
 //! Cookies that sessions neither see nor set: the sign-in proxy's and the router's own.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
 /// Names of cookies that no session sees or sets.
@@ -41,10 +42,15 @@ impl Cookies {
         if lines.next().is_none() && !pairs(first).any(|pair| self.guards(name(pair))) {
             return;
         }
-        let all = headers.get_all(header::COOKIE).iter().flat_map(pairs);
-        let kept: Vec<&[u8]> = all.filter(|pair| !self.guards(name(pair))).collect();
-        let line = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|line| !line.is_empty());
-        match line {
+        let lines = headers.get_all(header::COOKIE);
+        let mut kept = Vec::with_capacity(lines.iter().map(|line| line.len() + 2).sum());
+        for pair in lines.iter().flat_map(pairs).filter(|pair| !self.guards(name(pair))) {
+            if !kept.is_empty() {
+                kept.extend_from_slice(b"; ");
+            }
+            kept.extend_from_slice(pair);
+        }
+        match HeaderValue::from_maybe_shared(Bytes::from(kept)).ok().filter(|line| !line.is_empty()) {
             Some(line) => drop(headers.insert(header::COOKIE, line)),
             None => drop(headers.remove(header::COOKIE)),
         }
@@ -77,5 +83,6 @@ fn pairs(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 fn name(pair: &[u8]) -> &[u8] {
-    pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii()
+    let end = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+    pair[..end].trim_ascii()
 }

@@ -1,86 +1,96 @@
 //! `HostRouter`: routes a request by its host name.
 
 use std::{
-    convert::Infallible,
+    borrow::Cow,
     fmt,
+    future::Future,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use session_key::{HostScheme, Route};
+use session_key::HostScheme;
 use tower::Service;
 
 use crate::{
-    body::Body,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
+    route_hosts::{HostRoute, RouteHosts},
 };
 
 /// Routes a request to the session's stack or to the site, by its host name; refuses unknown host names.
 ///
-/// The [`session_key::SessionRoute`] goes into the request's extensions. The request passed on has exactly
-/// one `Host`, whatever the HTTP version.
+/// The route, by default a [`session_key::SessionRoute`], goes into the request's extensions. The request
+/// passed on has exactly one `Host`, whatever the HTTP version.
 #[derive(Clone)]
-pub struct HostRouter<S, W> {
-    scheme: Arc<HostScheme>,
+pub struct HostRouter<S, W, H = Arc<HostScheme>, R = PlainRefusals> {
+    hosts: H,
     session: S,
     site: W,
-    refusals: Arc<dyn Refusals>,
+    refusals: R,
 }
 
-impl<S, W> HostRouter<S, W> {
+impl<S, W, H> HostRouter<S, W, H> {
     /// Routes to `session` and `site`; refuses with [`PlainRefusals`].
-    pub fn new(scheme: Arc<HostScheme>, session: S, site: W) -> Self {
-        Self { scheme, session, site, refusals: Arc::new(PlainRefusals) }
+    pub fn new(hosts: H, session: S, site: W) -> Self {
+        Self { hosts, session, site, refusals: PlainRefusals }
     }
+}
 
+impl<S, W, H, R> HostRouter<S, W, H, R> {
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+    pub fn with_refusals<R2>(self, refusals: R2) -> HostRouter<S, W, H, R2> {
+        HostRouter { hosts: self.hosts, session: self.session, site: self.site, refusals }
     }
 
-    fn refuse<F>(&self, refusal: &Refusal, request: &Request<Body>) -> ResponseFuture<F> {
+    fn refuse<F, ReqB, ResB, E>(&self, refusal: &Refusal, request: &Request<ReqB>) -> ResponseFuture<F>
+    where
+        F: Future<Output = Result<Response<ResB>, E>>,
+        R: Refusals<ResB>,
+    {
         ResponseFuture::refused(self.refusals.refuse(refusal, &RefusalContext::from(request)))
     }
 }
 
-impl<S, W> fmt::Debug for HostRouter<S, W> {
+impl<S, W, H: fmt::Debug, R> fmt::Debug for HostRouter<S, W, H, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostRouter").field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("HostRouter").field("hosts", &self.hosts).finish_non_exhaustive()
     }
 }
 
-impl<S, W> Service<Request<Body>> for HostRouter<S, W>
+impl<S, W, H, R, ReqB, ResB> Service<Request<ReqB>> for HostRouter<S, W, H, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    W: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    W: Service<Request<ReqB>, Response = Response<ResB>, Error = S::Error>,
+    H: RouteHosts,
+    R: Refusals<ResB>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<Either<S::Future, W::Future>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.session.poll_ready(context) {
-            Poll::Ready(_) => self.site.poll_ready(context),
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => self.site.poll_ready(context),
+            other => other,
         }
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let host = match single_host(request.uri(), request.headers()) {
             Ok(host) => host,
             Err(error) => return self.refuse(&Refusal::Malformed(error), &request),
         };
-        let route = self.scheme.parse(host.to_str().unwrap_or_default());
-        request.headers_mut().insert(header::HOST, host);
+        let route = self.hosts.route(host.to_str().unwrap_or_default());
+        if let Cow::Owned(host) = host {
+            request.headers_mut().insert(header::HOST, host);
+        }
         match route {
-            Route::UnknownHost => self.refuse(&Refusal::UnknownHost, &request),
-            Route::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
-            Route::Session(route) => {
+            HostRoute::Unknown => self.refuse(&Refusal::UnknownHost, &request),
+            HostRoute::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
+            HostRoute::Session(route) => {
                 request.extensions_mut().insert(route);
                 ResponseFuture::called(Either::Left(self.session.call(request)))
             }
@@ -89,8 +99,9 @@ where
 }
 
 /// Returns the one host that a request names: by `Host`, `:authority` or an absolute target (RFC 9112 §3.2,
-/// RFC 9113 §8.3.1). A request with two different hosts is ambiguous.
-fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static str> {
+/// RFC 9113 §8.3.1): as it is in `Host`, or one that `Host` is to be set to. A request with two different
+/// hosts is ambiguous.
+fn single_host<'a>(uri: &Uri, headers: &'a HeaderMap) -> Result<Cow<'a, HeaderValue>, &'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -99,11 +110,11 @@ fn single_host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, &'static s
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let host = match (host, authority) {
         (None, None) => return Err("the request names no host\n"),
-        (Some(host), None) => Some(host.clone()),
+        (Some(host), None) => Some(Cow::Borrowed(host)),
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
             return Err("the request names two hosts\n");
         }
-        (_, Some(authority)) => HeaderValue::from_str(authority).ok(),
+        (_, Some(authority)) => HeaderValue::from_str(authority).ok().map(Cow::Owned),
     };
     host.filter(|host| is_host(host.as_bytes())).ok_or("the request's host is not a name\n")
 }

@@ -1,79 +1,97 @@
 //! `Identify`: finds out who sends a request.
 
 use std::{
-    convert::Infallible,
     fmt,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use http::{Request, Response};
+use session_key::Identity;
 use tower::{Layer, Service};
 
 use crate::{
-    body::Body,
     identity::extractor::IdentityExtractor,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
 };
 
 /// Makes [`Identify`] services.
-#[derive(Clone)]
-pub struct IdentifyLayer {
-    extractor: Arc<dyn IdentityExtractor>,
-    refusals: Arc<dyn Refusals>,
+pub struct IdentifyLayer<I = Identity, R = PlainRefusals> {
+    extractor: Arc<dyn IdentityExtractor<I>>,
+    refusals: R,
 }
 
-impl IdentifyLayer {
+impl<I> IdentifyLayer<I> {
     /// Identifies users with `extractor`; refuses with [`PlainRefusals`].
     #[must_use]
-    pub fn new(extractor: Arc<dyn IdentityExtractor>) -> Self {
-        Self { extractor, refusals: Arc::new(PlainRefusals) }
-    }
-
-    /// Refuses with `refusals`.
-    #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+    pub fn new(extractor: Arc<dyn IdentityExtractor<I>>) -> Self {
+        Self { extractor, refusals: PlainRefusals }
     }
 }
 
-impl fmt::Debug for IdentifyLayer {
+impl<I, R> IdentifyLayer<I, R> {
+    /// Refuses with `refusals`.
+    #[must_use]
+    pub fn with_refusals<R2>(self, refusals: R2) -> IdentifyLayer<I, R2> {
+        IdentifyLayer { extractor: self.extractor, refusals }
+    }
+}
+
+impl<I, R: Clone> Clone for IdentifyLayer<I, R> {
+    fn clone(&self) -> Self {
+        Self { extractor: self.extractor.clone(), refusals: self.refusals.clone() }
+    }
+}
+
+impl<I, R> fmt::Debug for IdentifyLayer<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("IdentifyLayer")
     }
 }
 
-impl<S> Layer<S> for IdentifyLayer {
-    type Service = Identify<S>;
+impl<S, I, R: Clone> Layer<S> for IdentifyLayer<I, R> {
+    type Service = Identify<S, I, R>;
 
-    fn layer(&self, inner: S) -> Identify<S> {
+    fn layer(&self, inner: S) -> Identify<S, I, R> {
         Identify { inner, layer: self.clone() }
     }
 }
 
-/// Puts the caller's [`session_key::Identity`] into the request's extensions, or refuses the request: 401, or
-/// 400 if it names two users.
-#[derive(Debug, Clone)]
-pub struct Identify<S> {
+/// Puts the caller's identity, by default a [`session_key::Identity`], into the request's extensions, or
+/// refuses the request: 401, or 400 if it names two users.
+pub struct Identify<S, I = Identity, R = PlainRefusals> {
     inner: S,
-    layer: IdentifyLayer,
+    layer: IdentifyLayer<I, R>,
 }
 
-impl<S> Service<Request<Body>> for Identify<S>
+impl<S: Clone, I, R: Clone> Clone for Identify<S, I, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, I, R> fmt::Debug for Identify<S, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identify").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, I, R, ReqB, ResB> Service<Request<ReqB>> for Identify<S, I, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    I: Clone + Send + Sync + 'static,
+    R: Refusals<ResB>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         match self.layer.extractor.identify(&mut parts) {
             Ok(identity) => {

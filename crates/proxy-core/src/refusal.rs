@@ -1,13 +1,11 @@
 //! Why a request is refused, and the policy that turns a refusal into a response.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use http::{
-    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts,
-};
-use session_key::SessionHash;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{body::Body, identity::extractor::IdentifyError};
+use crate::{body::Body, identity::extractor::IdentifyError, request_head::RequestHead};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +22,6 @@ pub enum Refusal {
     NotFound,
     /// The user's session is not running: 503, with `Retry-After` if it starts by itself.
     NotRunning {
-        /// The session.
-        hash: SessionHash,
         /// Seconds after which a program may retry. `None`: the session does not start by itself.
         retry_after: Option<u32>,
         /// Why it does not run, if that is known.
@@ -33,8 +29,6 @@ pub enum Refusal {
     },
     /// The user's session was not started, because the user has reached a limit: 429.
     LimitReached {
-        /// The session.
-        hash: SessionHash,
         /// Seconds after which a program may retry. `None`: waiting does not help.
         retry_after: Option<u32>,
         /// Which limit.
@@ -50,6 +44,7 @@ pub enum Refusal {
 
 /// Why a request is refused, in words for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reason {
     /// A stable code, for programs.
     pub code: &'static str,
@@ -83,56 +78,52 @@ impl Refusal {
     }
 }
 
-/// Turns refusals into responses: an embedder's own pages, or JSON.
-pub trait Refusals: Send + Sync + 'static {
+/// Turns refusals into responses with bodies of type `B`: an embedder's own pages, or JSON.
+///
+/// One implementation serves all layers, [`crate::Forward`] and [`crate::serve`]: an `Arc` of it can be given
+/// to each. A policy that is generic over `B` also serves stacks with other bodies than [`Body`], such as an
+/// axum `Router`.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Response;
+/// use proxy_core::{Refusal, RefusalContext, Refusals, respond};
+///
+/// struct Json;
+///
+/// impl<B: From<Bytes>> Refusals<B> for Json {
+///     fn refuse(&self, refusal: &Refusal, _: &RefusalContext<'_>) -> Response<B> {
+///         let body = format!(r#"{{"status":{}}}"#, refusal.status().as_u16());
+///         respond(refusal, "application/json", Bytes::from(body).into())
+///     }
+/// }
+/// ```
+pub trait Refusals<B = Body>: Send + Sync + 'static {
     /// Returns the response. For [`Refusal::NotFound`] it must not depend on whether the session exists.
-    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body>;
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<B>;
+}
+
+impl<B, T: Refusals<B> + ?Sized> Refusals<B> for Arc<T> {
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<B> {
+        (**self).refuse(refusal, context)
+    }
+}
+
+impl<B, T: Refusals<B> + ?Sized> Refusals<B> for Box<T> {
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<B> {
+        (**self).refuse(refusal, context)
+    }
 }
 
 /// What a response to a refused request may depend on.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct RefusalContext<'a> {
-    /// The request's method.
-    pub method: &'a Method,
-    /// The request's target.
-    pub uri: &'a Uri,
-    /// The request's headers; of a request that was forwarded, only some that say what kind of client sent
-    /// it.
-    pub headers: &'a HeaderMap,
-    /// The request's extensions: the [`session_key::SessionRoute`] and the [`session_key::Identity`], if they
-    /// are known, and those of the embedder's own layers.
-    pub extensions: &'a Extensions,
-}
-
-impl<'a> From<&'a Parts> for RefusalContext<'a> {
-    fn from(parts: &'a Parts) -> Self {
-        Self {
-            method: &parts.method,
-            uri: &parts.uri,
-            headers: &parts.headers,
-            extensions: &parts.extensions,
-        }
-    }
-}
-
-impl<'a, B> From<&'a Request<B>> for RefusalContext<'a> {
-    fn from(request: &'a Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-}
+pub type RefusalContext<'a> = RequestHead<'a>;
 
 /// Refuses with one line of text.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlainRefusals;
 
-impl Refusals for PlainRefusals {
-    fn refuse(&self, refusal: &Refusal, _: &RefusalContext<'_>) -> Response<Body> {
+impl<B: From<Bytes>> Refusals<B> for PlainRefusals {
+    fn refuse(&self, refusal: &Refusal, _: &RefusalContext<'_>) -> Response<B> {
         let text = match refusal {
             Refusal::UnknownHost => "this server does not serve that host name\n",
             Refusal::Malformed(text) => text,
@@ -141,19 +132,22 @@ impl Refusals for PlainRefusals {
             Refusal::NotFound => "no such session\n",
             Refusal::NotRunning { reason: None, .. } => "the session is not running\n",
             Refusal::NotRunning { reason: Some(reason), .. } | Refusal::LimitReached { reason, .. } => {
-                &reason.message
+                let text = Bytes::copy_from_slice(reason.message.as_bytes());
+                return respond(refusal, TEXT, text.into());
             }
             Refusal::CrossOrigin => "requests from pages of another origin are refused\n",
             Refusal::Unreachable => "the session does not respond\n",
             Refusal::TimedOut => "the session did not respond in time\n",
         };
-        respond(refusal, "text/plain; charset=utf-8", text.to_owned().into())
+        respond(refusal, TEXT, Bytes::from_static(text.as_bytes()).into())
     }
 }
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// Returns a response with the refusal's status and headers, and this content.
 #[must_use]
-pub fn respond(refusal: &Refusal, content_type: &'static str, body: Body) -> Response<Body> {
+pub fn respond<B>(refusal: &Refusal, content_type: &'static str, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 /// What kind of client sends a request, by its method and headers. It decides what the request may start, and
 /// protects nothing: a client can claim to be any of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RequestKind {
     /// A person's browser opens an address.
     Navigation,

@@ -5,16 +5,23 @@ use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
 use http::HeaderValue;
 use session_key::{Identity, SessionRoute};
 use thiserror::Error;
-use tokio::net::TcpStream;
+
+use crate::upstream_stream::UpstreamStream;
 
 /// Resolves a route to its upstream. Answers from memory, never waits.
-pub trait Resolver: Send + Sync + 'static {
+pub trait Resolver<K = SessionRoute, I = Identity>: Send + Sync + 'static {
     /// Returns the upstream of a route, for this user.
     ///
     /// # Errors
     /// [`ResolveError::NotFound`] if the session does not exist or belongs to another user;
     /// [`ResolveError::NotRunning`] if the user's session has no upstream now.
-    fn resolve(&self, route: &SessionRoute, identity: &Identity) -> Result<Upstream, ResolveError>;
+    fn resolve(&self, route: &K, identity: &I) -> Result<Upstream, ResolveError>;
+}
+
+impl<K, I, T: Resolver<K, I> + ?Sized> Resolver<K, I> for Arc<T> {
+    fn resolve(&self, route: &K, identity: &I) -> Result<Upstream, ResolveError> {
+        (**self).resolve(route, identity)
+    }
 }
 
 /// A server that requests are forwarded to.
@@ -29,13 +36,15 @@ pub struct Upstream {
     pub host: HostPolicy,
     /// Opens connections to the server; `None` connects to `address`.
     pub connector: Option<Arc<dyn Connector>>,
+    /// Whose connections are used, see [`RouteKey::pool`](crate::RouteKey::pool): [`crate::Resolve`] sets it.
+    pub(crate) pool: u64,
 }
 
 impl Upstream {
     /// Creates an upstream at this address, which requires no `Authorization` and knows its public name.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, authorization: None, host: HostPolicy::Public, connector: None }
+        Self { address, authorization: None, host: HostPolicy::Public, connector: None, pool: 0 }
     }
 
     /// Sends this `Authorization`.
@@ -95,10 +104,11 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// The future of [`Connector::connect`].
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<UpstreamStream>> + Send>>;
 
 /// Why a route has no upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// The session does not exist, or belongs to another user.
     #[error("no such session")]

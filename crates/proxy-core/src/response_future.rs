@@ -1,7 +1,6 @@
 //! The future of the services that may refuse a request.
 
 use std::{
-    convert::Infallible,
     fmt,
     future::{Future, Ready, ready},
     pin::Pin,
@@ -9,28 +8,28 @@ use std::{
 };
 
 use futures_util::future::Either;
-use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::body::Body;
-
-type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pin_project! {
     /// The future of a service that refuses a request at once, calls the service behind it, or does one of
     /// both later.
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F: Future> {
         #[pin]
-        inner: Either<Either<Ready<Result<Response<Body>, Infallible>>, Boxed>, F>,
+        inner: Either<Either<Ready<F::Output>, Boxed<F::Output>>, F>,
     }
 }
 
-impl<F> ResponseFuture<F> {
-    pub(crate) fn refused(response: Response<Body>) -> Self {
+impl<F, T, E> ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    pub(crate) fn refused(response: T) -> Self {
         Self { inner: Either::Left(Either::Left(ready(Ok(response)))) }
     }
 
-    pub(crate) fn held(future: Boxed) -> Self {
+    pub(crate) fn held(future: Boxed<Result<T, E>>) -> Self {
         Self { inner: Either::Left(Either::Right(future)) }
     }
 
@@ -39,17 +38,14 @@ impl<F> ResponseFuture<F> {
     }
 }
 
-impl<F> fmt::Debug for ResponseFuture<F> {
+impl<F: Future> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")
     }
 }
 
-impl<F> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<Body>, Infallible>>,
-{
-    type Output = Result<Response<Body>, Infallible>;
+impl<F: Future> Future for ResponseFuture<F> {
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().inner.poll(context)

@@ -1,41 +1,47 @@
 //! `SameOrigin`: keeps pages of other origins away from sessions.
 
 use std::{
-    convert::Infallible,
     fmt,
-    sync::Arc,
+    marker::PhantomData,
     task::{Context, Poll},
 };
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use session_key::{SessionRoute, Target};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use session_key::SessionRoute;
 use tower::{Layer, Service};
 
 use crate::{
-    body::Body,
     port_hosts::{authority_of, port_of_sibling, same_host},
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
     response_future::ResponseFuture,
+    route_key::RouteKey,
 };
 
 /// Makes [`SameOrigin`] services.
-#[derive(Clone)]
-pub struct SameOriginLayer {
-    refusals: Arc<dyn Refusals>,
+pub struct SameOriginLayer<K = SessionRoute, R = PlainRefusals> {
+    refusals: R,
+    route: PhantomData<fn() -> K>,
 }
 
 impl SameOriginLayer {
     /// Refuses with [`PlainRefusals`].
     #[must_use]
     pub fn new() -> Self {
-        Self { refusals: Arc::new(PlainRefusals) }
+        Self { refusals: PlainRefusals, route: PhantomData }
+    }
+}
+
+impl<K, R> SameOriginLayer<K, R> {
+    /// Reads routes of another type from requests' extensions.
+    #[must_use]
+    pub fn with_route<K2: RouteKey>(self) -> SameOriginLayer<K2, R> {
+        SameOriginLayer { refusals: self.refusals, route: PhantomData }
     }
 
     /// Refuses with `refusals`.
     #[must_use]
-    pub fn with_refusals(mut self, refusals: Arc<dyn Refusals>) -> Self {
-        self.refusals = refusals;
-        self
+    pub fn with_refusals<R2>(self, refusals: R2) -> SameOriginLayer<K, R2> {
+        SameOriginLayer { refusals, route: PhantomData }
     }
 }
 
@@ -45,16 +51,22 @@ impl Default for SameOriginLayer {
     }
 }
 
-impl fmt::Debug for SameOriginLayer {
+impl<K, R: Clone> Clone for SameOriginLayer<K, R> {
+    fn clone(&self) -> Self {
+        Self { refusals: self.refusals.clone(), route: PhantomData }
+    }
+}
+
+impl<K, R> fmt::Debug for SameOriginLayer<K, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SameOriginLayer")
     }
 }
 
-impl<S> Layer<S> for SameOriginLayer {
-    type Service = SameOrigin<S>;
+impl<S, K, R: Clone> Layer<S> for SameOriginLayer<K, R> {
+    type Service = SameOrigin<S, K, R>;
 
-    fn layer(&self, inner: S) -> SameOrigin<S> {
+    fn layer(&self, inner: S) -> SameOrigin<S, K, R> {
         SameOrigin { inner, layer: self.clone() }
     }
 }
@@ -68,26 +80,40 @@ impl<S> Layer<S> for SameOriginLayer {
 ///
 /// The dev servers of one session (hosts `<port>-…` with the same rest) may use each other, as they do on
 /// `localhost`: a front end on one port calls the API on another. The session's opencode is not one of them.
-#[derive(Debug, Clone)]
-pub struct SameOrigin<S> {
+pub struct SameOrigin<S, K = SessionRoute, R = PlainRefusals> {
     inner: S,
-    layer: SameOriginLayer,
+    layer: SameOriginLayer<K, R>,
 }
 
-impl<S> Service<Request<Body>> for SameOrigin<S>
+impl<S: Clone, K, R: Clone> Clone for SameOrigin<S, K, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, K, R> fmt::Debug for SameOrigin<S, K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SameOrigin").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, K, R, ReqB, ResB> Service<Request<ReqB>> for SameOrigin<S, K, R>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    K: RouteKey,
+    R: Refusals<ResB>,
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
+    type Response = Response<ResB>;
+    type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if is_same_origin(request.method(), request.headers(), dev_server_port(request.extensions())) {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let port = request.extensions().get().and_then(K::dev_server_port);
+        if is_same_origin(request.method(), request.headers(), port) {
             return ResponseFuture::called(self.inner.call(request));
         }
         let context = RefusalContext::from(&request);
@@ -138,14 +164,6 @@ fn is_same_origin(method: &Method, headers: &HeaderMap, port: Option<u16>) -> bo
 
 fn is_sec_fetch(name: &HeaderName) -> bool {
     name.as_str().starts_with("sec-fetch-")
-}
-
-/// Returns the port of the dev server that the request is for.
-fn dev_server_port(extensions: &Extensions) -> Option<u16> {
-    match extensions.get::<SessionRoute>()?.target {
-        Target::Port(port) => Some(port),
-        Target::Opencode | Target::Attach => None,
-    }
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -1,6 +1,6 @@
 //! The policy of [`crate::Resolve`] that starts sessions which are not running.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::Extensions;
 use session_key::{Identity, SessionRoute};
@@ -8,13 +8,19 @@ use session_key::{Identity, SessionRoute};
 use crate::{refusal::Refusal, request_kind::RequestKind};
 
 /// Starts the session of a request, and holds the request until the session runs.
-pub trait Wake: Send + Sync + 'static {
+pub trait Wake<K = SessionRoute, I = Identity>: Send + Sync + 'static {
     /// Starts the session, and resolves once it is `until`. If many requests wake one session, it is started
     /// once.
     ///
     /// The future is dropped if the client goes away; the session may start nevertheless. It must be bounded
     /// in time, and an implementation bounds how many requests wait.
-    fn wake(&self, request: &WakeRequest<'_>, until: Until) -> WakeFuture;
+    fn wake(&self, request: &WakeRequest<'_, K, I>, until: Until) -> WakeFuture;
+}
+
+impl<K, I, T: Wake<K, I> + ?Sized> Wake<K, I> for Arc<T> {
+    fn wake(&self, request: &WakeRequest<'_, K, I>, until: Until) -> WakeFuture {
+        (**self).wake(request, until)
+    }
 }
 
 /// The future of [`Wake::wake`]: how to refuse the request, if the session was not started or does not run.
@@ -23,11 +29,11 @@ pub type WakeFuture = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 /// A request to a session that is not running. Its user owns the session.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct WakeRequest<'a> {
+pub struct WakeRequest<'a, K = SessionRoute, I = Identity> {
     /// What the request is for.
-    pub route: &'a SessionRoute,
+    pub route: &'a K,
     /// The session's owner.
-    pub identity: &'a Identity,
+    pub identity: &'a I,
     /// The request's extensions: those of the embedder's own layers, and an [`crate::AccessToken`] if the
     /// sign-in sent one.
     pub extensions: &'a Extensions,

@@ -42,6 +42,11 @@ impl FrameReader {
         }
     }
 
+    /// Whether no frame is under way.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.payload == 0 && self.header_read == 0
+    }
+
     fn is_data(&self) -> bool {
         self.header[0] & 0x0f < 8
     }
@@ -117,6 +122,10 @@ mod tests {
                 let bytes = frame(opcode, &vec![7; length]);
                 let data = bytes.chunks(piece_size).fold(false, |data, piece| reader.read(piece) | data);
                 prop_assert_eq!(data, opcode < 8);
+                prop_assert!(reader.is_between_frames());
+                reader.read(&bytes[..bytes.len() - 1]);
+                prop_assert!(!reader.is_between_frames());
+                reader.read(&bytes[bytes.len() - 1..]);
             }
         }
     }

@@ -75,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
     let scheme = Arc::new(config.names.scheme(port)?);
     let app = App::new(&config, backend.clone(), backend, clock, scheme)?;
     let service = app.service(&config, vec![port]);
-    let settings = ServeSettings { refusals: app.refusals.clone(), ..ServeSettings::default() };
+    let settings = ServeSettings::new().with_refusals(app.refusals.clone());
     let stop = CancellationToken::new();
     let serving = serve(listener, service, settings, app.shutdown.clone().cancelled_owned());
     let ending = async {

@@ -13,16 +13,18 @@ use pod_manager::{
 };
 use proxy_core::{Cookies, FixedIdentity, IdentityExtractor, Refusals, TrustedHeaders};
 use session_key::HostScheme;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{runtime::Handle, sync::broadcast::error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    attach::AttachGate,
     audit::Audit,
     config::{Backend, Config, IdentitySource, Secret},
     health::HealthState,
     metrics::Metrics,
     own_github_token::OwnGithubToken,
     refusals::RouterRefusals,
+    request_id::RequestIds,
     resolver::PortAccess,
     site::Site,
     stack::{HttpService, StackParts, stack},
@@ -41,8 +43,12 @@ pub struct App {
     pub manager: Arc<Manager>,
     /// Counts requests and sessions.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the router shuts down: it is no longer ready, and event streams end.
+    /// Cancelled when the router begins to shut down: it is no longer ready, and still serves for a while.
+    pub ending: CancellationToken,
+    /// Cancelled when what the router serves shall end, such as event streams.
     pub shutdown: CancellationToken,
+    /// Cancelled when requests that wait for a session shall wait no longer.
+    pub release_held: CancellationToken,
     /// Makes the responses to refused requests.
     pub refusals: Arc<dyn Refusals>,
     /// Pulls images before a session needs them; `None` at first.
@@ -105,7 +111,9 @@ impl App {
             backend,
             manager,
             metrics,
+            ending: CancellationToken::new(),
             shutdown: CancellationToken::new(),
+            release_held: CancellationToken::new(),
             refusals,
             images: None,
             body_deadline: BODY_DEADLINE,
@@ -128,6 +136,12 @@ impl App {
         config: &Config,
         own_ports: Vec<u16>,
     ) -> (impl HttpService + use<>, impl HttpService + use<>) {
+        stack(self.stack_parts(config, own_ports))
+    }
+
+    /// Returns what the services of this router are built from. The API and the site run on the runtime that
+    /// this is called on.
+    pub fn stack_parts(&self, config: &Config, own_ports: Vec<u16>) -> StackParts {
         let settings = api::server::Settings {
             scheme: HostScheme::clone(&self.scheme),
             proto: config.names.proto.to_owned(),
@@ -150,7 +164,7 @@ impl App {
             puller: self.images.clone(),
             body_deadline: self.body_deadline,
         });
-        stack(StackParts {
+        StackParts {
             manager: self.manager.clone(),
             api,
             secret_routes,
@@ -169,7 +183,16 @@ impl App {
             cookies: Cookies::new(config.auth_cookies.iter().map(String::as_str)),
             debug_headers: config.debug_headers,
             shutdown: self.shutdown.clone(),
-        })
+            release_held: self.release_held.clone(),
+            gate: AttachGate::new(
+                self.manager.clone(),
+                self.refusals.clone(),
+                self.audit.clone(),
+                self.metrics.clone(),
+            ),
+            ids: RequestIds::new(),
+            runtime: Handle::current(),
+        }
     }
 
     /// Returns the state of the health listener's routes.
@@ -178,7 +201,7 @@ impl App {
         HealthState {
             manager: self.manager.clone(),
             metrics: self.metrics.clone(),
-            shutdown: self.shutdown.clone(),
+            ending: self.ending.clone(),
         }
     }
 

@@ -14,12 +14,12 @@ use std::{
 };
 
 use api::server::error_response;
-use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
+use pin_project_lite::pin_project;
 use proxy_core::Body;
 use tower::Service;
 
-use crate::{metrics::Metrics, request_id};
+use crate::{metrics::Metrics, request_id::RequestId};
 
 /// Answers a panic with 500, counts it and logs it.
 #[derive(Debug, Clone)]
@@ -39,36 +39,62 @@ impl<S> CatchPanic<S> {
 impl<S> Service<Request<Body>> for CatchPanic<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = CatchPanicFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let id = request_id::of(request.extensions()).to_owned();
-        // Unwind safe: requests share only state behind locks, and each connection has its own clone of the
-        // service.
-        let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
-        let metrics = self.metrics.clone();
-        Box::pin(async move {
-            let outcome = match called {
-                Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
-                Err(panic) => Err(panic),
-            };
-            outcome.unwrap_or_else(|panic| Ok(internal_error(&*panic, &id, &metrics)))
-        })
+        let (metrics, id) = (self.metrics.clone(), request.extensions().get().cloned());
+        // Unwind safe: requests share only state behind locks, and a layer keeps nothing of a request.
+        match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+            Ok(called) => CatchPanicFuture { called: Some(called), panic: None, metrics, id },
+            Err(panic) => CatchPanicFuture { called: None, panic: Some(panic), metrics, id },
+        }
     }
 }
 
-fn internal_error(panic: &(dyn Any + Send), id: &str, metrics: &Metrics) -> Response<Body> {
+pin_project! {
+    /// The future of [`CatchPanic`].
+    pub(crate) struct CatchPanicFuture<F> {
+        #[pin]
+        called: Option<F>,
+        panic: Option<Box<dyn Any + Send>>,
+        metrics: Arc<Metrics>,
+        id: Option<RequestId>,
+    }
+}
+
+impl<F> Future for CatchPanicFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let panic = match this.called.as_pin_mut() {
+            Some(called) => match catch_unwind(AssertUnwindSafe(|| called.poll(context))) {
+                Ok(poll) => return poll,
+                Err(panic) => Some(panic),
+            },
+            None => this.panic.take(),
+        };
+        let id = this.id.as_ref().map(RequestId::as_str).unwrap_or_default();
+        Poll::Ready(Ok(internal_error(panic.as_deref(), id, this.metrics)))
+    }
+}
+
+fn internal_error(panic: Option<&(dyn Any + Send)>, id: &str, metrics: &Metrics) -> Response<Body> {
     metrics.record_panic();
-    let message =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = panic.and_then(|panic| match panic.downcast_ref::<&str>() {
+        Some(message) => Some(*message),
+        None => panic.downcast_ref::<String>().map(String::as_str),
+    });
     tracing::error!(request.id = id, panic = message, "request handler panicked");
     let text = "The router failed. Its log says why.";
     error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal", text, Some(id))

@@ -22,7 +22,8 @@ pub(crate) struct Loopback(pub(crate) u16);
 
 impl Connector for Loopback {
     fn connect(&self) -> Connecting {
-        Box::pin(connect_loopback(self.0))
+        let connecting = connect_loopback(self.0);
+        Box::pin(async { connecting.await.map(Into::into) })
     }
 }
 
@@ -47,7 +48,7 @@ impl Connector for OwnedPort {
             if !manager.owns_port(hash, port).await {
                 return Err(not_owned());
             }
-            Ok(stream)
+            Ok(stream.into())
         })
     }
 }
@@ -71,7 +72,7 @@ impl Connector for Tunnel {
             request.extend_from_slice(b"\r\n\r\n");
             stream.write_all(&request).await?;
             read_answer(&mut stream).await?;
-            Ok(stream)
+            Ok(stream.into())
         })
     }
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use http::Request;
 use pod_manager::{EventScope, SessionEvents, manager::Manager};
-use proxy_core::{Body, EventLog, EventLogs, LoggedEvent};
+use proxy_core::{EventLog, EventLogs, LoggedEvent, RequestHead};
 use session_key::{Identity, SessionRoute, Target};
 
 use crate::metrics::Metrics;
@@ -18,14 +17,14 @@ pub(crate) struct SessionEventLogs {
 }
 
 impl EventLogs for SessionEventLogs {
-    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
-        let scope = EventScope::of_request(request.uri().path(), request.uri().query())?;
-        let route = request.extensions().get::<SessionRoute>()?;
+    fn find(&self, request: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
+        let scope = EventScope::of_request(request.uri.path(), request.uri.query())?;
+        let route = request.extensions.get::<SessionRoute>()?;
         // A dev server may have a stream at the same path.
         if matches!(route.target, Target::Port(_)) {
             return None;
         }
-        let events = self.manager.events(request.extensions().get::<Identity>()?, route.hash, scope)?;
+        let events = self.manager.events(request.extensions.get::<Identity>()?, route.hash, scope)?;
         Some(Arc::new(SessionEventLog { events, metrics: self.metrics.clone() }))
     }
 }

@@ -17,7 +17,7 @@ pub struct HealthState {
     /// The metrics that `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the router shuts down and should get no more requests.
-    pub shutdown: CancellationToken,
+    pub ending: CancellationToken,
 }
 
 /// Returns the routes `/livez`, `/readyz` and `/metrics`.
@@ -30,7 +30,7 @@ pub fn router(state: HealthState) -> Router {
 }
 
 async fn ready(State(state): State<HealthState>) -> (StatusCode, &'static str) {
-    if state.shutdown.is_cancelled() {
+    if state.ending.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
     } else if state.manager.is_ready() {
         (StatusCode::OK, "ok\n")

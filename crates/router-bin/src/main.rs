@@ -4,19 +4,15 @@ use std::{
     fmt::Display,
     io::{self, Write},
     process::ExitCode,
-    thread::available_parallelism,
 };
 
 use clap::Parser as _;
-use router_bin::{cli::Arguments, config::Config, logging, run::run};
+use router_bin::{cli::Arguments, config::Config, logging, run};
 
 /// The exit code for a wrong configuration.
 const EXIT_CONFIG: u8 = 2;
 /// The exit code for any other failure.
 const EXIT_FAILURE: u8 = 1;
-
-/// The most worker threads; more do not make a proxy of this kind faster.
-const MAX_WORKERS: usize = 8;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -33,9 +29,9 @@ fn main() -> ExitCode {
     if let Err(error) = logging::init(&config) {
         return fail(EXIT_FAILURE, error);
     }
-    let workers = available_parallelism().map_or(2, usize::from).clamp(1, MAX_WORKERS);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(run::threads().get()).enable_all().build();
+    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::run(config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_FAILURE, format_args!("{error:#}")),

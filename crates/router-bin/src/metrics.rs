@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -302,10 +303,9 @@ impl Metrics {
     }
 
     /// Counts a request as in flight until the returned guard is dropped.
-    pub fn start_request(&self, kind: RouteKind) -> InFlight {
-        let gauge = self.in_flight[kind as usize].clone();
-        gauge.inc();
-        InFlight(gauge)
+    pub fn start_request(self: &Arc<Self>, kind: RouteKind) -> InFlight {
+        self.in_flight[kind as usize].inc();
+        InFlight { metrics: Arc::clone(self), kind }
     }
 
     /// Counts a response.
@@ -399,11 +399,14 @@ impl Metrics {
 
 /// A request in flight; dropping it ends the request.
 #[derive(Debug)]
-pub struct InFlight(Gauge);
+pub struct InFlight {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) kind: RouteKind,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.dec();
+        self.metrics.in_flight[self.kind as usize].dec();
     }
 }
 

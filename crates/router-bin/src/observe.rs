@@ -5,24 +5,26 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use api::server::ErrorCode;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use proxy_core::{Body, BodyError};
 use session_key::{SessionRoute, Target};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Level, instrument::Instrumented};
 
 use crate::{
+    ending_events::EndingEvents,
     metrics::{InFlight, Metrics, RouteKind},
     request_id,
-    telemetry::RequestTracer,
+    telemetry::{RequestSpan, RequestTracer},
 };
 
 /// The code of the API's refusals because of a limit per user.
@@ -30,7 +32,10 @@ const LIMIT_REACHED: &str = "limit_reached";
 
 /// Makes [`Observe`] services.
 #[derive(Debug, Clone)]
-pub(crate) struct ObserveLayer {
+pub(crate) struct ObserveLayer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     metrics: Arc<Metrics>,
     traces: Option<RequestTracer>,
     shutdown: CancellationToken,
@@ -47,7 +52,7 @@ impl ObserveLayer {
         shutdown: CancellationToken,
         debug_headers: bool,
     ) -> Self {
-        Self { metrics, traces, shutdown, debug_headers }
+        Self(Arc::new(Shared { metrics, traces, shutdown, debug_headers }))
     }
 }
 
@@ -55,29 +60,26 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { layer: self.clone(), inner }
+        Observe { shared: self.0.clone(), inner }
     }
 }
 
 /// Counts and logs requests, by route and status.
 ///
-/// Event streams end at shutdown: they would otherwise last as long as a tab is open, and browsers reconnect
-/// them. Those of a session are broken off, because opencode's page remembers its last event only then. Other
-/// responses are sent completely.
+/// Event streams end at shutdown (`EndingEvents`). Other responses are sent completely.
 #[derive(Debug, Clone)]
 pub(crate) struct Observe<S> {
-    layer: ObserveLayer,
+    shared: Arc<Shared>,
     inner: S,
 }
 
 impl<S> Service<Request<Body>> for Observe<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Observed<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -92,31 +94,78 @@ where
             request.id = request_id::of(request.extensions()),
             session.hash = route.map(|route| tracing::field::display(route.hash)),
         );
-        if self.layer.debug_headers {
+        if self.shared.debug_headers {
             let names = header_names(request.headers());
             span.in_scope(|| tracing::info!(route = kind.as_str(), headers = names, "request headers"));
         }
-        let trace = self.layer.traces.as_ref().map(|traces| traces.start(&mut request, kind));
-        let (metrics, shutdown) = (self.layer.metrics.clone(), self.layer.shutdown.clone());
-        let in_flight = metrics.start_request(kind);
-        let method = request.method().clone();
-        let started = Instant::now();
-        let future = self.inner.call(request);
-        let observed = async move {
-            let Ok(response) = future.await;
-            metrics.record_response(kind, response.status());
-            if response.extensions().get() == Some(&ErrorCode(LIMIT_REACHED)) {
-                metrics.record_limit_refusal();
-            }
-            let status = response.status().as_u16();
-            let (route, latency) = (kind.as_str(), started.elapsed());
-            tracing::debug!(route, %method, status, ?latency, "request answered");
-            if let Some(trace) = trace {
-                trace.end(&response);
-            }
-            Ok(track_body(response, in_flight, shutdown, is_session))
+        let trace = self.shared.traces.as_ref().map(|traces| Box::new(traces.start(&mut request, kind)));
+        let observation = Observation {
+            in_flight: self.shared.metrics.start_request(kind),
+            shared: self.shared.clone(),
+            is_session,
+            logged: tracing::enabled!(Level::DEBUG).then(|| (Instant::now(), request.method().clone())),
+            trace,
         };
-        Box::pin(observed.instrument(span))
+        Observed { inner: self.inner.call(request).instrument(span), observation: Some(observation) }
+    }
+}
+
+/// What is observed of a request. Nothing of it is allocated unless requests are traced.
+struct Observation {
+    in_flight: InFlight,
+    shared: Arc<Shared>,
+    is_session: bool,
+    /// When the request arrived, and its method, if its answer is logged.
+    logged: Option<(Instant, Method)>,
+    trace: Option<Box<RequestSpan>>,
+}
+
+impl Observation {
+    fn end(self, response: Response<Body>) -> Response<Body> {
+        let InFlight { metrics, kind } = &self.in_flight;
+        metrics.record_response(*kind, response.status());
+        if response.extensions().get() == Some(&ErrorCode(LIMIT_REACHED)) {
+            metrics.record_limit_refusal();
+        }
+        if let Some((started, method)) = self.logged {
+            let (route, status, latency) = (kind.as_str(), response.status().as_u16(), started.elapsed());
+            tracing::debug!(route, %method, status, ?latency, "request answered");
+        }
+        if let Some(trace) = self.trace {
+            trace.end(&response);
+        }
+        track_body(response, self.in_flight, &self.shared.shutdown, self.is_session)
+    }
+}
+
+pin_project! {
+    /// The future of [`Observe`].
+    pub(crate) struct Observed<F> {
+        #[pin]
+        inner: Instrumented<F>,
+        observation: Option<Observation>,
+    }
+}
+
+impl<F> Future for Observed<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        // A panic drops what is in this function, so a request's span knows of it.
+        let trace = this.observation.as_mut().and_then(|observation| observation.trace.take());
+        let poll = this.inner.as_mut().poll(context);
+        if let Some(observation) = this.observation {
+            observation.trace = trace;
+        }
+        let Ok(response) = ready!(poll);
+        Poll::Ready(Ok(match this.observation.take() {
+            Some(observation) => this.inner.span().in_scope(|| observation.end(response)),
+            None => response,
+        }))
     }
 }
 
@@ -141,7 +190,7 @@ fn header_names(headers: &HeaderMap) -> String {
 fn track_body(
     response: Response<Body>,
     in_flight: InFlight,
-    shutdown: CancellationToken,
+    shutdown: &CancellationToken,
     is_session: bool,
 ) -> Response<Body> {
     const SMALL: u64 = 64 * 1024;
@@ -150,17 +199,16 @@ fn track_body(
     }
     let content_type = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let is_event_stream = content_type.starts_with(b"text/event-stream");
-    let end = is_event_stream.then(|| Box::pin(shutdown.cancelled_owned()));
-    response.map(|body| Body::new(TrackedBody { body, end, is_session, _in_flight: in_flight }))
+    let (parts, mut body) = response.into_parts();
+    if is_event_stream {
+        body = Body::new(EndingEvents::new(body, &parts.headers, shutdown.clone(), is_session));
+    }
+    Response::from_parts(parts, Body::new(TrackedBody { body, _in_flight: in_flight }))
 }
 
 /// A response's body that keeps its request in flight.
 struct TrackedBody {
     body: Body,
-    /// When it resolves, the body ends.
-    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    /// Whether that end is an error.
-    is_session: bool,
     _in_flight: InFlight,
 }
 
@@ -172,13 +220,6 @@ impl HttpBody for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
-            self.end = None;
-            self.body = Body::empty();
-            if self.is_session {
-                return Poll::Ready(Some(Err("the router shuts down".into())));
-            }
-        }
         Pin::new(&mut self.body).poll_frame(context)
     }
 

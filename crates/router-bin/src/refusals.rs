@@ -8,7 +8,7 @@ use api::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, uri::PathAndQuery};
 use proxy_core::{Body, IdentifyError, Reason, Refusal, RefusalContext, Refusals, RequestKind, respond};
-use session_key::{Identity, SessionHash, SessionRoute, Target};
+use session_key::{Identity, SessionRoute, Target};
 
 use crate::{
     audit::Audit,
@@ -39,15 +39,16 @@ impl Refusals for RouterRefusals {
         }
         let is_person = is_navigation(context.method, context.headers);
         let kind = RequestKind::of(context.method, context.headers);
-        match refusal {
-            Refusal::NotRunning { hash, .. } if is_person && !self.wake => {
-                see_other(&format!("{}/session/{hash}", self.site_origin))
+        let route = context.extensions.get::<SessionRoute>();
+        match (refusal, route) {
+            (Refusal::NotRunning { .. }, Some(route)) if is_person && !self.wake => {
+                see_other(&format!("{}/session/{}", self.site_origin, route.hash))
             }
-            Refusal::NotRunning { hash, reason, .. } if kind == RequestKind::Navigation => {
-                self.redirect_to_site(*hash, reason.as_ref(), context)
+            (Refusal::NotRunning { reason, .. }, Some(route)) if kind == RequestKind::Navigation => {
+                self.redirect_to_site(route, reason.as_ref(), context)
             }
-            Refusal::LimitReached { hash, reason, .. } if kind == RequestKind::Navigation => {
-                self.redirect_to_site(*hash, Some(reason), context)
+            (Refusal::LimitReached { reason, .. }, Some(route)) if kind == RequestKind::Navigation => {
+                self.redirect_to_site(route, Some(reason), context)
             }
             _ if is_person => page(refusal),
             _ => json(refusal, request_id::of(context.extensions)),
@@ -60,7 +61,7 @@ impl RouterRefusals {
     /// runs.
     fn redirect_to_site(
         &self,
-        hash: SessionHash,
+        route: &SessionRoute,
         reason: Option<&Reason>,
         context: &RefusalContext<'_>,
     ) -> Response<Body> {
@@ -71,7 +72,7 @@ impl RouterRefusals {
         {
             query.push(format!("to={}", percent_encoded(target)));
         }
-        if let Some(Target::Port(port)) = context.extensions.get().map(|route: &SessionRoute| route.target) {
+        if let Target::Port(port) = route.target {
             query.push(format!("port={port}"));
         }
         // A session that has failed says why itself.
@@ -79,7 +80,8 @@ impl RouterRefusals {
             query.push(format!("not-started={}", reason.code));
         }
         let separator = if query.is_empty() { "" } else { "?" };
-        see_other(&format!("{}/session/{hash}{separator}{}", self.site_origin, query.join("&")))
+        let (origin, hash, query) = (&self.site_origin, route.hash, query.join("&"));
+        see_other(&format!("{origin}/session/{hash}{separator}{query}"))
     }
 
     /// Writes an audit line if access was denied; a session that is not running is not worth one.

@@ -30,12 +30,10 @@ pub(crate) fn spawn(app: &App, listener: TcpListener) -> JoinHandle<()> {
     let service = ServiceBuilder::new()
         .map_response(|response: axum::response::Response| response.map(Body::new))
         .service(api::server::reports(app.manager.clone()));
-    let settings = ServeSettings {
-        max_connections: MAX_CONNECTIONS,
-        header_timeout: HEADER_TIMEOUT,
-        drain: DRAIN,
-        ..ServeSettings::default()
-    };
+    let settings = ServeSettings::new()
+        .with_max_connections(MAX_CONNECTIONS)
+        .with_header_timeout(HEADER_TIMEOUT)
+        .with_drain(DRAIN);
     let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
     let serving = serve(listener, service, settings, shutdown.clone().cancelled_owned());
     tokio::spawn(async move {

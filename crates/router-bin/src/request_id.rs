@@ -1,17 +1,18 @@
 //! A unique id for each request, by which the log, the error answer and the client name it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
-use http::{Extensions, HeaderName, HeaderValue, Request};
-use proxy_core::Body;
-use tower::util::MapRequest;
-use tower_http::{
-    propagate_header::PropagateHeader,
-    request_id::{MakeRequestId, RequestId, SetRequestId},
-};
+use http::{Extensions, HeaderName, HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
 
 /// The header that carries the id: inwards to the API, which puts it into its errors, and back to the client.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,41 +30,97 @@ impl RequestIds {
     pub(crate) fn new() -> Self {
         Self { run: rand::random(), next: Arc::default() }
     }
-}
 
-impl MakeRequestId for RequestIds {
-    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
+    fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{:08x}{number:08x}", self.run)).ok().map(RequestId::new)
+        let id = (u64::from(self.run) << 32) | u64::from(number);
+        let mut digits = [0; 16];
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[(id >> (4 * place)) as usize & 15];
+        }
+        RequestId(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("")))
     }
 }
 
-/// A service with [`identified`] requests.
-pub(crate) type Identified<S> =
-    MapRequest<SetRequestId<PropagateHeader<S>, RequestIds>, fn(Request<Body>) -> Request<Body>>;
+/// The id of a request: one of its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Returns the id as text.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
 
 /// Gives each request an id, as an extension and a header, and each response the same header. An id that the
 /// client or the session sent is replaced.
-pub(crate) fn identified<S>(inner: S, ids: RequestIds) -> Identified<S> {
-    let propagate = PropagateHeader::new(inner, X_REQUEST_ID);
-    MapRequest::new(SetRequestId::new(propagate, X_REQUEST_ID, ids), remove_id)
+///
+/// tower-http's layers for this are three, and each searches the headers.
+#[derive(Debug, Clone)]
+pub(crate) struct Identified<S> {
+    inner: S,
+    ids: RequestIds,
 }
 
-fn remove_id(mut request: Request<Body>) -> Request<Body> {
-    request.headers_mut().remove(X_REQUEST_ID);
-    request
+/// Returns a service with [`Identified`] requests.
+pub(crate) fn identified<S>(inner: S, ids: RequestIds) -> Identified<S> {
+    Identified { inner, ids }
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for Identified<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+{
+    type Response = Response<ResB>;
+    type Error = S::Error;
+    type Future = IdentifiedFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let id = self.ids.next();
+        request.headers_mut().insert(X_REQUEST_ID, id.0.clone());
+        request.extensions_mut().insert(id.clone());
+        IdentifiedFuture { inner: self.inner.call(request), id }
+    }
+}
+
+pin_project! {
+    /// The future of [`Identified`].
+    pub(crate) struct IdentifiedFuture<F> {
+        #[pin]
+        inner: F,
+        id: RequestId,
+    }
+}
+
+impl<F, B, E> Future for IdentifiedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.inner.poll(context))?;
+        response.headers_mut().insert(X_REQUEST_ID, this.id.0.clone());
+        Poll::Ready(Ok(response))
+    }
 }
 
 /// Returns the id of a request by its extensions; empty if it has none.
 pub(crate) fn of(extensions: &Extensions) -> &str {
-    extensions.get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()
+    extensions.get().map(RequestId::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use std::{collections::HashSet, convert::Infallible};
 
-    use http::Response;
+    use proxy_core::Body;
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;

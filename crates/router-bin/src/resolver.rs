@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use opencode_session_agent::is_dev_port;
 use pod_manager::manager::{Manager, RouteError, ViewState};
 use proxy_core::{Activity, HostPolicy, RecordActivity, ResolveError, Resolver, Upstream};
-use session_key::{Identity, SessionHash, SessionRoute, Target};
+use session_key::{Identity, SessionRoute, Target};
 
 use crate::dev_servers::{Loopback, OwnedPort, Tunnel};
 
@@ -88,8 +88,8 @@ impl Resolver for SessionResolver {
 }
 
 impl RecordActivity for SessionResolver {
-    fn touch(&self, hash: SessionHash, _: Activity) {
-        self.manager.touch(hash);
+    fn touch(&self, route: &SessionRoute, _: Activity) {
+        self.manager.touch(route.hash);
     }
 }
 

@@ -1,19 +1,42 @@
 //! The life of the process: build, spawn, wait for a signal, drain.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    future::pending, io, net::SocketAddr, num::NonZeroUsize, pin::pin, sync::Arc,
+    thread::available_parallelism, time::Duration,
+};
 
 use anyhow::Context as _;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use pod_manager::SystemClock;
-use proxy_core::{ServeSettings, serve};
+use proxy_core::{ServeSettings, Workers};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, backend, banner, config::Config, health, reports, stack::HttpService, startup};
+use crate::{
+    app::App,
+    backend, banner,
+    config::Config,
+    health, reports,
+    stack::{HttpService, stack},
+    startup,
+};
+
+/// The most threads of each kind; more do not make a proxy of this kind faster.
+const MAX_THREADS: usize = 8;
+
+/// Returns as many threads as this process has cores, of which a container may have fewer than the machine.
+#[must_use]
+pub fn threads() -> NonZeroUsize {
+    let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    cores.min(const { NonZeroUsize::new(MAX_THREADS).unwrap() })
+}
+
+/// How long before the end of the drain requests that wait for a session are answered.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Runs the router until a signal (SIGTERM, SIGINT, SIGHUP) ends it and everything that it started has ended.
 ///
@@ -36,66 +59,90 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let attach_address = attach.first().map(TcpListener::local_addr).transpose()?;
     let own_ports =
         addresses.iter().chain(&attach_address).map(SocketAddr::port).chain(report_port).collect();
-    let (service, attach_service) = app.services(&config, own_ports);
+    let workers = Workers::start(threads()).context("The threads that serve can't be started")?;
+    let parts = app.stack_parts(&config, own_ports);
+    let attach_parts = parts.clone();
+    let (service, attach_service) = (move || stack(parts.clone()).0, move || stack(attach_parts.clone()).1);
     let stop = CancellationToken::new();
     let running = app.run(stop.clone());
     let serving_health = axum::serve(health, health::router(app.health())).into_future();
-    let public = public.into_iter().map(|listener| spawn_serve(&app, &config, listener, service.clone()));
+    let public = public.into_iter().map(|listener| serve(&app, &config, &workers, listener, service.clone()));
     let attach =
-        attach.into_iter().map(|listener| spawn_serve(&app, &config, listener, attach_service.clone()));
-    let serving = join_all(public.chain(attach).collect::<Vec<_>>());
-
+        attach.into_iter().map(|listener| serve(&app, &config, &workers, listener, attach_service.clone()));
+    let mut serving = pin!(async { tokio::try_join!(try_join_all(public), try_join_all(attach)).map(drop) });
     let serving_reports = reports.map(|listener| reports::spawn(&app, listener));
 
     let until_drained = async {
-        tokio::select! {
-            () = app.manager.ready() => {
-                banner::announce(&config, &scheme, addresses, attach_address, &backend.info);
-                signals.next().await;
+        let announced = async {
+            app.manager.ready().await;
+            banner::announce(&config, &scheme, addresses, attach_address, &backend.info);
+            pending::<()>().await;
+        };
+        let mut served = tokio::select! {
+            () = announced => Ok(()),
+            () = signals.next() => Ok(()),
+            // Before the shutdown, it ends only if it failed.
+            served = &mut serving => served,
+        };
+        tracing::info!(delay = ?config.shutdown_delay, "shutting down; no longer ready");
+        app.ending.cancel();
+        let phases = async {
+            if app.manager.is_ready() {
+                sleep(config.shutdown_delay).await;
             }
-            () = signals.next() => {}
-        }
-        tracing::info!("shutting down; draining requests");
-        app.shutdown.cancel();
-        tokio::select! {
-            _ = serving => {}
-            () = signals.next() => tracing::info!("second signal; aborting requests"),
+            tracing::info!(timeout = ?config.drain_timeout, "draining requests");
+            app.shutdown.cancel();
+            if config.on_kubernetes() {
+                // Most sessions start in less. On one machine, they all end.
+                sleep(config.drain_timeout.saturating_sub(LAST_CALL)).await;
+            }
+            app.release_held.cancel();
+            pending::<()>().await;
+        };
+        if served.is_ok() {
+            served = tokio::select! {
+                served = &mut serving => served,
+                () = phases => Ok(()),
+                () = signals.next() => {
+                    tracing::info!("second signal; aborting requests");
+                    Ok(())
+                }
+            };
         }
         if let Some(serving) = serving_reports {
             serving.abort();
         }
         stop.cancel();
+        served
     };
-    tokio::select! {
+    let served = tokio::select! {
         // The manager ends after `stop`, once the last activity is written.
-        ((), ()) = async { tokio::join!(until_drained, running) } => {}
-        result = serving_health => result.context("The health listener failed")?,
-    }
+        (served, ()) = async { tokio::join!(until_drained, running) } => served,
+        result = serving_health => return result.context("The health listener failed"),
+    };
     app.backend.shutdown().await;
+    served.context("Serving requests failed")?;
     tracing::info!("router stopped");
     Ok(())
 }
 
-/// Serves a listener in a task of its own.
-fn spawn_serve(
+/// Serves a listener on the workers, each with a service of its own. Panics of a worker are passed on.
+async fn serve<S: HttpService>(
     app: &App,
     config: &Config,
+    workers: &Workers,
     listener: TcpListener,
-    service: impl HttpService,
-) -> JoinHandle<()> {
-    let settings = ServeSettings {
-        drain: config.drain_timeout,
-        refusals: app.refusals.clone(),
-        ..ServeSettings::default()
-    };
-    let (manager, shutdown) = (app.manager.clone(), app.shutdown.clone());
-    let serving = serve(listener, service, settings, shutdown.clone().cancelled_owned());
-    tokio::spawn(async move {
-        // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
-        if shutdown.run_until_cancelled(manager.ready()).await.is_some() {
-            serving.await;
-        }
-    })
+    make_service: impl Fn() -> S + Send + Sync + 'static,
+) -> io::Result<()> {
+    let settings = ServeSettings::new()
+        .with_shutdown_delay(config.shutdown_delay)
+        .with_drain(config.drain_timeout)
+        .with_refusals(app.refusals.clone());
+    // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
+    if app.ending.run_until_cancelled(app.manager.ready()).await.is_none() {
+        return Ok(());
+    }
+    workers.serve(listener, move |_| make_service(), settings, app.ending.cancelled()).await
 }
 
 /// The router's listeners.

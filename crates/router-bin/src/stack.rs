@@ -16,6 +16,7 @@ use proxy_core::{
     TrackActivityLayer,
 };
 use session_key::{HostScheme, Identity, SessionRoute};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
@@ -29,6 +30,7 @@ use crate::{
     event_logs::SessionEventLogs,
     metrics::Metrics,
     observe::ObserveLayer,
+    on_runtime::OnRuntime,
     refusals::is_navigation,
     request_id::{self, RequestIds, identified},
     resolver::{PortAccess, SessionResolver},
@@ -42,7 +44,8 @@ use crate::{
 /// it survives without a long pause.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The parts that [`stack`] is built from.
+/// The parts that [`stack`] is built from. All stacks of a router share them.
+#[derive(Clone)]
 pub struct StackParts {
     /// Knows the sessions.
     pub manager: Arc<Manager>,
@@ -80,6 +83,14 @@ pub struct StackParts {
     pub debug_headers: bool,
     /// Ends event streams when cancelled.
     pub shutdown: CancellationToken,
+    /// Ends held requests when cancelled.
+    pub release_held: CancellationToken,
+    /// Checks attach tokens.
+    pub(crate) gate: Arc<AttachGate>,
+    /// Numbers the requests.
+    pub(crate) ids: RequestIds,
+    /// Runs the API and the site, and starts sessions.
+    pub runtime: Handle,
 }
 
 /// A service that a listener can serve.
@@ -100,13 +111,11 @@ impl<S> HttpService for S where
 }
 
 /// Returns the service of the public listeners, for all host names, and that of the attach listener, which
-/// serves attach hosts only: no sign-in is in front of it.
+/// serves attach hosts only: no sign-in is in front of it. Each stack has its own connections to sessions.
 pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
     let logs = Arc::new(SessionEventLogs { manager: parts.manager.clone(), metrics: parts.metrics.clone() });
-    let gate =
-        AttachGate::new(parts.manager.clone(), refusals.clone(), parts.audit.clone(), parts.metrics.clone());
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
     let observe =
         ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown.clone(), parts.debug_headers);
@@ -120,7 +129,8 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
             github: parts.github,
             audit: parts.audit.clone(),
             metrics: parts.metrics.clone(),
-            shutdown: parts.shutdown,
+            release: parts.release_held,
+            runtime: parts.runtime.clone(),
         }));
     }
 
@@ -133,7 +143,10 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
         .layer(observe.clone())
         .map_response(harden)
         .layer(CsrfLayer::new().with_rejection_response(cross_origin))
-        .service(before_sign_in(parts.secret_routes, signed_in, parts.audit.clone()));
+        .service(OnRuntime::new(
+            before_sign_in(parts.secret_routes, signed_in, parts.audit.clone()),
+            parts.runtime,
+        ));
     let identified_session = ServiceBuilder::new()
         .layer(SameOriginLayer::new().with_refusals(refusals.clone()))
         .layer(resolve)
@@ -142,19 +155,18 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
         .layer(ReplayEventsLayer::new(logs).with_retry(RECONNECT_PAUSE))
         .service(Forward::with_refusals(forward, refusals.clone()));
     let session = observe.layer(Attach::new(
-        gate.clone(),
+        parts.gate.clone(),
         identified_session.clone(),
         identify.layer(identified_session.clone()),
     ));
     let unknown = unknown_host(refusals.clone());
-    let attach = observe.layer(Attach::new(gate, identified_session, unknown.clone()));
+    let attach = observe.layer(Attach::new(parts.gate, identified_session, unknown.clone()));
 
     let public = HostRouter::new(parts.scheme.clone(), session, site).with_refusals(refusals.clone());
     let attach = HostRouter::new(parts.scheme, attach, unknown).with_refusals(refusals);
-    let ids = RequestIds::new();
     (
-        identified(CatchPanic::new(public, parts.metrics.clone()), ids.clone()),
-        identified(CatchPanic::new(attach, parts.metrics), ids),
+        identified(CatchPanic::new(public, parts.metrics.clone()), parts.ids.clone()),
+        identified(CatchPanic::new(attach, parts.metrics), parts.ids),
     )
 }
 

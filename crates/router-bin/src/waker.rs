@@ -5,13 +5,14 @@ use std::{borrow::Cow, fmt::Display, sync::Arc};
 use api::server::{AuditAction, Github};
 use pod_manager::{BackendError, Limit, Manager, ManagerError, WakeError, WakeStart, manager::Waited};
 use proxy_core::{Reason, Refusal, Until, Wake, WakeFuture, WakeRequest};
-use session_key::SessionHash;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Audit,
     credentials,
     metrics::{HeldOutcome, Metrics},
+    on_runtime::run_on,
     request_id,
 };
 
@@ -23,31 +24,32 @@ pub(crate) struct SessionWaker {
     pub(crate) audit: Arc<Audit>,
     pub(crate) metrics: Arc<Metrics>,
     /// Ends held requests when cancelled.
-    pub(crate) shutdown: CancellationToken,
+    pub(crate) release: CancellationToken,
+    /// Where sessions are started: a start outlives the request, and the worker that serves it.
+    pub(crate) runtime: Handle,
 }
 
 impl Wake for SessionWaker {
     fn wake(&self, request: &WakeRequest<'_>, until: Until) -> WakeFuture {
-        let (manager, metrics, shutdown) =
-            (self.manager.clone(), self.metrics.clone(), self.shutdown.clone());
+        let (manager, metrics, release) = (self.manager.clone(), self.metrics.clone(), self.release.clone());
         let (hash, user) = (request.route.hash, request.identity.clone());
         let start = self.start(request);
         match until {
-            Until::Started => Box::pin(async move {
-                manager.wake(&user, hash, start).await.map_err(|error| refusal(hash, &error))
-            }),
-            Until::Running => Box::pin(async move {
+            Until::Started => Box::pin(run_on(self.runtime.clone(), async move {
+                manager.wake(&user, hash, start).await.map_err(|error| refusal(&error))
+            })),
+            Until::Running => Box::pin(run_on(self.runtime.clone(), async move {
                 let held = metrics.hold_request();
-                let woken = shutdown.run_until_cancelled(manager.wake_and_wait(&user, hash, start)).await;
+                let woken = release.run_until_cancelled(manager.wake_and_wait(&user, hash, start)).await;
                 held.end(outcome(woken.as_ref()));
                 match woken {
-                    Some(woken) => woken.map_err(|error| refusal(hash, &error)),
+                    Some(woken) => woken.map_err(|error| refusal(&error)),
                     None => {
                         let text = "The router is shutting down. Send the request again.";
-                        Err(not_running(hash, 2, "router_stopping", text))
+                        Err(not_running(2, "router_stopping", text))
                     }
                 }
-            }),
+            })),
         }
     }
 }
@@ -84,30 +86,29 @@ fn code(error: &ManagerError) -> &'static str {
     }
 }
 
-fn refusal(hash: SessionHash, error: &WakeError) -> Refusal {
+fn refusal(error: &WakeError) -> Refusal {
     match error {
         WakeError::NotFound => Refusal::NotFound,
-        WakeError::NotStarted(error) => not_started(hash, error),
+        WakeError::NotStarted(error) => not_started(error),
         WakeError::Failed(failure) => {
             let text = format!("The session failed to start. {} {}", failure.message, failure.advice);
-            not_running(hash, 30, "session_failed", text)
+            not_running(30, "session_failed", text)
         }
         WakeError::Stopped => {
-            not_running(hash, 30, "not_running", "The session was stopped while the request waited for it.")
+            not_running(30, "not_running", "The session was stopped while the request waited for it.")
         }
         WakeError::TimedOut(limit) => {
             let text = format!(
                 "The session does not run yet; the request waited {} seconds. Send it again in a moment.",
                 limit.as_secs()
             );
-            not_running(hash, 5, "start_timed_out", text)
+            not_running(5, "start_timed_out", text)
         }
         WakeError::TooManyWaiting(Waited::All) => {
             let text = "Too many requests wait for sessions that start. Send the request again in a moment.";
-            not_running(hash, 10, "too_many_waiting", text)
+            not_running(10, "too_many_waiting", text)
         }
         WakeError::TooManyWaiting(Waited::Session | Waited::User) => Refusal::LimitReached {
-            hash,
             retry_after: Some(10),
             reason: Reason::new(
                 "too_many_waiting",
@@ -118,7 +119,7 @@ fn refusal(hash: SessionHash, error: &WakeError) -> Refusal {
 }
 
 /// Returns the refusal of a request whose session was not started.
-fn not_started(hash: SessionHash, error: &ManagerError) -> Refusal {
+fn not_started(error: &ManagerError) -> Refusal {
     let code = code(error);
     let (retry_after, message): (_, Cow<'static, str>) = match error {
         ManagerError::LimitReached { limit: Limit::Running | Limit::Kept, max } => {
@@ -139,7 +140,7 @@ fn not_started(hash: SessionHash, error: &ManagerError) -> Refusal {
         ManagerError::DiskFull => {
             let text = "The session was not started: the disk for sessions is full. Delete a session that you \
                         no longer need.";
-            return not_running(hash, 30, code, text);
+            return not_running(30, code, text);
         }
         ManagerError::NotFound => return Refusal::NotFound,
         // No start fails because of attach tokens.
@@ -147,10 +148,10 @@ fn not_started(hash: SessionHash, error: &ManagerError) -> Refusal {
             log_unavailable(error);
             let text =
                 "The session was not started: the session backend is unavailable. Try again in a moment.";
-            return not_running(hash, 5, code, text);
+            return not_running(5, code, text);
         }
     };
-    Refusal::LimitReached { hash, retry_after, reason: Reason::new(code, message) }
+    Refusal::LimitReached { retry_after, reason: Reason::new(code, message) }
 }
 
 fn log_unavailable(error: &ManagerError) {
@@ -161,13 +162,8 @@ fn log_unavailable(error: &ManagerError) {
     tracing::warn!(error = %cause, "a session was not started for a request");
 }
 
-fn not_running(
-    hash: SessionHash,
-    retry_after: u32,
-    code: &'static str,
-    message: impl Into<Cow<'static, str>>,
-) -> Refusal {
-    Refusal::NotRunning { hash, retry_after: Some(retry_after), reason: Some(Reason::new(code, message)) }
+fn not_running(retry_after: u32, code: &'static str, message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::NotRunning { retry_after: Some(retry_after), reason: Some(Reason::new(code, message)) }
 }
 
 /// Returns what became of a held request; `None` is the router's end.

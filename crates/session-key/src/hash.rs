@@ -41,6 +41,12 @@ impl SessionHash {
         Self(random)
     }
 
+    /// Returns the bytes that the digits stand for.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 6] {
+        self.0
+    }
+
     /// Parses 12 hexadecimal digits, in upper or lower case (host names are case-insensitive).
     ///
     /// # Errors

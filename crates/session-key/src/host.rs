@@ -1,6 +1,6 @@
 //! The host names of sessions and of the site.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{error::InvalidName, hash::SessionHash};
 
@@ -108,17 +108,24 @@ impl HostScheme {
     #[must_use]
     pub fn parse(&self, host: &str) -> Route {
         let Some(name) = host_name(host) else { return Route::UnknownHost };
-        if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        // An address ends in a digit or a bracket, and few names do.
+        let may_be_address = name.ends_with(|end: char| end.is_ascii_digit() || end == ']');
+        if may_be_address && let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
             return if self.loopback && address.is_loopback() { Route::Site } else { Route::UnknownHost };
         }
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        if !is_name(&name) {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if !is_name(name) {
             return Route::UnknownHost;
         }
+        let lower: Cow<'_, str> = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => name.to_ascii_lowercase().into(),
+            false => name.into(),
+        };
+        let name = &*lower;
         if name == self.domain {
             return Route::Site;
         }
-        match name.strip_suffix(&self.domain).and_then(|rest| rest.strip_suffix('.')) {
+        match name.strip_suffix(self.domain.as_str()).and_then(|rest| rest.strip_suffix('.')) {
             None => Route::UnknownHost,
             Some(rest) => self.parse_session(rest).map_or(Route::Site, Route::Session),
         }

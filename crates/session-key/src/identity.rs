@@ -32,6 +32,9 @@ impl Identity {
     pub fn parse(email: &str) -> Result<Self, InvalidName> {
         let refuse = |why| Err(InvalidName::Email(why));
         let typed = trim(email);
+        if let Some(identity) = Self::parse_plain(typed) {
+            return Ok(identity);
+        }
         if typed.chars().any(folds_to_ascii) {
             return refuse("contains a character that only looks like a letter from a to z");
         }
@@ -52,6 +55,14 @@ impl Identity {
             Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok(Self(email.into())),
             _ => refuse("needs a name, an '@' and a domain"),
         }
+    }
+
+    /// Parses an address of visible ASCII, as nearly all are: a proxy parses one per request.
+    fn parse_plain(typed: &str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b':' | b',');
+        let at = typed.bytes().position(|byte| byte == b'@')?;
+        let is_address = 0 < at && at + 1 < typed.len() && typed.len() <= Self::MAX_BYTES;
+        (is_address && typed.bytes().all(is_plain)).then(|| Self(typed.to_ascii_lowercase().into()))
     }
 
     /// Returns the address, trimmed and in lower case.

@@ -34,3 +34,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: prepull
 {{- end -}}
+
+{{- define "router.gracePeriod" -}}
+{{- add (.Values.config.SHUTDOWN_DELAY_SECONDS | default 5) (.Values.config.DRAIN_TIMEOUT_SECONDS | default 10) 15 -}}
+{{- end -}}

@@ -186,7 +186,7 @@ function harden(
       Object.assign(template.spec, {
         imagePullSecrets: settings.pullSecretStore === undefined ? undefined : [{ name: PULL_SECRET }],
         enableServiceLinks: false,
-        // The router drains for 10 s.
+        // The router's SHUTDOWN_DELAY_SECONDS (5) and DRAIN_TIMEOUT_SECONDS (10), with time to spare.
         terminationGracePeriodSeconds: 30,
         topologySpreadConstraints: [
           {
@@ -205,8 +205,6 @@ function harden(
         { name: "reports", containerPort: REPORT_PORT },
       );
       container.securityContext.readOnlyRootFilesystem = true;
-      // Keeps serving until the endpoints are updated everywhere, so that no connection is left hanging.
-      container.lifecycle = { preStop: { sleep: { seconds: 3 } } };
       return { props, opts };
     }
     if (name === CHAIN_MIDDLEWARE) {

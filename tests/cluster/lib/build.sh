@@ -11,7 +11,7 @@ declare -A set_file=(
   [oauth2-proxy]=oauth2-proxy/tools.go
   [coredns]=coredns/tools.go [traefik]=traefik/requirements.txt
   [promtool]=promtool/tools.go [prometheus-crds]=prometheus-crds/crds.txt
-  [registry]=registry/tools.go
+  [registry]=registry/tools.go [h2spec]=h2spec/tools.go
 )
 # What makes a set that is not compiled from its Go module.
 declare -A set_maker=([traefik]=fetch_traefik [promtool]=compile_promtool [prometheus-crds]=fetch_prometheus_crds)
@@ -23,6 +23,7 @@ declare -A set_module=(
   [promtool]=github.com/prometheus/prometheus
   [prometheus-crds]=github.com/prometheus-operator/prometheus-operator
   [registry]=github.com/distribution/distribution/v3
+  [h2spec]=github.com/summerwind/h2spec
 )
 
 # Prints the version of the set $1, from its go.mod.

@@ -54,7 +54,7 @@ await_part containerd 30 ctr --address "$socket" version
 ctr --address "$socket" --namespace k8s.io images import --local "$cache/pause.tar" >/dev/null
 export state
 export -f guarded_kubelet
-start kubelet unshare --mount --propagation unchanged bash -ec 'guarded_kubelet "$@"' kubelet --kubeconfig "$state/kubeconfig.node" --config "$state/kubelet.yaml" --hostname-override "$node" --node-ip "$address"
+start kubelet unshare --mount --propagation unchanged bash -ec 'guarded_kubelet "$@"' kubelet --kubeconfig "$state/kubeconfig.node" --config "$state/kubelet.yaml" --hostname-override "$node" --node-ip "$address" --v="${KUBELET_V:-2}"
 start kube-proxy kube-proxy --config "$state/kube-proxy.yaml" --hostname-override "$node"
 
 export KUBECONFIG=$state/kubeconfig.inside

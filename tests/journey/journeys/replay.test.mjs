@@ -112,16 +112,33 @@ test("an answer is complete on another replica, after a restart, and after more 
     await opencode.sendPrompt(page, "And now?");
     await opencode.waitForAnswer(page, "Answer to: And now?");
 
+    // It restarts in the middle of an answer, which goes on while it is down, and after the page is back.
+    const [whileDown, whenBack] = [gate(), gate()];
+    model.script({ when: "In the middle", say: "Eight, ", hold: whileDown, then: "nine, ", more: [{ hold: whenBack, say: "ten." }] });
+    const said = await started(followEvents(server.port), (it) => it.close());
+    await opencode.sendPrompt(page, "In the middle");
+    await opencode.waitForAnswer(page, "Eight,");
+    await replica.stop();
+    whileDown.open();
+    await eventually("opencode says more while no router runs", () => said.text().includes("nine,"));
+    const back = page.waitForResponse((response) => response.url().endsWith("/global/event") && response.ok(), RECONNECT);
+    replica = await started(startReplica(server.address, domain));
+    await back;
+    whenBack.open();
+    await opencode.waitForAnswer(page, "Eight, nine, ten.", RECONNECT);
+    await opencode.sendPrompt(page, "And then?");
+    await opencode.waitForAnswer(page, "Answer to: And then?");
+
     // So does a router that missed nothing, but does not keep that much.
     const flood = gate();
     model.script({ when: "Flood", say: "Begin ", hold: flood, then: `${"word ".repeat(5_000)}end.` });
-    const missed = await started(countEvents(server.port), (it) => it.close());
+    const missed = await started(followEvents(server.port), (it) => it.close());
     await opencode.sendPrompt(page, "Flood");
     await opencode.waitForAnswer(page, "Begin");
     network.cut();
     flood.open();
     await eventually("the agent is done", isIdle, 60_000);
-    await eventually("more was sent than is kept", () => missed.bytes() > 1024 * 1024, 60_000);
+    await eventually("more was sent than is kept", () => missed.text().length > 1024 * 1024, 60_000);
     network.restore();
     await opencode.waitForAnswer(page, "word end.", RECONNECT);
     assert.equal(loads.count, 0);
@@ -141,16 +158,17 @@ function countLoads(page) {
   return loads;
 }
 
-/** Counts the bytes of opencode's events from now on. */
-async function countEvents(port) {
+/** Keeps the text of opencode's events from now on. */
+async function followEvents(port) {
   const aborter = new AbortController();
   const response = await fetch(`http://127.0.0.1:${port}/global/event`, { signal: aborter.signal });
-  let bytes = 0;
+  let text = "";
+  const decoder = new TextDecoder();
   const reading = (async () => {
-    for await (const chunk of response.body) bytes += chunk.length;
+    for await (const chunk of response.body) text += decoder.decode(chunk, { stream: true });
   })().catch(() => {});
   return {
-    bytes: () => bytes,
+    text: () => text,
     async close() {
       aborter.abort();
       await reading;

@@ -73,8 +73,7 @@ async fn follow(ctx: &Context, hash: SessionHash, endpoint: &Endpoint, sender: &
             retry = if answered { POLL_INTERVAL } else { (retry * 2).min(MAX_RETRY) };
             next_try = Instant::now() + retry;
         }
-        let reported =
-            ctx.store.pvc(hash).map(|pvc| reported_ports(&pvc, &endpoint.run_id)).unwrap_or_default();
+        let reported = ctx.store.reported_ports(hash, &endpoint.run_id);
         let ports = reported.into_iter().map(|port| ListeningPort { port, process: None }).collect();
         if send(SessionPorts::new(ports), &mut known, sender).await.is_none() {
             return;

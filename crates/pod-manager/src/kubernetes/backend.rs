@@ -27,7 +27,7 @@ use crate::{
     keyed_mutex::KeyedMutex,
     manager::leadership::Leadership,
     model::{Credentials, Endpoint, Session, StopReason},
-    opencode::HttpClient,
+    opencode::health::HealthChecks,
     ports::SessionPorts,
     publisher::Publisher,
     user_secrets::UserSecrets,
@@ -56,7 +56,7 @@ impl KubernetesBackend {
         let ctx = Arc::new(Context {
             api: ApiClient::new(&client, &settings.namespace),
             leader: LeaderElector::start(&client, settings.election(), clock.clone()),
-            http: HttpClient::new(),
+            health_checks: HealthChecks::new(),
             metrics: PodMetrics::default(),
             client,
             store,
@@ -65,7 +65,7 @@ impl KubernetesBackend {
             settings,
             lifecycle: KeyedMutex::default(),
             port_reports: KeyedMutex::default(),
-            probe_permits: Semaphore::new(prober::MAX_CONCURRENT),
+            password_permits: Semaphore::new(prober::MAX_READS),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: watch::Sender::new(false),
@@ -105,7 +105,7 @@ async fn run(ctx: Arc<Context>, queue: mpsc::UnboundedReceiver<SessionHash>) {
 #[async_trait]
 impl SessionBackend for KubernetesBackend {
     async fn start(&self, session: &Session, credentials: &Credentials) -> Result<(), BackendError> {
-        self.0.start(session, credentials).await
+        Box::pin(self.0.start(session, credentials)).await
     }
 
     async fn stop(&self, hash: SessionHash, reason: StopReason) -> Result<(), BackendError> {

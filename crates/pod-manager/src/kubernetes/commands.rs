@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use session_key::SessionHash;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +19,7 @@ use super::{
         names::{annotation, rfc3339},
         pvc::make_pvc,
     },
-    session::{self, ACTIVITY_KEY, ClaimError, FIRST_PROMPT_SENT_KEY, GIT_AUTHOR_KEY},
+    session::{self, ACTIVITY_KEY, AWAITED_TOKEN_KEY, ClaimError, FIRST_PROMPT_SENT_KEY, GIT_AUTHOR_KEY},
 };
 use crate::{
     attach::AttachChange,
@@ -48,19 +48,21 @@ impl Context {
     ) -> Result<(), BackendError> {
         let hash = session.hash;
         let deadline = Instant::now() + DELETION_TIMEOUT;
-        // Most starts are of a new session, or of a stopped one.
-        let mut claim = match self.store.pvc(hash) {
-            Some(_) => self.read_claim(hash).await?,
-            None => None,
-        };
+        // Most starts are of a new session, or of a stopped one. What the store has may be outdated, and the
+        // API server refuses a write to it then.
+        let (mut claim, mut is_current) = (self.store.pvc(hash), false);
         loop {
             let Some(pvc) = claim else {
                 match self.create(session, credentials).await? {
                     Created::Started => return Ok(()),
-                    Created::Changed(current) => claim = current.map(|pvc| *pvc),
+                    Created::Changed(current) => (claim, is_current) = (current.map(|pvc| *pvc), true),
                 }
                 continue;
             };
+            if !is_current && !may_start(&pvc, session, self.store.pod(hash).as_ref()) {
+                (claim, is_current) = (self.read_claim(hash).await?, true);
+                continue;
+            }
             if pvc.metadata.deletion_timestamp.is_some() {
                 self.wait_deleted(hash, &pvc, deadline).await?;
                 claim = self.read_claim(hash).await?;
@@ -69,14 +71,18 @@ impl Context {
             check_identity(&pvc, session)?;
             let (pod, status) = (self.store.pod(hash), self.store.status(hash));
             let phase = status.as_deref().map(|status| &status.phase);
-            if Desired::of(&pvc, pod.as_deref()).state.is_started(pod.is_some(), phase) {
+            if Desired::of(&pvc, pod.as_ref()).state.is_started(pod.is_some(), phase) {
+                if pod.is_none() && session::awaited_token(&pvc).is_some() {
+                    // The start that is to write the token has failed.
+                    self.write_token(session, &pvc, credentials).await?;
+                }
                 return Ok(());
             }
             self.api.apply_github_secret(&self.settings, &pvc, session, credentials).await?;
             let desired = Desired::new_run(self.clock.now());
             match self.set_desired(hash, &pvc, &desired, credentials).await? {
                 Update::Written(_) => return Ok(()),
-                Update::Unchanged(current) => claim = Some(*current),
+                Update::Unchanged(current) => (claim, is_current) = (Some(*current), true),
                 Update::Deleted => claim = None,
             }
         }
@@ -87,15 +93,17 @@ impl Context {
         let now = self.clock.now();
         let mut pvc = make_pvc(session, &self.settings, session.created_at);
         // The claim owns the token's Secret, so it is created first; and the Pod needs the Secret, so it
-        // comes last.
-        let desired = match credentials.github_token {
-            Some(_) => Desired { state: DesiredState::Stopped(StopReason::NeverStarted), since: Some(now) },
-            None => Desired::new_run(now),
-        };
+        // comes last: this router creates it once it gets the lock, and others once they see the Secret.
+        let _guard = self.lifecycle.lock(hash).await;
+        let desired = Desired::new_run(now);
         let annotations = pvc.metadata.annotations.get_or_insert_default();
         annotations.insert(annotation(DESIRED_KEY), desired.to_annotation());
+        if let (Some(_), DesiredState::Running(run)) = (&credentials.github_token, &desired.state) {
+            annotations.insert(annotation(AWAITED_TOKEN_KEY), run.clone());
+        }
         let author = credentials.git_author.as_ref();
         annotations.extend(author.map(|author| (annotation(GIT_AUTHOR_KEY), author.to_string())));
+        self.store.mark_local(hash);
         let pvc = match self.api.create_pvc(&pvc).await {
             Ok(pvc) => pvc,
             Err(ApiError::AlreadyExists) => {
@@ -103,18 +111,31 @@ impl Context {
             }
             Err(error) => return Err(error.into()),
         };
-        self.store.mark_local(hash);
-        if credentials.github_token.is_none() {
-            self.store.apply_pvc(pvc);
-            return Ok(Created::Started);
+        self.store.update_local(hash, |local| local.has_created = true);
+        if let Err(error) = self.write_token(session, &pvc, credentials).await {
+            // Nobody else has the token.
+            let stopped =
+                Desired { state: DesiredState::Stopped(StopReason::NeverStarted), since: Some(now) };
+            let _ = self.set_desired(hash, &pvc, &stopped, credentials).await;
+            return Err(error.into());
         }
-        self.api.apply_github_secret(&self.settings, &pvc, session, credentials).await?;
-        Ok(match self.set_desired(hash, &pvc, &Desired::new_run(now), credentials).await? {
-            Update::Written(_) => Created::Started,
-            // Somebody gave another command, or the cluster has bound the claim.
-            Update::Unchanged(current) => Created::Changed(Some(current)),
-            Update::Deleted => Created::Changed(None),
-        })
+        self.store.apply_pvc(pvc);
+        Ok(Created::Started)
+    }
+
+    /// Writes the token that the claim's run awaits, if it awaits one.
+    async fn write_token(
+        &self,
+        session: &Session,
+        pvc: &PersistentVolumeClaim,
+        credentials: &Credentials,
+    ) -> Result<(), ApiError> {
+        if credentials.github_token.is_some() {
+            self.api.apply_github_secret(&self.settings, pvc, session, credentials).await?;
+            let run = session::awaited_token(pvc).map(str::to_owned);
+            self.store.update_local(session.hash, |local| local.token_of = run);
+        }
+        Ok(())
     }
 
     /// Writes the desired state, and who commits if that is known, unless the claim has changed since this
@@ -127,7 +148,7 @@ impl Context {
         credentials: &Credentials,
     ) -> Result<Update, BackendError> {
         self.store.mark_local(hash);
-        let mut annotations = session::with_desired(pvc, self.store.pod(hash).as_deref(), desired);
+        let mut annotations = session::with_desired(pvc, self.store.pod(hash).as_ref(), desired);
         let author = credentials.git_author.as_ref();
         annotations.extend(author.map(|author| (GIT_AUTHOR_KEY, author.to_string())));
         self.update_claim(hash, Some(pvc.clone()), |current| {
@@ -191,11 +212,11 @@ impl Context {
             }
             let (pod, status) = (self.store.pod(hash), self.store.status(hash));
             let phase = status.as_deref().map(|status| &status.phase);
-            let desired = Desired::of(pvc, pod.as_deref());
+            let desired = Desired::of(pvc, pod.as_ref());
             let Some(state) = desired.state.after_stop(pod.is_some(), phase, reason) else { return Ok(None) };
             self.store.mark_local(hash);
             let desired = Desired { state, since: Some(self.clock.now()) };
-            Ok(Some(session::with_desired(pvc, pod.as_deref(), &desired)))
+            Ok(Some(session::with_desired(pvc, pod.as_ref(), &desired)))
         })
         .await
         .map(drop)
@@ -212,7 +233,7 @@ impl Context {
         let _guard = self.lifecycle.lock(hash).await;
         // By UID, so that a request that arrives late removes no later session of the same name.
         let uid = match self.store.pvc(hash) {
-            Some(pvc) => pvc.metadata.uid.clone(),
+            Some(pvc) => pvc.metadata.uid,
             None => self.read_claim(hash).await?.and_then(|pvc| pvc.metadata.uid),
         };
         let Some(uid) = uid else { return Ok(()) };
@@ -226,10 +247,9 @@ impl Context {
     }
 
     pub(super) async fn touch(&self, hash: SessionHash, at: SystemTime) -> Result<(), BackendError> {
-        let known = self.store.pvc(hash).map(|pvc| (*pvc).clone());
-        self.update_claim(hash, known, |pvc| {
+        self.update_claim(hash, self.store.pvc(hash), |pvc| {
             let Ok(session) = session::session(pvc) else { return Ok(None) };
-            let last_activity = session::last_activity(pvc, self.store.pod(hash).as_deref(), &session);
+            let last_activity = session::last_activity(pvc, self.store.pod(hash).as_ref(), &session);
             Ok((at > last_activity).then(|| vec![(ACTIVITY_KEY, rfc3339(at))]))
         })
         .await
@@ -247,8 +267,7 @@ impl Context {
         hash: SessionHash,
         change: &AttachChange,
     ) -> Result<(), BackendError> {
-        let known = self.store.pvc(hash).map(|pvc| (*pvc).clone());
-        let update = self.update_claim(hash, known, |pvc| {
+        let update = self.update_claim(hash, self.store.pvc(hash), |pvc| {
             if pvc.metadata.deletion_timestamp.is_some() || session::session(pvc).is_err() {
                 return Err(BackendError::NotFound);
             }
@@ -282,6 +301,15 @@ impl Context {
         self.store.status(hash).ok_or(BackendError::NotFound)?;
         Ok(None)
     }
+}
+
+/// Returns whether this version of the claim, which may be outdated, lets the session start. A start on an
+/// outdated version is refused by the API server.
+fn may_start(pvc: &PersistentVolumeClaim, session: &Session, pod: Option<&Pod>) -> bool {
+    let state = Desired::of(pvc, pod).state;
+    pvc.metadata.deletion_timestamp.is_none()
+        && check_identity(pvc, session).is_ok()
+        && matches!(state, DesiredState::Stopped(_) | DesiredState::Failed(_))
 }
 
 /// Checks that the claim is that of this session, and not of another one under the same name.

@@ -10,7 +10,7 @@ use super::{
     api::ApiClient, leader::LeaderElector, pod_metrics::PodMetrics, settings::KubernetesSettings,
     store::Store,
 };
-use crate::{clock::Clock, keyed_mutex::KeyedMutex, opencode::HttpClient, publisher::Publisher};
+use crate::{clock::Clock, keyed_mutex::KeyedMutex, opencode::health::HealthChecks, publisher::Publisher};
 
 pub(super) struct Context {
     pub(super) settings: KubernetesSettings,
@@ -19,15 +19,15 @@ pub(super) struct Context {
     pub(super) store: Arc<Store>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) http: HttpClient,
+    pub(super) health_checks: HealthChecks,
     pub(super) leader: LeaderElector,
     pub(super) metrics: PodMetrics,
     /// Held while a session's Pod is created, and while its claim is deleted.
     pub(super) lifecycle: KeyedMutex<SessionHash>,
     /// Held while the ports that a session reports are written.
     pub(super) port_reports: KeyedMutex<SessionHash>,
-    /// Limits the probes that run at the same time.
-    pub(super) probe_permits: Semaphore,
+    /// Limits the passwords that are read at the same time.
+    pub(super) password_permits: Semaphore,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     /// Whether the first snapshot is complete.

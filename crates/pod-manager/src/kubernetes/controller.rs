@@ -3,34 +3,39 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::Resource;
 use parking_lot::Mutex;
 use session_key::SessionHash;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use super::{
     api::{ApiError, Update},
+    cached_session::WorkItem,
     context::Context,
     desired::{Desired, DesiredState, RUN_KEY},
     logs,
     objects::{
-        names::{annotation, server_secret_name},
+        names::{annotation, github_secret_name, server_secret_name},
         pod::{git_config, make_pod},
         secret::{lacks_pod_secret, make_server_secret, owned_by, password_of},
     },
     prober::Prober,
     reconcile::Action,
     session,
-    store::WorkItem,
 };
 use crate::{
     backoff::{Backoff, jitter},
-    model::{Failure, FailureCode, Password, Session},
+    model::{Failure, FailureCode, Password, Session, StopReason},
 };
 
 /// How long a router waits for the one that was given the command.
 const PEER_DELAY: Duration = Duration::from_secs(1);
+/// How long routers wait until the one that was given a GitHub token has written it: longer than a call.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(12);
 /// The pauses between attempts.
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
@@ -69,7 +74,7 @@ fn enqueue(ctx: &Arc<Context>, workers: &Workers, hash: SessionHash) {
 async fn work(ctx: Arc<Context>, workers: Workers, hash: SessionHash) {
     let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
     loop {
-        if let Err(error) = apply(&ctx, hash).await {
+        if let Err(error) = Box::pin(apply(&ctx, hash)).await {
             tracing::warn!(session.hash = %hash, %error, "reconcile failed; retrying");
             backoff.wait().await;
             continue;
@@ -92,23 +97,14 @@ async fn apply(ctx: &Context, hash: SessionHash) -> Result<(), ApiError> {
     if item.action == Action::Nothing {
         return Ok(());
     }
-    if !item.is_local {
+    if !item.local.is_commander {
         sleep(jitter(PEER_DELAY)).await;
         let Some(current) = ctx.store.work_item(hash) else { return Ok(()) };
         item = current;
     }
     match item.action.clone() {
         Action::Nothing => Ok(()),
-        Action::CreatePod(run) => {
-            // A delete in between would find no Pod yet, and the new Pod would outlast its claim.
-            let _guard = ctx.lifecycle.lock(hash).await;
-            match ctx.store.work_item(hash) {
-                Some(item) if item.action == Action::CreatePod(run.clone()) => {
-                    create_pod(ctx, hash, &run, &item).await
-                }
-                _ => Ok(()),
-            }
-        }
+        Action::CreatePod(run) => create_pod_with_token(ctx, hash, run).await,
         Action::DeletePod(uid) => {
             match ctx.api.pvc(hash).await {
                 // The claim has lost its label: neither the claim nor its Pod is ours any more.
@@ -125,8 +121,8 @@ async fn apply(ctx: &Context, hash: SessionHash) -> Result<(), ApiError> {
             }
         }
         Action::GiveUp(failure) => {
-            let failure = logs::with_log(&ctx.api, hash, item.pod.as_deref(), failure).await;
-            give_up(ctx, hash, item.pvc.as_deref(), failure).await
+            let failure = logs::with_log(&ctx.api, hash, item.pod.as_ref(), failure).await;
+            give_up(ctx, hash, item.pvc.as_ref(), failure).await
         }
     }
 }
@@ -141,22 +137,70 @@ async fn delete_pod(ctx: &Context, hash: SessionHash, uid: &str) -> Result<(), A
     Ok(())
 }
 
+/// Creates the Pod of this run, and before that waits until its GitHub token is written. If the router that
+/// has the token does not write it, nobody can: the session is stopped.
+async fn create_pod_with_token(ctx: &Context, hash: SessionHash, run: String) -> Result<(), ApiError> {
+    let deadline = Instant::now() + TOKEN_TIMEOUT;
+    loop {
+        {
+            // A delete in between would find no Pod yet, and the new Pod would outlast its claim.
+            let _guard = ctx.lifecycle.lock(hash).await;
+            let item = match ctx.store.work_item(hash) {
+                Some(item) if item.action == Action::CreatePod(run.clone()) => item,
+                _ => return Ok(()),
+            };
+            if has_its_token(ctx, hash, &item).await? {
+                return create_pod(ctx, hash, &run, &item).await;
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!(session.hash = %hash, "the start's token was not written; stopping the session");
+                let state = DesiredState::Stopped(StopReason::NeverStarted);
+                return set_desired(ctx, hash, item.pvc.as_ref(), state).await;
+            }
+        }
+        sleep(PEER_DELAY).await;
+    }
+}
+
+/// Returns whether the GitHub token that the run awaits is written, if it awaits one.
+async fn has_its_token(ctx: &Context, hash: SessionHash, item: &WorkItem) -> Result<bool, ApiError> {
+    let Some((pvc, run)) = item.pvc.as_ref().and_then(|pvc| Some((pvc, session::awaited_token(pvc)?))) else {
+        return Ok(true);
+    };
+    if item.local.token_of.as_deref() == Some(run) {
+        return Ok(true);
+    }
+    match ctx.api.secret(&github_secret_name(hash)).await {
+        Ok(secret) => Ok(is_owned(&secret, pvc)),
+        Err(ApiError::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Creates the Secret with the password, and then the Pod that uses it.
 async fn create_pod(ctx: &Context, hash: SessionHash, run: &str, item: &WorkItem) -> Result<(), ApiError> {
     let (Some(session), Some(pvc)) = (&item.session, &item.pvc) else { return Ok(()) };
     let create = async {
-        ensure_password(ctx, session, pvc).await?;
+        let password = ensure_password(ctx, session, pvc, item.local.has_created).await?;
+        // The Pod may be seen to run before the answer arrives.
+        let password = password.map(|password| (run.to_owned(), password));
+        ctx.store.update_local(hash, |local| local.password = password);
         ctx.api.create_pod(&pod_of(ctx, session, pvc, run)).await
     };
-    match create.await {
+    let created = create.await;
+    ctx.store.update_local(hash, |local| local.has_created = false);
+    match created {
         Ok(pod) => ctx.store.apply_pod(pod),
         // Another router was faster, or an earlier Pod still terminates: read which.
-        Err(ApiError::AlreadyExists | ApiError::Conflict) => match ctx.api.pod(hash).await {
-            Ok(pod) => ctx.store.apply_pod(pod),
-            // It was removed just now.
-            Err(ApiError::NotFound) => return Err(ApiError::Conflict),
-            Err(error) => return Err(error),
-        },
+        Err(ApiError::AlreadyExists | ApiError::Conflict) => {
+            ctx.store.update_local(hash, |local| local.password = None);
+            match ctx.api.pod(hash).await {
+                Ok(pod) => ctx.store.apply_pod(pod),
+                // It was removed just now.
+                Err(ApiError::NotFound) => return Err(ApiError::Conflict),
+                Err(error) => return Err(error),
+            }
+        }
         Err(ApiError::Forbidden(reason)) => {
             // Another attempt would not help.
             let failure = Failure {
@@ -186,38 +230,49 @@ fn pod_of(ctx: &Context, session: &Session, pvc: &PersistentVolumeClaim, run: &s
 }
 
 /// Makes sure that the session has a password, in a Secret that is owned by this claim and not by an earlier
-/// one.
+/// one. Returns the password, unless somebody removed it from the Secret.
 async fn ensure_password(
     ctx: &Context,
     session: &Session,
     pvc: &PersistentVolumeClaim,
-) -> Result<(), ApiError> {
-    let secret = owned_by(make_server_secret(session, &ctx.settings, &new_password()), pvc);
-    match ctx.api.create_secret(&secret).await {
-        Err(ApiError::AlreadyExists) => {}
-        result => return result.map(drop),
-    }
-    let existing = match ctx.api.server_secret(session.hash).await {
-        Ok(existing) => existing,
-        Err(ApiError::NotFound) => return Err(ApiError::Conflict),
-        Err(error) => return Err(error),
-    };
-    let owners = existing.metadata.owner_references.iter().flatten();
-    let is_owned = owners.into_iter().any(|owner| Some(&owner.uid) == pvc.metadata.uid.as_ref());
-    if is_owned && existing.metadata.deletion_timestamp.is_none() {
-        if let (Some(password), true) = (password_of(&existing), lacks_pod_secret(&existing)) {
-            let secret = owned_by(make_server_secret(session, &ctx.settings, &password), pvc);
-            ctx.api.apply_secret(&server_secret_name(session.hash), &secret).await?;
+    is_new: bool,
+) -> Result<Option<Password>, ApiError> {
+    let password = new_password();
+    let secret = owned_by(make_server_secret(session, &ctx.settings, &password), pvc);
+    if is_new {
+        match ctx.api.create_secret(&secret).await {
+            Err(ApiError::AlreadyExists) => {}
+            result => return result.map(|_| Some(password)),
         }
-        return Ok(());
     }
-    // It belongs to an earlier session, and the cluster is about to remove it.
-    let uid = existing.metadata.uid.unwrap_or_default();
-    match ctx.api.delete_server_secret(session.hash, &uid).await {
-        Ok(()) | Err(ApiError::NotFound | ApiError::Conflict) => {}
+    match ctx.api.server_secret(session.hash).await {
+        Ok(existing) if is_owned(&existing, pvc) => {
+            let password = password_of(&existing);
+            if let (Some(password), true) = (&password, lacks_pod_secret(&existing)) {
+                let secret = owned_by(make_server_secret(session, &ctx.settings, password), pvc);
+                ctx.api.apply_secret(&server_secret_name(session.hash), &secret).await?;
+            }
+            return Ok(password);
+        }
+        // It belongs to an earlier session, and the cluster is about to remove it.
+        Ok(existing) => {
+            let uid = existing.metadata.uid.unwrap_or_default();
+            match ctx.api.delete_server_secret(session.hash, &uid).await {
+                Ok(()) | Err(ApiError::NotFound | ApiError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ApiError::NotFound) => {}
         Err(error) => return Err(error),
     }
-    ctx.api.create_secret(&secret).await.map(drop)
+    ctx.api.create_secret(&secret).await.map(|_| Some(password))
+}
+
+/// Returns whether the Secret belongs to this claim, and stays.
+fn is_owned(secret: &Secret, pvc: &PersistentVolumeClaim) -> bool {
+    let mut owners = secret.metadata.owner_references.iter().flatten();
+    secret.metadata.deletion_timestamp.is_none()
+        && owners.any(|owner| Some(&owner.uid) == pvc.metadata.uid.as_ref())
 }
 
 /// Returns a password of 192 random bits, in characters that need no quoting anywhere.
@@ -225,17 +280,27 @@ fn new_password() -> Password {
     Password::new(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()))
 }
 
-/// Stores on the claim that the run failed, unless the claim has changed.
+/// Writes on the claim that the run failed, unless the claim has changed.
 async fn give_up(
     ctx: &Context,
     hash: SessionHash,
     pvc: Option<&PersistentVolumeClaim>,
     failure: Failure,
 ) -> Result<(), ApiError> {
-    let Some(pvc) = pvc else { return Ok(()) };
     tracing::info!(session.hash = %hash, code = failure.code.as_str(), "session failed");
-    let desired = Desired { state: DesiredState::Failed(failure), since: Some(ctx.clock.now()) };
-    let annotations = session::with_desired(pvc, ctx.store.pod(hash).as_deref(), &desired);
+    set_desired(ctx, hash, pvc, DesiredState::Failed(failure)).await
+}
+
+/// Writes the desired state on the claim, unless the claim has changed.
+async fn set_desired(
+    ctx: &Context,
+    hash: SessionHash,
+    pvc: Option<&PersistentVolumeClaim>,
+    state: DesiredState,
+) -> Result<(), ApiError> {
+    let Some(pvc) = pvc else { return Ok(()) };
+    let desired = Desired { state, since: Some(ctx.clock.now()) };
+    let annotations = session::with_desired(pvc, ctx.store.pod(hash).as_ref(), &desired);
     let update = ctx.api.update_claim(hash, Some(pvc.clone()), |current| {
         let is_same = current.metadata.resource_version == pvc.metadata.resource_version;
         Ok::<_, ApiError>(is_same.then(|| annotations.clone()))

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, io, time::Duration};
 
 use futures_util::{AsyncBufRead, AsyncBufReadExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::LogParams;
 use session_key::SessionHash;
 use tokio::time::{Instant, sleep, timeout};
@@ -39,6 +39,9 @@ const FAILURE_BYTES: usize = 8 * 1024;
 const MAX_LOG_READS: usize = 4;
 /// The pause between two of these reads.
 const RETRY_INTERVAL: Duration = Duration::from_millis(400);
+/// The line that git-init.sh prints before it clones, and the one that serve.sh prints after that.
+const CLONE_STARTED: &str = "opencode-router: cloning";
+const CLONE_ENDED: &str = "opencode-router: the repository is ready";
 /// The shortest time between two reports of progress.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -87,10 +90,26 @@ impl<R: AsyncBufRead + Unpin> BoundedLines<R> {
     }
 }
 
-/// Reports how far the clone is while the init container runs. Returns once its log has ended, or has reached
-/// a limit.
-pub(super) async fn follow_clone(api: &ApiClient, hash: SessionHash, report: impl FnMut(Progress)) {
-    let params = LogParams { container: Some("git-init".into()), follow: true, ..LogParams::default() };
+/// What the log of a clone says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CloneLog {
+    /// The clone has begun.
+    Started,
+    /// It has come this far.
+    Progress(Progress),
+    /// The repository is there.
+    Ended,
+}
+
+/// Reports how far the clone in this container is. Returns once that container's log has ended, or says that
+/// the repository is there, or has reached a limit; `false` if it could not be read.
+pub(super) async fn follow_clone(
+    api: &ApiClient,
+    hash: SessionHash,
+    container: &str,
+    report: impl FnMut(CloneLog),
+) -> bool {
+    let params = LogParams { container: Some(container.into()), follow: true, ..LogParams::default() };
     let read = async {
         match api.log_stream(hash, &params).await {
             Ok(log) => report_progress(log, report).await,
@@ -98,17 +117,27 @@ pub(super) async fn follow_clone(api: &ApiClient, hash: SessionHash, report: imp
         }
     };
     match timeout(MAX_CLONE_LOG_TIME, read).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => tracing::debug!(session.hash = %hash, %error, "clone log unreadable"),
         Err(_) => tracing::debug!(session.hash = %hash, "clone log followed for too long"),
     }
+    false
 }
 
-async fn report_progress(log: impl AsyncBufRead + Unpin, mut report: impl FnMut(Progress)) -> io::Result<()> {
+async fn report_progress(log: impl AsyncBufRead + Unpin, mut report: impl FnMut(CloneLog)) -> io::Result<()> {
     let mut lines = BoundedLines::new(log, MAX_CLONE_LOG_BYTES);
     let mut last: Option<(Instant, Progress)> = None;
     while let Some(line) = lines.next().await? {
-        let Some(progress) = parse_progress(&plain(&line)) else { continue };
+        let line = plain(&line);
+        match line.as_str() {
+            CLONE_STARTED => report(CloneLog::Started),
+            CLONE_ENDED => {
+                report(CloneLog::Ended);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let Some(progress) = parse_progress(&line) else { continue };
         let is_due = last.as_ref().is_none_or(|(at, last)| {
             last.message != progress.message
                 || at.elapsed() >= REPORT_INTERVAL
@@ -116,7 +145,7 @@ async fn report_progress(log: impl AsyncBufRead + Unpin, mut report: impl FnMut(
         });
         if is_due {
             last = Some((Instant::now(), progress.clone()));
-            report(progress);
+            report(CloneLog::Progress(progress));
         }
     }
     Ok(())
@@ -179,10 +208,10 @@ pub(super) async fn with_log(
     mut failure: Failure,
 ) -> Failure {
     let Some(pod) = pod else { return failure };
-    let cloned = container(pod, "git-init").is_some_and(|init| {
-        init.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|end| end.exit_code == 0)
-    });
-    let name = if cloned { "opencode" } else { "git-init" };
+    let name = match container(pod, "git-init") {
+        Some(init) if !has_succeeded(init) => "git-init",
+        _ => "opencode",
+    };
     let mut log = String::new();
     for _ in 0..MAX_LOG_READS {
         // kubelet restarts what ended, maybe just now. If there is an earlier attempt by the time the current
@@ -204,6 +233,11 @@ pub(super) async fn with_log(
     }
     failure.log_tail = Some(log);
     failure
+}
+
+fn has_succeeded(container: &ContainerStatus) -> bool {
+    let end = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+    end.is_some_and(|end| end.exit_code == 0)
 }
 
 /// Returns the first log that tells why a container failed, else the first one that is not empty.
@@ -234,7 +268,8 @@ pub(super) fn log_source(pod: &Pod) -> (&'static str, bool) {
         .and_then(|container| container.state.as_ref())
         .is_some_and(|state| state.running.is_some() || state.terminated.is_some());
     let has_restarted = opencode.is_some_and(|container| container.restart_count > 0);
-    (if has_started || has_restarted { "opencode" } else { "git-init" }, has_restarted && !has_started)
+    let is_cloned_first = container(pod, "git-init").is_some() && !has_started && !has_restarted;
+    (if is_cloned_first { "git-init" } else { "opencode" }, has_restarted && !has_started)
 }
 
 /// Returns the last lines of a text.

@@ -44,7 +44,12 @@ fn log(parts: &[&[u8]]) -> Cursor<Vec<u8>> {
 
 async fn percentages(log: impl AsyncBufRead + Unpin) -> Vec<Option<u8>> {
     let mut percentages = Vec::new();
-    report_progress(log, |progress| percentages.push(progress.percent)).await.unwrap();
+    let mut report = |said| {
+        if let CloneLog::Progress(progress) = said {
+            percentages.push(progress.percent);
+        }
+    };
+    report_progress(log, &mut report).await.unwrap();
     percentages
 }
 
@@ -70,6 +75,17 @@ async fn the_progress_of_a_clone_is_read_up_to_a_limit() {
     assert_eq!(percentages(EndlessLog::of(b"y\n")).await, []);
     let lines = log(&[b"Receiving objects:  50% (1/2)\n", &vec![b'x'; 5_000_000]]);
     assert_eq!(percentages(lines).await, [Some(42)]);
+}
+
+#[tokio::test]
+async fn a_clone_before_opencode_begins_and_ends_with_a_line_of_ours() {
+    let lines = log(&[
+        b"opencode-router: cloning\nReceiving objects:  50% (1/2)\nopencode-router: the repository is ready\n",
+        b"Receiving objects: 100% (2/2)\n",
+    ]);
+    let mut said = Vec::new();
+    report_progress(lines, |what| said.push(what)).await.unwrap();
+    assert!(matches!(&said[..], [CloneLog::Started, CloneLog::Progress(_), CloneLog::Ended]), "{said:?}");
 }
 
 #[tokio::test]

@@ -13,25 +13,26 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     api::ApiError,
+    cached_session::{CloneTarget, ProbeTarget},
     context::Context,
-    logs::follow_clone,
+    logs::{CloneLog, follow_clone},
     objects::{names::PORT, secret::password_of},
-    status::{Ready, Unresponsive, pod::RunningContainer},
-    store::ProbeTarget,
+    status::{Clone, Ready, Unresponsive, pod::RunningContainer},
 };
-use crate::{
-    model::{Endpoint, Failure, FailureCode, Password},
-    opencode::health::HealthCheck,
-};
+use crate::model::{Endpoint, Failure, FailureCode, Password};
 
-/// How long one session is probed before another one's turn comes.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many sessions are probed at the same time: a router that starts finds all that run at once.
-pub(super) const MAX_CONCURRENT: usize = 64;
+/// How long an opencode is probed at once.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two probes of an opencode that was not healthy in time.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many passwords are read at the same time: a router that starts finds all sessions that run at once.
+pub(super) const MAX_READS: usize = 64;
 /// The pause between two reads of a password that can't be read.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a start lasts before the log of its clone is followed, and the pause before an unreadable log is
+/// read again. Most starts are over by then, clone included.
+const CLONE_LOG_DELAY: Duration = Duration::from_secs(3);
 
 /// A task, and the run or the Pod that it is for. It ends when it is dropped.
 type Task = (String, AbortOnDropHandle<()>);
@@ -60,17 +61,13 @@ impl Prober {
             container.map(|container| (container.run_id.clone(), container)),
             |container| {
                 let ctx = ctx.clone();
-                tokio::spawn(async move { probe(&ctx, hash, container, has_password).await })
+                // On the heap: the handle keeps a task's own memory after its end.
+                tokio::spawn(Box::pin(async move { probe(&ctx, hash, container, has_password).await }))
             },
         );
-        keep_task(&mut self.clones, hash, cloning.map(|uid| (uid.clone(), uid)), |uid| {
+        keep_task(&mut self.clones, hash, cloning.map(|clone| (clone.id.clone(), clone)), |clone| {
             let ctx = ctx.clone();
-            tokio::spawn(async move {
-                let report = |progress| {
-                    ctx.store.update_probes(hash, |probes| probes.clone = Some((uid.clone(), progress)));
-                };
-                follow_clone(&ctx.api, hash, report).await;
-            })
+            tokio::spawn(Box::pin(async move { watch_clone(&ctx, hash, &clone).await }))
         });
     }
 }
@@ -104,20 +101,29 @@ async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, ha
     };
     let password = match has_password {
         false => None,
-        true => match read_password(ctx, hash).await {
+        true => match password(ctx, hash).await {
             Some(password) => Some(password),
             // Only a new start gives the session another password.
             None => return report_failure(password_missing(), is_new),
         },
     };
     let address = SocketAddr::new(address, PORT);
-    let mut attempts = limit.as_millis().div_ceil(PROBE_TIMEOUT.as_millis());
-    let mut check = HealthCheck::new(&ctx.http, address, password.as_ref());
-    while !is_healthy(ctx, &mut check).await {
-        attempts = attempts.saturating_sub(1);
-        if attempts > 0 {
+    let mut check = ctx.health_checks.check(address, password.as_ref());
+    let mut left = limit;
+    loop {
+        let (time, requests) = (left.min(PROBE_TIMEOUT), check.requests());
+        if timeout(time, check.wait_healthy()).await.is_ok() {
+            break;
+        }
+        // A clone may take any time, and while many sessions start, the turn of this one may not have come.
+        if ctx.store.is_cloning(hash, &run_id) || check.requests() == requests {
             continue;
         }
+        left = left.saturating_sub(time);
+        if !left.is_zero() {
+            continue;
+        }
+        left = PROBE_TIMEOUT;
         // Giving up ends the session for every replica, so only the leader may do it, and not while somebody
         // uses the session through another replica.
         let has_failed = is_new && ctx.leader.is_leader() && !was_used_since(ctx, hash, started_at);
@@ -136,10 +142,21 @@ async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, ha
     });
 }
 
-/// Returns whether opencode becomes healthy within [`PROBE_TIMEOUT`].
-async fn is_healthy(ctx: &Context, check: &mut HealthCheck<'_>) -> bool {
-    let Ok(_permit) = ctx.probe_permits.acquire().await else { return false };
-    timeout(PROBE_TIMEOUT, check.wait_healthy()).await.is_ok()
+/// Reports how far the clone is, until it has ended or nobody wants to know any more.
+async fn watch_clone(ctx: &Context, hash: SessionHash, clone: &CloneTarget) {
+    sleep(CLONE_LOG_DELAY).await;
+    let report = |said| {
+        let (progress, ended) = match said {
+            CloneLog::Started => (None, None),
+            CloneLog::Progress(progress) => (Some(progress), None),
+            CloneLog::Ended => (None, Some(ctx.clock.now())),
+        };
+        let id = clone.id.clone();
+        ctx.store.update_probes(hash, |probes| probes.clone = Some(Clone { id, progress, ended }));
+    };
+    while !follow_clone(&ctx.api, hash, clone.container, report).await {
+        sleep(CLONE_LOG_DELAY).await;
+    }
 }
 
 /// Returns whether the claim says that somebody has used the session since then.
@@ -175,12 +192,20 @@ fn unresponsive(limit: Duration, has_failed: bool) -> Failure {
     }
 }
 
+/// Returns the session's password. The router that has created the Pod knows it.
+async fn password(ctx: &Context, hash: SessionHash) -> Option<Password> {
+    match ctx.store.take_password(hash) {
+        Some(password) => Some(password),
+        None => read_password(ctx, hash).await,
+    }
+}
+
 /// Returns the session's password; `None` once the API server has said for `ready_timeout` that there is
 /// none. While the API server is unreachable, this waits.
 async fn read_password(ctx: &Context, hash: SessionHash) -> Option<Password> {
     let mut missing_since: Option<Instant> = None;
     loop {
-        let permit = ctx.probe_permits.acquire().await;
+        let permit = ctx.password_permits.acquire().await;
         let error = match ctx.api.server_secret(hash).await {
             Ok(secret) => match password_of(&secret) {
                 Some(password) => return Some(password),

@@ -12,7 +12,7 @@ use session_key::{GitRef, Identity, InvalidName, RepoPolicy, RepoUrl, SessionHas
 use thiserror::Error;
 
 use super::{
-    desired::{DESIRED_KEY, Desired},
+    desired::{DESIRED_KEY, Desired, DesiredState},
     objects::names::{HASH_LABEL, annotation, rfc3339},
 };
 use crate::{
@@ -28,6 +28,9 @@ pub const FIRST_PROMPT_SENT_KEY: &str = "greeted";
 pub const GIT_AUTHOR_KEY: &str = "git-author";
 /// The key of the annotation with the ports that a session has reported.
 pub(super) const PORTS_KEY: &str = "ports";
+/// The key of the annotation with the run whose Pod needs the Secret with the GitHub token: the Secret is
+/// created after the claim, which owns it.
+pub(super) const AWAITED_TOKEN_KEY: &str = "awaited-token";
 /// The key of the annotation with the latest activity.
 pub const ACTIVITY_KEY: &str = "last-activity";
 
@@ -123,6 +126,15 @@ pub fn last_activity(pvc: &PersistentVolumeClaim, pod: Option<&Pod>, session: &S
 #[must_use]
 pub fn first_prompt_sent(pvc: &PersistentVolumeClaim) -> bool {
     value(&pvc.metadata, FIRST_PROMPT_SENT_KEY).is_some() || value(&pvc.metadata, DESIRED_KEY).is_none()
+}
+
+/// Returns the desired run, if its Pod needs the Secret with the GitHub token.
+pub(super) fn awaited_token(pvc: &PersistentVolumeClaim) -> Option<&str> {
+    let awaited = value(&pvc.metadata, AWAITED_TOKEN_KEY)?;
+    match Desired::of(pvc, None).state {
+        DesiredState::Running(run) if run == awaited => Some(awaited),
+        _ => None,
+    }
 }
 
 /// Returns who the session's commits are by, as the last start that knew it wrote it.

@@ -28,7 +28,7 @@ pub struct KubernetesSettings {
     pub config_map: String,
     /// `USER_NAMESPACES`: `hostUsers: false`.
     pub user_namespaces: bool,
-    /// Requests and limits of the opencode container; the init container has the same.
+    /// Requests and limits of the opencode container, and of an init container that clones.
     pub resources: ContainerResources,
     /// `EPHEMERAL_STORAGE_SIZE`, a Kubernetes quantity: how much a session may write outside of its volume,
     /// in `/tmp` and in the container's own files; `None`: without a limit.

@@ -4,7 +4,7 @@
 //! Every update derives the session's status, publishes it, and queues the session for the controller.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -14,29 +14,27 @@ use parking_lot::Mutex;
 use session_key::SessionHash;
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use super::{
-    cache::{has_password, is_cloning, trim, trim_pvc, version},
-    cached_session::CachedSession,
-    desired::{Desired, DesiredState},
-    reconcile::{Action, Current, reconcile},
-    session,
-    status::{
-        Derived, ProbeResults,
-        fields::event_time,
-        pod::{PodState, RunningContainer},
-    },
+    cache::{Packed, trim, trim_event, trim_pvc, version},
+    cached_session::{CachedSession, LocalState, ProbeTarget, WorkItem},
+    desired::run_of,
+    objects::names::annotation,
+    session::{self, PORTS_KEY, reported_ports},
+    status::{Derived, ProbeResults, pod::RunningContainer},
 };
 use crate::{
     clock::Clock,
-    model::{Phase, Session, SessionStatus},
+    model::{Password, Phase, SessionStatus},
     publisher::Publisher,
 };
 
 /// How many Events are kept of one session.
 const MAX_EVENTS: usize = 40;
+/// The pause between two checks whether all sessions were probed.
+const PROBED_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a deleted session is remembered, so that a late event does not bring it back.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -64,7 +62,9 @@ pub(super) struct Store {
 
 #[derive(Default)]
 struct Sessions {
-    entries: BTreeMap<SessionHash, CachedSession>,
+    entries: HashMap<SessionHash, Box<CachedSession>>,
+    /// The names of the nodes, each once.
+    nodes: HashSet<Arc<str>>,
     /// How far each watch has come: an unknown object that is older than that was deleted.
     observed_versions: [u64; 4],
     /// All watches are synced. Nothing is published before.
@@ -73,25 +73,6 @@ struct Sessions {
     unreadable: BTreeSet<String>,
     /// How often a claim was found that contradicts its hash, or its earlier owner.
     conflicts: u64,
-}
-
-/// What the controller reads of a session.
-pub(super) struct WorkItem {
-    pub(super) action: Action,
-    pub(super) session: Option<Arc<Session>>,
-    pub(super) pvc: Option<Arc<PersistentVolumeClaim>>,
-    pub(super) pod: Option<Arc<Pod>>,
-    pub(super) is_local: bool,
-}
-
-/// What the prober reads of a session.
-#[derive(Default)]
-pub(super) struct ProbeTarget {
-    /// The container to probe: it runs, and has no final result yet.
-    pub(super) container: Option<RunningContainer>,
-    pub(super) has_password: bool,
-    /// The UID of the Pod whose clone runs.
-    pub(super) cloning: Option<String>,
 }
 
 impl Store {
@@ -120,11 +101,7 @@ impl Store {
     /// Returns the node of every Pod that has one.
     pub(super) fn nodes(&self) -> Vec<(SessionHash, Arc<str>)> {
         let sessions = self.sessions.lock();
-        let node = |entry: &CachedSession| {
-            let pod = entry.pod.object.as_ref()?;
-            Some(Arc::from(pod.spec.as_ref()?.node_name.as_deref()?))
-        };
-        sessions.entries.iter().filter_map(|(hash, entry)| Some((*hash, node(entry)?))).collect()
+        sessions.entries.iter().filter_map(|(hash, entry)| Some((*hash, entry.node.clone()?))).collect()
     }
 
     /// Waits until every watch has listed all objects.
@@ -137,8 +114,11 @@ impl Store {
         trim_pvc(&mut pvc);
         let Some(hash) = session::hash_of(&pvc.metadata) else { return };
         let version = version(&pvc.metadata);
+        let has_ports = pvc.metadata.annotations.iter().any(|all| all.contains_key(&annotation(PORTS_KEY)));
         self.update(hash, |entry, observed| {
-            entry.pvc.apply(pvc, version, observed[WatchSource::Pvcs as usize])
+            let is_new = entry.pvc.apply(&pvc, version, observed[WatchSource::Pvcs as usize]);
+            entry.has_reported_ports = if is_new { has_ports } else { entry.has_reported_ports };
+            is_new
         });
     }
 
@@ -146,8 +126,13 @@ impl Store {
         trim(&mut pod);
         let Some(hash) = session::hash_of(&pod.metadata) else { return };
         let version = version(&pod.metadata);
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).map(|name| self.node(name));
         self.update(hash, |entry, observed| {
-            entry.pod.apply(pod, version, observed[WatchSource::Pods as usize])
+            let is_new = entry.pod.apply(&pod, version, observed[WatchSource::Pods as usize]);
+            if is_new {
+                entry.node = node;
+            }
+            is_new
         });
     }
 
@@ -158,26 +143,46 @@ impl Store {
 
     pub(super) fn delete_pod(&self, pod: &Pod) {
         let Some(hash) = session::hash_of(&pod.metadata) else { return };
-        self.update(hash, |entry, _| entry.pod.delete(version(&pod.metadata)));
+        self.update(hash, |entry, _| {
+            let is_new = entry.pod.delete(version(&pod.metadata));
+            if is_new {
+                entry.node = None;
+            }
+            is_new
+        });
     }
 
     /// Applies an Event about a session's Pod or claim.
     pub(super) fn apply_event(&self, mut event: Event) {
-        event.metadata.managed_fields = None;
-        let name = event.involved_object.name.as_deref().unwrap_or_default();
+        let name = event.involved_object.name.clone().unwrap_or_default();
         let hash = name.strip_prefix("opencode-session-").or_else(|| name.strip_prefix("opencode-pvc-"));
         let Some(hash) = hash.and_then(|hash| SessionHash::parse(hash).ok()) else { return };
         let Some(uid) = event.metadata.uid.clone() else { return };
+        if !trim_event(&mut event) {
+            return;
+        }
+        let at = event.last_timestamp.as_ref().map(|at| at.0);
         self.update(hash, |entry, _| {
-            entry.events.insert(uid, event);
+            entry.events.insert(uid, (at, Packed::new(&event)));
             if entry.events.len() > MAX_EVENTS {
-                let oldest = entry.events.iter().min_by_key(|(_, event)| event_time(event));
+                let oldest = entry.events.iter().min_by_key(|(_, (at, _))| at);
                 if let Some(oldest) = oldest.map(|(uid, _)| uid.clone()) {
                     entry.events.remove(&oldest);
                 }
             }
             true
         });
+    }
+
+    /// Returns the one copy of a node's name.
+    fn node(&self, name: &str) -> Arc<str> {
+        let mut sessions = self.sessions.lock();
+        if let Some(name) = sessions.nodes.get(name) {
+            return name.clone();
+        }
+        let name: Arc<str> = name.into();
+        sessions.nodes.insert(name.clone());
+        name
     }
 
     /// Records that the watch has delivered everything up to this version.
@@ -196,8 +201,8 @@ impl Store {
         };
         for hash in missing {
             self.update(hash, |entry, _| match source {
-                WatchSource::Pvcs if entry.pvc.object.is_some() => entry.pvc.delete(list_version),
-                WatchSource::Pods if entry.pod.object.is_some() => entry.pod.delete(list_version),
+                WatchSource::Pvcs if entry.pvc.exists() => entry.pvc.delete(list_version),
+                WatchSource::Pods if entry.pod.exists() => entry.pod.delete(list_version),
                 _ => false,
             });
         }
@@ -248,7 +253,7 @@ impl Store {
             sessions.conflicts += 1;
             tracing::error!(session.hash = %hash, "claim contradicts its owner; serving it to nobody");
         }
-        let (has_pvc, has_pod) = (entry.pvc.object.is_some(), entry.pod.object.is_some());
+        let (has_pvc, has_pod) = (entry.pvc.exists(), entry.pod.exists());
         entry.empty_since =
             if has_pvc || has_pod { None } else { entry.empty_since.or(Some(Instant::now())) };
         if let Some(Derived { status, desired, pod_state }) = derived {
@@ -275,7 +280,8 @@ impl Store {
                 _ => self.publisher.remove(hash),
             }
             if !has_pvc && !has_pod {
-                (entry.session, entry.is_local, entry.probes) = (None, false, ProbeResults::default());
+                (entry.session, entry.probes) = (None, ProbeResults::default());
+                entry.local = LocalState::default();
                 entry.has_conflict = false;
             }
         }
@@ -291,21 +297,26 @@ impl Store {
         if !sessions.is_synced {
             return;
         }
-        let is_settled = |entry: &CachedSession| {
-            matches!(entry.pod_state, Some(PodState::Stopped)) || entry.probes.ready.is_some()
-        };
-        let unsettled = sessions.entries.iter().filter(|(_, entry)| !is_settled(entry));
+        let unsettled = sessions.entries.iter().filter(|(_, entry)| !entry.is_settled());
         for hash in unsettled.map(|(hash, _)| *hash).collect::<Vec<_>>() {
             self.publish(hash, &mut sessions);
         }
     }
 
-    pub(super) fn pvc(&self, hash: SessionHash) -> Option<Arc<PersistentVolumeClaim>> {
-        self.sessions.lock().entries.get(&hash)?.pvc.object.clone()
+    pub(super) fn pvc(&self, hash: SessionHash) -> Option<PersistentVolumeClaim> {
+        self.sessions.lock().entries.get(&hash)?.pvc.object()
     }
 
-    pub(super) fn pod(&self, hash: SessionHash) -> Option<Arc<Pod>> {
-        self.sessions.lock().entries.get(&hash)?.pod.object.clone()
+    pub(super) fn pod(&self, hash: SessionHash) -> Option<Pod> {
+        self.sessions.lock().entries.get(&hash)?.pod.object()
+    }
+
+    /// Returns the ports that the run with this id has reported.
+    pub(super) fn reported_ports(&self, hash: SessionHash, run_id: &str) -> Vec<u16> {
+        let sessions = self.sessions.lock();
+        let entry = sessions.entries.get(&hash).filter(|entry| entry.has_reported_ports);
+        let pvc = entry.and_then(|entry| entry.pvc.object());
+        pvc.map(|pvc| reported_ports(&pvc, run_id)).unwrap_or_default()
     }
 
     /// Returns the id of the run, if the session's opencode has a process.
@@ -321,30 +332,38 @@ impl Store {
     /// Records that a command for the session was given here: this router acts at once, and others wait a
     /// little for it.
     pub(super) fn mark_local(&self, hash: SessionHash) {
-        self.sessions.lock().entries.entry(hash).or_default().is_local = true;
+        self.update_local(hash, |local| local.is_commander = true);
+    }
+
+    /// Updates what this router knows of the session because of what it did itself.
+    pub(super) fn update_local(&self, hash: SessionHash, change: impl FnOnce(&mut LocalState)) {
+        let mut sessions = self.sessions.lock();
+        // The session may never come to exist.
+        let new =
+            || Box::new(CachedSession { empty_since: Some(Instant::now()), ..CachedSession::default() });
+        change(&mut sessions.entries.entry(hash).or_insert_with(new).local);
+    }
+
+    /// Returns the password of the Pod that this router has created, once.
+    pub(super) fn take_password(&self, hash: SessionHash) -> Option<Password> {
+        let mut sessions = self.sessions.lock();
+        let entry = sessions.entries.get_mut(&hash)?;
+        let (run, password) = entry.local.password.take()?;
+        (run_of(&entry.pod.object()?) == Some(&run)).then_some(password)
     }
 
     pub(super) fn work_item(&self, hash: SessionHash) -> Option<WorkItem> {
-        let sessions = self.sessions.lock();
-        let entry = sessions.entries.get(&hash)?;
-        let (pvc, pod) = (entry.pvc.object.clone(), entry.pod.object.clone());
-        let current = Current::of(pvc.as_deref(), pod.as_deref(), entry.pod_state.as_ref());
-        let unmanaged = Desired { state: DesiredState::Unmanaged, since: None };
-        let action = reconcile(entry.desired.as_ref().unwrap_or(&unmanaged), &current);
-        let session = entry.session.as_ref().map(|(_, session)| session.clone());
-        Some(WorkItem { action, session, pvc, pod, is_local: entry.is_local })
+        self.sessions.lock().entries.get(&hash).map(|entry| entry.work_item())
     }
 
     pub(super) fn probe_target(&self, hash: SessionHash) -> ProbeTarget {
+        self.sessions.lock().entries.get(&hash).map(|entry| entry.probe_target()).unwrap_or_default()
+    }
+
+    /// Returns whether this run is known to clone: opencode has not been started.
+    pub(super) fn is_cloning(&self, hash: SessionHash, run_id: &str) -> bool {
         let sessions = self.sessions.lock();
-        let Some(entry) = sessions.entries.get(&hash) else { return ProbeTarget::default() };
-        let pod = entry.pod.object.as_deref();
-        let container = entry.running().filter(|container| !entry.probes.is_final(&container.run_id));
-        ProbeTarget {
-            container: container.cloned(),
-            has_password: pod.is_some_and(has_password),
-            cloning: pod.filter(|pod| is_cloning(pod)).and_then(|pod| pod.metadata.uid.clone()),
-        }
+        sessions.entries.get(&hash).is_some_and(|entry| entry.probes.is_cloning(run_id))
     }
 
     /// Waits until every opencode that runs was probed.
@@ -357,7 +376,10 @@ impl Store {
                 entry.running().is_none_or(is_probed)
             })
         };
-        self.wait_for(all_probed).await;
+        // Each check reads all sessions, and there may be thousands of updates.
+        while !all_probed() {
+            sleep(PROBED_CHECK_INTERVAL).await;
+        }
     }
 
     /// Waits until the condition holds; it is checked after each update.

@@ -4,7 +4,7 @@ use futures_util::{FutureExt, StreamExt};
 use session_key::{GitRef, Identity, RepoPolicy, RepoUrl};
 
 use super::*;
-use crate::backend::WatchEvent;
+use crate::{backend::WatchEvent, kubernetes::reconcile::Action};
 
 fn store() -> (Arc<Publisher>, Store) {
     let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);

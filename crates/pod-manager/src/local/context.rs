@@ -11,7 +11,7 @@ use super::{
     config::LocalSettings, event::Request, port_finder::PortFinder, ports::Ports, secret_files::SecretFiles,
     state_folder::StateFolder,
 };
-use crate::{clock::Clock, opencode::HttpClient, publisher::Publisher};
+use crate::{clock::Clock, opencode::health::HealthChecks, publisher::Publisher};
 
 /// What the tasks of all sessions share.
 pub(super) struct Context {
@@ -20,7 +20,7 @@ pub(super) struct Context {
     pub(super) secrets: SecretFiles,
     pub(super) publisher: Arc<Publisher>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) http: HttpClient,
+    pub(super) health_checks: HealthChecks,
     pub(super) ports: Ports,
     pub(super) port_finder: Arc<PortFinder>,
     pub(super) inboxes: Inboxes,

@@ -32,7 +32,6 @@ use super::{
 use crate::{
     backoff::Backoff,
     model::{Endpoint, Password},
-    opencode::health::HealthCheck,
 };
 
 /// The signal by which the system or a person kills a process.
@@ -142,7 +141,7 @@ async fn wait_for_end(
     healthy_for: &mut Duration,
 ) -> ServeEnd {
     let limits = &run.shared.settings.limits;
-    let mut check = HealthCheck::new(&run.shared.http, address, Some(&password));
+    let mut check = run.shared.health_checks.check(address, Some(&password));
     let healthy = tokio::select! {
         biased;
         () = run.cancel.cancelled() => return ServeEnd::Run(RunEnd::Cancelled),

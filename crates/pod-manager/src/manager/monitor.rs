@@ -26,6 +26,9 @@ use crate::{
     opencode::{Conversation, OpencodeError},
 };
 
+/// How long opencode is left to the requests that have waited for it.
+const HEAD_START: Duration = Duration::from_millis(50);
+
 pub(super) struct RunMonitor {
     manager: Arc<Manager>,
     entry: Arc<Entry>,
@@ -39,8 +42,9 @@ pub(super) struct RunMonitor {
 }
 
 impl RunMonitor {
-    /// Monitors the run until it is over.
-    pub(super) async fn run(manager: Arc<Manager>, run: NewRun) {
+    /// Monitors the run until it is over. `is_awaited`: requests have waited for it. They go first: opencode
+    /// does one thing at a time, and its first conversation takes it 0.1 s.
+    pub(super) async fn run(manager: Arc<Manager>, run: NewRun, is_awaited: bool) {
         let NewRun { entry, endpoint, token } = run;
         let agents = Arc::new(Mutex::new(Agents::default()));
         let follower = Follower::new(manager.clone(), entry.clone(), endpoint.clone(), agents.clone());
@@ -55,7 +59,13 @@ impl RunMonitor {
             deliver_error: None,
             probe_error_logged: false,
         };
-        token.run_until_cancelled(join3(monitor.work(), follower.run(), ports)).await;
+        let run = async {
+            if is_awaited {
+                sleep(HEAD_START).await;
+            }
+            join3(monitor.work(), follower.run(), ports).await;
+        };
+        token.run_until_cancelled(run).await;
     }
 
     async fn work(&mut self) {

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{entry::Entry, manager::Manager, monitor::RunMonitor};
+use crate::backend::WatchEvent;
 
 /// Before a watch that ended is opened again.
 const WATCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,11 +48,14 @@ impl Manager {
             let mut events = self.backend.watch();
             while let Some(event) = events.next().await {
                 let is_first = !self.is_ready();
+                // Before the event releases the requests that wait.
+                let is_awaited =
+                    matches!(&event, WatchEvent::Applied(status) if self.waiting.awaits(status.session.hash));
                 let runs = self.index.apply(&event, self.clock.now(), is_first, &self.subscriptions);
                 for run in runs {
                     let (manager, stop) = (self.clone(), stop.clone());
                     monitors.spawn(async move {
-                        stop.run_until_cancelled(RunMonitor::run(manager, run)).await;
+                        stop.run_until_cancelled(RunMonitor::run(manager, run, is_awaited)).await;
                     });
                 }
                 if is_first {

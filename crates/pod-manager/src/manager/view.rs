@@ -167,13 +167,13 @@ pub(super) fn answered_at(status: &SessionStatus) -> SystemTime {
 
 /// Returns the backend's stages, with the manager's own at the end.
 fn stages(status: &SessionStatus, opened_at: Option<SystemTime>) -> Vec<StageRecord> {
-    let mut stages = status.stages.clone();
     let (started, ended) = match status.phase {
         Phase::Running(_) => (Some(answered_at(status)), opened_at),
         Phase::Starting => (None, None),
-        Phase::Stopped(_) | Phase::Stopping | Phase::Failed(_) => return stages,
+        Phase::Stopped(_) | Phase::Stopping | Phase::Failed(_) => return status.stages.clone(),
     };
-    stages.retain(|record| record.stage != Stage::Ready);
+    let mut stages = Vec::with_capacity(status.stages.len() + 1);
+    stages.extend(status.stages.iter().filter(|record| record.stage != Stage::Ready).cloned());
     stages.push(StageRecord {
         stage: Stage::Ready,
         started,

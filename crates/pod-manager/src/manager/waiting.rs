@@ -106,6 +106,11 @@ impl Waiting {
         self.starts.lock().entry(hash).or_insert_with(begin).clone()
     }
 
+    /// Returns whether requests wait for this session.
+    pub(super) fn awaits(&self, hash: SessionHash) -> bool {
+        self.places.lock().of_session.contains_key(&hash)
+    }
+
     /// Returns how many requests wait.
     pub(super) fn count(&self) -> usize {
         self.places.lock().all

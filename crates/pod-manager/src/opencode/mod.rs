@@ -20,5 +20,5 @@ pub use event::Role;
 pub(crate) use event::{ConversationChange, Event, MAX_TEXT, Part, event_time, keep_end, parse};
 pub use event_scope::EventScope;
 pub(crate) use events::{EventStream, RawEvent, Received};
-pub(crate) use http::{HttpClient, OpencodeError};
+pub(crate) use http::OpencodeError;
 pub(crate) use state_events::{StateEvents, up_to_date_at};

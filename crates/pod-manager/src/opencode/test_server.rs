@@ -71,11 +71,12 @@ struct Counts {
 
 impl TestServer {
     pub(super) async fn start(response: Response) -> Self {
-        Self::start_with(move |_| response.clone()).await
+        Self::start_with(move |_, _| response.clone()).await
     }
 
-    /// Starts a server that chooses its answer by the number of connections before this one.
-    pub(super) async fn start_with(response: impl Fn(usize) -> Response + Send + 'static) -> Self {
+    /// Starts a server that chooses its answer by the number of connections before this one, and by the
+    /// number of connections that are open.
+    pub(super) async fn start_with(response: impl Fn(usize, usize) -> Response + Send + 'static) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_send_buffer_size(SOCKET_BUFFER).expect("a small buffer");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
@@ -89,7 +90,7 @@ impl TestServer {
                 let number = served.accepted.fetch_add(1, Ordering::SeqCst);
                 let open = served.open.fetch_add(1, Ordering::SeqCst) + 1;
                 served.most_open.fetch_max(open, Ordering::SeqCst);
-                let (counts, sender, response) = (served.clone(), sender.clone(), response(number));
+                let (counts, sender, response) = (served.clone(), sender.clone(), response(number, open));
                 tokio::spawn(async move {
                     let sent = answer(stream, &response, &sender, &counts).await;
                     counts.sent.fetch_max(sent, Ordering::SeqCst);

@@ -2,6 +2,7 @@
 
 use std::{
     future::ready,
+    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -64,6 +65,22 @@ async fn five_hundred_requests_start_a_session_once_and_are_served_when_it_runs(
     assert!(test.manager.route(&alice(), hash).is_ok());
     assert_eq!(starts(&test, hash), before + 1);
     assert_eq!(test.manager.waiting_requests(), 0);
+}
+
+#[tokio::test]
+async fn a_held_request_goes_before_the_routers_own() {
+    let test = TestManager::new().await;
+    let hash = stopped_session(&test, "widgets").await;
+    let opencode = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    opencode.set_nonblocking(true).expect("a listener");
+    test.backend.set_endpoint(opencode.local_addr().expect("an address"), None);
+    test.backend.hold(Stage::Starting);
+    let held = hold(&test, hash);
+    wait_for_waiting(&test, 1).await;
+    test.backend.release(Stage::Starting);
+    held.await.expect("no panic").expect("a running session");
+    assert!(opencode.accept().is_err(), "the router's request came first");
+    test.eventually("the router asks opencode", || opencode.accept().is_ok()).await;
 }
 
 #[tokio::test]

@@ -29,13 +29,13 @@ impl fmt::Debug for EndTunnelWhen {
     }
 }
 
-/// Runs `tunnel` until it ends or `end` resolves.
-pub(super) async fn until(end: Option<EndFuture>, tunnel: impl Future<Output = ()>) {
+/// Waits for the first of both; without an `end`, for the other.
+pub(super) async fn either(end: Option<EndFuture>, other: impl Future<Output = ()>) {
     match end {
-        None => tunnel.await,
+        None => other.await,
         Some(end) => tokio::select! {
             () = end => {}
-            () = tunnel => {}
+            () = other => {}
         },
     }
 }

@@ -2,26 +2,14 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-use crate::headers::remove_headers;
-
-/// Removes the hop-by-hop headers, those that `Connection` lists, and those that are `unwanted`. `Trailer`
-/// stays: it describes the body.
-pub(super) fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in connection_options(headers) {
-            headers.remove(name);
-        }
-    }
-    remove_headers(headers, |name| is_hop_by_hop(name) || unwanted(name));
-}
-
-fn is_hop_by_hop(name: &str) -> bool {
+/// Whether the header, which is not `Connection`, is meant for one connection only. `Trailer` is not: it
+/// describes the body.
+pub(super) fn is_hop_by_hop(name: &str) -> bool {
     // The first letter rules out most names.
-    name.starts_with(['c', 'k', 'p', 't', 'u'])
+    name.starts_with(['k', 'p', 't', 'u'])
         && matches!(
             name,
-            "connection"
-                | "keep-alive"
+            "keep-alive"
                 | "proxy-authenticate"
                 | "proxy-authorization"
                 | "proxy-connection"
@@ -29,6 +17,14 @@ fn is_hop_by_hop(name: &str) -> bool {
                 | "transfer-encoding"
                 | "upgrade"
         )
+}
+
+/// Removes `Connection` and the headers that it lists.
+pub(super) fn remove_connection(headers: &mut HeaderMap) {
+    for name in connection_options(headers) {
+        headers.remove(name);
+    }
+    headers.remove(header::CONNECTION);
 }
 
 /// Returns the header names that `Connection` lists, without `Host` and `Content-Length`: the request needs

@@ -1,11 +1,14 @@
 //! `Forward`: sends a request to its session and returns the session's response.
 
+mod connection;
 pub(crate) mod end_tunnel;
 mod hop_by_hop;
 mod localhost;
 mod pool;
 mod request;
 mod response;
+mod response_body;
+mod response_timer;
 mod sent_head;
 pub(crate) mod settings;
 mod tunnel;
@@ -16,19 +19,25 @@ use std::{
     convert::Infallible,
     fmt,
     future::Future,
+    io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery};
-use http_body::Body as _;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use session_key::SessionRoute;
-use tokio::time::timeout;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
+};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use self::{
+    connection::SendError,
     localhost::LocalhostNames,
     pool::{Pool, PoolKey, PooledConnection},
     sent_head::SentHead,
@@ -37,7 +46,8 @@ use self::{
     upload::UploadProgress,
 };
 use crate::{
-    body::Body,
+    body::{Body, BodyError},
+    observer::{ConnectEvent, Observer, ResponseEvent},
     peer_addr::PeerAddr,
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals, Refused},
     resolver::{Connector, HostPolicy, Upstream},
@@ -60,8 +70,16 @@ impl Forward {
     /// Makes a service that refuses with `refusals`.
     #[must_use]
     pub fn with_refusals(settings: ForwardSettings, refusals: Arc<dyn Refusals>) -> Self {
-        let pool = Arc::new(Pool::new(settings.idle_per_upstream, settings.idle_timeout));
-        Self(Arc::new(Forwarder { pool, settings, refusals }))
+        Self(Arc::new(Forwarder { pool: Pool::new(&settings), settings, refusals, observer: None }))
+    }
+
+    /// Reports connections and responses to `observer`. Returns a service with a new pool.
+    #[must_use]
+    pub fn with_observer(self, observer: impl Observer) -> Self {
+        let settings = self.0.settings.clone();
+        let refusals = self.0.refusals.clone();
+        let observer: Option<Arc<dyn Observer>> = Some(Arc::new(observer));
+        Self(Arc::new(Forwarder { pool: Pool::new(&settings), settings, refusals, observer }))
     }
 }
 
@@ -77,7 +95,10 @@ impl fmt::Debug for Forward {
     }
 }
 
-impl Service<Request<Body>> for Forward {
+impl<B> Service<Request<B>> for Forward
+where
+    B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -86,7 +107,8 @@ impl Service<Request<Body>> for Forward {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(Body::new);
         let forwarder = self.0.clone();
         Box::pin(async move { Ok(forwarder.forward(request).await) })
     }
@@ -96,6 +118,7 @@ struct Forwarder {
     pool: Arc<Pool>,
     settings: ForwardSettings,
     refusals: Arc<dyn Refusals>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Forwarder {
@@ -104,7 +127,7 @@ impl Forwarder {
         let Some(upstream) = parts.extensions.remove::<Upstream>() else {
             return self.refuse(&Refusal::NotFound, &RefusalContext::from(&parts));
         };
-        let Some(host) = parts.headers.get(header::HOST).cloned() else {
+        let Some(host) = host_of(&mut parts) else {
             let refusal = Refusal::Malformed("the request names no host\n");
             return self.refuse(&refusal, &RefusalContext::from(&parts));
         };
@@ -140,26 +163,33 @@ impl Forwarder {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(header::UPGRADE, protocol);
         }
-        let path = parts.uri.path_and_query().cloned();
-        parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        if parts.uri.authority().is_some() {
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        }
         let is_repeatable = upgrade.is_none() && parts.method.is_idempotent() && body.is_end_stream();
         let key = PoolKey {
             address: upstream.address,
-            session: parts.extensions.get::<SessionRoute>().map(|route| route.hash),
+            pool: upstream.pool,
             has_connector: upstream.connector.is_some(),
         };
         let mut head = SentHead::new(&mut parts, is_repeatable);
 
         let (body, progress) = UploadProgress::of(body);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = parts.uri;
-        *request.headers_mut() = parts.headers;
-        let sending = self.send(key, upstream.connector.as_deref(), request, &head, upgrade.is_some());
-        match upload::with_timeout(self.settings.header_timeout, progress, sending).await {
+        parts.version = Version::HTTP_11;
+        let request = Request::from_parts(parts, body);
+        let has_upload = progress.is_some();
+        let sending = Sending {
+            address: upstream.address,
+            upstream: self.pool.upstream(key),
+            connector: upstream.connector.as_deref(),
+            progress,
+            is_upgrade: upgrade.is_some(),
+        };
+        match self.send(sending, request, &head).await {
             Ok((response, connection)) => {
                 let public = PublicNames { host: &host, local: names.as_ref() };
-                self.answer(response, connection, upgrade, head, &public)
+                self.answer(response, connection, has_upload, upgrade, head, &public)
             }
             Err(refusal) => self.refuse(&refusal, &head.refusal_context()),
         }
@@ -175,38 +205,87 @@ impl Forwarder {
     /// the request is sent again, provided that it was not sent yet or is idempotent.
     async fn send(
         &self,
-        upstream: PoolKey,
-        connector: Option<&dyn Connector>,
+        sending: Sending<'_>,
         mut request: Request<Body>,
         head: &SentHead,
-        is_upgrade: bool,
     ) -> Result<(Response<Incoming>, PooledConnection), Refusal> {
-        let mut use_idle = !is_upgrade;
-        while use_idle && let Some(mut connection) = self.pool.check_out(upstream).await {
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(mut error) => match error.take_message() {
+        let upload = sending.progress.as_ref();
+        let mut use_idle = !sending.is_upgrade;
+        while use_idle && let Some(mut pooled) = sending.upstream.check_out() {
+            let started = self.observer.as_ref().map(|_| Instant::now());
+            match pooled.connection.send(request, upload).await {
+                Ok(response) => {
+                    self.observe_response(&sending, head, started, &response, true);
+                    return Ok((response, pooled));
+                }
+                Err(SendError::Failed(mut error)) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     // A server that does not speak HTTP would not do so the second time either.
                     None if head.is_repeatable && !error.error().is_parse() => {
                         (request, use_idle) = (head.to_request(), false);
                     }
-                    None => return Err(unreachable(error.into_error())),
+                    None => return Err(sending.failed(error.into_error())),
                 },
+                Err(SendError::TimedOut) => return Err(Refusal::TimedOut),
             }
         }
         // Boxed because it is rare and larger than the rest of every request's future.
-        let connecting =
-            Box::pin(timeout(self.settings.connect_timeout, self.pool.connect(upstream, connector)));
-        let mut connection = connecting.await.map_err(|_| Refusal::TimedOut)?.map_err(unreachable)?;
-        let response = connection.sender.send_request(request).await.map_err(unreachable)?;
-        Ok((response, connection))
+        let mut pooled = Box::pin(self.connect(&sending, head)).await?;
+        let started = self.observer.as_ref().map(|_| Instant::now());
+        match pooled.connection.send(request, upload).await {
+            Ok(response) => {
+                self.observe_response(&sending, head, started, &response, false);
+                Ok((response, pooled))
+            }
+            Err(SendError::Failed(error)) => Err(sending.failed(error.into_error())),
+            Err(SendError::TimedOut) => Err(Refusal::TimedOut),
+        }
+    }
+
+    async fn connect(&self, sending: &Sending<'_>, head: &SentHead) -> Result<PooledConnection, Refusal> {
+        let started = Instant::now();
+        let connecting = timeout(self.settings.connect_timeout, sending.upstream.connect(sending.connector));
+        let result =
+            connecting.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        if let Some(observer) = &self.observer {
+            observer.connected(&ConnectEvent {
+                upstream: sending.address,
+                extensions: &head.extensions,
+                elapsed: started.elapsed(),
+                error: result.as_ref().err().map(|error| &**error),
+            });
+        }
+        result.map_err(|error| {
+            let is_timeout =
+                error.downcast_ref::<io::Error>().map(io::Error::kind) == Some(io::ErrorKind::TimedOut);
+            if is_timeout { Refusal::TimedOut } else { unreachable(error) }
+        })
+    }
+
+    fn observe_response(
+        &self,
+        sending: &Sending<'_>,
+        head: &SentHead,
+        started: Option<Instant>,
+        response: &Response<Incoming>,
+        is_reused: bool,
+    ) {
+        if let (Some(observer), Some(started)) = (&self.observer, started) {
+            observer.responded(&ResponseEvent {
+                upstream: sending.address,
+                extensions: &head.extensions,
+                status: response.status(),
+                elapsed: started.elapsed(),
+                is_reused,
+            });
+        }
     }
 
     fn answer(
         &self,
         response: Response<Incoming>,
-        connection: PooledConnection,
+        pooled: PooledConnection,
+        has_upload: bool,
         upgrade: Option<Upgrade>,
         mut head: SentHead,
         names: &PublicNames<'_>,
@@ -225,13 +304,34 @@ impl Forwarder {
         }
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             parts.extensions.clear();
-            return Response::from_parts(parts, Body::received(body, move || connection.check_in()));
+            return Response::from_parts(parts, response_body::receive(body, pooled, has_upload));
         }
-        let (Some(upgrade), Some(session)) = (upgrade, parts.extensions.remove::<OnUpgrade>()) else {
+        let Some(upgrade) = upgrade else {
             return self.refuse(&unreachable("unexpected switch of protocols"), &head.refusal_context());
         };
-        upgrade.start(session, &mut parts, protocol);
+        parts.extensions.clear();
+        upgrade.start(*pooled.connection, &mut parts, protocol);
         Response::from_parts(parts, Body::empty())
+    }
+}
+
+/// How a request is sent.
+struct Sending<'a> {
+    address: SocketAddr,
+    upstream: pool::Upstream,
+    connector: Option<&'a dyn Connector>,
+    progress: Option<UploadProgress>,
+    is_upgrade: bool,
+}
+
+impl Sending<'_> {
+    /// Returns the refusal of a request that failed. If its upload failed, the client is at fault and not the
+    /// session.
+    fn failed(&self, error: hyper::Error) -> Refusal {
+        if self.progress.as_ref().is_some_and(UploadProgress::has_failed) {
+            return Refusal::Malformed("the request's body is malformed or incomplete\n");
+        }
+        unreachable(error)
     }
 }
 
@@ -240,6 +340,19 @@ struct PublicNames<'a> {
     host: &'a HeaderValue,
     /// If the server knows itself by another name.
     local: Option<&'a LocalhostNames>,
+}
+
+/// Returns the `Host`, which is set if only an authority names it (RFC 9113 §8.3.1); `HostRouter` does the
+/// same.
+fn host_of(parts: &mut Parts) -> Option<HeaderValue> {
+    if let Some(host) = parts.headers.get(header::HOST) {
+        return Some(host.clone());
+    }
+    let authority = parts.uri.authority()?.as_str();
+    // With a user's name, it is no host.
+    let host = HeaderValue::from_str(authority).ok().filter(|_| !authority.contains('@'))?;
+    parts.headers.insert(header::HOST, host.clone());
+    Some(host)
 }
 
 fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Refusal {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::hop_by_hop;
+use super::hop_by_hop::{self, is_hop_by_hop};
 use crate::{
     cookies::Cookies,
     headers::{is_identity_header, normalize_name},
@@ -25,14 +25,40 @@ pub(super) struct OwnHeaders<'a> {
 
 /// Removes the headers that the session must not see, and adds the router's own.
 pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: &OwnHeaders<'_>) {
-    let trailers = accepts_trailers(headers);
-    hop_by_hop::remove(headers, is_unwanted);
-    cookies.strip_from_request(headers);
+    let peer = own.peer.and_then(|peer| value_of(peer.ip().to_canonical()));
+    // One walk decides which of the steps below are needed: most requests need few.
+    let mut unwanted = Vec::new();
+    let (mut has_connection, mut has_te, mut has_cookie) = (false, false, false);
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => has_connection = true,
+            "cookie" => has_cookie = true,
+            "te" => has_te = true,
+            // Replaced below.
+            "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-proto" => {}
+            "x-forwarded-for" if peer.is_some() => {}
+            other if is_hop_by_hop(other) || is_unwanted(other) => unwanted.push(name.clone()),
+            _ => {}
+        }
+    }
+    let trailers = has_te && accepts_trailers(headers);
+    if has_te {
+        headers.remove(header::TE);
+    }
+    if has_connection {
+        hop_by_hop::remove_connection(headers);
+    }
+    for name in unwanted {
+        headers.remove(name);
+    }
+    if has_cookie {
+        cookies.strip_from_request(headers);
+    }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    if let Some(peer) = own.peer.and_then(|peer| value_of(peer.ip().to_canonical())) {
+    if let Some(peer) = peer {
         headers.insert(X_FORWARDED_FOR, peer);
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(own.proto));
@@ -48,29 +74,28 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: &OwnHeaders
 /// Whether only the router may set or read the header: it is about the client or the user, or holds a secret
 /// of the router.
 fn is_unwanted(name: &str) -> bool {
-    // The first letter rules out most names.
-    if !name.starts_with(['a', 'c', 'f', 'r', 't', 'x']) {
-        return false;
+    match name.as_bytes() {
+        [b'a', ..] => name == "authorization",
+        [b'f', ..] => name == "forwarded",
+        // Only names that begin like this are worth a look at all of their letters.
+        [b'c', b'f', ..] | [b'r', b'e', b'm', ..] | [b't', b'r', b'u', ..] | [b'x', ..] => {
+            let name = normalize_name(name);
+            matches!(
+                &*name,
+                "cf-connecting-ip"
+                    | "true-client-ip"
+                    | "x-admin-secret"
+                    | "x-real-ip"
+                    | "x-router-proxy-secret"
+            ) || name.starts_with("x-forwarded-")
+                || is_identity_header(&name)
+        }
+        _ => false,
     }
-    let name = normalize_name(name);
-    matches!(
-        &*name,
-        "authorization"
-            | "cf-connecting-ip"
-            | "forwarded"
-            | "true-client-ip"
-            | "x-admin-secret"
-            | "x-real-ip"
-            | "x-router-proxy-secret"
-    ) || name.starts_with("x-forwarded-")
-        || is_identity_header(&name)
 }
 
 /// Whether `TE` lists `trailers`, the only option that may be passed on (RFC 9110 §10.1.4).
 fn accepts_trailers(headers: &HeaderMap) -> bool {
-    if !headers.contains_key(header::TE) {
-        return false;
-    }
     let values = headers.get_all(header::TE).iter();
     values
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))

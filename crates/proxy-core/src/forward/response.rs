@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::hop_by_hop;
-use crate::{cookies::Cookies, headers::normalize_name};
+use super::hop_by_hop::{self, is_hop_by_hop};
+use crate::{
+    cookies::Cookies,
+    headers::{normalize_name, remove_headers},
+};
 
 const SERVICE_WORKER_ALLOWED: HeaderName = HeaderName::from_static("service-worker-allowed");
 const ORIGIN_AGENT_CLUSTER: HeaderName = HeaderName::from_static("origin-agent-cluster");
@@ -17,16 +20,36 @@ pub(super) fn scrub(
     host: &HeaderValue,
     origin: Option<&HeaderValue>,
 ) {
-    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let allows_other_origins = !allows_own_origin_only(headers, host, origin);
-    hop_by_hop::remove(headers, |name| {
-        is_refused(name)
-            || (allows_other_origins && name.starts_with("access-control-"))
-            // The chunks determine the length (RFC 9112 §6.3).
-            || (chunked && name == "content-length")
-    });
-    cookies.strip_from_response(headers);
-    if headers.contains_key(SERVICE_WORKER_ALLOWED) {
+    // One walk decides which of the steps below are needed: most responses need none.
+    let mut unwanted = Vec::new();
+    let (mut has_connection, mut has_cookie, mut has_worker, mut has_access_control) =
+        (false, false, false, false);
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => has_connection = true,
+            "set-cookie" => has_cookie = true,
+            "service-worker-allowed" => has_worker = true,
+            "transfer-encoding" => {
+                // The chunks determine the length (RFC 9112 §6.3).
+                unwanted.extend([header::TRANSFER_ENCODING, header::CONTENT_LENGTH]);
+            }
+            other if is_hop_by_hop(other) || is_refused(other) => unwanted.push(name.clone()),
+            other => has_access_control |= other.starts_with("access-control-"),
+        }
+    }
+    if has_access_control && !allows_own_origin_only(headers, host, origin) {
+        remove_headers(headers, |name| name.starts_with("access-control-"));
+    }
+    if has_connection {
+        hop_by_hop::remove_connection(headers);
+    }
+    for name in unwanted {
+        headers.remove(name);
+    }
+    if has_cookie {
+        cookies.strip_from_response(headers);
+    }
+    if has_worker {
         // Without the header a worker's scope is the folder of its script; it never gets a larger one.
         let folder = path.rfind('/').map_or("/", |slash| &path[..=slash]);
         let mut scopes = headers.get_all(SERVICE_WORKER_ALLOWED).iter();
@@ -58,7 +81,7 @@ fn is_refused(name: &str) -> bool {
                 | "x-lighttpd-send-file"
                 | "x-reproxy-url"
                 | "x-sendfile"
-        ) || normalize_name(name).starts_with("x-auth-request-"))
+        ) || (name.starts_with('x') && normalize_name(name).starts_with("x-auth-request-")))
 }
 
 /// Whether the path stays in the folder, as browsers read it: `%2e` is a dot, `\\` a slash.

@@ -10,9 +10,10 @@ pub struct ForwardSettings {
     /// How long opening a connection may take (default 5 s).
     pub connect_timeout: Duration,
     /// How long the response's head may take after the request was sent, or after its upload stalled (default
-    /// 5 min, because an agent may think). Bodies, event streams and tunnels have no limit.
+    /// 5 min, because an agent may think), accurate to a second. Bodies, event streams and tunnels have no
+    /// limit.
     pub header_timeout: Duration,
-    /// Maximum of idle connections per upstream (default 64).
+    /// Maximum of idle connections per upstream (default 512).
     pub idle_per_upstream: usize,
     /// How long a connection may be idle (default 30 s).
     pub idle_timeout: Duration,
@@ -27,7 +28,7 @@ impl Default for ForwardSettings {
         Self {
             connect_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(300),
-            idle_per_upstream: 64,
+            idle_per_upstream: 512,
             idle_timeout: Duration::from_secs(30),
             cookies: Cookies::default(),
             public_proto: "https",

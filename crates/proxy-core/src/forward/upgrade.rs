@@ -1,5 +1,7 @@
 //! Requests to upgrade a connection, and their responses.
 
+use std::future::pending;
+
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts as RequestParts,
     response::Parts as ResponseParts,
@@ -7,6 +9,7 @@ use http::{
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 
 use super::{
+    connection::Connection,
     end_tunnel::{self, EndTunnelWhen},
     tunnel::{self, Observer},
 };
@@ -19,6 +22,7 @@ use crate::{
 pub(super) struct Upgrade {
     client: OnUpgrade,
     observer: Option<Observer>,
+    is_websocket: bool,
     connection: Option<ConnectionHandle>,
     end: Option<EndTunnelWhen>,
     /// An extended CONNECT of HTTP/2 (RFC 8441), which is answered with 200 instead of 101.
@@ -55,11 +59,11 @@ impl Upgrade {
         });
         let connection = parts.extensions.get::<ConnectionHandle>().cloned();
         let end = parts.extensions.get::<EndTunnelWhen>().cloned();
-        Ok(Some(Self { client, observer, connection, end, is_connect }))
+        Ok(Some(Self { client, observer, is_websocket, connection, end, is_connect }))
     }
 
     /// Starts the tunnel to the session's end of the connection, and completes the head of the response.
-    pub(super) fn start(self, session: OnUpgrade, parts: &mut ResponseParts, protocol: Option<HeaderValue>) {
+    pub(super) fn start(self, session: Connection, parts: &mut ResponseParts, protocol: Option<HeaderValue>) {
         if self.is_connect {
             parts.status = StatusCode::OK;
             parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
@@ -67,13 +71,18 @@ impl Upgrade {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
         }
+        let frames = self.is_websocket.then(FrameReader::default);
         let end = self.end.and_then(|end| end.take());
-        let tunnel = end_tunnel::until(end, tunnel::run(self.client, session, self.observer));
         match self.connection {
             Some(connection) => {
-                connection.clone().spawn(async move { connection.until_aborted(tunnel).await });
+                let drained = connection.clone().end_of_tunnels();
+                let end = end_tunnel::either(end, drained);
+                connection.spawn(tunnel::run(self.client, session, self.observer, frames, end));
             }
-            None => drop(tokio::spawn(tunnel)),
+            None => {
+                let end = end_tunnel::either(end, pending());
+                drop(tokio::spawn(tunnel::run(self.client, session, self.observer, frames, end)));
+            }
         }
     }
 }

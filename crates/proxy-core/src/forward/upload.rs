@@ -1,30 +1,29 @@
 //! Tracks an upload: a slow one is not a late answer, and one that fails is not the session's failure.
 
 use std::{
-    future::Future,
-    pin::{Pin, pin},
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
     body::{Body, BodyError},
-    refusal::Refusal,
+    trailers,
 };
 
 /// The progress of a request's body.
-#[derive(Clone)]
-pub(super) struct UploadProgress(Arc<Mutex<Progress>>);
+pub(super) struct UploadProgress(Arc<Progress>);
 
+#[derive(Default)]
 struct Progress {
-    last_frame: Instant,
-    failed: bool,
+    frames: AtomicU64,
+    failed: AtomicBool,
 }
 
 impl UploadProgress {
@@ -33,37 +32,24 @@ impl UploadProgress {
         if body.is_end_stream() {
             return (body, None);
         }
-        let progress = Self(Arc::new(Mutex::new(Progress { last_frame: Instant::now(), failed: false })));
-        (Body::new(UploadBody { body, progress: progress.clone() }), Some(progress))
+        let progress = Arc::new(Progress::default());
+        (Body::new(UploadBody { body, progress: progress.clone() }), Some(Self(progress)))
     }
-}
 
-/// Runs `sending` for at most `limit` after the last frame of the upload. If the upload itself failed, the
-/// client is at fault and not the session.
-pub(super) async fn with_timeout<T>(
-    limit: Duration,
-    progress: Option<UploadProgress>,
-    sending: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
-    let mut sending = pin!(sending);
-    let mut deadline = Instant::now() + limit;
-    loop {
-        match timeout_at(deadline, sending.as_mut()).await {
-            Ok(Err(_)) if progress.as_ref().is_some_and(|progress| progress.0.lock().failed) => {
-                return Err(Refusal::Malformed("the request's body is malformed or incomplete\n"));
-            }
-            Ok(result) => return result,
-            Err(_) => match progress.as_ref().map(|progress| progress.0.lock().last_frame + limit) {
-                Some(later) if later > deadline => deadline = later,
-                _ => return Err(Refusal::TimedOut),
-            },
-        }
+    /// Returns the number of frames that were received.
+    pub(super) fn frames(&self) -> u64 {
+        self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client did not send a whole body.
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.failed.load(Ordering::Relaxed)
     }
 }
 
 struct UploadBody {
     body: Body,
-    progress: UploadProgress,
+    progress: Arc<Progress>,
 }
 
 impl HttpBody for UploadBody {
@@ -74,11 +60,12 @@ impl HttpBody for UploadBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let mut progress = self.progress.0.lock();
-        progress.last_frame = Instant::now();
-        progress.failed |= matches!(frame, Some(Err(_)));
-        drop(progress);
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        trailers::scrub(&mut frame);
+        self.progress.frames.fetch_add(1, Ordering::Relaxed);
+        if matches!(frame, Some(Err(_))) {
+            self.progress.failed.store(true, Ordering::Relaxed);
+        }
         Poll::Ready(frame)
     }
 

@@ -24,18 +24,32 @@ use crate::{
 /// read from `X-Auth-Request-Access-Token`, `X-Auth-Request-Token` or `X-Forwarded-Access-Token`, if the user
 /// is trusted; so are their groups, from `X-Auth-Request-Groups`. A proxy that sets one of these headers for
 /// some users only must remove it from the requests of all others.
-#[derive(Clone)]
-pub struct TrustedHeaders {
+pub struct TrustedHeaders<I = Identity> {
     email: HeaderName,
     peers: Vec<IpNet>,
     secret: Option<(HeaderName, Box<[u8]>)>,
+    parse: fn(&str) -> Option<I>,
 }
 
 impl TrustedHeaders {
     /// Trusts `X-Auth-Request-Email` from these networks.
     #[must_use]
     pub fn from_peers(peers: Vec<IpNet>) -> Self {
-        Self { email: HeaderName::from_static("x-auth-request-email"), peers, secret: None }
+        Self {
+            email: HeaderName::from_static("x-auth-request-email"),
+            peers,
+            secret: None,
+            parse: |text| Identity::parse(text).ok(),
+        }
+    }
+}
+
+impl<I> TrustedHeaders<I> {
+    /// Parses the header's value with `parse`, to a user of another type. A value that is none is refused as
+    /// ambiguous.
+    #[must_use]
+    pub fn with_parser<J>(self, parse: fn(&str) -> Option<J>) -> TrustedHeaders<J> {
+        TrustedHeaders { email: self.email, peers: self.peers, secret: self.secret, parse }
     }
 
     /// Requires this secret in this header, in addition to the networks if there are any. An empty secret
@@ -69,7 +83,7 @@ impl TrustedHeaders {
             })
     }
 
-    fn read(&self, parts: &Parts) -> Result<Identity, IdentifyError> {
+    fn read(&self, parts: &Parts) -> Result<I, IdentifyError> {
         // Some servers treat `_` as `-`: to them, a name that differs in that alone is a second user.
         let is_alias = |name: &HeaderName| {
             let name = name.as_str();
@@ -89,12 +103,12 @@ impl TrustedHeaders {
         if text.trim().is_empty() {
             return Err(IdentifyError::Missing);
         }
-        Identity::parse(text).map_err(|_| IdentifyError::Ambiguous)
+        (self.parse)(text).ok_or(IdentifyError::Ambiguous)
     }
 }
 
-impl IdentityExtractor for TrustedHeaders {
-    fn identify(&self, parts: &mut Parts) -> Result<Identity, IdentifyError> {
+impl<I: 'static> IdentityExtractor<I> for TrustedHeaders<I> {
+    fn identify(&self, parts: &mut Parts) -> Result<I, IdentifyError> {
         let identity = self.read(parts);
         if identity.is_ok() {
             if let Some(token) = AccessToken::read(&parts.headers) {
@@ -114,7 +128,18 @@ impl IdentityExtractor for TrustedHeaders {
     }
 }
 
-impl fmt::Debug for TrustedHeaders {
+impl<I> Clone for TrustedHeaders<I> {
+    fn clone(&self) -> Self {
+        Self {
+            email: self.email.clone(),
+            peers: self.peers.clone(),
+            secret: self.secret.clone(),
+            parse: self.parse,
+        }
+    }
+}
+
+impl<I> fmt::Debug for TrustedHeaders<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secret = self.secret.as_ref().map(|(header, _)| header);
         f.debug_struct("TrustedHeaders")

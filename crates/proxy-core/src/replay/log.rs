@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use http::Request;
 
-use crate::body::Body;
+use crate::request_head::RequestHead;
 
 /// Finds the log of the event stream that a request asks for.
 pub trait EventLogs: Send + Sync + 'static {
@@ -15,7 +14,7 @@ pub trait EventLogs: Send + Sync + 'static {
     ///
     /// The request was resolved, so its extensions have the [`SessionRoute`](session_key::SessionRoute) and
     /// the [`Identity`](session_key::Identity) of the session's owner.
-    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>>;
+    fn find(&self, request: &RequestHead<'_>) -> Option<Arc<dyn EventLog>>;
 }
 
 /// The events of one stream, kept for longer than a connection lasts.

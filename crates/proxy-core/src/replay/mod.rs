@@ -7,7 +7,6 @@ mod parser;
 mod settings;
 
 use std::{
-    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -16,7 +15,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -25,7 +26,11 @@ use self::{
     body::{ReplayBody, Start},
     settings::{MAX_ID, Settings},
 };
-use crate::{body::Body, headers::is_event_stream};
+use crate::{
+    body::{Body, BodyError},
+    headers::is_event_stream,
+    request_head::RequestHead,
+};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -99,26 +104,29 @@ impl<S> Layer<S> for ReplayEventsLayer {
 /// - A stream whose events have ids of the session's own is passed on unchanged.
 ///
 /// The layer belongs behind [`Resolve`](crate::Resolve), so that only the owner of a session gets its events.
+/// Responses' bodies of any type are accepted, and returned as [`Body`].
 #[derive(Debug, Clone)]
 pub struct ReplayEvents<S> {
     inner: S,
     layer: ReplayEventsLayer,
 }
 
-impl<S> Service<Request<Body>> for ReplayEvents<S>
+impl<S, ReqB, ResB> Service<Request<ReqB>> for ReplayEvents<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
     type Response = Response<Body>;
-    type Error = Infallible;
+    type Error = S::Error;
     type Future = Replaying<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let log = if request.method() == Method::GET { self.layer.logs.find(&request) } else { None };
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let is_get = request.method() == Method::GET;
+        let log = if is_get { self.layer.logs.find(&RequestHead::from(&request)) } else { None };
         let stream = log.map(|log| {
             Box::new(Stream { log, start: start(request.headers()), settings: self.layer.settings })
         });
@@ -159,18 +167,16 @@ impl<F: fmt::Debug> fmt::Debug for Replaying<F> {
     }
 }
 
-impl<F> Future for Replaying<F>
+impl<F, ResB, E> Future for Replaying<F>
 where
-    F: Future<Output = Result<Response<Body>, Infallible>>,
+    F: Future<Output = Result<Response<ResB>, E>>,
+    ResB: HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.stream.is_none() {
-            return this.inner.poll(context);
-        }
-        let Ok(response) = ready!(this.inner.poll(context));
+        let response = ready!(this.inner.poll(context))?.map(Body::new);
         Poll::Ready(Ok(match this.stream.take() {
             Some(stream) if is_replayable(&response) => {
                 let Stream { log, start, settings } = *stream;

@@ -1,138 +1,160 @@
 //! One connection: reads its requests and passes them to the service.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-
-use http::{Method, Request, Response, Version, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
 };
-use tokio::{net::TcpStream, time::sleep};
-use tower::{Service, util::Oneshot};
+
+use http::{Request, Response};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tower::Service;
 
 use super::{
-    connection_state::ConnectionHandle,
-    head_recorder::{HeadRecorder, NextHead, RecordingStream},
-    settings::ServeSettings,
+    call::ConnectionService, connection_state::ConnectionHandle, deadline::Deadline,
+    lingering::LingeringStream, stream::ServedStream,
 };
-use crate::{
-    body::Body,
-    peer_addr::PeerAddr,
-    refusal::{Refusal, RefusalContext, Refusals},
-    response_future::ResponseFuture,
-    tcp,
-};
+use crate::body::Body;
 
+/// How long a connection that was accepted just before the drain may take to send its first request.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// The smallest buffer that hyper accepts.
 const MIN_HEAD: usize = 8 * 1024;
 
+/// HTTP/2 streams of a connection at the same time.
+const MAX_STREAMS: u32 = 256;
+/// How many bytes of an HTTP/2 stream wait for their reader, in each direction.
+const STREAM_BUFFER: u32 = 64 * 1024;
+
 /// Serves one connection until it ends, is drained or is aborted.
-pub(super) async fn run<S>(
-    stream: TcpStream,
-    peer: SocketAddr,
+pub(super) async fn run<H, Io, S>(
+    handshake: H,
+    peer: Option<SocketAddr>,
     service: S,
-    settings: ServeSettings,
-    handle: ConnectionHandle,
+    connection: ConnectionHandle,
 ) where
+    H: Future<Output = io::Result<Io>>,
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    tcp::configure(&stream);
-    let max_head = settings.max_head.max(MIN_HEAD);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        .max_buf_size(max_head);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256)
-        .keep_alive_interval(Duration::from_secs(30))
-        .enable_connect_protocol();
+    let Some(stream) = finish(handshake, &connection).await else { return };
+    let stream = LingeringStream::new(stream, connection.clone());
+    let stream = TokioIo::new(ServedStream::new(stream, connection.clone()));
+    let service = ConnectionService::new(service, peer, connection.clone());
+    let mut served = http1::Builder::new()
+        // `Deadline` does this for a whole connection; hyper's costs a timer for each head.
+        .header_read_timeout(None)
+        .max_buf_size(max_head(&connection))
+        .serve_connection(stream, service)
+        .with_upgrades();
+    let end = http1::UpgradeableConnection::graceful_shutdown;
+    let Some(Err(error)) = drive(Pin::new(&mut served), end, &connection).await else { return };
+    match served.into_parts() {
+        Some(parts) if error.is_parse_version_h2() => {
+            let mut stream = parts.io;
+            stream.inner_mut().unread(parts.read_buf);
+            // Boxed: most connections speak HTTP/1.1, and need not be as large.
+            Box::pin(run_http2(stream, parts.service, &connection)).await;
+        }
+        _ => tracing::debug!(%error, "connection failed"),
+    }
+}
 
-    let recorder = HeadRecorder::new(max_head);
-    let service = ConnectionService {
-        service,
-        peer,
-        handle: handle.clone(),
-        recorder: recorder.clone(),
-        refusals: settings.refusals,
-    };
-    let stream = RecordingStream { stream: TokioIo::new(stream), recorder };
-    let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
-    let mut first_request_timeout = pin!(sleep(settings.header_timeout));
-    let shared = handle.shared();
-    let mut draining = false;
-    loop {
+/// Serves a connection whose client has sent the preface of HTTP/2.
+async fn run_http2<Io, S>(
+    stream: TokioIo<ServedStream<LingeringStream<Io>>>,
+    service: ConnectionService<S>,
+    connection: &ConnectionHandle,
+) where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    connection.head().stop();
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(max_head(connection)).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_STREAMS)
+        // All streams together fit the connection's window, so an upload that its session does not read holds
+        // up no other stream.
+        .initial_stream_window_size(STREAM_BUFFER)
+        .initial_connection_window_size(STREAM_BUFFER * MAX_STREAMS)
+        .max_send_buf_size(STREAM_BUFFER as usize)
+        .keep_alive_interval(Duration::from_secs(30))
+        .enable_connect_protocol()
+        .serve_connection(stream, service);
+    let end = http2::Connection::graceful_shutdown;
+    if let Some(Err(error)) = drive(pin!(served), end, connection).await {
+        tracing::debug!(%error, "connection failed");
+    }
+}
+
+fn max_head(connection: &ConnectionHandle) -> usize {
+    connection.shared().settings.max_head.max(MIN_HEAD)
+}
+
+/// Waits for the handshake, unless it takes too long or the drain is over.
+async fn finish<H, Io>(handshake: H, connection: &ConnectionHandle) -> Option<Io>
+where
+    H: Future<Output = io::Result<Io>>,
+{
+    let shared = connection.shared();
+    let limited = timeout(shared.settings.header_timeout, handshake);
+    match shared.abort.run_until_set(limited).await? {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+        Err(_) => tracing::debug!("connection closed; the handshake took too long"),
+    }
+    None
+}
+
+/// Runs hyper's connection until it ends, and returns its result, or `None` if it is ended from here: because
+/// it is idle for too long, or at the end of the drain. `end` lets it end with its requests.
+async fn drive<C: Future>(
+    mut served: Pin<&mut C>,
+    end: fn(Pin<&mut C>),
+    connection: &ConnectionHandle,
+) -> Option<C::Output> {
+    let shared = connection.shared();
+    let mut deadline = pin!(Deadline::new(shared.settings.header_timeout, connection));
+    if let Some(ended) = shared.drain.run_until_set(until_idle(served.as_mut(), deadline.as_mut())).await {
+        return ended;
+    }
+    if !connection.is_request_received() {
+        // Its first request may be on the way, and hyper would not read it any more.
+        let first_request = timeout(FIRST_REQUEST_GRACE, connection.request_received());
+        let serving = shared.abort.run_until_set(until_idle(served.as_mut(), deadline.as_mut()));
         tokio::select! {
             biased;
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "connection failed");
-                }
-                return;
-            }
-            () = &mut first_request_timeout,
-                if !handle.is_request_received() && !first_request_timeout.is_elapsed() =>
-            {
-                if !handle.is_request_received() {
-                    return tracing::debug!("connection closed; no request received");
-                }
-            }
-            // Only one signal at a time: each is polled whenever the connection is.
-            () = if draining { &shared.abort } else { &shared.drain }.cancelled() => {
-                if std::mem::replace(&mut draining, true) {
-                    return;
-                }
-                connection.as_mut().graceful_shutdown();
-            }
+            ended = serving => return ended.flatten(),
+            _ = first_request => {}
         }
     }
+    end(served.as_mut());
+    shared.abort.run_until_set(until_idle(served, deadline)).await.flatten()
 }
 
-/// Passes requests to the service, with extensions that describe their connection.
-#[derive(Clone)]
-struct ConnectionService<S> {
-    service: S,
-    peer: SocketAddr,
-    handle: ConnectionHandle,
-    recorder: HeadRecorder,
-    refusals: Arc<dyn Refusals>,
-}
-
-impl<S> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = ResponseFuture<Oneshot<S, Request<Body>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.handle.set_request_received();
-        let mut next_head = None;
-        if request.version() >= Version::HTTP_2 {
-            self.recorder.stop();
-        } else if !self.recorder.has_one_framing(&request) {
-            let refusal = Refusal::Malformed("the request has both Content-Length and Transfer-Encoding\n");
-            let context = RefusalContext::from(&request);
-            return ResponseFuture::refused(self.refusals.refuse(&refusal, &context));
-        } else if !request.body().is_end_stream() {
-            next_head = Some(NextHead(self.recorder.clone()));
-        }
-        let mut request = request.map(|body| match next_head {
-            Some(next_head) => Body::received(body, move || drop(next_head)),
-            None => body.into(),
-        });
-        request.extensions_mut().insert(PeerAddr(self.peer));
-        if request.headers().contains_key(header::UPGRADE) || request.method() == Method::CONNECT {
-            request.extensions_mut().insert(self.handle.clone());
-        }
-        ResponseFuture::called(Oneshot::new(self.service.clone(), request))
-    }
+/// Runs hyper's connection until it ends, or is idle for too long.
+async fn until_idle<C: Future>(
+    mut served: Pin<&mut C>,
+    mut deadline: Pin<&mut Deadline<'_>>,
+) -> Option<C::Output> {
+    poll_fn(|context| match served.as_mut().poll(context) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending => deadline.as_mut().poll(context).map(|()| {
+            tracing::debug!("connection closed; it was idle");
+            None
+        }),
+    })
+    .await
 }

@@ -1,78 +1,70 @@
 //! `serve`: accepts connections and drains them at the end.
+//!
+//! - `listener`: where connections come from
+//! - `server`: what all connections of one listener share, and their drain
+//! - `connection`, `connection_state`: one connection; `stream`, `lingering`, `head_recorder`: what it reads
+//!   and writes; `call`: its requests; `deadline`, `signal`: when it ends
+//! - `workers`: the same on several threads, each with a runtime of its own
 
+mod call;
 mod connection;
 pub(crate) mod connection_state;
+mod deadline;
 mod head_recorder;
+mod lingering;
+pub(crate) mod listener;
+mod load;
+mod server;
 pub(crate) mod settings;
+mod signal;
+mod stream;
+pub(crate) mod workers;
 
-use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, pin::pin};
 
 use http::{Request, Response};
-use tokio::{
-    net::TcpListener,
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
 use tower::Service;
 
-use self::{
-    connection_state::{ConnectionHandle, Shared},
-    settings::ServeSettings,
-};
+use self::{listener::Listener, server::Server, settings::ServeSettings};
 use crate::body::Body;
 
-/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves. Then it accepts
-/// no more connections, lets requests and tunnels end, aborts those that have not ended after
-/// [`ServeSettings::drain`], and returns.
+/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) with upgrades until `shutdown` resolves, and then ends
+/// what is open:
+///
+/// 1. For [`ServeSettings::shutdown_delay`] it serves as before, new connections included, so that load
+///    balancers can stop sending requests here. Responses of HTTP/1.1 say `Connection: close`.
+/// 2. It accepts no more connections. Idle ones are closed, HTTP/2 gets `GOAWAY`, and requests and tunnels
+///    may end.
+/// 3. After [`ServeSettings::drain`] it ends tunnels, those of WebSockets by a close frame with the code 1001
+///    (going away). Within a second it aborts all else, and returns.
 ///
 /// A connection that fails, or that cannot be accepted, does not end the loop. What is not HTTP, or has two
 /// framings, is answered with 400 and never reaches `service`.
-pub async fn serve<S, F>(listener: TcpListener, service: S, settings: ServeSettings, shutdown: F)
+///
+/// All connections run on the runtime that polls this future. [`crate::Workers`] serves on several.
+pub async fn serve<L, S, F>(mut listener: L, service: S, settings: ServeSettings, shutdown: F)
 where
+    L: Listener,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     F: Future<Output = ()>,
 {
-    let shared = Shared::default();
-    let permits = Arc::new(Semaphore::new(settings.max_connections));
-    let mut shutdown = pin!(shutdown);
+    let server = Server::new(settings);
+    let mut shutdown = pin!(server.announce(shutdown));
     loop {
-        let accept = async {
-            // The permit comes first: without one, connections stay in the kernel's queue.
-            let permit = permits.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept => accepted,
+            accepted = server.accept(&mut listener) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let handle = ConnectionHandle::new(shared.clone(), permit.ok());
-                let connection = connection::run(stream, peer, service.clone(), settings.clone(), handle);
-                shared.tasks.spawn(connection);
-            }
+            Ok(accepted) => drop(server.spawn(accepted, service.clone())),
             Err(error) => tokio::select! {
                 () = &mut shutdown => break,
-                () = back_off(&error) => {}
+                () = server::back_off(&error) => {}
             },
         }
     }
+    server.accept_queued(&mut listener, |accepted| drop(server.spawn(accepted, service.clone()))).await;
     drop(listener);
-    shared.drain.cancel();
-    shared.tasks.close();
-    if timeout(settings.drain, shared.tasks.wait()).await.is_err() {
-        shared.abort.cancel();
-        shared.tasks.wait().await;
-    }
-}
-
-/// Waits a second, unless only this connection failed: if the process is out of file descriptors, the next
-/// attempt would fail as well.
-async fn back_off(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!(%error, "accepting a connection failed; retrying in a second");
-        sleep(Duration::from_secs(1)).await;
-    }
+    server.drain().await;
 }

@@ -13,7 +13,7 @@ use http::{Request, header};
 use http_body_util::Empty;
 use proxy_core::*;
 use tokio::net::TcpStream;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::test_proxy::*;
 
@@ -71,7 +71,8 @@ struct CountingConnector {
 impl Connector for CountingConnector {
     fn connect(&self) -> Connecting {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        Box::pin(TcpStream::connect(self.address))
+        let connecting = TcpStream::connect(self.address);
+        Box::pin(async { connecting.await.map(Into::into) })
     }
 }
 
@@ -79,13 +80,13 @@ impl Connector for CountingConnector {
 async fn a_connector_opens_the_connections_and_they_are_pooled() {
     let (address, _heads) = raw_session(OK).await;
     let connector = Arc::new(CountingConnector { address, opened: AtomicUsize::new(0) });
-    let mut forward = Forward::new(ForwardSettings::default());
+    let forward = Forward::new(ForwardSettings::default());
     for _ in 0..2 {
         // Nothing listens at this address.
         let upstream = Upstream::new(([127, 0, 0, 1], 1).into()).with_connector(connector.clone());
         let mut request = Request::get("/").header(header::HOST, HOST).body(Body::empty()).unwrap();
         request.extensions_mut().insert(upstream);
-        let response: Result<_, Infallible> = forward.ready().await.unwrap().call(request).await;
+        let response: Result<_, Infallible> = forward.clone().oneshot(request).await;
         let body = http_body_util::BodyExt::collect(response.unwrap().into_body()).await.unwrap();
         assert_eq!(body.to_bytes(), "ok");
     }

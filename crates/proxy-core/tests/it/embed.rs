@@ -18,22 +18,28 @@ fn the_readme_shows_the_example() {
     assert!(lines <= 40, "the example has {lines} lines");
 }
 
-/// The running example, which is killed when dropped.
-struct Example {
+/// A running example, which is killed when dropped.
+pub(crate) struct Example {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Example {
-    /// Starts the example for a session at `upstream`, with at most `files` open files.
+    /// Starts the example `embed` for a session at `upstream`, with at most `files` open files.
     fn start(upstream: SocketAddr, files: u32) -> Self {
+        Self::run("embed", &[&upstream.to_string()], files)
+    }
+
+    /// Starts an example that listens on the address in its first argument.
+    pub(crate) fn run(name: &str, arguments: &[&str], files: u32) -> Self {
         // cargo builds the examples into a folder next to this test's.
-        let program = std::env::current_exe().unwrap().with_file_name("../examples/embed");
+        let program = std::env::current_exe().unwrap().with_file_name("../examples").join(name);
         let mut child = Command::new("sh")
             .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
             .arg(program)
-            .args(["127.0.0.1:0", &upstream.to_string()])
+            .arg("127.0.0.1:0")
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("`cargo test` builds the examples");
@@ -49,6 +55,11 @@ impl Example {
             .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
         text(send_to(self.address, request).await).await
+    }
+
+    /// Returns the next line that the example prints.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
     }
 
     /// Returns how many files the example has open, if the system shows it.
@@ -68,7 +79,7 @@ impl Drop for Example {
 async fn the_example_serves_a_session() {
     let mut example = Example::start(raw_session(OK).await.0, 256);
     assert_eq!(example.get().await, "ok");
-    assert_eq!(example.lines.next().unwrap().unwrap(), "a48da0606867: Request");
+    assert_eq!(example.line(), "a48da0606867: Request");
 }
 
 #[tokio::test]

@@ -10,14 +10,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use proxy_core::ForwardSettings;
+use proxy_core::{Body, Forward, ForwardSettings, Upstream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
 };
+use tower::ServiceExt;
 
 use crate::test_proxy::*;
 
@@ -173,4 +175,67 @@ async fn an_upload_continues_after_an_early_response() {
     let mut late = [0; 4];
     within("the rest of the upload", session.read_exact(&mut late)).await.unwrap();
     assert_eq!(&late, b"late");
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_the_session_closed_is_closed_and_not_used() {
+    let listener = listen().await;
+    // Only the sweep can close the connection.
+    let settings = ForwardSettings { idle_timeout: Duration::from_secs(3600), ..Default::default() };
+    let proxy = TestProxy::start_with(listener.local_addr().unwrap(), settings, Default::default()).await;
+    let response = proxy.spawn_send(get("/"));
+    let mut first = accept_and_answer(&listener).await;
+    assert_eq!(text(response.await.unwrap()).await, "ok");
+    first.shutdown().await.unwrap();
+    assert!(within("the connection's end", first.read_u8()).await.is_err());
+    // This request could not be sent again.
+    let post = request("POST", "/").body(Full::new(Bytes::from_static(b"x"))).unwrap();
+    let response = proxy.spawn_send(post);
+    let _second = accept_and_answer(&listener).await;
+    assert_eq!(text(response.await.unwrap()).await, "ok");
+}
+
+#[tokio::test]
+async fn an_upload_continues_while_nobody_reads_the_response() {
+    const LENGTH: usize = 16 << 20;
+    const CHUNK: usize = 16 << 10;
+    let (proxy, listener) = TestProxy::with_listener().await;
+    let mut client = proxy.connect().await;
+    client.write_all(head("POST /", &format!("Content-Length: {LENGTH}\r\n")).as_bytes()).await.unwrap();
+    let (session, _) = accept_request(&listener).await;
+    let (mut reader, mut writer) = session.into_split();
+    writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await.unwrap();
+    // Fills every buffer on the way to the client, which reads no more than the head.
+    let responding = tokio::spawn(async move { while writer.write_all(&[7; CHUNK]).await.is_ok() {} });
+    read_head(&mut client).await.unwrap();
+    let uploading = tokio::spawn(async move {
+        for _ in 0..LENGTH / CHUNK {
+            client.write_all(&[1; CHUNK]).await.unwrap();
+        }
+        client
+    });
+    for _ in 0..LENGTH / CHUNK {
+        within("the upload", reader.read_exact(&mut [0; CHUNK])).await.unwrap();
+    }
+    drop(uploading.await.unwrap());
+    // The client disconnected, so the session's connection ends as well.
+    within("the connection's end", responding).await.unwrap();
+}
+
+#[test]
+fn a_connection_of_a_runtime_that_has_ended_is_not_used() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (session, _heads) = servers.block_on(raw_session(OK));
+    let forward = Forward::new(ForwardSettings::default());
+    for _ in 0..3 {
+        // A new runtime each time. The request has a body, so it could not be sent again.
+        runtime().block_on(async {
+            let mut request = Request::post("/").header("host", HOST).body(Body::from("body")).unwrap();
+            request.extensions_mut().insert(Upstream::new(session));
+            let Ok(response) = within("a response", forward.clone().oneshot(request)).await;
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+        });
+    }
 }

@@ -46,9 +46,9 @@ impl TestLogs {
 }
 
 impl EventLogs for TestLogs {
-    fn find(&self, request: &Request<Body>) -> Option<Arc<dyn EventLog>> {
+    fn find(&self, request: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
         self.found.fetch_add(1, Ordering::Relaxed);
-        (request.uri().path() == "/events").then(|| Arc::new(self.clone()) as Arc<dyn EventLog>)
+        (request.uri.path() == "/events").then(|| Arc::new(self.clone()) as Arc<dyn EventLog>)
     }
 }
 

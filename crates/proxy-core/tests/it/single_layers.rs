@@ -42,8 +42,8 @@ impl Resolver for TestResolver {
 struct Activities(Mutex<Vec<(SessionHash, Activity)>>);
 
 impl RecordActivity for Activities {
-    fn touch(&self, hash: SessionHash, activity: Activity) {
-        self.0.lock().unwrap().push((hash, activity));
+    fn touch(&self, route: &SessionRoute, activity: Activity) {
+        self.0.lock().unwrap().push((route.hash, activity));
     }
 }
 
@@ -137,7 +137,7 @@ async fn resolve_adds_the_upstream_or_refuses() {
     );
     assert_eq!(call_as("bob@example.com").await, (418, "NotFound /".into()));
     let (status, refusal) = call_as("alice@example.com").await;
-    assert!(status == 418 && refusal.starts_with("NotRunning { hash: a48da0606867"), "{refusal}");
+    assert!(status == 418 && refusal.starts_with("NotRunning { retry_after: None"), "{refusal}");
     let without_route = with(request("/"), identity("carol@example.com"));
     assert_eq!(
         call(layer.layer(service_fn(show_extensions)), without_route).await,
@@ -154,7 +154,7 @@ async fn resolve_adds_the_upstream_or_refuses() {
 async fn serve_refuses_by_the_policy_of_the_embedder() {
     let listener = listen().await;
     let address = listener.local_addr().unwrap();
-    let settings = ServeSettings { refusals: Arc::new(TeapotRefusals), ..Default::default() };
+    let settings = ServeSettings::new().with_refusals(Arc::new(TeapotRefusals));
     let server = serve(listener, service_fn(show_extensions), settings, std::future::pending());
     let _server = tokio::task::JoinSet::from_iter([server]);
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -205,4 +205,19 @@ async fn forward_sends_exactly_one_host() {
     assert_eq!(call(Forward::default(), two_hosts).await, (200, "ok".into()));
     let head = heads.recv().await.unwrap();
     assert!(head.contains(HOST) && !head.contains("evil"), "{head}");
+}
+
+/// Over HTTP/2 a request has an `:authority`, and without `HostRouter` in front nobody makes it a `Host`.
+#[tokio::test]
+async fn forward_sends_an_authority_as_the_host() {
+    let (upstream, mut heads) = raw_session(OK).await;
+    let named = |authority: &str| {
+        let uri = format!("http://{authority}/x?y");
+        with(Request::get(uri).body(Body::empty()).unwrap(), Upstream::new(upstream))
+    };
+    assert_eq!(call(Forward::default(), named(HOST)).await, (200, "ok".into()));
+    let head = heads.recv().await.unwrap();
+    assert!(head.starts_with("GET /x?y ") && head.contains(&format!("host: {HOST}\r\n")), "{head}");
+    let user = call(Forward::default(), named("me@example.org")).await;
+    assert_eq!(user, (400, "the request names no host\n".into()));
 }

@@ -12,9 +12,9 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use proxy_core::*;
-use session_key::{HostScheme, Identity, SessionHash, SessionRoute, Target};
+use session_key::{HostScheme, Identity, SessionRoute, Target};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -59,7 +59,7 @@ impl Resolver for TestSession {
 }
 
 impl RecordActivity for TestSession {
-    fn touch(&self, _: SessionHash, activity: Activity) {
+    fn touch(&self, _: &SessionRoute, activity: Activity) {
         self.activities.lock().push(activity);
     }
 }
@@ -68,7 +68,7 @@ impl RecordActivity for TestSession {
 struct NoLogs;
 
 impl EventLogs for NoLogs {
-    fn find(&self, _: &Request<Body>) -> Option<Arc<dyn EventLog>> {
+    fn find(&self, _: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
         None
     }
 }
@@ -354,7 +354,7 @@ pub(crate) async fn accept_and_answer(listener: &TcpListener) -> TcpStream {
 }
 
 /// Reads a head up to its empty line. Returns `None` at the connection's end.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);

@@ -5,7 +5,7 @@ use http::Response;
 use hyper_util::rt::TokioIo;
 use proxy_core::{Activity, Body};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 use tokio_tungstenite::{
@@ -102,6 +102,62 @@ async fn any_other_upgrade_is_tunnelled_with_half_close() {
     within("the session's end", client.read_to_string(&mut received)).await.unwrap();
     assert_eq!(received, "from the session");
     assert!(proxy.activities().contains(&Activity::Frame));
+}
+
+#[tokio::test]
+async fn bytes_that_follow_the_switch_of_protocols_at_once_arrive() {
+    let (proxy, listener) = TestProxy::with_listener().await;
+    let mut client = proxy.connect().await;
+    let upgrade = head("GET /", "Connection: upgrade\r\nUpgrade: x\r\n") + "early";
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    let (mut session, _) = accept_request(&listener).await;
+    let response = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nfirst";
+    session.write_all(response.as_bytes()).await.unwrap();
+    read_head(&mut client).await.unwrap();
+    let mut received = [0; 5];
+    within("the session's bytes", client.read_exact(&mut received)).await.unwrap();
+    assert_eq!(&received, b"first");
+    within("the client's bytes", session.read_exact(&mut received)).await.unwrap();
+    assert_eq!(&received, b"early");
+}
+
+#[tokio::test]
+async fn a_tunnel_holds_a_sender_back_and_loses_nothing() {
+    let (proxy, listener) = TestProxy::with_listener().await;
+    let (client, session) = proxy.tunnel(&listener).await;
+    let (client_reader, mut client_writer) = client.into_split();
+    let (session_reader, mut session_writer) = session.into_split();
+    // Both sides send at once, more than all buffers on the way hold, and neither reads meanwhile.
+    let senders = tokio::spawn(async move {
+        tokio::join!(send_numbers(&mut client_writer), send_numbers(&mut session_writer));
+    });
+    let receivers = async {
+        assert_numbers(client_reader).await;
+        assert_numbers(session_reader).await;
+    };
+    within("all bytes", receivers).await;
+    senders.await.unwrap();
+}
+
+const NUMBERS: u32 = 4 << 20;
+/// How many numbers are sent at a time.
+const BATCH: u32 = 4096;
+
+async fn send_numbers(stream: &mut (impl AsyncWrite + Unpin)) {
+    for batch in 0..NUMBERS / BATCH {
+        let numbers = batch * BATCH..(batch + 1) * BATCH;
+        let bytes: Vec<u8> = numbers.flat_map(u32::to_be_bytes).collect();
+        stream.write_all(&bytes).await.unwrap();
+    }
+    stream.shutdown().await.unwrap();
+}
+
+async fn assert_numbers(stream: impl AsyncRead + Unpin) {
+    let mut stream = BufReader::new(stream);
+    for number in 0..NUMBERS {
+        assert_eq!(stream.read_u32().await.unwrap(), number);
+    }
+    assert!(stream.read_u8().await.is_err(), "more bytes than were sent");
 }
 
 #[tokio::test]

@@ -201,8 +201,7 @@ async fn pages_probes_and_strangers_wake_nothing() {
 async fn a_session_that_is_not_started_refuses_with_the_reason() {
     let session = TestSession::new();
     let reason = Reason::new("limit_reached", "Stop a session first.");
-    let hash = HASH.parse().unwrap();
-    *session.refusal.lock() = Some(Refusal::LimitReached { hash, retry_after: Some(30), reason });
+    *session.refusal.lock() = Some(Refusal::LimitReached { retry_after: Some(30), reason });
     for headers in [&[][..], NAVIGATION] {
         let response = layered(&session).oneshot(request("GET", headers, Body::empty())).await.unwrap();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);

@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     let scheme = Arc::new(config.names.scheme(port)?);
     let app = App::new(&config, backend.clone(), backend.clone(), clock, scheme)?;
     let service = app.service(&config, vec![port, health.local_addr()?.port()]);
-    let settings = ServeSettings { refusals: app.refusals.clone(), ..ServeSettings::default() };
+    let settings = ServeSettings::new().with_refusals(app.refusals.clone());
     let routes = health::router(app.health());
     let serving = serve(listener, service, settings, std::future::pending());
     let running = async { tokio::join!(serving, app.run(CancellationToken::new())) };

@@ -17,7 +17,7 @@ use std::{
 };
 
 use api::server::{AuditAction, error_response};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use pod_manager::{AttachGrant, manager::Manager};
 use proxy_core::{Body, EndTunnelWhen, PeerAddr, Refusal, RefusalContext, Refusals};
@@ -126,11 +126,11 @@ impl<A, S> Attach<A, S> {
 impl<A, S> Service<Request<Body>> for Attach<A, S>
 where
     A: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Either<BoxFuture<'static, Result<Response<Body>, Infallible>>, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         match self.attached.poll_ready(context) {
@@ -142,11 +142,11 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let route = request.extensions().get::<SessionRoute>().copied();
         let Some(route) = route.filter(|route| route.target == Target::Attach) else {
-            return Box::pin(self.others.call(request));
+            return Either::Right(self.others.call(request));
         };
         let grant = match self.gate.admit(&route, &mut request) {
             Ok(grant) => grant,
-            Err(refused) => return Box::pin(async { Ok(*refused) }),
+            Err(refused) => return Either::Left(Box::pin(async { Ok(*refused) })),
         };
         self.gate.audit_attached(&route, &grant, &request);
         let extensions = request.extensions_mut();
@@ -154,14 +154,14 @@ where
         extensions.insert(EndTunnelWhen::new(grant.clone().ended()));
         let id = request_id::of(request.extensions()).to_owned();
         let responding = self.attached.call(request);
-        Box::pin(async move {
+        Either::Left(Box::pin(async move {
             // A request may wait for its session to start for minutes.
             tokio::select! {
                 biased;
                 Ok(response) = responding => Ok(revocable::limit(response, grant)),
                 () = grant.clone().ended() => Ok(unauthorized(&id)),
             }
-        })
+        }))
     }
 }
 

@@ -109,6 +109,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         }
     };
     let audit_key = read.secret("AUDIT_KEY");
+    let shutdown_delay = read.seconds("SHUTDOWN_DELAY_SECONDS");
     let drain_timeout = read.seconds("DRAIN_TIMEOUT_SECONDS");
     let log_format = read.choice("LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     let log_level = read.directives("LOG_LEVEL");
@@ -141,6 +142,7 @@ fn check(layers: &Layers, environment: &BTreeMap<String, String>) -> Result<Conf
         github_api,
         backend,
         audit_key,
+        shutdown_delay,
         drain_timeout,
         log_format,
         log_level,

@@ -66,7 +66,9 @@ pub struct Config {
     pub backend: Backend,
     /// The key of the user digests in audit lines, if AUDIT_KEY is set.
     pub audit_key: Option<Secret>,
-    /// How long requests in flight may take to finish at shutdown.
+    /// How long new requests are served although the router is no longer ready, at shutdown.
+    pub shutdown_delay: Duration,
+    /// How long requests in flight may take to finish after that.
     pub drain_timeout: Duration,
     /// The format of log lines.
     pub log_format: LogFormat,

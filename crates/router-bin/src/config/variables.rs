@@ -214,10 +214,17 @@ pub const VARIABLES: &[Variable] = &[
          Enterprise Server has it at `https://<host>/api/v3`.",
     ),
     Router.variable(
+        "SHUTDOWN_DELAY_SECONDS",
+        by_backend("0", "5"),
+        "seconds",
+        "How long the router goes on serving when it shuts down, while `/readyz` fails and load balancers turn \
+         to other routers. Make it longer than they need for that.",
+    ),
+    Router.variable(
         "DRAIN_TIMEOUT_SECONDS",
         Text("10"),
         "seconds",
-        "How long requests and tunnels in flight may take to finish when the router shuts down.",
+        "How long requests and tunnels in flight may take to finish after that.",
     ),
     Router.variable(
         "LOG_FORMAT",

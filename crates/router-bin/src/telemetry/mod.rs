@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use proxy_core::TrustedHeaders;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use requests::RequestTracer;
+pub(crate) use requests::{RequestSpan, RequestTracer};
 pub(crate) use sessions::SessionTracer;
 
 use crate::{config::TraceSettings, metrics::Metrics};

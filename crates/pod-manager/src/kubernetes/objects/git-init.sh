@@ -1,10 +1,14 @@
-# Fills /workspace with the session's repository. POSIX sh; run by `sh -c` in the init container.
-# Values come from the environment (REPO_URL, BRANCH, SOURCE_BRANCH); none is pasted into this text.
+# Fills a folder (WORKSPACE) with the session's repository. POSIX sh; run by `sh -c`: by serve.sh before
+# opencode, or in an init container. Values come from the environment (REPO_URL, BRANCH, SOURCE_BRANCH); none
+# is pasted into this text.
+#
+# With BESIDE it returns as soon as no file of the repository will change, and fetches beside opencode.
 #
 # A clone that is already there may hold work. The rules for it are those of the local backend
 # (local/git/branch.rs), and one table of repository states tests both (tests/it/resume).
 set -eu
-cd /workspace
+cd "${WORKSPACE:-/workspace}"
+beside=
 partial=.opencode-clone
 network_errors='Could not resolve host|Temporary failure in name resolution|Failed to connect'
 network_errors="$network_errors|Connection refused|Connection timed out"
@@ -60,6 +64,11 @@ END
   done <<END
 $filters
 END
+}
+
+# Runs a command, beside opencode at the lowest priority.
+gently() {
+  if [ -n "$beside" ]; then nice -n 19 "$@"; else "$@"; fi
 }
 
 # Passes on a command's output line by line: git ends its progress lines with a carriage return, and a
@@ -133,6 +142,8 @@ checkout() {
 }
 
 clone() {
+  # The router reads this line.
+  echo "opencode-router: cloning" >&2
   rm -rf -- "$partial"
   # A Pod's network policies can take effect a little after its start: the first attempts may fail.
   tries=1
@@ -160,10 +171,15 @@ clone() {
   checkout
 }
 
+# Whether the session's branch is checked out: then a refresh changes no file.
+is_on_branch() {
+  [ "$(git symbolic-ref --quiet HEAD)" = "refs/heads/$BRANCH" ] && is_commit . "refs/heads/$BRANCH"
+}
+
 # Fetches, and checks the session's branch out if nothing can be lost by it.
 refresh() {
   disable_programs
-  changes=$(git --no-optional-locks status --porcelain --untracked-files=normal --ignore-submodules=none) ||
+  changes=$(gently git --no-optional-locks status --porcelain --untracked-files=normal --ignore-submodules=none) ||
     leave "git cannot read the repository"
   [ -z "$changes" ] || leave "there are uncommitted changes"
   git_dir=$(git rev-parse --absolute-git-dir)
@@ -174,9 +190,11 @@ refresh() {
     [ ! -e "$git_dir/$name" ] || leave "the repository is locked ($name)"
   done
   # The refspec is given here: one of the repository's own could overwrite or delete local branches.
-  by_line git fetch --progress --no-recurse-submodules --no-prune --no-prune-tags --refmap= \
+  by_line gently git fetch --progress --no-recurse-submodules --no-prune --no-prune-tags --refmap= \
     --upload-pack=git-upload-pack -- origin '+refs/heads/*:refs/remotes/origin/*' ||
     echo "the remote is unreachable; continuing without it" >&2
+  # opencode runs by now, and what is checked out is the session's business.
+  [ -z "$beside" ] || exit 0
   head=$(git symbolic-ref --quiet HEAD || true)
   if [ -z "$head" ] && is_commit . HEAD &&
     [ -z "$(git for-each-ref --count=1 --contains=HEAD refs/heads refs/remotes refs/tags)" ]; then
@@ -197,7 +215,13 @@ if [ -z "${REPO_URL:-}" ]; then
       git -c user.name=opencode -c user.email=opencode@localhost "$@"
   fi
 elif is_whole; then
-  refresh
+  if [ -n "${BESIDE:-}" ] && is_on_branch 2>/dev/null; then
+    beside=1
+    # The subshell ends at once, so that the Pod's first process reaps the other one.
+    (refresh &)
+  else
+    refresh
+  fi
 else
   clone
 fi

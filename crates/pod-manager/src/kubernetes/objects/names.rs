@@ -12,6 +12,8 @@ use crate::model::{Session, Source};
 
 /// The value of `app.kubernetes.io/managed-by` on all objects of sessions.
 pub const MANAGED_BY: &str = "opencode-router";
+/// What the keys of the router's own labels and annotations begin with.
+pub(crate) const PREFIX: &str = "opencode.ai/";
 /// The label that holds the session's hash.
 pub const HASH_LABEL: &str = "opencode.ai/session-hash";
 /// The port of opencode in the Pod.
@@ -92,7 +94,7 @@ pub(super) fn metadata(
 /// `opencode.ai/<key>`.
 #[must_use]
 pub fn annotation(key: &str) -> String {
-    format!("opencode.ai/{key}")
+    format!("{PREFIX}{key}")
 }
 
 /// Formats a time with milliseconds and `Z`, as the TypeScript router does.

@@ -56,6 +56,13 @@ impl PodPatch {
         }
     }
 
+    /// Returns whether the patch changes the init container that earlier versions cloned in: it has to exist
+    /// then.
+    pub(super) fn names_git_init(&self) -> bool {
+        let list = self.0.get("spec").and_then(|spec| spec.get("initContainers")).and_then(Value::as_array);
+        list.into_iter().flatten().any(|entry| entry.get("name").is_some_and(|name| name == "git-init"))
+    }
+
     pub(super) fn merged(&self, pod: &Pod) -> Result<Value, String> {
         let Ok(Value::Object(pod)) = serde_json::to_value(pod) else { return Err("no Pod".into()) };
         merge_maps(pod, &self.0, "").map(Value::Object)

@@ -150,7 +150,7 @@ fn a_patch_cannot_change_what_the_router_relies_on() {
         "spec: { containers: [{ name: opencode, $patch: delete }, { name: x }] }",
         "no longer has `opencode`",
     );
-    refused("spec: { initContainers: [{ $patch: replace }] }", "no longer has `git-init`");
+    refused("spec: { initContainers: [{ name: git-init, $patch: delete }] }", "no longer has `git-init`");
     refused(
         "spec: { containers: [{ name: opencode, ports: [{ containerPort: 4096, $patch: delete }] }] }",
         "the port 4096",
@@ -164,6 +164,12 @@ fn a_patch_cannot_change_what_the_router_relies_on() {
         "spec: { initContainers: [{ name: git-init, env: [{ name: REPO_URL, value: x }] }] }",
         "what is cloned",
     );
+    for name in ["OPENCODE_ROUTER_REPO_URL", "OPENCODE_ROUTER_GITHUB_TOKEN"] {
+        refused(
+            &format!("spec: {{ containers: [{{ name: opencode, env: [{{ name: {name}, value: x }}] }}] }}"),
+            "what is cloned",
+        );
+    }
     refused(
         "spec: { containers: [{ name: opencode, volumeMounts: [{ mountPath: /home/opencode, readOnly: true }] }] }",
         "the mount of the session's storage",

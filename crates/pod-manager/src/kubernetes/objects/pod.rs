@@ -1,14 +1,15 @@
-//! The Pod of a session: an init container that fills the repository, and opencode.
+//! The Pod of a session: opencode, in a container that prepares the repository first. See
+//! docs/adr/0028.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
 use k8s_openapi::{
     api::core::v1::{
         ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection, DownwardAPIVolumeFile,
-        DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvFromSource, EnvVar, LocalObjectReference,
-        ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
-        ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretEnvSource, Volume, VolumeMount,
-        VolumeProjection,
+        DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource,
+        LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod,
+        PodSecurityContext, PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+        SecretEnvSource, SecretKeySelector, Volume, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -21,17 +22,20 @@ use super::{
         PORT, annotation, github_secret_name, metadata, pod_name, pvc_name, server_secret_name,
         user_secret_name,
     },
+    patch::PodPatch,
 };
 use crate::model::{GitAuthor, Session, Source};
 
 pub(super) const HOME: &str = "/home/opencode";
-const REPO: &str = "/home/opencode/repo";
 const USER: i64 = 1000;
 /// What the scheduler reserves of a node's own disk.
 const EPHEMERAL_STORAGE_REQUEST: &str = "64Mi";
 /// A constant text: what differs between sessions is in the environment.
 const GIT_INIT: &str = include_str!("git-init.sh");
 const SERVE: &str = include_str!("serve.sh");
+/// What serve.sh, and not opencode, gets.
+const PREPARE_PREFIX: &str = "OPENCODE_ROUTER_";
+const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 /// The annotation of a Pod whose text is git's configuration of lowest precedence.
 pub(crate) const GIT_CONFIG_KEY: &str = "git-config";
 /// Where the Pod has it, and where the image may have its own.
@@ -45,10 +49,27 @@ const CREDENTIAL_HELPER: &str = "!f() { if [ \"$1\" = get ] && [ -n \"${GITHUB_T
 /// changes that.
 #[must_use]
 pub fn make_pod(session: &Session, settings: &KubernetesSettings, last_activity: SystemTime) -> Pod {
-    let pod = unpatched_pod(session, settings, last_activity);
+    let clones_in = CloningContainer::of(settings.pod_patch.as_ref());
+    let pod = unpatched_pod(session, settings, last_activity, clones_in);
     match &settings.pod_patch {
         Some(patch) => patch.apply(pod),
         None => pod,
+    }
+}
+
+/// The container that prepares the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CloningContainer {
+    /// opencode's, before it starts opencode: kubelet needs more than a second to see that an init container
+    /// has ended.
+    Opencode,
+    /// The init container `git-init`, as in earlier versions: the operator's patch changes it.
+    Init,
+}
+
+impl CloningContainer {
+    pub(super) fn of(patch: Option<&PodPatch>) -> Self {
+        if patch.is_some_and(PodPatch::names_git_init) { Self::Init } else { Self::Opencode }
     }
 }
 
@@ -57,6 +78,7 @@ pub(super) fn unpatched_pod(
     session: &Session,
     settings: &KubernetesSettings,
     last_activity: SystemTime,
+    clones_in: CloningContainer,
 ) -> Pod {
     let mut metadata = metadata(pod_name(session.hash), session, settings, last_activity);
     metadata.annotations.get_or_insert_default().extend([git_config(&GitAuthor::of(&session.owner))]);
@@ -71,8 +93,8 @@ pub(super) fn unpatched_pod(
                 .image_pull_secret
                 .as_ref()
                 .map(|name| vec![LocalObjectReference { name: name.clone() }]),
-            init_containers: Some(vec![git_init(session, settings)]),
-            containers: [opencode(session, settings)].into_iter().chain(browser).collect(),
+            init_containers: (clones_in == CloningContainer::Init).then(|| vec![git_init(session, settings)]),
+            containers: [opencode(session, settings, clones_in)].into_iter().chain(browser).collect(),
             restart_policy: Some("Always".into()),
             // The pause process is PID 1 then: it reaps children, and opencode, not being PID 1, obeys
             // SIGTERM.
@@ -106,11 +128,7 @@ pub(crate) fn git_config(author: &GitAuthor) -> (String, String) {
 fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
     let mut environment = git_environment(settings);
     environment.push(variable("HOME", "/tmp"));
-    if let Source::Repository { url, branch, from } = &session.source {
-        environment.push(variable("REPO_URL", url.as_str()));
-        environment.push(variable("BRANCH", branch.as_str()));
-        environment.extend(from.as_ref().map(|from| variable("SOURCE_BRANCH", from.as_str())));
-    }
+    environment.extend(repository(session, ""));
     Container {
         name: "git-init".into(),
         image: Some(settings.image.clone()),
@@ -134,8 +152,34 @@ fn git_init(session: &Session, settings: &KubernetesSettings) -> Container {
     }
 }
 
-fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
+/// Returns variables that say what is cloned.
+fn repository(session: &Session, prefix: &str) -> Vec<EnvVar> {
+    let Source::Repository { url, branch, from } = &session.source else { return Vec::new() };
+    let mut values = vec![("REPO_URL", url.as_str()), ("BRANCH", branch.as_str())];
+    values.extend(from.as_ref().map(|from| ("SOURCE_BRANCH", from.as_str())));
+    values.into_iter().map(|(name, value)| variable(&format!("{prefix}{name}"), value)).collect()
+}
+
+/// Returns a variable with the token of the sign-in. Of `GITHUB_TOKEN`, a user may have set another one.
+fn sign_in_token(session: &Session) -> EnvVar {
+    let selector = SecretKeySelector {
+        name: github_secret_name(session.hash),
+        key: GITHUB_TOKEN.into(),
+        optional: Some(true),
+    };
+    let source = EnvVarSource { secret_key_ref: Some(selector), ..Default::default() };
+    EnvVar { name: format!("{PREPARE_PREFIX}{GITHUB_TOKEN}"), value: None, value_from: Some(source) }
+}
+
+fn opencode(session: &Session, settings: &KubernetesSettings, clones_in: CloningContainer) -> Container {
     let mut environment = git_environment(settings);
+    let mut command = vec!["/bin/sh".into(), "-c".into(), literal(SERVE)];
+    if clones_in == CloningContainer::Opencode {
+        // serve.sh removes them from opencode's environment.
+        environment.extend(repository(session, PREPARE_PREFIX));
+        environment.push(sign_in_token(session));
+        command.extend(["opencode-router".into(), literal(GIT_INIT)]);
+    }
     environment.push(variable("HOME", HOME));
     environment.push(variable("OPENCODE_DISABLE_AUTOUPDATE", "1"));
     if let Some(addresses) = &settings.addresses {
@@ -150,8 +194,9 @@ fn opencode(session: &Session, settings: &KubernetesSettings) -> Container {
         name: "opencode".into(),
         image: Some(settings.image.clone()),
         image_pull_policy: Some("IfNotPresent".into()),
-        command: Some(vec!["/bin/sh".into(), "-c".into(), literal(SERVE)]),
-        working_dir: Some(REPO.into()),
+        command: Some(command),
+        // The repository's folder would be created as root.
+        working_dir: Some(HOME.into()),
         env: Some(environment),
         // Later ones win: a user's own key overrides the team's, and the token of the sign-in.
         env_from: Some(vec![

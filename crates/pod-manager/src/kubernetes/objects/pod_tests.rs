@@ -66,14 +66,27 @@ fn the_secrets_are_these_whole_manifests() {
 #[test]
 fn a_new_project_has_no_repository_in_its_environment() {
     let pod = make_pod(&session(Source::Empty, None), &KubernetesSettings::new("i"), last_activity());
-    let init = &pod.spec.unwrap().init_containers.unwrap()[0];
-    assert!(
-        init.env
-            .as_ref()
-            .unwrap()
-            .iter()
-            .all(|variable| variable.name != "REPO_URL" && variable.name != "BRANCH")
-    );
+    let names = pod.spec.unwrap().containers.remove(0).env.unwrap().into_iter().map(|variable| variable.name);
+    assert!(names.into_iter().all(|name| !name.contains("REPO_URL") && !name.contains("BRANCH")));
+}
+
+#[test]
+fn a_pod_has_an_init_container_only_if_the_operators_patch_names_it() {
+    let settings = KubernetesSettings::new("i");
+    let spec = make_pod(&widgets(), &settings, last_activity()).spec.unwrap();
+    assert_eq!(spec.init_containers, None);
+    assert_eq!(spec.containers[0].command.as_ref().unwrap().len(), 5, "it prepares the repository itself");
+    let patch =
+        "spec: { initContainers: [{ name: git-init, env: [{ name: HTTPS_PROXY, value: http://p }] }] }";
+    let patch = PodPatch::parse(patch, &settings).unwrap();
+    let settings = KubernetesSettings { pod_patch: Some(patch), ..settings };
+    let spec = make_pod(&widgets(), &settings, last_activity()).spec.unwrap();
+    let init = &spec.init_containers.unwrap()[0];
+    let names: Vec<_> = init.env.iter().flatten().map(|variable| variable.name.as_str()).collect();
+    assert!(["REPO_URL", "BRANCH", "SOURCE_BRANCH", "HTTPS_PROXY"].iter().all(|name| names.contains(name)));
+    assert_eq!(spec.containers[0].command.as_ref().unwrap().len(), 3);
+    let names = spec.containers[0].env.iter().flatten().map(|variable| variable.name.as_str());
+    assert!(names.into_iter().all(|name| !name.contains("REPO_URL")));
 }
 
 #[test]
@@ -81,9 +94,10 @@ fn a_hostile_branch_is_a_literal_value_and_not_a_script() {
     let hostile = "$(OPENCODE_SERVER_PASSWORD);touch$IFS/x`id`'\"";
     let session = session(repository("https://h/r", hostile, None), None);
     let pod = make_pod(&session, &KubernetesSettings::new("i"), last_activity());
-    let init = &pod.spec.unwrap().init_containers.unwrap()[0];
-    assert!(init.command.iter().chain(&init.args).flatten().all(|word| !word.contains("touch$")));
-    let branch = init.env.as_ref().unwrap().iter().find(|variable| variable.name == "BRANCH").unwrap();
+    let opencode = &pod.spec.unwrap().containers[0];
+    assert!(opencode.command.iter().chain(&opencode.args).flatten().all(|word| !word.contains("touch$")));
+    let variables = opencode.env.as_ref().unwrap();
+    let branch = variables.iter().find(|variable| variable.name == "OPENCODE_ROUTER_BRANCH").unwrap();
     assert_eq!(branch.value.as_deref(), Some("$$(OPENCODE_SERVER_PASSWORD);touch$$IFS/x`id`'\""));
 }
 

@@ -1,5 +1,6 @@
 # Starts opencode in a session's container. POSIX sh; run by `sh -c`. Values come from the environment; none
-# is pasted into this text.
+# is pasted into this text. The first argument, if any, is the script that prepares the repository
+# (git-init.sh). Without it, an init container has done that.
 #
 # An image may bring its own configuration, agents and skills in /etc/opencode-defaults, scripts in its folder
 # init-scripts, and a plugin in /etc/opencode-plugin/index.ts: the folders of the TypeScript router's image.
@@ -7,10 +8,50 @@ defaults=/etc/opencode-defaults
 plugin=/etc/opencode-plugin/index.ts
 config=${XDG_CONFIG_HOME:-$HOME/.config}/opencode
 state=${XDG_STATE_HOME:-$HOME/.local/state}/opencode-router
+repo=$HOME/repo
+termination=/dev/termination-log
+prepared=/tmp/.opencode-router-prepared
 newline='
 '
 
 notice() { echo "opencode-router: $*" >&2; }
+
+# Unsets every variable that git and its transports do not read: they are the user's and the team's keys.
+unset_secrets() {
+  for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z_0-9]*\)=.*/\1/p'); do
+    case $name in
+      PATH | LANG | LANGUAGE | LC_* | TZ | GIT_* | SSL_* | CURL_* | *_proxy | *_PROXY) ;;
+      OPENCODE_ROUTER_*) ;;
+      *) unset "$name" ;;
+    esac
+  done
+}
+
+# Prepares the repository, once in a Pod: if opencode is restarted, the branch stays as it is. git sees
+# neither the home nor any secret but the token of the sign-in.
+prepare_repository() {
+  # Once the container has ended, its status has this text: then it was git that failed.
+  { echo "opencode-router: preparing the repository" >"$termination"; } 2>/dev/null
+  mkdir -p "$repo" && (
+    unset_secrets
+    export WORKSPACE="$repo" BESIDE=1 HOME=/tmp GITHUB_TOKEN="${OPENCODE_ROUTER_GITHUB_TOKEN:-}"
+    export REPO_URL="${OPENCODE_ROUTER_REPO_URL:-}" BRANCH="${OPENCODE_ROUTER_BRANCH:-}"
+    export SOURCE_BRANCH="${OPENCODE_ROUTER_SOURCE_BRANCH:-}"
+    unset OPENCODE_ROUTER_GITHUB_TOKEN
+    exec sh -c "$1"
+  ) || exit
+  { printf '' >"$termination"; } 2>/dev/null
+  { echo done >"$prepared"; } 2>/dev/null
+}
+
+if [ -n "${1:-}" ]; then
+  [ -e "$prepared" ] || prepare_repository "$1"
+  # The router reads this line.
+  notice "the repository is ready"
+  unset OPENCODE_ROUTER_GITHUB_TOKEN OPENCODE_ROUTER_REPO_URL OPENCODE_ROUTER_BRANCH
+  unset OPENCODE_ROUTER_SOURCE_BRANCH
+fi
+cd "$repo" || exit
 
 # The team's variables, from the ConfigMap. A file that the shell can't parse would end this script.
 if [ -f "$HOME/.opencode/.env" ]; then

@@ -12,7 +12,7 @@ use super::{
     super::settings::KubernetesSettings,
     names::PORT,
     patch::PodPatch,
-    pod::{HOME, unpatched_pod},
+    pod::{CloningContainer, HOME, unpatched_pod},
 };
 use crate::model::{Session, Source};
 
@@ -45,7 +45,7 @@ impl PodPatch {
 fn problems(patch: &PodPatch, settings: &KubernetesSettings) -> Vec<String> {
     let mut problems = head(patch);
     for session in samples() {
-        let plain = unpatched_pod(&session, settings, UNIX_EPOCH);
+        let plain = unpatched_pod(&session, settings, UNIX_EPOCH, CloningContainer::of(Some(patch)));
         let found = match patch.merged(&plain) {
             Err(problem) => vec![problem],
             Ok(merged) => match serde_json::from_value::<Pod>(merged.clone()) {
@@ -134,8 +134,12 @@ fn of_container(plain: &Container, patched: &Container, path: &str) -> impl Iter
     };
     let variables = |container: &Container| {
         let variables = container.env.clone().unwrap_or_default();
-        let ours = ["REPO_URL", "BRANCH", "SOURCE_BRANCH", "OPENCODE_SERVER_PASSWORD"];
-        variables.into_iter().filter(|variable| ours.contains(&variable.name.as_str())).collect::<Vec<_>>()
+        let ours = ["REPO_URL", "BRANCH", "SOURCE_BRANCH", "GITHUB_TOKEN"];
+        let is_ours = |name: &str| {
+            let short = name.strip_prefix("OPENCODE_ROUTER_").unwrap_or(name);
+            name == "OPENCODE_SERVER_PASSWORD" || (ours.contains(&short) && name != "GITHUB_TOKEN")
+        };
+        variables.into_iter().filter(|variable| is_ours(&variable.name)).collect::<Vec<_>>()
     };
     [
         (mount(plain) == mount(patched), "the mount of the session's storage"),

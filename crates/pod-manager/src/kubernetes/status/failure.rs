@@ -3,12 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod},
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
 use super::fields::{condition, container, created_at, event_time, is_true, wall};
 use crate::model::{Failure, FailureCode};
+
+/// The message of a container that ended before serve.sh started opencode.
+const PREPARING: &str = "opencode-router: preparing";
 
 /// A failure that may go away by itself.
 pub(super) struct Delay {
@@ -51,7 +54,7 @@ pub(super) fn is_node_lost(pod: &Pod) -> bool {
 
 /// Returns why the Pod has failed for good.
 pub(super) fn of_pod(pod: &Pod) -> Option<Failure> {
-    ended(pod).or_else(|| init_container(pod)).or_else(|| crash_loop(pod))
+    ended(pod).or_else(|| clone(pod)).or_else(|| crash_loop(pod))
 }
 
 /// The Pod as a whole has ended: it was evicted, or its node was shut down.
@@ -76,14 +79,11 @@ fn ended(pod: &Pod) -> Option<Failure> {
     })
 }
 
-fn init_container(pod: &Pod) -> Option<Failure> {
-    let init = container(pod, "git-init")?;
-    let state = init.state.as_ref()?;
-    let ended = state.terminated.as_ref().or_else(|| {
-        // Between two attempts, the last one counts.
-        state.waiting.as_ref()?;
-        init.last_state.as_ref()?.terminated.as_ref()
-    })?;
+/// The repository could not be prepared: in the container of opencode, or in an init container.
+fn clone(pod: &Pod) -> Option<Failure> {
+    let ended = container(pod, "git-init").and_then(last_end);
+    let ended =
+        ended.or_else(|| last_end(container(pod, "opencode")?).filter(|ended| was_preparing(ended)))?;
     if ended.exit_code == 0 {
         return None;
     }
@@ -97,14 +97,24 @@ fn init_container(pod: &Pod) -> Option<Failure> {
     ))
 }
 
+/// Returns how the container has ended. Between two attempts, the last one counts.
+fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let state = container.state.as_ref()?;
+    state.terminated.as_ref().or_else(|| {
+        state.waiting.as_ref()?;
+        container.last_state.as_ref()?.terminated.as_ref()
+    })
+}
+
+/// Returns whether the container ended before serve.sh started opencode.
+fn was_preparing(ended: &ContainerStateTerminated) -> bool {
+    ended.message.as_deref().is_some_and(|message| message.starts_with(PREPARING))
+}
+
 fn crash_loop(pod: &Pod) -> Option<Failure> {
     let opencode = container(pod, "opencode")?;
     let state = opencode.state.as_ref()?;
-    let ended = match (&state.terminated, &state.waiting) {
-        (Some(ended), _) => ended,
-        (None, Some(_)) => opencode.last_state.as_ref()?.terminated.as_ref()?,
-        (None, None) => return None,
-    };
+    let ended = last_end(opencode)?;
     // The first crash is restarted at once; it is a failure from the first back-off on.
     let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
     if waiting != Some("CrashLoopBackOff") {
@@ -223,7 +233,9 @@ fn waiting_container(pod: &Pod) -> Option<Delay> {
 /// Any recent warning of the cluster while no container has started.
 fn warning(pod: &Pod, events: &[Event], now: SystemTime, max_age: Duration) -> Option<Delay> {
     let status = pod.status.as_ref();
-    let statuses = status.iter().flat_map(|status| status.init_container_statuses.iter().flatten());
+    let statuses = status
+        .iter()
+        .flat_map(|status| status.init_container_statuses.iter().chain(&status.container_statuses).flatten());
     let mut states = statuses.filter_map(|container| container.state.as_ref());
     if states.any(|state| state.running.is_some() || state.terminated.is_some()) {
         return None;

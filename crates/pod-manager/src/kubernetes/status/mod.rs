@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use self::{
     fields::created_at,
     pod::{PodState, RunningContainer},
+    stages::end_clone,
 };
 use super::{
     desired::{Desired, DesiredState, run_of},
@@ -29,8 +30,19 @@ pub(super) struct ProbeResults {
     pub(super) ready: Option<Ready>,
     /// The run whose opencode did not become healthy in time.
     pub(super) unresponsive: Option<Unresponsive>,
-    /// How far the clone is in the Pod of this UID.
-    pub(super) clone: Option<(String, Progress)>,
+    /// How far the clone is.
+    pub(super) clone: Option<Clone>,
+}
+
+/// A clone, by its log.
+#[derive(Debug, Clone)]
+pub(super) struct Clone {
+    /// The Pod's UID if an init container clones, else the run.
+    pub(super) id: String,
+    /// How far it is.
+    pub(super) progress: Option<Progress>,
+    /// When its end was seen.
+    pub(super) ended: Option<SystemTime>,
 }
 
 /// A healthy opencode.
@@ -60,6 +72,16 @@ impl ProbeResults {
     /// Returns whether this run needs no further probe.
     pub(super) fn is_final(&self, run_id: &str) -> bool {
         self.is_ready(run_id) || self.unresponsive(run_id).is_some_and(|result| result.has_failed)
+    }
+
+    /// Returns whether this run is known to clone: opencode has not been started.
+    pub(super) fn is_cloning(&self, run_id: &str) -> bool {
+        self.clone.as_ref().is_some_and(|clone| clone.id == run_id && clone.ended.is_none())
+    }
+
+    /// Returns whether this run is known to clone no longer.
+    pub(super) fn has_cloned(&self, run_id: &str) -> bool {
+        self.clone.as_ref().is_some_and(|clone| clone.id == run_id && clone.ended.is_some())
     }
 
     fn unresponsive(&self, run_id: &str) -> Option<&Unresponsive> {
@@ -113,11 +135,22 @@ pub(super) fn derive(
         (_, None) => stages = pod::derive(pvc, None, &[], since, now).stages,
         (_, Some(_)) => {}
     }
+    if let PodState::Running(RunningContainer { run_id, started_at, .. }) = &pod_state {
+        let seen = probes.clone.as_ref().filter(|clone| clone.id == *run_id).and_then(|clone| clone.ended);
+        // A healthy opencode was started after it.
+        if let Some(at) = seen.or(ready.map(|_| *started_at)) {
+            end_clone(&mut stages, at);
+        }
+    }
     if let (Phase::Running(_), Some((ready, _)), Some(last)) = (&phase, ready, stages.last_mut()) {
         last.ended = Some(last.started.map_or(ready.at, |started| started.max(ready.at)));
     }
-    if let Some((uid, progress)) = &probes.clone
-        && pod.and_then(|pod| pod.metadata.uid.as_ref()) == Some(uid)
+    let is_of_pod = |id: &String| {
+        pod.and_then(|pod| pod.metadata.uid.as_ref()) == Some(id)
+            || matches!(&pod_state, PodState::Running(container) if container.run_id == *id)
+    };
+    if let Some(Clone { id, progress: Some(progress), .. }) = &probes.clone
+        && is_of_pod(id)
         && let Some(clone) = stages.iter_mut().find(|stage| stage.stage == Stage::Cloning)
         && clone.started.is_some()
         && clone.ended.is_none()

@@ -130,6 +130,26 @@ fn a_failed_pod_says_why_it_failed() {
 }
 
 #[test]
+fn a_clone_in_opencodes_container_that_failed_says_so() {
+    use FailureCode as Code;
+    let status = |state: Value, last: Value| json!({ "phase": "Running", "podIP": "10.1.2.3", "containerStatuses": [container_of("opencode", 1, state, last)] });
+    let ended = |exit_code: i32, reason: &str, message: &str| json!({ "terminated": { "exitCode": exit_code, "reason": reason, "message": message } });
+    let git = ended(128, "Error", "opencode-router: preparing the repository\n");
+    check_failed(status(git.clone(), json!({})), Code::CloneFailed, "128");
+    // Between two attempts, the last one counts.
+    let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+    check_failed(status(waiting.clone(), git.clone()), Code::CloneFailed, "128");
+    let starved = ended(137, "OOMKilled", "opencode-router: preparing the repository\n");
+    check_failed(status(starved, json!({})), Code::OutOfMemory, "cloning");
+    // An attempt that runs may succeed, and a crash of opencode itself is no failed clone.
+    let running = json!({ "running": { "startedAt": "2026-11-23T10:01:00Z" } });
+    assert!(matches!(state_after(5, &pod(status(running, git)), &[]), PodState::Running(_)));
+    let crash = ended(128, "Error", "");
+    assert_eq!(state_after(5, &pod(status(crash.clone(), json!({}))), &[]), PodState::Starting);
+    check_failed(status(waiting, crash), Code::OpencodeCrashed, "crashed");
+}
+
+#[test]
 fn a_blocked_pod_says_what_blocks_it() {
     use FailureCode as Code;
     for reason in ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"] {

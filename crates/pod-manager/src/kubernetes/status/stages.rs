@@ -59,10 +59,22 @@ fn stage_starts(pod: &Pod, events: &[Event]) -> [Option<SystemTime>; STAGES.len(
         // The volume is attached as soon as the node is chosen.
         scheduled,
         pulling.or(mounted),
-        init.and_then(started_at),
-        // Once the clone has ended, the stage is opencode's, whatever its container still waits for.
-        opencode.and_then(started_at).or_else(|| cloned_at(pod)),
+        init.or(opencode).and_then(started_at),
+        // Once the clone has ended, the stage is opencode's, whatever its container still waits for. Without
+        // an init container, the objects do not say when that is.
+        init.and_then(|_| opencode.and_then(started_at).or_else(|| cloned_at(pod))),
     ]
+}
+
+/// Ends the clone in opencode's container at this time, if it has not ended.
+pub(super) fn end_clone(records: &mut [StageRecord], at: SystemTime) {
+    let Some(clone) = records.iter_mut().find(|record| record.stage == Stage::Cloning) else { return };
+    let (Some(started), None) = (clone.started, clone.ended) else { return };
+    let at = at.max(started);
+    clone.ended = Some(at);
+    if let Some(starting) = records.iter_mut().find(|record| record.stage == Stage::Starting) {
+        starting.started = Some(at);
+    }
 }
 
 /// Returns when the clone ended.

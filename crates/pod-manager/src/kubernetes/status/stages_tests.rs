@@ -93,6 +93,21 @@ fn a_start_goes_through_its_stages() {
 }
 
 #[test]
+fn a_clone_in_opencodes_container_ends_when_the_router_sees_it() {
+    let serving = pod(json!({
+        "containerStatuses": [{ "name": "opencode", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": { "startedAt": "2026-11-23T10:00:08Z" } } }],
+    }));
+    let mut records = stages(at(0), Some(&serving), &[]);
+    assert_eq!((records[4].started, records[4].ended), (Some(at(8)), None));
+    assert_eq!(records[5].started, None);
+    end_clone(&mut records, at(12));
+    end_clone(&mut records, at(20));
+    assert_eq!((records[4].started, records[4].ended), (Some(at(8)), Some(at(12))));
+    assert_eq!((records[5].started, records[5].ended), (Some(at(12)), None));
+}
+
+#[test]
 fn stages_keep_their_order_if_clocks_disagree() {
     let serving = pod(json!({
         "conditions": [{ "type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-23T09:59:50Z" }],

@@ -258,7 +258,8 @@ impl SimulatedNode {
             return self.bind(pod).await;
         }
         let status = pod.status.as_ref();
-        if status.is_none_or(|status| status.init_container_statuses.is_none()) {
+        let has_init = pod.spec.as_ref().is_some_and(|spec| spec.init_containers.is_some());
+        if has_init && status.is_none_or(|status| status.init_container_statuses.is_none()) {
             let states = json!({ "init": { "running": { "startedAt": now() } } });
             return self.set_status(pod, &pod_status(&states)).await;
         }
@@ -266,14 +267,21 @@ impl SimulatedNode {
             return Ok(());
         }
         let terminated = |exit_code: i32, reason: &str| json!({ "terminated": { "exitCode": exit_code, "reason": reason, "startedAt": now(), "finishedAt": now() } });
-        let states = if fails {
+        let states = if fails && !has_init {
+            let mut ended = terminated(128, "Error");
+            ended["terminated"]["message"] = "opencode-router: preparing the repository\n".into();
+            json!({ "opencode": ended })
+        } else if fails {
             let waiting = json!({ "waiting": { "reason": "PodInitializing" } });
             json!({ "init": terminated(128, "Error"), "opencode": waiting })
         } else {
             let password = self.password(hash).await?;
             let ip = self.start_container(&uid, hash, password).await;
             let running = json!({ "running": { "startedAt": now() } });
-            json!({ "init": terminated(0, "Completed"), "opencode": running, "ip": ip })
+            match has_init {
+                true => json!({ "init": terminated(0, "Completed"), "opencode": running, "ip": ip }),
+                false => json!({ "opencode": running, "ip": ip }),
+            }
         };
         self.set_status(pod, &pod_status(&states)).await
     }

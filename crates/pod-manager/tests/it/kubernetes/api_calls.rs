@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::api::DeleteParams;
 use pod_manager::{
-    BackendError, Credentials, KubernetesBackend, SessionBackend, SystemClock, WatchEvent,
+    BackendError, Credentials, KubernetesBackend, SessionBackend, SystemClock, Token, WatchEvent,
     contract::WatchProbe,
     model::{Phase, StopReason},
 };
@@ -91,11 +91,12 @@ async fn a_session_costs_these_calls_and_a_running_one_none() {
         let session = test.session();
         (session.hash, session)
     };
-    backend.start(&session, Credentials::NONE).await.expect("start");
+    let with_token = Credentials { github_token: Token::parse("gho_x"), git_author: None };
+    backend.start(&session, &with_token).await.expect("start");
     probe.wait_running(hash).await;
     let namespace = format!("/api/v1/namespaces/{}", test.cluster.settings.namespace);
     let call = |verb: &str, what: &str| format!("{verb} {namespace}/{what}");
-    // The clone's log is followed while its container runs, which may be too short to be seen.
+    // The log of a long clone is followed.
     let asked = |link: &Link| {
         link.take_calls().into_iter().filter(|call| !call.ends_with("/log")).collect::<Vec<_>>()
     };
@@ -103,11 +104,11 @@ async fn a_session_costs_these_calls_and_a_running_one_none() {
         asked(&link),
         [
             call("POST", "persistentvolumeclaims"),
+            call("PATCH", &format!("secrets/opencode-github-{hash}")),
             call("POST", "secrets"),
             call("POST", "pods"),
-            call("GET", &format!("secrets/opencode-server-{hash}")),
         ],
-        "what a create costs"
+        "what a create with a GitHub token costs, until its page can be served"
     );
 
     // Requests are routed from memory, without a call to the API server.
@@ -125,6 +126,28 @@ async fn a_session_costs_these_calls_and_a_running_one_none() {
     probe.wait_stopped(hash).await;
     let stop = asked(&link);
     assert!(stop.len() <= 4, "what a stop costs: {stop:#?}");
+    let password = call("GET", &format!("secrets/opencode-server-{hash}"));
+    backend.start(&session, Credentials::NONE).await.expect("start");
+    probe.wait_running(hash).await;
+    assert_eq!(
+        asked(&link),
+        [call("PATCH", &claim), password.clone(), call("POST", "pods")],
+        "what a resume costs"
+    );
+    backend.stop(hash, StopReason::Requested).await.expect("stop");
+    probe.wait_stopped(hash).await;
+    asked(&link);
+    backend.start(&session, &with_token).await.expect("start");
+    probe.wait_running(hash).await;
+    let token = call("PATCH", &format!("secrets/opencode-github-{hash}"));
+    assert_eq!(
+        asked(&link),
+        [token, call("PATCH", &claim), password, call("POST", "pods")],
+        "what a resume with a GitHub token costs"
+    );
+    backend.stop(hash, StopReason::Requested).await.expect("stop");
+    probe.wait_stopped(hash).await;
+    asked(&link);
     backend.delete(hash).await.expect("delete");
     probe.wait_removed(hash).await;
     let delete = asked(&link);

@@ -1,9 +1,17 @@
-//! The init container's script: clones, branches, and why it fails. tests/it/resume tests it on clones that
-//! hold work.
+//! The script that prepares a Pod's repository: clones, branches, and why it fails. tests/it/resume tests it
+//! on clones that hold work.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    process::{Command, Stdio},
+};
 
-use crate::resume::script::{OnScript, text};
+use crate::{
+    local::harness::script as program,
+    resume::script::{OnScript, text},
+};
 
 /// Runs the script, which has to check the branch out; returns its output.
 #[track_caller]
@@ -23,10 +31,12 @@ fn readme(script: &OnScript) -> String {
 fn a_clone_is_reported_line_by_line_and_has_the_branch() {
     let script = OnScript::new();
     let output = check_out(&script, "release", None);
+    assert!(output.lines().any(|line| line == "opencode-router: cloning"), "{output}");
     assert!(!output.contains('\r'), "{output:?}");
     assert!(output.lines().any(|line| line.starts_with("Receiving objects: 100%")), "{output}");
     assert_eq!(readme(&script), "released\n");
-    check_out(&script, "release", None);
+    let output = check_out(&script, "release", None);
+    assert!(!output.contains("opencode-router: cloning"), "{output}");
 }
 
 #[test]
@@ -85,6 +95,35 @@ fn a_session_starts_without_its_remote() {
     fs::remove_dir_all(script.local.root().join("origin.git")).expect("removed");
     let output = check_out(&script, "main", None);
     assert!(output.contains("continuing without it"), "{output}");
+}
+
+#[test]
+fn a_fetch_beside_opencode_delays_nothing_and_leaves_what_is_checked_out_meanwhile() {
+    let script = OnScript::beside();
+    check_out(&script, "release", None);
+    let (root, workspace) = (script.local.root(), script.workspace());
+    script.local.git(&root.join("origin.git"), &["branch", "newer", "main"]);
+    // git fetches once something is written here.
+    let begin = root.join("begin");
+    assert!(Command::new("mkfifo").arg(&begin).status().expect("mkfifo runs").success());
+    let git = format!(
+        "PATH=${{PATH#*:}}\ncase \" $* \" in *' fetch '*) read -r _ <'{}' ;; esac\nexec git \"$@\"",
+        begin.display()
+    );
+    fs::create_dir(root.join("bin")).expect("a folder");
+    program(&root.join("bin/git"), &git);
+    let mut command = script.command_for("release", None);
+    let path = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH"));
+    let path = format!("{}:{}", root.join("bin").display(), path.expect("a PATH").display());
+    command.env("PATH", path);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("sh runs");
+    let mut output = child.stdout.take().expect("a pipe");
+    assert!(child.wait().expect("it ends").success(), "before the fetch");
+    script.local.git(&workspace, &["switch", "-q", "-c", "mine"]);
+    fs::write(&begin, "now\n").expect("written");
+    output.read_to_end(&mut Vec::new()).expect("read until the fetch has ended");
+    script.local.git(&workspace, &["rev-parse", "--verify", "refs/remotes/origin/newer"]);
+    assert_eq!(script.local.git(&workspace, &["symbolic-ref", "--short", "HEAD"]), "mine");
 }
 
 #[test]

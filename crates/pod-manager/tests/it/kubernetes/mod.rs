@@ -3,6 +3,7 @@
 mod admission;
 mod api_calls;
 mod attach;
+mod awaited_token;
 mod cluster;
 mod conflicts;
 mod contract;

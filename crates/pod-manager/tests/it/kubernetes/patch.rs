@@ -65,6 +65,12 @@ async fn a_patch_has_the_same_result_as_in_the_api_server() {
     let plain = KubernetesSettings { image_pull_secret: Some("pull".into()), ..cluster.settings.clone() };
     let templates: Api<PodTemplate> = Api::namespaced(cluster.client.clone(), &plain.namespace);
     templates.create(&PostParams::default(), &template("plain", &plain, &session)).await.expect("a template");
+    // A patch that names the init container of earlier versions gets it.
+    let keep = json!({ "spec": { "initContainers": [{ "name": "git-init" }] } });
+    let keep = PodPatch::parse(&keep.to_string(), &plain).expect("a patch");
+    let with_init = KubernetesSettings { pod_patch: Some(keep), ..plain.clone() };
+    let with_init = template("with-init", &with_init, &session);
+    templates.create(&PostParams::default(), &with_init).await.expect("a template");
     for (number, patch) in patches().into_iter().enumerate() {
         let ours =
             PodPatch::parse(&patch.to_string(), &plain).unwrap_or_else(|error| panic!("{patch}: {error}"));
@@ -74,7 +80,8 @@ async fn a_patch_has_the_same_result_as_in_the_api_server() {
         let ours = templates.create(&PostParams::default(), &ours).await.expect("taken by the server");
         let theirs = Patch::Strategic(json!({ "template": patch }));
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };
-        let theirs = templates.patch("plain", &dry, &theirs).await.expect("patched by the server");
+        let unpatched = if patch.to_string().contains("git-init") { "with-init" } else { "plain" };
+        let theirs = templates.patch(unpatched, &dry, &theirs).await.expect("patched by the server");
         let shown = |template: PodTemplate| serde_json::to_value(template.template).expect("JSON");
         assert_eq!(shown(ours), shown(theirs), "{patch}");
     }

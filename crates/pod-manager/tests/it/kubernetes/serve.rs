@@ -1,4 +1,5 @@
-//! The script that starts opencode in a Pod, run by the shell of this machine: what an image brings along.
+//! The script that starts opencode in a Pod, run by the shell of this machine: what an image brings along,
+//! and the repository that is prepared before.
 
 #![expect(clippy::disallowed_methods, reason = "programs are found by the PATH of the test")]
 
@@ -7,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 const SCRIPT: &str = include_str!("../../../src/kubernetes/objects/serve.sh");
@@ -16,12 +17,15 @@ const SCRIPT: &str = include_str!("../../../src/kubernetes/objects/serve.sh");
 struct Container {
     folder: tempfile::TempDir,
     variables: BTreeMap<String, String>,
+    /// The script that prepares the repository.
+    prepare: Option<&'static str>,
 }
 
 impl Container {
     fn new() -> Self {
-        let container = Self { folder: tempfile::tempdir().expect("a folder"), variables: BTreeMap::new() };
-        container.write("home/.keep", "");
+        let folder = tempfile::tempdir().expect("a folder");
+        let container = Self { folder, variables: BTreeMap::new(), prepare: None };
+        container.write("home/repo/.keep", "");
         container.write("bin/opencode", "#!/bin/sh\necho \"arguments: $*\"\nenv\n");
         let program = container.path("bin/opencode");
         fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -53,20 +57,7 @@ impl Container {
     /// Starts the container; returns opencode's arguments and environment, and what the script reported.
     #[track_caller]
     fn start(&self) -> (BTreeMap<String, String>, String) {
-        let image = self.path("image").display().to_string();
-        let script =
-            SCRIPT.replace("=/etc/opencode-", &format!("={image}/opencode-")).replace("-k 5 120", "-k 1 2");
-        assert_ne!(script, SCRIPT);
-        let path = std::env::var("PATH").expect("a PATH");
-        let output = Command::new("sh")
-            .args(["-c", &script])
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("PATH", format!("{}:{path}", self.path("bin").display()))
-            .env("HOME", self.path("home"))
-            .envs(&self.variables)
-            .output()
-            .expect("sh runs");
+        let output = self.run();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{}: {errors}", output.status);
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -74,6 +65,33 @@ impl Container {
         assert_eq!(arguments, "arguments: serve --hostname 0.0.0.0 --port 4096", "{printed}");
         let variables = environment.lines().filter_map(|line| line.split_once('='));
         (variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), errors)
+    }
+
+    /// Runs the script to its end.
+    fn run(&self) -> Output {
+        let root = self.folder.path().display();
+        let script = SCRIPT
+            .replace("=/tmp/.", &format!("={root}/."))
+            .replace("=/etc/opencode-", &format!("={root}/image/opencode-"))
+            .replace("=/dev/", &format!("={root}/"))
+            .replace("-k 5 120", "-k 1 2");
+        assert_ne!(script, SCRIPT);
+        let path = std::env::var("PATH").expect("a PATH");
+        Command::new("sh")
+            .args(["-c", &script, "opencode-router"])
+            .args(self.prepare)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .env("HOME", self.path("home"))
+            .envs(&self.variables)
+            .output()
+            .expect("sh runs")
+    }
+
+    #[track_caller]
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("a file")
     }
 }
 
@@ -116,6 +134,69 @@ fn the_images_configuration_is_installed_and_its_scripts_and_plugin_are_used() {
         let plugin = container.path("image/opencode-plugin/index.ts").display().to_string();
         assert_eq!(variables["OPENCODE_CONFIG_CONTENT"], format!("{{\"plugin\":[\"file://{plugin}\"]}}"));
     }
+}
+
+#[test]
+fn the_repository_is_prepared_before_opencode_and_once_in_a_pod() {
+    let mut container = Container::new();
+    fs::remove_dir_all(container.path("home/repo")).expect("removed");
+    container.prepare = Some("env >>\"$WORKSPACE/seen\"; echo \"$BRANCH\" >>\"$WORKSPACE/runs\"");
+    let variables = [
+        ("OPENCODE_ROUTER_REPO_URL", "https://git.example/a"),
+        ("OPENCODE_ROUTER_BRANCH", "main"),
+        ("OPENCODE_ROUTER_SOURCE_BRANCH", "dev"),
+        ("OPENCODE_ROUTER_GITHUB_TOKEN", "of-the-sign-in"),
+        ("GITHUB_TOKEN", "of-the-user"),
+        ("OPENCODE_SERVER_PASSWORD", "p4ss"),
+        ("NPM_TOKEN", "s3cret\nof two lines"),
+        ("HTTPS_PROXY", "http://proxy.example"),
+        ("GIT_CONFIG_COUNT", "0"),
+    ];
+    container.variables = map(&variables);
+    for _ in 0..2 {
+        let output = container.run();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(errors, "opencode-router: the repository is ready\n");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(printed.contains("\nGITHUB_TOKEN=of-the-user\n"), "{printed}");
+        assert!(printed.contains(&format!("\nPWD={}\n", container.path("home/repo").display())), "{printed}");
+        for name in ["OPENCODE_ROUTER_", "REPO_URL", "BESIDE", "WORKSPACE"] {
+            assert!(!printed.contains(name), "{printed}");
+        }
+        assert_eq!(container.read("termination-log"), "", "whatever ends the container now is not git");
+    }
+    assert_eq!(container.read("home/repo/runs"), "main\n");
+    let seen = container.read("home/repo/seen");
+    for line in [
+        "GITHUB_TOKEN=of-the-sign-in",
+        "HOME=/tmp",
+        "REPO_URL=https://git.example/a",
+        "SOURCE_BRANCH=dev",
+        "BESIDE=1",
+        "HTTPS_PROXY=http://proxy.example",
+        "GIT_CONFIG_COUNT=0",
+    ] {
+        assert!(seen.lines().any(|found| found == line), "{line}: {seen}");
+    }
+    assert!(
+        ["p4ss", "s3cret", "of two lines", "of-the-user"].iter().all(|secret| !seen.contains(secret)),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_repository_that_cannot_be_prepared_ends_the_container_and_its_status_says_so() {
+    let mut container = Container::new();
+    container.prepare = Some("exit 3");
+    for _ in 0..2 {
+        let output = container.run();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "opencode is not started");
+        assert!(container.read("termination-log").starts_with("opencode-router: preparing"));
+    }
+    container.prepare = Some("true");
+    assert!(container.run().status.success());
 }
 
 #[test]

@@ -103,8 +103,6 @@ async fn the_pod_names_its_owners_secret_and_never_contains_a_value() {
     };
     let name = format!("opencode-user-{}", session.owner.digest());
     assert!(secret(&spec.containers[0]).contains(&name), "{:?}", secret(&spec.containers[0]));
-    let init = spec.init_containers.iter().flatten();
-    assert!(init.clone().all(|container| !secret(container).contains(&name)), "the clone needs none of them");
     let everything = [
         serde_json::to_string(&pod).expect("JSON"),
         serde_json::to_string(&test.node.pvcs().list(&Default::default()).await.expect("claims").items)

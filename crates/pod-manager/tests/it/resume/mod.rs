@@ -1,5 +1,5 @@
 //! A resume never loses work. One table of repository states and expected outcomes holds for both
-//! implementations: the local backend, and the script of the init container.
+//! implementations: the local backend, and the script of a session's Pod.
 
 mod programs;
 #[cfg(feature = "kubernetes")]
@@ -200,4 +200,10 @@ async fn the_local_backend_loses_no_work_on_a_resume() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_init_script_loses_no_work_on_a_resume() {
     check_all(async || script::OnScript::new()).await;
+}
+
+#[cfg(feature = "kubernetes")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_beside_opencode_loses_no_work_on_a_resume() {
+    check_all(async || script::OnScript::beside()).await;
 }

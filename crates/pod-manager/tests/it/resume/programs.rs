@@ -139,3 +139,9 @@ async fn the_local_backend_runs_no_program_of_a_repository() {
 async fn the_init_script_runs_no_program_of_a_repository() {
     check_all(async || super::script::OnScript::new()).await;
 }
+
+#[cfg(feature = "kubernetes")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_beside_opencode_runs_no_program_of_a_repository() {
+    check_all(async || super::script::OnScript::beside()).await;
+}

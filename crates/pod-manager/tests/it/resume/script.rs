@@ -1,4 +1,4 @@
-//! The init container's script, run by the shell of this machine.
+//! The script that prepares a Pod's repository, run by the shell of this machine.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +14,8 @@ const SCRIPT: &str = include_str!("../../../src/kubernetes/objects/git-init.sh")
 /// A workspace for the script, and the remote `origin`.
 pub(crate) struct OnScript {
     pub(crate) local: Local,
+    /// The script may continue beside opencode.
+    pub(crate) beside: bool,
 }
 
 impl OnScript {
@@ -21,19 +23,30 @@ impl OnScript {
         let local = Local::new();
         local.add_release();
         std::fs::create_dir(local.root().join("workspace")).expect("a folder");
-        Self { local }
+        Self { local, beside: false }
+    }
+
+    /// As in opencode's container.
+    pub(crate) fn beside() -> Self {
+        Self { beside: true, ..Self::new() }
     }
 
     pub(crate) fn workspace(&self) -> PathBuf {
         self.local.root().join("workspace")
     }
 
-    /// Runs the script for a session of the remote.
+    /// Runs the script for a session of the remote, and what it continues with beside opencode.
     pub(crate) fn run(&self, branch: &str, source: Option<&str>) -> Output {
+        // A process beside it holds its output open.
+        self.command_for(branch, source).output().expect("sh runs")
+    }
+
+    /// Returns a command that runs the script for a session of the remote.
+    pub(crate) fn command_for(&self, branch: &str, source: Option<&str>) -> Command {
         let mut command = self.command();
         command.env("REPO_URL", format!("file://{}/origin.git", self.local.root().display()));
         command.env("BRANCH", branch).envs(source.map(|source| ("SOURCE_BRANCH", source)));
-        command.output().expect("sh runs")
+        command
     }
 
     /// Runs the script for a session without a repository.
@@ -46,13 +59,11 @@ impl OnScript {
     }
 
     fn command(&self) -> Command {
-        // The only difference from the container.
-        let script = SCRIPT.replace("cd /workspace", "cd \"$WORKSPACE\"");
-        assert_ne!(script, SCRIPT);
         let root = self.local.root();
         let mut command = Command::new("sh");
-        command.args(["-c", &script]).current_dir(&root).env_clear();
+        command.args(["-c", SCRIPT]).current_dir(&root).env_clear();
         command.envs(environment(&root.join("home"))).env("LC_ALL", "C").env("WORKSPACE", self.workspace());
+        command.envs(self.beside.then_some(("BESIDE", "1")));
         command
     }
 }

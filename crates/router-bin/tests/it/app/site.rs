@@ -127,17 +127,21 @@ async fn unknown_hosts_are_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_readiness_and_event_streams() {
+async fn a_shutdown_ends_readiness_first_and_then_event_streams() {
     let app = TestApp::start().await;
-    let stream = app.get(ALICE, "localhost", "/api/sessions/stream").await;
+    let mut stream = app.get(ALICE, "localhost", "/api/sessions/stream").await;
     assert_eq!(stream.status(), StatusCode::OK);
+    stream.chunk().await.expect("a list").expect("a list");
     let ready = async || {
         let response = app.http.get(format!("{}/readyz", app.health)).send().await;
         response.expect("a response").status()
     };
     assert_eq!(ready().await, StatusCode::OK);
-    app.shutdown.cancel();
+    app.ending.cancel();
     assert_eq!(ready().await, StatusCode::SERVICE_UNAVAILABLE);
+    app.running_session(ALICE).await;
+    stream.chunk().await.expect("an open stream").expect("another list");
+    app.shutdown.cancel();
     let rest = timeout(Duration::from_secs(10), stream.text());
     let rest = rest.await.expect("an end of the stream").expect("a complete response");
     assert!(!rest.contains(PASSWORD));

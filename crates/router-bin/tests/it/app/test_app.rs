@@ -26,7 +26,9 @@ pub(crate) struct TestApp {
     /// The port of the attach listener.
     pub(super) attach_port: u16,
     pub(super) health: String,
+    pub(super) ending: CancellationToken,
     pub(super) shutdown: CancellationToken,
+    pub(super) release_held: CancellationToken,
     pub(super) http: reqwest::Client,
     _tasks: JoinSet<()>,
     _state_dir: tempfile::TempDir,
@@ -84,8 +86,9 @@ impl TestApp {
         let attach = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let attach_port = attach.local_addr().expect("an address").port();
         let (service, attach_service) = app.services(&config, vec![port, health_port, attach_port]);
-        let settings = ServeSettings { refusals: app.refusals.clone(), ..ServeSettings::default() };
-        let (shutdown, manager) = (app.shutdown.clone(), app.manager.clone());
+        let settings = ServeSettings::new().with_refusals(app.refusals.clone());
+        let (ending, shutdown, manager) = (app.ending.clone(), app.shutdown.clone(), app.manager.clone());
+        let release_held = app.release_held.clone();
         tasks.spawn(serve(listener, service, settings.clone(), std::future::pending()));
         tasks.spawn(serve(attach, attach_service, settings, std::future::pending()));
         let routes = router_bin::health::router(app.health());
@@ -99,7 +102,9 @@ impl TestApp {
             port,
             attach_port,
             health: format!("http://127.0.0.1:{health_port}"),
+            ending,
             shutdown,
+            release_held,
             http: http.build().expect("a client"),
             _tasks: tasks,
             _state_dir: state_dir,

@@ -196,13 +196,17 @@ async fn a_request_waits_for_a_bounded_time() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_held_requests() {
+async fn a_held_request_waits_until_the_drain_is_about_to_end() {
     let app = TestApp::start().await;
     let hash = stopped_session(&app).await;
     app.backend.hold(Stage::Starting);
     let held = send(app.request_as(ALICE, Method::GET, &format!("{hash}.localhost"), "/session"));
     wait_for_metric(&app, "opencode_router_requests_held 1").await;
+    app.ending.cancel();
     app.shutdown.cancel();
+    assert_eq!(app.get(ALICE, "localhost", "/api/sessions").await.status(), StatusCode::OK);
+    assert!(!held.is_finished(), "its session may still start in time");
+    app.release_held.cancel();
     let response = held.await.expect("no panic");
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["retry-after"], "2");

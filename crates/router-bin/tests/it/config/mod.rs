@@ -125,6 +125,7 @@ fn a_wrong_value_is_refused_with_its_name_and_an_example() {
         ("ROUTER_PROTO", "ftp", "`https` or `http`"),
         ("IDLE_TIMEOUT_MINUTES", "0", "minutes from 0.01"),
         ("IDLE_TIMEOUT_MINUTES", "NaN", "minutes from 0.01"),
+        ("SHUTDOWN_DELAY_SECONDS", "0.5", "seconds from 0"),
         ("DRAIN_TIMEOUT_SECONDS", "-1", "seconds from 0"),
         ("MAX_SESSIONS_PER_USER", "-1", "0 for no limit"),
         ("MAX_RUNNING_SESSIONS_PER_USER", "many", "0 for no limit"),

@@ -1,4 +1,5 @@
-//! A benchmark, not a test: the router's program with 2,000 sessions on an API server without nodes.
+//! A benchmark, not a test: the router's program with 10,000 running sessions on an API server without
+//! nodes. With FIGURES_EVENTS=1 the sessions offer event streams, which the router follows.
 //!
 //! ```sh
 //! tests/cluster/with control-plane cargo test --profile bench -p router-bin --all-features \
@@ -6,6 +7,8 @@
 //! ```
 
 use std::{
+    ffi::OsString,
+    net::Ipv4Addr,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -13,7 +16,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::{
-    Api,
+    Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
 use pod_manager::{
@@ -22,7 +25,9 @@ use pod_manager::{
         KubernetesSettings,
         desired::{Desired, DesiredState},
         objects::{names, pod::make_pod, pvc::make_pvc, secret::make_server_secret},
+        testing::{TestNamespace, now, pod_status},
     },
+    memory::FakeOpencode,
     model::{Session, Source},
 };
 use serde_json::{Value, json};
@@ -34,14 +39,22 @@ use tokio::{
 
 use super::test_cluster::{ALICE, TestCluster};
 
-const SESSIONS: usize = 2000;
-const USERS: usize = 100;
+const SESSIONS: usize = 10_000;
+const USERS: usize = 500;
+const PASSWORD: &str = "geheim";
 
-/// Creates the objects of running sessions as a router does. The simulated node reports their Pods as
-/// running.
-async fn fill(cluster: &TestCluster) {
+/// Where the opencodes answer. Each address stands for the Pods of many sessions: one could not have enough
+/// ports for the connections of all.
+const ADDRESSES: u8 = 16;
+
+fn address(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 66, 0, u8::try_from(number % usize::from(ADDRESSES)).expect("a byte") + 1)
+}
+
+/// Creates the objects of running sessions as a router and a kubelet do.
+async fn fill(client: &Client, namespace: &str) {
     let settings = KubernetesSettings {
-        namespace: cluster.namespace.clone(),
+        namespace: namespace.to_owned(),
         ..KubernetesSettings::new("registry.example/session:1")
     };
     let url = RepoUrl::parse("https://github.com/acme/widgets", RepoPolicy::default()).expect("a repository");
@@ -56,7 +69,7 @@ async fn fill(cluster: &TestCluster) {
                 initial_message: None,
                 created_at: SystemClock.now(),
             };
-            let (settings, client, namespace) = (&settings, cluster.client.clone(), &cluster.namespace);
+            let (settings, client) = (&settings, client.clone());
             async move {
                 let new = PostParams::default();
                 let run = format!("r{number}");
@@ -69,26 +82,44 @@ async fn fill(cluster: &TestCluster) {
                 let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
                 pvcs.create(&new, &pvc).await.expect("a claim");
                 let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-                let secret = make_server_secret(&session, settings, &Password::new("geheim"));
+                let secret = make_server_secret(&session, settings, &Password::new(PASSWORD));
                 secrets.create(&new, &secret).await.expect("a Secret");
                 let mut pod = make_pod(&session, settings, session.created_at);
                 pod.metadata.annotations.get_or_insert_default().insert(names::annotation("run"), run);
+                pod.spec.as_mut().expect("a specification").node_name = Some("simulated".into());
                 let pods: Api<Pod> = Api::namespaced(client, namespace);
                 pods.create(&new, &pod).await.expect("a Pod");
+                let times = json!({ "exitCode": 0, "startedAt": now(), "finishedAt": now() });
+                let init = json!({ "terminated": times });
+                let opencode = json!({ "running": { "startedAt": now() } });
+                let status =
+                    pod_status(&json!({ "init": init, "opencode": opencode, "ip": address(number) }));
+                let status = Patch::Merge(json!({ "status": status }));
+                pods.patch_status(&names::pod_name(session.hash), &PatchParams::default(), &status)
+                    .await
+                    .expect("a status");
             }
         })
         .await;
 }
 
-/// Starts the program and returns its log line about the addresses.
-async fn start(cluster: &TestCluster) -> (Child, Value) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_opencode-router"))
+/// Returns an option of the benchmark.
+#[expect(clippy::disallowed_methods, reason = "a benchmark's options")]
+fn option(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// Starts the program, or another build of it that ROUTER_BIN names, and returns its log line about the
+/// addresses.
+async fn start(cluster: &TestNamespace) -> (Child, Value) {
+    let program = option("ROUTER_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_opencode-router").into());
+    let mut child = Command::new(program)
         .env_clear()
         .envs([
             ("KUBECONFIG", cluster.kubeconfig.to_str().expect("UTF-8")),
             ("BACKEND", "kubernetes"),
             ("OPENCODE_IMAGE", "registry.example/session:1"),
-            ("OPENCODE_NAMESPACE", &cluster.namespace),
+            ("OPENCODE_NAMESPACE", &cluster.settings.namespace),
             ("ROUTER_DOMAIN", "oc.example.org"),
             ("TRUSTED_PROXIES", "127.0.0.1"),
             ("LISTEN_ADDRESS", "127.0.0.1"),
@@ -123,8 +154,19 @@ fn resident_mib(child: &Child) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a benchmark that takes minutes"]
-async fn two_thousand_sessions_of_a_hundred_users() {
-    let Some(cluster) = TestCluster::find().await else { return };
+async fn ten_thousand_sessions_of_five_hundred_users() {
+    let Some(cluster) = TestNamespace::find().await else { return };
+    let client = cluster.client.clone();
+    let mut opencodes = Vec::new();
+    for number in 0..usize::from(ADDRESSES) {
+        let address = (address(number), names::PORT).into();
+        let opencode = FakeOpencode::start_at(address, Some(Password::new(PASSWORD))).await;
+        opencode.create_conversation("A title");
+        if option("FIGURES_EVENTS").is_some() {
+            opencode.enable_events();
+        }
+        opencodes.push(opencode);
+    }
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let wait_ready = async |log_line: &Value| {
         let url = format!("http://{}/readyz", log_line["health"].as_str().expect("an address"));
@@ -137,19 +179,8 @@ async fn two_thousand_sessions_of_a_hundred_users() {
     println!("resident, no session: {:.1} MiB", resident_mib(&child));
     drop(child);
 
-    fill(&cluster).await;
+    fill(&client, &cluster.settings.namespace).await;
     println!("{SESSIONS} sessions of {USERS} users exist");
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    while pods
-        .list(&Default::default())
-        .await
-        .expect("a list")
-        .items
-        .iter()
-        .any(|pod| pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none()))
-    {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
     let started = Instant::now();
     let (child, log_line) = start(&cluster).await;
     wait_ready(&log_line).await;
@@ -188,6 +219,9 @@ async fn two_thousand_sessions_of_a_hundred_users() {
         resident_mib(&child)
     );
 
+    // What starting left behind is returned; probes and followers have begun.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    println!("a minute later: resident {:.1} MiB", resident_mib(&child));
     let mut durations = Vec::new();
     for number in 0..1000 {
         let started = Instant::now();
@@ -209,7 +243,7 @@ async fn two_thousand_sessions_of_a_hundred_users() {
     let activity = Patch::Merge(
         json!({ "metadata": { "annotations": { "opencode.ai/last-activity": "2030-01-01T00:00:00.000Z" } } }),
     );
-    let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let pvcs: Api<PersistentVolumeClaim> = Api::namespaced(client, &cluster.settings.namespace);
     pvcs.patch(&names::pvc_name(hash), &PatchParams::default(), &activity).await.expect("a patched claim");
     let started = Instant::now();
     while !list(0).await[0]["lastActivity"].as_str().is_some_and(|at| at.starts_with("2030")) {

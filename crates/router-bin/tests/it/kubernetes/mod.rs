@@ -2,5 +2,7 @@
 //! no node: a simulated one runs the Pods, whose opencodes are fakes.
 
 mod figures;
+mod haproxy;
 mod replicas;
+mod rolling_restart;
 mod test_cluster;

@@ -1,0 +1,54 @@
+//! `Listener`: where connections come from.
+
+use std::{
+    future::{Future, Ready, ready},
+    io,
+    net::SocketAddr,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::tcp;
+
+/// A source of connections for [`crate::serve`]. Implemented for TCP and Unix sockets; another one, such as
+/// TLS over TCP, takes a few lines.
+pub trait Listener: Send {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// Completes a connection, such as by a TLS handshake. It runs in the connection's own task and counts
+    /// against [`crate::ServeSettings::header_timeout`].
+    type Handshake: Future<Output = io::Result<Self::Io>> + Send + 'static;
+
+    /// Accepts the next connection and returns it with its client's address, if it has one
+    /// ([`crate::PeerAddr`]). The future may be dropped at any time and must not lose a connection then.
+    ///
+    /// # Errors
+    /// Errors are logged, and `serve` accepts again after a second, or at once if the error concerns one
+    /// connection alone (`ConnectionAborted`, `ConnectionRefused`, `ConnectionReset`).
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Handshake, Option<SocketAddr>)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+    type Handshake = Ready<io::Result<TcpStream>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Option<SocketAddr>)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        tcp::configure(&stream);
+        Ok((ready(Ok(stream)), Some(peer)))
+    }
+}
+
+#[cfg(unix)]
+impl Listener for tokio::net::UnixListener {
+    type Io = tokio::net::UnixStream;
+    type Handshake = Ready<io::Result<Self::Io>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Option<SocketAddr>)> {
+        let (stream, _) = tokio::net::UnixListener::accept(self).await?;
+        Ok((ready(Ok(stream)), None))
+    }
+}
