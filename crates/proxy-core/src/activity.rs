@@ -93,6 +93,39 @@ impl<S, K> Layer<S> for TrackActivityLayer<K> {
 /// For a body or a tunnel, [`RecordActivity::touch`] is called at most once a second.
 ///
 /// Bodies of any type are accepted, and passed on as [`Body`].
+///
+/// ```
+/// use std::{convert::Infallible, sync::{Arc, Mutex}, time::Instant};
+///
+/// use http::{Request, Response};
+/// use proxy_core::{Activity, Body, RecordActivity, TrackActivityLayer};
+/// use session_key::{SessionRoute, Target};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// /// When a session was used last.
+/// #[derive(Default)]
+/// struct LastUse(Mutex<Option<Instant>>);
+///
+/// impl RecordActivity for LastUse {
+///     fn touch(&self, _: &SessionRoute, _: Activity) {
+///         *self.0.lock().expect("nothing panics with the lock") = Some(Instant::now());
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let last_use = Arc::new(LastUse::default());
+/// // In a proxy: `Resolve` in front, `Forward` behind.
+/// let service = ServiceBuilder::new()
+///     .layer(TrackActivityLayer::new(last_use.clone()))
+///     .service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+///
+/// let route = SessionRoute { hash: "a48da0606867".parse()?, target: Target::Opencode };
+/// service.oneshot(Request::post("/").extension(route).body(Body::empty())?).await?;
+/// assert!(last_use.0.lock().expect("nothing panics with the lock").is_some());
+/// # Ok(())
+/// # }
+/// ```
 pub struct TrackActivity<S, K = SessionRoute> {
     inner: S,
     layer: TrackActivityLayer<K>,

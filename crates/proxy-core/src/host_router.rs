@@ -23,6 +23,36 @@ use crate::{
 ///
 /// The route, by default a [`session_key::SessionRoute`], goes into the request's extensions. The request
 /// passed on has exactly one `Host`, whatever the HTTP version.
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc};
+///
+/// use http::{Request, Response, StatusCode};
+/// use proxy_core::{Body, HostRouter};
+/// use session_key::{HostScheme, SessionRoute};
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// // In a proxy: `Identify`, `SameOrigin`, `Resolve`, `TrackActivity` and `Forward`.
+/// let session = service_fn(|request: Request<Body>| async move {
+///     let hash = request.extensions().get().map(|route: &SessionRoute| route.hash.to_string());
+///     Ok::<_, Infallible>(Response::new(Body::from(hash.unwrap_or_default())))
+/// });
+/// let site = service_fn(|_: Request<Body>| async { Ok(Response::new(Body::from("the site"))) });
+/// let hosts = HostScheme::new("sessions.example", "", "attach-")?;
+/// let router = HostRouter::new(Arc::new(hosts), session, site);
+///
+/// let status = async |host: &str| -> anyhow::Result<StatusCode> {
+///     let request = Request::get("/").header("host", host).body(Body::empty())?;
+///     Ok(router.clone().oneshot(request).await?.status())
+/// };
+/// assert_eq!(status("a48da0606867.sessions.example").await?, StatusCode::OK);
+/// assert_eq!(status("sessions.example").await?, StatusCode::OK);
+/// assert_eq!(status("other.example").await?, StatusCode::MISDIRECTED_REQUEST);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct HostRouter<S, W, H = Arc<HostScheme>, R = PlainRefusals> {
     hosts: H,

@@ -60,6 +60,38 @@ impl<S, I, R: Clone> Layer<S> for IdentifyLayer<I, R> {
 
 /// Puts the caller's identity, by default a [`session_key::Identity`], into the request's extensions, or
 /// refuses the request: 401, or 400 if it names two users.
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc};
+///
+/// use http::{Request, Response, StatusCode};
+/// use proxy_core::{Body, IdentifyLayer, PeerAddr, TrustedHeaders};
+/// use session_key::Identity;
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let sign_in = TrustedHeaders::from_peers(vec!["10.0.0.0/8".parse()?]);
+/// let service = ServiceBuilder::new().layer(IdentifyLayer::new(Arc::new(sign_in))).service_fn(
+///     |request: Request<Body>| async move {
+///         assert!(request.extensions().get::<Identity>().is_some());
+///         Ok::<_, Infallible>(Response::new(Body::empty()))
+///     },
+/// );
+///
+/// // `serve` adds the address of the connection's other end.
+/// let status = async |peer: &str| -> anyhow::Result<StatusCode> {
+///     let request = Request::get("/")
+///         .header("x-auth-request-email", "me@example.com")
+///         .extension(PeerAddr(peer.parse()?))
+///         .body(Body::empty())?;
+///     Ok(service.clone().oneshot(request).await?.status())
+/// };
+/// assert_eq!(status("10.1.2.3:50000").await?, StatusCode::OK);
+/// assert_eq!(status("192.0.2.1:50000").await?, StatusCode::UNAUTHORIZED);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Identify<S, I = Identity, R = PlainRefusals> {
     inner: S,
     layer: IdentifyLayer<I, R>,

@@ -11,6 +11,76 @@ use crate::refusal::{Refusal, RefusalContext, Refusals};
 /// [`crate::Forward`] reports connections and responses, if it has an observer; [`ObservedRefusals`] reports
 /// refusals. The methods are called inside of requests, so they must be fast and never wait. Each does
 /// nothing by default.
+///
+/// Counters for Prometheus, without a library:
+///
+/// ```
+/// use std::{
+///     convert::Infallible,
+///     sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}},
+/// };
+///
+/// use http::Request;
+/// use proxy_core::*;
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// #[derive(Default)]
+/// struct Metrics {
+///     connections: AtomicU64,
+///     failed_connections: AtomicU64,
+///     responses: AtomicU64,
+///     first_byte_micros: AtomicU64,
+///     refused: AtomicU64,
+/// }
+///
+/// impl Observer for Metrics {
+///     fn connected(&self, event: &ConnectEvent<'_>) {
+///         let counter = if event.error.is_none() { &self.connections } else { &self.failed_connections };
+///         counter.fetch_add(1, Relaxed);
+///     }
+///
+///     fn responded(&self, event: &ResponseEvent<'_>) {
+///         self.responses.fetch_add(1, Relaxed);
+///         self.first_byte_micros.fetch_add(event.elapsed.as_micros() as u64, Relaxed);
+///     }
+///
+///     fn refused(&self, _: &Refusal, _: &RefusalContext<'_>) {
+///         self.refused.fetch_add(1, Relaxed);
+///     }
+/// }
+///
+/// impl Metrics {
+///     /// Returns what `/metrics` answers.
+///     fn render(&self) -> String {
+///         let seconds = self.first_byte_micros.load(Relaxed) as f64 / 1e6;
+///         format!(
+///             "proxy_connections_total {}\nproxy_failed_connections_total {}\n\
+///              proxy_first_byte_seconds_count {}\nproxy_first_byte_seconds_sum {seconds}\n\
+///              proxy_refused_total {}\n",
+///             self.connections.load(Relaxed),
+///             self.failed_connections.load(Relaxed),
+///             self.responses.load(Relaxed),
+///             self.refused.load(Relaxed),
+///         )
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let metrics = Arc::new(Metrics::default());
+/// // One policy for all layers, each of whose refusals is counted.
+/// let refusals = Arc::new(ObservedRefusals::new(PlainRefusals, metrics.clone()));
+/// let forward = Forward::with_refusals(ForwardSettings::default(), refusals.clone());
+/// let service = ServiceBuilder::new()
+///     .layer(SameOriginLayer::new().with_refusals(refusals))
+///     .service(forward.with_observer(metrics.clone()));
+///
+/// let request = Request::post("/").header("host", "a.example").header("origin", "https://b.example");
+/// service.oneshot(request.body(Body::empty())?).await?;
+/// assert!(metrics.render().ends_with("proxy_refused_total 1\n"));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Observer: Send + Sync + 'static {
     /// A connection to an upstream was opened, or could not be opened.
     fn connected(&self, _: &ConnectEvent<'_>) {}

@@ -149,6 +149,50 @@ impl<S, K, I, R: Clone> Layer<S> for ResolveLayer<K, I, R> {
 ///
 /// While a request is held, a short body is read ahead if it is a [`Body`]: without that, [`crate::serve`]
 /// would notice a client that went away only once its request is forwarded.
+///
+/// ```
+/// use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc};
+///
+/// use http::{Request, Response, StatusCode};
+/// use proxy_core::{Body, ResolveError, ResolveLayer, Resolver, Upstream};
+/// use session_key::{Identity, SessionHash, SessionRoute, Target};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// struct Sessions(HashMap<SessionHash, (Identity, SocketAddr)>);
+///
+/// impl Resolver for Sessions {
+///     fn resolve(&self, route: &SessionRoute, identity: &Identity) -> Result<Upstream, ResolveError> {
+///         match self.0.get(&route.hash) {
+///             Some((owner, address)) if owner == identity => Ok(Upstream::new(*address)),
+///             _ => Err(ResolveError::NotFound),
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let hash: SessionHash = "a48da0606867".parse()?;
+/// let (ann, bob) = (Identity::parse("ann@example.com")?, Identity::parse("bob@example.com")?);
+/// let sessions = Sessions([(hash, (ann.clone(), "127.0.0.1:4096".parse()?))].into());
+/// // In a proxy: `TrackActivity` and `Forward`.
+/// let service = ServiceBuilder::new().layer(ResolveLayer::new(Arc::new(sessions))).service_fn(
+///     |request: Request<Body>| async move {
+///         assert!(request.extensions().get::<Upstream>().is_some());
+///         Ok::<_, Infallible>(Response::new(Body::empty()))
+///     },
+/// );
+///
+/// // `HostRouter` adds the route, and `Identify` the identity.
+/// let status = async |identity: Identity| -> anyhow::Result<StatusCode> {
+///     let route = SessionRoute { hash, target: Target::Opencode };
+///     let request = Request::get("/").extension(route).extension(identity).body(Body::empty())?;
+///     Ok(service.clone().oneshot(request).await?.status())
+/// };
+/// assert_eq!(status(ann).await?, StatusCode::OK);
+/// assert_eq!(status(bob).await?, StatusCode::NOT_FOUND);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Resolve<S, K = SessionRoute, I = Identity, R = PlainRefusals> {
     inner: S,
     layer: ResolveLayer<K, I, R>,

@@ -98,6 +98,55 @@ pub enum HostPolicy {
 }
 
 /// Opens connections to an upstream that can't be connected to directly.
+///
+/// A Unix socket; the address still names the upstream, in the pool and to an [`Observer`](crate::Observer):
+///
+/// ```
+/// use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+///
+/// use proxy_core::{Connecting, Connector, Upstream, UpstreamStream};
+/// use tokio::net::UnixStream;
+///
+/// struct UnixSocket(PathBuf);
+///
+/// impl Connector for UnixSocket {
+///     fn connect(&self) -> Connecting {
+///         let path = self.0.clone();
+///         Box::pin(async move { Ok(UpstreamStream::new(UnixStream::connect(path).await?)) })
+///     }
+/// }
+///
+/// let socket = UnixSocket("/run/notebooks/7.sock".into());
+/// let upstream = Upstream::new(SocketAddr::from(([127, 0, 0, 1], 7))).with_connector(Arc::new(socket));
+/// # drop(upstream);
+/// ```
+///
+/// TLS, by rustls:
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use proxy_core::{Connecting, Connector, UpstreamStream};
+/// use tokio::net::TcpStream;
+/// use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+///
+/// struct Tls {
+///     address: SocketAddr,
+///     name: ServerName<'static>,
+///     connector: TlsConnector,
+/// }
+///
+/// impl Connector for Tls {
+///     fn connect(&self) -> Connecting {
+///         let (address, name, connector) = (self.address, self.name.clone(), self.connector.clone());
+///         Box::pin(async move {
+///             let stream = TcpStream::connect(address).await?;
+///             stream.set_nodelay(true)?;
+///             Ok(UpstreamStream::new(connector.connect(name, stream).await?))
+///         })
+///     }
+/// }
+/// ```
 pub trait Connector: Send + Sync + 'static {
     /// Opens a connection on which the upstream speaks HTTP/1.1.
     fn connect(&self) -> Connecting;

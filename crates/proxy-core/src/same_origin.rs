@@ -80,6 +80,29 @@ impl<S, K, R: Clone> Layer<S> for SameOriginLayer<K, R> {
 ///
 /// The dev servers of one session (hosts `<port>-…` with the same rest) may use each other, as they do on
 /// `localhost`: a front end on one port calls the API on another. The session's opencode is not one of them.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response, StatusCode};
+/// use proxy_core::{Body, SameOriginLayer};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let service = ServiceBuilder::new()
+///     .layer(SameOriginLayer::new())
+///     .service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+///
+/// let status = async |origin: &str| -> anyhow::Result<StatusCode> {
+///     let request = Request::post("/").header("host", "a.example").header("origin", origin);
+///     Ok(service.clone().oneshot(request.body(Body::empty())?).await?.status())
+/// };
+/// assert_eq!(status("https://a.example").await?, StatusCode::OK);
+/// assert_eq!(status("https://b.example").await?, StatusCode::FORBIDDEN);
+/// # Ok(())
+/// # }
+/// ```
 pub struct SameOrigin<S, K = SessionRoute, R = PlainRefusals> {
     inner: S,
     layer: SameOriginLayer<K, R>,

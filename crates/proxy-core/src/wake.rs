@@ -8,6 +8,63 @@ use session_key::{Identity, SessionRoute};
 use crate::{refusal::Refusal, request_kind::RequestKind};
 
 /// Starts the session of a request, and holds the request until the session runs.
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc, time::Duration};
+///
+/// use http::{Request, Response, StatusCode};
+/// use proxy_core::*;
+/// use session_key::{Identity, SessionRoute, Target};
+/// use tokio::{sync::watch, time::timeout};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// /// One session, and whether it runs.
+/// struct Session(watch::Sender<bool>);
+///
+/// impl Resolver for Session {
+///     fn resolve(&self, _: &SessionRoute, _: &Identity) -> Result<Upstream, ResolveError> {
+///         match *self.0.borrow() {
+///             true => Ok(Upstream::new(([127, 0, 0, 1], 4096).into())),
+///             false => Err(ResolveError::NotRunning { retry_after: Some(2) }),
+///         }
+///     }
+/// }
+///
+/// impl Wake for Session {
+///     fn wake(&self, _: &WakeRequest<'_>, until: Until) -> WakeFuture {
+///         let session = self.0.clone();
+///         Box::pin(async move {
+///             // Stands for a start that takes a while.
+///             let start = session.clone();
+///             tokio::spawn(async move { start.send_replace(true) });
+///             if until == Until::Started {
+///                 return Ok(());
+///             }
+///             let mut changes = session.subscribe();
+///             match timeout(Duration::from_secs(60), changes.wait_for(|is_running| *is_running)).await {
+///                 Ok(_) => Ok(()),
+///                 Err(_) => Err(Refusal::TimedOut),
+///             }
+///         })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let session = Arc::new(Session(watch::Sender::new(false)));
+/// let service = ServiceBuilder::new()
+///     .layer(ResolveLayer::new(session.clone()).with_wake(session))
+///     .service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+///
+/// // A program's request is held until the session runs.
+/// let request = Request::post("/")
+///     .extension(SessionRoute { hash: "a48da0606867".parse()?, target: Target::Opencode })
+///     .extension(Identity::parse("me@example.com")?)
+///     .body(Body::empty())?;
+/// assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Wake<K = SessionRoute, I = Identity>: Send + Sync + 'static {
     /// Starts the session, and resolves once it is `until`. If many requests wake one session, it is started
     /// once.

@@ -57,6 +57,40 @@ use crate::{
 ///
 /// A request without an `Upstream` is refused with [`Refusal::NotFound`]. The crate's documentation lists
 /// which headers are removed and added.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use http_body_util::BodyExt;
+/// use proxy_core::{Body, Forward, ServeSettings, Upstream, serve};
+/// use tokio::net::TcpListener;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let upstream = Upstream::new(listener.local_addr()?);
+/// let server = service_fn(|request: Request<Body>| async move {
+///     let client = request.headers().get("x-forwarded-host").map(|host| format!("{host:?}"));
+///     Ok::<_, Infallible>(Response::new(Body::from(client.unwrap_or_default())))
+/// });
+/// tokio::spawn(serve(listener, server, ServeSettings::new(), std::future::pending()));
+///
+/// // `Resolve` adds the upstream; without owners, a closure is enough.
+/// let proxy = ServiceBuilder::new()
+///     .map_request(move |mut request: Request<Body>| {
+///         request.extensions_mut().insert(upstream.clone());
+///         request
+///     })
+///     .service(Forward::default());
+/// let request = Request::get("/").header("host", "a.example").body(Body::empty())?;
+/// let body = proxy.oneshot(request).await?.into_body();
+/// let text = body.collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
+/// assert_eq!(text, "\"a.example\"");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Forward(Arc<Forwarder>);
 

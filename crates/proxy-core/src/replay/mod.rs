@@ -105,6 +105,65 @@ impl<S> Layer<S> for ReplayEventsLayer {
 ///
 /// The layer belongs behind [`Resolve`](crate::Resolve), so that only the owner of a session gets its events.
 /// Responses' bodies of any type are accepted, and returned as [`Body`].
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc};
+///
+/// use bytes::Bytes;
+/// use futures_util::{StreamExt, stream::{self, BoxStream}};
+/// use http::{Request, Response};
+/// use http_body::Frame;
+/// use http_body_util::{BodyExt, StreamBody};
+/// use proxy_core::*;
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// /// The log of a session that said `1`, `2` and `3`. Each event is its own id.
+/// struct Counted;
+///
+/// impl EventLogs for Counted {
+///     fn find(&self, request: &RequestHead<'_>) -> Option<Arc<dyn EventLog>> {
+///         (request.uri.path() == "/events").then(|| Arc::new(Self) as Arc<dyn EventLog>)
+///     }
+/// }
+///
+/// impl EventLog for Counted {
+///     fn id_of(&self, data: &[u8]) -> Option<String> {
+///         String::from_utf8(data.to_vec()).ok()
+///     }
+///
+///     fn after(&self, id: &str) -> BoxStream<'static, LoggedEvent> {
+///         let Some(last) = id.parse().ok().filter(|id| (1..=3).contains(id)) else {
+///             return stream::empty().boxed();
+///         };
+///         let event = |number: i32| LoggedEvent::new(number.to_string(), number.to_string());
+///         let missed = (last + 1..=3).map(event);
+///         // A real log waits for the events that happen.
+///         stream::iter(missed).chain(stream::pending()).boxed()
+///     }
+///
+///     fn resync(&self, _: &str) -> BoxStream<'static, Bytes> {
+///         stream::iter([Bytes::from_static(b"load everything again")]).boxed()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// // In a proxy: `Resolve` in front, `Forward` behind.
+/// let service = ServiceBuilder::new().layer(ReplayEventsLayer::new(Arc::new(Counted))).service_fn(
+///     |_: Request<Body>| async {
+///         let quiet = StreamBody::new(stream::pending::<Result<Frame<Bytes>, BodyError>>());
+///         let response = Response::builder().header("content-type", "text/event-stream");
+///         Ok::<_, Infallible>(response.body(Body::new(quiet)).expect("the header is valid"))
+///     },
+/// );
+///
+/// let request = Request::get("/events").header("last-event-id", "2").body(Body::empty())?;
+/// let mut events = service.oneshot(request).await?.into_body();
+/// let frame = events.frame().await.expect("the stream has not ended").map_err(anyhow::Error::from_boxed)?;
+/// assert_eq!(frame.into_data().ok().as_deref(), Some(&b"id: 3\ndata: 3\n\n"[..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReplayEvents<S> {
     inner: S,

@@ -15,6 +15,30 @@ use crate::tcp;
 
 /// A source of connections for [`crate::serve`]. Implemented for TCP and Unix sockets; another one, such as
 /// TLS over TCP, takes a few lines.
+///
+/// ```
+/// use std::{io, net::SocketAddr};
+///
+/// use proxy_core::Listener;
+/// use tokio::net::{TcpListener, TcpStream};
+/// use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
+///
+/// struct TlsListener {
+///     tcp: TcpListener,
+///     acceptor: TlsAcceptor,
+/// }
+///
+/// impl Listener for TlsListener {
+///     type Io = TlsStream<TcpStream>;
+///     type Handshake = Accept<TcpStream>;
+///
+///     async fn accept(&mut self) -> io::Result<(Self::Handshake, Option<SocketAddr>)> {
+///         let (stream, peer) = self.tcp.accept().await?;
+///         stream.set_nodelay(true).ok();
+///         Ok((self.acceptor.accept(stream), Some(peer)))
+///     }
+/// }
+/// ```
 pub trait Listener: Send {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;

@@ -42,6 +42,32 @@ use crate::body::Body;
 /// framings, is answered with 400 and never reaches `service`.
 ///
 /// All connections run on the runtime that polls this future. [`crate::Workers`] serves on several.
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+///
+/// use http::{Request, Response};
+/// use proxy_core::{Body, ServeSettings, serve};
+/// use tokio::{net::TcpListener, sync::oneshot};
+/// use tower::service_fn;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// // In a proxy: `HostRouter`.
+/// let service = service_fn(|_: Request<Body>| async {
+///     Ok::<_, Infallible>(Response::new(Body::from("hello")))
+/// });
+/// let settings = ServeSettings::new().with_drain(Duration::from_secs(30));
+/// // Often `tokio::signal::ctrl_c` instead.
+/// let (stop, stopped) = oneshot::channel();
+/// let serving = tokio::spawn(serve(listener, service, settings, async { drop(stopped.await) }));
+/// // …
+/// drop(stop.send(()));
+/// serving.await?;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn serve<L, S, F>(mut listener: L, service: S, settings: ServeSettings, shutdown: F)
 where
     L: Listener,

@@ -36,6 +36,39 @@ use crate::body::Body;
 ///
 /// A thread that has more connections than another gives the next one to that other, so that a few long-lived
 /// connections do not meet on one core. Dropping this ends the threads, and with them what they still serve.
+///
+/// ```
+/// use std::{num::NonZeroUsize, thread};
+///
+/// use http::Request;
+/// use proxy_core::{Body, Forward, ServeSettings, Upstream, Workers};
+/// use tokio::{net::TcpListener, sync::oneshot};
+/// use tower::ServiceBuilder;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let workers = Workers::start(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))?;
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let upstream = Upstream::new("127.0.0.1:4096".parse()?);
+/// // Each thread gets a `Forward` of its own, and with it a pool.
+/// let make_service = move |_worker| {
+///     let upstream = upstream.clone();
+///     let insert = move |mut request: Request<Body>| {
+///         request.extensions_mut().insert(upstream.clone());
+///         request
+///     };
+///     ServiceBuilder::new().map_request(insert).service(Forward::default())
+/// };
+/// let (stop, stopped) = oneshot::channel();
+/// let serving = tokio::spawn(async move {
+///     workers.serve(listener, make_service, ServeSettings::new(), async { drop(stopped.await) }).await
+/// });
+/// // …
+/// drop(stop.send(()));
+/// serving.await??;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Workers {
     workers: Vec<Worker>,
 }
