@@ -86,7 +86,7 @@ impl AsyncWrite for UpstreamStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Kind::Tcp(stream) => tcp::poll_write_slices(Pin::new(stream), context, slices),
             Kind::Boxed(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }

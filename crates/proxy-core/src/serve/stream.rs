@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection_state::ConnectionHandle;
+use crate::tcp;
 
 /// What a client of HTTP/2 sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -120,7 +121,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for ServedStream<Io> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        let written = ready!(tcp::poll_write_slices(Pin::new(&mut self.io), cx, slices));
         self.connection.set_active();
         Poll::Ready(written)
     }
