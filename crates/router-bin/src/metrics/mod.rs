@@ -2,6 +2,11 @@
 //!
 //! A request costs two atomic additions: the counters of all routes and statuses are created in advance.
 
+mod followers;
+mod held_request;
+mod labels;
+mod process;
+
 use std::{
     fmt,
     sync::Arc,
@@ -11,72 +16,22 @@ use std::{
 use http::StatusCode;
 use pod_manager::{Following, Stage};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
-use crate::{follower_metrics::FollowerMetrics, process_metrics::ProcessMetrics};
+use self::{
+    followers::FollowerMetrics,
+    labels::{CLASSES, Outcome, Request, Route, StageLabel, Status},
+    process::ProcessMetrics,
+};
 
-/// What a request is for: the label `route`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteKind {
-    /// The site's pages.
-    Site,
-    /// The API.
-    Api,
-    /// A session's opencode.
-    Session,
-    /// A dev server in a session.
-    Port,
-    /// `opencode attach`.
-    Attach,
-    /// A host name that the router does not serve.
-    UnknownHost,
-}
-
-/// What became of a request to an attach host: the label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttachOutcome {
-    /// Its token was accepted.
-    Accepted,
-    /// It had no token.
-    Missing,
-    /// Its token was wrong.
-    Refused,
-    /// Its token was wrong, as too many before it.
-    Limited,
-    /// A browser sent it.
-    Browser,
-}
-
-/// What became of a span: the label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpanOutcome {
-    /// The collector accepted it.
-    Exported,
-    /// The collector refused it, or could not be reached until the end.
-    Failed,
-    /// Too many spans were waiting.
-    Dropped,
-}
-
-/// What became of a held request: the label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeldOutcome {
-    /// The session runs, and the request was forwarded.
-    Running,
-    /// The session failed, or was stopped.
-    Failed,
-    /// The session did not run in time.
-    TimedOut,
-    /// The session was not started, or too many requests waited.
-    Refused,
-    /// The router shut down.
-    Shutdown,
-    /// The client went away.
-    Cancelled,
-}
+pub(crate) use self::labels::stage_name;
+pub use self::{
+    held_request::HeldRequest,
+    labels::{AttachOutcome, HeldOutcome, RouteKind, SpanOutcome},
+};
 
 /// The router's metrics.
 #[derive(Debug)]
@@ -100,94 +55,6 @@ pub struct Metrics {
     spans: [Counter; SpanOutcome::ALL.len()],
     followers: FollowerMetrics,
     process: ProcessMetrics,
-}
-
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    route: &'static str,
-    status: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
-    route: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Status {
-    status: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabel {
-    stage: &'static str,
-}
-
-impl RouteKind {
-    const ALL: [Self; 6] =
-        [Self::Site, Self::Api, Self::Session, Self::Port, Self::Attach, Self::UnknownHost];
-
-    /// Returns the label's value.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Site => "site",
-            Self::Api => "api",
-            Self::Session => "session",
-            Self::Port => "port",
-            Self::Attach => "attach",
-            Self::UnknownHost => "foreign",
-        }
-    }
-}
-
-impl HeldOutcome {
-    const ALL: [Self; 6] =
-        [Self::Running, Self::Failed, Self::TimedOut, Self::Refused, Self::Shutdown, Self::Cancelled];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Refused => "refused",
-            Self::Shutdown => "shutdown",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl AttachOutcome {
-    const ALL: [Self; 5] = [Self::Accepted, Self::Missing, Self::Refused, Self::Limited, Self::Browser];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Missing => "missing",
-            Self::Refused => "refused",
-            Self::Limited => "limited",
-            Self::Browser => "browser",
-        }
-    }
-}
-
-impl SpanOutcome {
-    const ALL: [Self; 3] = [Self::Exported, Self::Failed, Self::Dropped];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Exported => "exported",
-            Self::Failed => "failed",
-            Self::Dropped => "dropped",
-        }
-    }
 }
 
 impl Metrics {
@@ -346,12 +213,7 @@ impl Metrics {
 
     /// Counts a request as held until the returned guard is dropped or ended.
     pub fn hold_request(&self) -> HeldRequest {
-        self.held.inc();
-        HeldRequest {
-            held: self.held.clone(),
-            ended: self.held_ended.clone(),
-            outcome: HeldOutcome::Cancelled,
-        }
+        HeldRequest::start(self.held.clone(), self.held_ended.clone())
     }
 
     /// Counts a request to an attach host.
@@ -407,40 +269,5 @@ pub struct InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.metrics.in_flight[self.kind as usize].dec();
-    }
-}
-
-/// A held request. If it is dropped without [`end`](Self::end), its client went away.
-#[derive(Debug)]
-pub struct HeldRequest {
-    held: Gauge,
-    ended: [Counter; HeldOutcome::ALL.len()],
-    outcome: HeldOutcome,
-}
-
-impl HeldRequest {
-    /// Ends the request.
-    pub fn end(mut self, outcome: HeldOutcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for HeldRequest {
-    fn drop(&mut self) {
-        self.held.dec();
-        self.ended[self.outcome as usize].inc();
-    }
-}
-
-/// Returns the value of the label `stage`.
-pub(crate) fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Queued => "queued",
-        Stage::Scheduled => "scheduled",
-        Stage::Volume => "volume",
-        Stage::Image => "image",
-        Stage::Cloning => "cloning",
-        Stage::Starting => "starting",
-        Stage::Ready => "ready",
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::{
 
 /// Memory, CPU time and open files.
 #[derive(Debug, Default)]
-pub(crate) struct ProcessMetrics {
+pub(super) struct ProcessMetrics {
     memory: Gauge,
     cpu: Counter<f64, AtomicU64>,
     files: Gauge,
@@ -20,7 +20,7 @@ pub(crate) struct ProcessMetrics {
 
 impl ProcessMetrics {
     /// Registers the metrics of a process that started at `start`.
-    pub(crate) fn register(root: &mut Registry, start: SystemTime) -> Self {
+    pub(super) fn register(root: &mut Registry, start: SystemTime) -> Self {
         let metrics = Self::default();
         let registry = root.sub_registry_with_prefix("process");
         registry.register("resident_memory_bytes", "Resident memory", metrics.memory.clone());
@@ -37,7 +37,7 @@ impl ProcessMetrics {
     }
 
     /// Reads the process's figures from /proc. On systems other than Linux they stay zero.
-    pub(crate) fn measure(&self) {
+    pub(super) fn measure(&self) {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         let kilobytes = read("status").lines().find_map(|line| {
             line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()

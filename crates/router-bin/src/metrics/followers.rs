@@ -8,7 +8,7 @@ use prometheus_client::{
 
 /// The metrics of the followers.
 #[derive(Debug, Default)]
-pub(crate) struct FollowerMetrics {
+pub(super) struct FollowerMetrics {
     connected: Gauge,
     reconnects: Counter,
     events: Counter,
@@ -17,7 +17,7 @@ pub(crate) struct FollowerMetrics {
 
 impl FollowerMetrics {
     /// Registers the metrics, all zero.
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let Self { connected, reconnects, events, lost } = &metrics;
         registry.register("followers", "Event streams of sessions that are open", connected.clone());
@@ -32,7 +32,7 @@ impl FollowerMetrics {
     }
 
     /// Sets the metrics to what the manager counted.
-    pub(crate) fn set(&self, following: &Following) {
+    pub(super) fn set(&self, following: &Following) {
         self.connected.set(i64::try_from(following.connected).unwrap_or(i64::MAX));
         for (counter, count) in [
             (&self.reconnects, following.reconnects),
