@@ -12,6 +12,8 @@ DENY := .tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
 MACHETE := .tools/bin/cargo-machete
 MACHETE_VERSION := 0.9.2
+SEMVER_CHECKS := .tools/bin/cargo-semver-checks
+SEMVER_CHECKS_VERSION := 0.51.0
 ACTIONLINT := .tools/bin/actionlint
 ACTIONLINT_VERSION := 1.7.12
 ZIZMOR := .tools/zizmor/bin/zizmor
@@ -67,7 +69,7 @@ check: tools web-deps homelab-deps ## formatting, lints, types, docs, dependenci
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo test --locked -p router-bin --test it -- import_ documentation prose
 	node scripts/bench/instructions.mjs --check
-	$(MAKE) deny unused workflows
+	$(MAKE) deny unused api workflows
 	cd web && npm run lint && npm run typecheck && npm run check:api
 	cd deploy/homelab && npm run typecheck
 	cd web && npx biome ci --diagnostic-level=error --config-path=. ../deploy/homelab/src ../deploy/homelab/test
@@ -83,6 +85,11 @@ deny: $(DENY) ## licences, sources and double versions of dependencies
 .PHONY: unused
 unused: $(MACHETE) ## dependencies that no code uses
 	$(MACHETE) --skip-target-dir
+
+.PHONY: api
+api: $(SEMVER_CHECKS) ## breaks of the public API of the crates that are fit to publish
+	@cargo fetch --locked --quiet
+	scripts/check-api.sh $(SEMVER_CHECKS)
 
 # Neither asks the network; shellcheck is left out because not every machine has it.
 .PHONY: workflows
@@ -157,9 +164,15 @@ $(DENY): TOOL = cargo-deny
 $(DENY): VERSION = $(DENY_VERSION)
 $(MACHETE): TOOL = cargo-machete
 $(MACHETE): VERSION = $(MACHETE_VERSION)
+$(SEMVER_CHECKS): TOOL = cargo-semver-checks
+$(SEMVER_CHECKS): VERSION = $(SEMVER_CHECKS_VERSION)
+# Its own release profile takes far longer to build, for a tool that runs for seconds.
+$(SEMVER_CHECKS): export CARGO_PROFILE_RELEASE_LTO = off
+$(SEMVER_CHECKS): export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+$(SEMVER_CHECKS): export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
 $(OHA): TOOL = oha
 $(OHA): VERSION = $(OHA_VERSION)
-$(DENY) $(MACHETE) $(OHA): Makefile
+$(DENY) $(MACHETE) $(SEMVER_CHECKS) $(OHA): Makefile
 	@if ! "$@" --version 2>/dev/null | grep -q "\b$(VERSION)$$"; then \
 	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
 	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
