@@ -75,7 +75,8 @@ test("a session is continued in a terminal", { timeout: 180_000 }, async (t) => 
       await page.getByRole("menuitem", { name: "Attach a terminal…" }).focus();
       await page.keyboard.press("Enter");
       const dialog = page.getByRole("dialog");
-      await dialog.getByRole("textbox", { name: "Name of the token" }).waitFor();
+      // It is seen a moment before it has the focus, which the menu has until then.
+      await dialog.getByRole("textbox", { name: "Name of the token" }).and(page.locator(":focus")).waitFor();
       await page.keyboard.type("my laptop");
       await page.keyboard.press("Enter");
       command = await dialog.locator("[data-command]").innerText();
