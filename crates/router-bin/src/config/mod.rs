@@ -3,12 +3,15 @@
 //!
 //! - [`variables`]: the table of all variables; `variable` describes one
 //! - `layers`: the text of each variable, and its origin
-//! - `reader`, `kubernetes`, `traces`: from texts to checked values
+//! - `reader`: from texts to checked values; `names`, `identity`, `kubernetes` and `traces` add
+//!   those that belong together
 //! - `model`: the typed result
 
+mod identity;
 mod kubernetes;
 mod layers;
 mod model;
+mod names;
 mod reader;
 mod traces;
 mod variable;

@@ -10,14 +10,12 @@ use std::{
 };
 
 use github::ApiUrl;
-use ipnet::IpNet;
-use session_key::{HostScheme, Identity, RepoPolicy, RepoUrl};
+use session_key::{RepoPolicy, RepoUrl};
 
 use super::{
     layers::{KUBERNETES, Layers, Origin},
-    model::{IdentitySource, Names, Secret},
+    model::Secret,
 };
-use crate::administrators::Administrators;
 
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
@@ -165,23 +163,6 @@ impl<'a> Reader<'a> {
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// Reads who the administrators are.
-    pub(super) fn administrators(&mut self) -> Administrators {
-        let mut emails = Vec::new();
-        for text in list(self.text("ADMIN_EMAILS")) {
-            match Identity::parse(text) {
-                Ok(email) => emails.push(email),
-                Err(_) => self.problem(
-                    "ADMIN_EMAILS",
-                    &format!("contains {text:?}, which is no e-mail address"),
-                    "root@example.com",
-                ),
-            }
-        }
-        let groups = list(self.text("ADMIN_GROUPS")).map(str::to_owned).collect();
-        Administrators { emails, groups }
-    }
-
     /// Reads a limit; 0 is no limit.
     pub(super) fn limit<T: FromStr + Default + PartialEq>(&mut self, name: &'static str) -> Option<T> {
         match self.text(name).parse() {
@@ -218,126 +199,6 @@ impl<'a> Reader<'a> {
             );
         }
         text.to_owned()
-    }
-
-    pub(super) fn names(&mut self, port: u16, on_kubernetes: bool) -> Names {
-        let domain = self.layers.text("ROUTER_DOMAIN").map(str::to_ascii_lowercase);
-        if on_kubernetes && domain.is_none() {
-            self.problem(
-                "ROUTER_DOMAIN",
-                "is not set; on Kubernetes it must be the host name at which browsers reach the router",
-                "opencode.example.org",
-            );
-        }
-        let host = domain.as_deref().map_or("localhost", |domain| domain.split(':').next().unwrap_or(domain));
-        let is_local = host == "localhost" || host.ends_with(".localhost");
-        let proto = match self.layers.text("ROUTER_PROTO") {
-            None if is_local => "http",
-            None => "https",
-            Some(_) => self.choice("ROUTER_PROTO", &[("https", "https"), ("http", "http")]),
-        };
-        let suffix = self.text("ROUTE_SUFFIX").to_owned();
-        let attach_prefix = self.text("ATTACH_ROUTE_PREFIX").to_owned();
-        let site = self.layers.text("SITE_HOST").map(str::to_owned);
-        let external_domain =
-            self.layers.text("OPENCODE_ROUTER_EXTERNAL_DOMAIN").map(str::to_ascii_lowercase);
-        let names = Names { proto, domain, external_domain, site, suffix, attach_prefix };
-        // The parts are checked one after the other, so that the problem names the one at fault.
-        let domain = names.domain.clone().unwrap_or_else(|| "localhost".to_owned());
-        if let Err(error) = HostScheme::new(&domain, "", "attach-") {
-            self.problem("ROUTER_DOMAIN", &format!("is invalid ({error})"), "opencode-router.example.org");
-        } else if let Err(error) = HostScheme::new(&domain, &names.suffix, "attach-") {
-            self.problem("ROUTE_SUFFIX", &format!("is invalid ({error})"), "-oc");
-        } else if let Err(error) = names.scheme(port.max(1)) {
-            self.problem("ATTACH_ROUTE_PREFIX", &format!("is invalid ({error})"), "attach-");
-        } else if !names.has_valid_site(port.max(1)) {
-            let problem = "is not a host name of the site: it must be ROUTER_DOMAIN, or a name below it that is \
-                           no session's";
-            self.problem("SITE_HOST", problem, "code.example.org");
-        } else if let Err(error) = names.session_addresses(port.max(1)) {
-            let problem = format!("is invalid ({error})");
-            self.problem("OPENCODE_ROUTER_EXTERNAL_DOMAIN", &problem, "opencode-router.example.org");
-        }
-        names
-    }
-
-    pub(super) fn identity(&mut self, listen: &[IpAddr]) -> Option<IdentitySource> {
-        let proxies = self.networks("TRUSTED_PROXIES");
-        let secret = self.secret("TRUSTED_PROXY_SECRET");
-        // The TypeScript router knew DEV_EMAIL only.
-        let is_dev = self.layers.chosen("IDENTITY").is_none() && self.layers.chosen("DEV_EMAIL").is_some();
-        match if is_dev { "dev" } else { self.text("IDENTITY") } {
-            "headers" => {
-                if proxies.is_empty() && secret.is_none() {
-                    self.problem(
-                        "TRUSTED_PROXIES",
-                        "is not set, and neither is TRUSTED_PROXY_SECRET. With IDENTITY=headers, set at \
-                         least one of them to say whose identity headers are accepted",
-                        "127.0.0.1/32",
-                    );
-                }
-                if self.layers.chosen("DEV_EMAIL").is_some() {
-                    self.problem(
-                        "DEV_EMAIL",
-                        "is the only user of IDENTITY=dev and contradicts IDENTITY=headers. Unset one of \
-                         them",
-                        "",
-                    );
-                }
-                Some(IdentitySource::Headers { proxies, secret })
-            }
-            other => {
-                match other {
-                    "dev" => {}
-                    "jwt" => self.problem(
-                        "IDENTITY",
-                        "is `jwt`, which is reserved for a later release; this one has `dev` and `headers`",
-                        "headers",
-                    ),
-                    _ => self.problem("IDENTITY", "must be `dev` or `headers`", "dev"),
-                }
-                for name in ["TRUSTED_PROXIES", "TRUSTED_PROXY_SECRET"] {
-                    if other == "dev" && self.layers.chosen(name).is_some() {
-                        let problem = "has no effect with IDENTITY=dev. Unset it, or set IDENTITY=headers";
-                        self.problem(name, problem, "");
-                    }
-                }
-                if listen.iter().any(|address| !address.is_loopback()) {
-                    self.problem(
-                        "DEV_EMAIL",
-                        "makes everyone who reaches the router the same user, so every listener must be on \
-                         loopback. Set LISTEN_ADDRESS to a loopback address, or IDENTITY=headers",
-                        "me@example.org",
-                    );
-                }
-                self.dev()
-            }
-        }
-    }
-
-    fn dev(&mut self) -> Option<IdentitySource> {
-        Identity::parse(self.text("DEV_EMAIL"))
-            .map(IdentitySource::Dev)
-            .map_err(|error| self.problem("DEV_EMAIL", &format!("is invalid: {error}"), "me@example.org"))
-            .ok()
-    }
-
-    fn networks(&mut self, name: &'static str) -> Vec<IpNet> {
-        const EXAMPLE: &str = "10.42.0.0/16,::1";
-        let mut networks = Vec::new();
-        for text in list(self.text(name)) {
-            match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
-                Ok(network) if network.prefix_len() == 0 => {
-                    self.problem(name, &format!("contains {text}, which is everybody"), EXAMPLE);
-                }
-                Ok(network) => networks.push(network),
-                Err(_) => {
-                    let problem = format!("contains {text:?}, which is neither an IP address nor a CIDR");
-                    self.problem(name, &problem, EXAMPLE);
-                }
-            }
-        }
-        networks
     }
 
     /// Reads a secret, long enough to be hard to guess.
