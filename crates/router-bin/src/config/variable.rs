@@ -1,7 +1,7 @@
 //! The description of a variable, a row of the table in `variables`.
 
 /// One variable.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Variable {
     /// Its name in the environment. A file may write it in either case.
     pub name: &'static str,

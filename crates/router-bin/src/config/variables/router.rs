@@ -1,14 +1,12 @@
-//! The table of all variables. `--help`, `--check-config`, the refusal of unknown names and
-//! docs/configuration.md are made from it.
+//! The variables of both backends.
 
-use super::variable::by_backend;
-pub use super::variable::{DefaultValue, Scope, Variable};
+use crate::config::variable::{
+    DefaultValue::{Derived, Text, Unset},
+    Scope::Router,
+    Variable, by_backend,
+};
 
-use DefaultValue::{Derived, Text, Unset};
-use Scope::{Kubernetes, Local, Router};
-
-/// All variables, grouped by what they do.
-pub const VARIABLES: &[Variable] = &[
+pub(super) const VARIABLES: &[Variable] = &[
     Router.variable(
         "BACKEND",
         Text("local"),
@@ -298,154 +296,4 @@ pub const VARIABLES: &[Variable] = &[
          no trace context on to sessions. Set it if the proxy replaces what clients send. (`baggage` is accepted \
          in the list and ignored.)",
     ),
-    Local.variable(
-        "STATE_DIR",
-        Derived("`$XDG_DATA_HOME/opencode-router`, else `~/.local/share/opencode-router`"),
-        "absolute path of a folder",
-        "The folder of the sessions: repositories, opencode's data, logs. Only one router at a time may use \
-         it.",
-    ),
-    Local.variable(
-        "OPENCODE_BIN",
-        Derived("`opencode` on the PATH"),
-        "path of a program",
-        "The opencode program. `make run` installs one and sets this.",
-    ),
-    Kubernetes.variable(
-        "OPENCODE_IMAGE",
-        Derived("none; required"),
-        "image reference",
-        "The image of a session's Pod: opencode, git and a POSIX shell. `deploy/session/Dockerfile` builds \
-         one.",
-    ),
-    Kubernetes.variable(
-        "OPENCODE_NAMESPACE",
-        Text("opencode"),
-        "namespace",
-        "The namespace of the sessions' objects.",
-    ),
-    Kubernetes.variable(
-        "API_KEY_SECRET_NAME",
-        Text("opencode-api-keys"),
-        "Secret",
-        "A Secret whose keys are environment variables of every session. It may be missing.",
-    ),
-    Kubernetes.variable(
-        "CONFIG_MAP_NAME",
-        Text("opencode-config-dir"),
-        "ConfigMap",
-        "opencode configuration for every session, mounted read-only at `/home/opencode/.opencode`. The \
-         variables in its file `.env` are set as well. It may be missing.",
-    ),
-    Kubernetes.variable(
-        "IMAGE_PULL_SECRET_NAME",
-        Unset,
-        "Secret",
-        "The Secret that the session image is pulled with.",
-    ),
-    Kubernetes.variable(
-        "STORAGE_CLASS",
-        Derived("the cluster's default"),
-        "StorageClass",
-        "The class of the sessions' volumes.",
-    ),
-    Kubernetes.variable(
-        "STORAGE_SIZE",
-        Text("10Gi"),
-        "quantity",
-        "The size of a session's volume. Existing volumes keep their size.",
-    ),
-    Kubernetes.variable(
-        "EPHEMERAL_STORAGE_SIZE",
-        Text("8Gi"),
-        "quantity, or `0` for no limit",
-        "How much a session may write outside of its volume: into `/tmp`, and into its container's own \
-         files. A Pod that exceeds it is evicted.",
-    ),
-    Kubernetes.variable(
-        "SESSION_REQUESTS",
-        Text("cpu=100m,memory=512Mi"),
-        "`resource=quantity`, comma-separated, or `none`",
-        "The resource requests of a session's container.",
-    ),
-    Kubernetes.variable(
-        "SESSION_LIMITS",
-        Text("memory=4Gi"),
-        "`resource=quantity`, comma-separated, or `none`",
-        "The resource limits of a session's container. A `cpu` limit throttles a session even if its node is \
-         idle.",
-    ),
-    Kubernetes.variable(
-        "USER_NAMESPACES",
-        Text("false"),
-        "`true` or `false`",
-        "Gives each session's Pod a user namespace of its own (`hostUsers: false`).",
-    ),
-    Kubernetes.variable(
-        "CHROMIUM_IMAGE",
-        Unset,
-        "image reference",
-        "Adds a browser for the agent to each session's Pod: an image with Chromium or its headless shell. \
-         Its DevTools are on the Pod's loopback only, and `PLAYWRIGHT_MCP_CDP_ENDPOINT` names them.",
-    ),
-    Kubernetes.variable(
-        "POD_METRICS",
-        Text("false"),
-        "`true` or `false`",
-        "Asks the cluster's metrics API (metrics-server) what each session uses, for administrators.",
-    ),
-    Kubernetes.variable(
-        "OPENCODE_ROUTER_URL",
-        Unset,
-        "URL without a path",
-        "The address at which sessions' Pods reach REPORT_PORT. Sessions see it in a variable of the same \
-         name. Without it they report nothing.",
-    ),
-    Kubernetes.variable(
-        "POD_PATCH_FILE",
-        Unset,
-        "path of a YAML or JSON file",
-        "A strategic-merge patch for every session's Pod: node selectors, tolerations, sidecars, a runtime \
-         class. It is checked at startup.",
-    ),
-    Kubernetes.variable(
-        "POD_NAME",
-        Derived("HOSTNAME of the environment"),
-        "text",
-        "The name of the router's own Pod, from the downward API. The leader election's Lease shows it as \
-         the holder.",
-    ),
-    Kubernetes
-        .variable(
-            "ADMIN_SECRET",
-            Unset,
-            "text, at least 16 characters",
-            "The secret that a pipeline sends in `X-Admin-Secret` to have an image pulled \
-             (`POST /api/admin/pull-image`) or to list a session's ports (`GET /api/sessions/:hash/ports`). \
-             Without it these routes answer 501.",
-        )
-        .secret(),
 ];
-
-/// Returns the variable of that name, in either case.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static Variable> {
-    VARIABLES.iter().find(|variable| variable.name.eq_ignore_ascii_case(name))
-}
-
-/// Returns the known name that is closest to `name`, if one is close.
-#[must_use]
-pub fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_uppercase();
-    VARIABLES
-        .iter()
-        .map(|variable| {
-            // `IDLE_TIMEOUT` differs from `IDLE_TIMEOUT_MINUTES` in many characters, but is clearly meant for
-            // it.
-            let is_prefix = name.len() >= 4 && variable.name.starts_with(&name);
-            (if is_prefix { 1 } else { strsim::osa_distance(&name, variable.name) }, variable.name)
-        })
-        .min()
-        .filter(|&(distance, known)| distance <= 1 + known.len() / 4)
-        .map(|(_, known)| known)
-}
