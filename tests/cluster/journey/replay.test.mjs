@@ -68,8 +68,8 @@ test("opencode's page survives the loss of a router", { timeout: 600_000 }, asyn
       world.model.script({ when: "Once more", say: "Five, six, ", hold, then: "seven." });
       await opencode.sendPrompt(page, "Once more");
       await opencode.waitForAnswer(page, "Five, six,");
-      // Returns when both have ended: a forced deletion returns before, and the page would be told the rest by
-      // a router that ends after it.
+      // Returns when both have ended. A forced deletion returns before, and the page would be told the rest
+      // by a router that ends after it.
       await kubectl(["delete", "pods", "--selector=app.kubernetes.io/name=opencode-router", "--grace-period=1", "--wait"]);
       hold.open();
       await eventually("a router answers, and the agent is done", isIdle, 120_000);
