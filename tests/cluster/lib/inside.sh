@@ -22,6 +22,9 @@ done
 
 hostname "$node"
 ip link set lo up
+# Else each Pod's interface gets an IPv6 address here after a second or two. Chromium takes that for another
+# network, and aborts what its pages load (ERR_NETWORK_CHANGED). Nothing here uses IPv6.
+[ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 ip link add cluster type bridge
 ip addr add "$address/24" dev cluster
 ip link set cluster up
