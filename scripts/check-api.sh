@@ -15,12 +15,13 @@ BREAKS=100
 tool=${1:?Usage: scripts/check-api.sh PATH/OF/cargo-semver-checks}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# manifest COMMIT FILE: the file at a commit; without a commit, as it is in the checkout.
+# manifest COMMIT FILE: prints the file at a commit, or as it is in the checkout if COMMIT is empty.
 manifest() {
   if [ -n "$1" ]; then git show "$1:$2" 2>/dev/null || true; else cat "$2"; fi
 }
 
-# version COMMIT CRATE: the crate's own version, or the one that it inherits. Empty: there is no such crate.
+# version COMMIT CRATE: prints the crate's own version, or the one that it inherits; nothing if there is no
+# such crate.
 version() {
   local own
   own=$(manifest "$1" "crates/$2/Cargo.toml" | sed -nE 's/^version(\.workspace)? = "?([^"]*)"?$/\2/p')
@@ -28,7 +29,7 @@ version() {
   manifest "$1" Cargo.toml | sed -n 's/^version = "\(.*\)"$/\1/p'
 }
 
-# baseline CRATE VERSION: the commit to compare with. Empty: there is none.
+# baseline CRATE VERSION: prints the commit to compare with, or nothing if there is none.
 baseline() {
   local tag commit found=
   if tag=$(git describe --tags --abbrev=0 --match "$1-v*" 2>/dev/null); then
