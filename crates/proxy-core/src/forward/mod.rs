@@ -2,6 +2,8 @@
 
 mod connection;
 pub(crate) mod end_tunnel;
+#[cfg_attr(not(test), expect(dead_code, reason = "replaces hyper once it forwards all that hyper does"))]
+mod h1;
 mod hop_by_hop;
 mod localhost;
 mod pool;
