@@ -1,8 +1,6 @@
 //! `Forward`: sends a request to its session and returns the session's response.
 
-mod connection;
 pub(crate) mod end_tunnel;
-#[cfg_attr(not(test), expect(dead_code, reason = "replaces hyper once it forwards all that hyper does"))]
 mod h1;
 mod hop_by_hop;
 mod localhost;
@@ -34,12 +32,11 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use self::{
-    connection::SendError,
+    h1::SendError,
     localhost::LocalhostNames,
     pool::{Pool, PoolKey, PooledConnection},
     sent_head::SentHead,
@@ -214,7 +211,6 @@ impl Forwarder {
         let (body, progress) = UploadProgress::of(body);
         parts.version = Version::HTTP_11;
         let request = Request::from_parts(parts, body);
-        let has_upload = progress.is_some();
         let sending = Sending {
             address: upstream.address,
             upstream: self.pool.upstream(key),
@@ -225,7 +221,7 @@ impl Forwarder {
         match self.send(sending, request, &head).await {
             Ok((response, connection)) => {
                 let public = PublicNames { host: &host, local: names.as_ref() };
-                self.answer(response, connection, has_upload, upgrade, head, &public)
+                self.answer(response, connection, upgrade, head, &public)
             }
             Err(refusal) => self.refuse(&refusal, &head.refusal_context()),
         }
@@ -244,7 +240,7 @@ impl Forwarder {
         sending: Sending<'_>,
         mut request: Request<Body>,
         head: &SentHead,
-    ) -> Result<(Response<Incoming>, PooledConnection), Refusal> {
+    ) -> Result<(Response<()>, PooledConnection), Refusal> {
         let upload = sending.progress.as_ref();
         let mut use_idle = !sending.is_upgrade;
         while use_idle && let Some(mut pooled) = sending.upstream.check_out() {
@@ -254,14 +250,12 @@ impl Forwarder {
                     self.observe_response(&sending, head, started, &response, true);
                     return Ok((response, pooled));
                 }
-                Err(SendError::Failed(mut error)) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    // A server that does not speak HTTP would not do so the second time either.
-                    None if head.is_repeatable && !error.error().is_parse() => {
-                        (request, use_idle) = (head.to_request(), false);
-                    }
-                    None => return Err(sending.failed(error.into_error())),
-                },
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                // A server that does not speak HTTP would not do so the second time either.
+                Err(SendError::Failed(error)) if head.is_repeatable && !error.is_parse() => {
+                    (request, use_idle) = (head.to_request(), false);
+                }
+                Err(SendError::Failed(error)) => return Err(sending.failed(error)),
                 Err(SendError::TimedOut) => return Err(Refusal::TimedOut),
             }
         }
@@ -273,7 +267,8 @@ impl Forwarder {
                 self.observe_response(&sending, head, started, &response, false);
                 Ok((response, pooled))
             }
-            Err(SendError::Failed(error)) => Err(sending.failed(error.into_error())),
+            Err(SendError::Failed(error)) => Err(sending.failed(error)),
+            Err(SendError::Unsent(_)) => Err(unreachable(h1::Error::Closed)),
             Err(SendError::TimedOut) => Err(Refusal::TimedOut),
         }
     }
@@ -303,7 +298,7 @@ impl Forwarder {
         sending: &Sending<'_>,
         head: &SentHead,
         started: Option<Instant>,
-        response: &Response<Incoming>,
+        response: &Response<()>,
         is_reused: bool,
     ) {
         if let (Some(observer), Some(started)) = (&self.observer, started) {
@@ -319,14 +314,13 @@ impl Forwarder {
 
     fn answer(
         &self,
-        response: Response<Incoming>,
+        response: Response<()>,
         pooled: PooledConnection,
-        has_upload: bool,
         upgrade: Option<Upgrade>,
         mut head: SentHead,
         names: &PublicNames<'_>,
     ) -> Response<Body> {
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, ()) = response.into_parts();
         let protocol = parts.headers.get(header::UPGRADE).cloned();
         if let Some(local) = names.local {
             local.map_response(&mut parts.headers);
@@ -340,7 +334,7 @@ impl Forwarder {
         }
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             parts.extensions.clear();
-            return Response::from_parts(parts, response_body::receive(body, pooled, has_upload));
+            return Response::from_parts(parts, response_body::receive(pooled));
         }
         let Some(upgrade) = upgrade else {
             return self.refuse(&unreachable("unexpected switch of protocols"), &head.refusal_context());
@@ -363,7 +357,7 @@ struct Sending<'a> {
 impl Sending<'_> {
     /// Returns the refusal of a request that failed. If its upload failed, the client is at fault and not the
     /// session.
-    fn failed(&self, error: hyper::Error) -> Refusal {
+    fn failed(&self, error: h1::Error) -> Refusal {
         if self.progress.as_ref().is_some_and(UploadProgress::has_failed) {
             return Refusal::Malformed("the request's body is malformed or incomplete\n");
         }

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, time::interval};
 
-use super::{connection::Connection, settings::ForwardSettings};
+use super::{h1::Connection, settings::ForwardSettings};
 use crate::{resolver::Connector, upstream_stream::UpstreamStream};
 
 /// A stack of idle connections per upstream. The last one used is the next one used, so that the others
@@ -167,7 +167,7 @@ impl Upstream {
             None => UpstreamStream::from(TcpStream::connect(self.address).await?),
         };
         stream.configure();
-        Ok(self.pooled(Box::new(Connection::new(stream, self.header_timeout).await?)))
+        Ok(self.pooled(Box::new(Connection::new(stream, self.header_timeout))))
     }
 
     fn pooled(&self, connection: Box<Connection>) -> PooledConnection {

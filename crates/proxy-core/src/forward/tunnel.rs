@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use futures_util::{TryFutureExt as _, future::try_join};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -18,8 +17,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::connection::Connection;
-use crate::{activity::ActivityHandle, body::BodyError, websocket::FrameReader};
+use super::h1::Connection;
+use crate::{activity::ActivityHandle, websocket::FrameReader};
 
 /// The most that is read at a time, in bytes. The buffer is on the stack, so a tunnel that is idle has none.
 const CHUNK: usize = 8 * 1024;
@@ -39,13 +38,13 @@ pub(super) async fn run(
     end: impl Future<Output = ()>,
 ) {
     let mut end = pin!(end);
-    let session = async { session.into_stream().await.map_err(BodyError::from) };
+    let (mut session, received) = session.into_stream();
     let connected = tokio::select! {
-        connected = try_join(client.map_err(Into::into), session) => connected,
+        connected = client => connected,
         () = &mut end => return,
     };
-    let (client, (mut session, received)) = match connected {
-        Ok(both) => both,
+    let client = match connected {
+        Ok(client) => client,
         Err(error) => return tracing::debug!(%error, "upgrade failed"),
     };
     if let Some(frames) = &mut frames {

@@ -9,8 +9,8 @@ use http::{
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 
 use super::{
-    connection::Connection,
     end_tunnel::{self, EndTunnelWhen},
+    h1::Connection,
     tunnel::{self, Observer},
 };
 use crate::{

@@ -217,7 +217,7 @@ impl Connection {
 
     /// Sends the request as far as the session accepts it. Fails only if the client does: a session that
     /// accepts no more may have responded already, or be about to.
-    fn poll_upload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(crate) fn poll_upload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.has_sent() {
             // Before anything is written, so that the head is sent with the beginning of the body.
             let next = self.upload.as_mut().map(|upload| upload.poll_next(context, &mut self.output));

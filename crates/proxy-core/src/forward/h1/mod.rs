@@ -11,3 +11,8 @@ mod error;
 mod head;
 mod receive;
 mod send;
+
+pub(super) use self::{
+    connection::Connection,
+    error::{Error, SendError},
+};
