@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, header};
+use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
@@ -71,14 +71,15 @@ impl Connection {
             return Err(SendError::Unsent(Box::new(request)));
         }
         self.timer.start();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let framing = upload_framing(&parts, &body);
-        self.output.start.reserve(1024);
-        encode::head(&mut self.output.start, &parts.method, &parts.uri, &parts.headers, framing);
+        encode::head(self.output.start(), &parts.method, &parts.uri, &parts.headers, framing);
         self.upload = Upload::new(body, framing);
         // Until the response says that the connection persists.
         self.keep_alive = false;
-        let head = poll_fn(|context| match self.poll_head(context, &parts.method) {
+        // The response's headers take their place, instead of another allocation.
+        parts.headers.clear();
+        let head = poll_fn(|context| match self.poll_head(context, &parts.method, &mut parts.headers) {
             Poll::Ready(result) => Poll::Ready(result.map_err(SendError::Failed)),
             Poll::Pending => self.timer.poll(context, progress).map(|()| Err(SendError::TimedOut)),
         })
@@ -173,7 +174,12 @@ impl Connection {
         (self.stream, self.input)
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>, method: &Method) -> Poll<Result<ResponseHead, Error>> {
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        method: &Method,
+        spare: &mut HeaderMap,
+    ) -> Poll<Result<ResponseHead, Error>> {
         if let Poll::Ready(Err(error)) = self.poll_upload(context) {
             return Poll::Ready(Err(error));
         }
@@ -186,7 +192,7 @@ impl Connection {
                 }
             };
             let may_be_complete = self.append(received);
-            while may_be_complete && let Some((head, length)) = head::parse(&self.input, method)? {
+            while may_be_complete && let Some((head, length)) = head::parse(&self.input, method, spare)? {
                 let _head = super::body::take(&mut self.input, length as u64);
                 if head.framing != Framing::Interim {
                     return Poll::Ready(Ok(head));

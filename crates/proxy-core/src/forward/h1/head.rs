@@ -37,7 +37,12 @@ pub(super) enum Framing {
 
 /// Reads the head of the response to a request with `method`. Returns it with its length, or `None` if
 /// `bytes` are only the beginning of a head. The headers' values share the bytes.
-pub(super) fn parse(bytes: &Bytes, method: &Method) -> Result<Option<(ResponseHead, usize)>, ParseError> {
+/// `spare` is an empty map to put them into.
+pub(super) fn parse(
+    bytes: &Bytes,
+    method: &Method,
+    spare: &mut HeaderMap,
+) -> Result<Option<(ResponseHead, usize)>, ParseError> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -53,7 +58,8 @@ pub(super) fn parse(bytes: &Bytes, method: &Method) -> Result<Option<(ResponseHe
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(ParseError::Header)?;
     let is_http_11 = response.version == Some(1);
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    let mut headers = std::mem::take(spare);
+    headers.reserve(response.headers.len());
     let mut connection = Persistence { keep_alive: is_http_11, close: false };
     for line in &*response.headers {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| ParseError::Header)?;

@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn parse(bytes: &Bytes, method: &Method) -> Result<Option<(ResponseHead, usize)>, ParseError> {
+    super::parse(bytes, method, &mut HeaderMap::new())
+}
+
 fn parse_get(text: &str) -> Result<Option<(ResponseHead, usize)>, ParseError> {
     parse(&Bytes::copy_from_slice(text.as_bytes()), &Method::GET)
 }

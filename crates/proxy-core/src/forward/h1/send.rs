@@ -1,6 +1,7 @@
 //! Writes a request, and its body piece by piece: the next one is asked for when the last one was written.
 
 use std::{
+    cell::Cell,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -13,16 +14,32 @@ use tokio::io::AsyncWrite;
 use super::encode::{self, Framing};
 use crate::body::{Body, BodyError};
 
+thread_local! {
+    /// The buffer of the last head that was written. Most heads are written at once, so one is enough.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// The largest buffer that is kept.
+const MAX_SPARE: usize = 8 * 1024;
+
 /// What is about to be written: a head or a chunk's size, then data, then the end of the chunk.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    pub(super) start: Vec<u8>,
+    start: Vec<u8>,
     written: usize,
     data: Bytes,
     end: &'static [u8],
 }
 
 impl Output {
+    /// Returns what is written before any data.
+    pub(super) fn start(&mut self) -> &mut Vec<u8> {
+        if self.start.capacity() == 0 {
+            // It does not exist any more while the thread ends.
+            self.start = SPARE.try_with(Cell::take).unwrap_or_default();
+        }
+        &mut self.start
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.start.is_empty() && !self.has_data()
     }
@@ -58,7 +75,12 @@ impl Output {
         length -= of_start;
         if self.written == self.start.len() {
             // Idle connections keep no buffer.
-            (self.start, self.written) = (Vec::new(), 0);
+            let mut spare = std::mem::take(&mut self.start);
+            self.written = 0;
+            if (1..=MAX_SPARE).contains(&spare.capacity()) {
+                spare.clear();
+                let _kept = SPARE.try_with(|kept| kept.set(spare));
+            }
         }
         let of_data = length.min(self.data.len());
         self.data.advance(of_data);
@@ -125,7 +147,7 @@ impl Upload {
                     }
                 }
                 (Ok(data), None) if !data.is_empty() => {
-                    encode::chunk_start(&mut output.start, data.len());
+                    encode::chunk_start(output.start(), data.len());
                     output.data = data;
                     output.end = encode::CHUNK_END;
                     if self.body.is_end_stream() {
@@ -135,7 +157,7 @@ impl Upload {
                 }
                 (Err(frame), None) => {
                     if let Ok(fields) = frame.into_trailers() {
-                        encode::trailers(&mut output.start, &fields);
+                        encode::trailers(output.start(), &fields);
                         return Poll::Ready(Ok(false));
                     }
                 }
