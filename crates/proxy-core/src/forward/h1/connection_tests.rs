@@ -102,7 +102,8 @@ async fn responses_are_framed() {
 
 #[tokio::test]
 async fn interim_responses_are_skipped() {
-    let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    let text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n\
+        HTTP/1.1 204 No Content\r\n\r\n";
     for cut in 0..text.len() {
         let (response, ..) = exchange("GET", &[&text[..cut], &text[cut..]], false).await;
         assert_eq!(response.status(), 204);
@@ -297,4 +298,51 @@ async fn an_upgraded_connection_returns_what_was_received() {
     assert_eq!(received, "frames");
     session.write_all(b"x").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'x');
+}
+
+/// Returns the status and the body that are received when the session sends `pieces` and closes.
+async fn outcome<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<(u16, Option<Vec<u8>>)> {
+    let (mut connection, mut session) = pair(64 * 1024);
+    let respond = async {
+        read_until(&mut session, "\r\n\r\n").await;
+        for piece in pieces {
+            let _written = session.write_all(piece).await;
+            tokio::task::yield_now().await;
+        }
+        drop(session);
+    };
+    let receive = async {
+        let response = connection.send(get(), None).await.ok()?;
+        let mut data = Some(Vec::new());
+        while let Some(frame) = poll_fn(|context| connection.poll_frame(context)).await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(bytes)) => data.iter_mut().for_each(|data| data.extend_from_slice(&bytes)),
+                Ok(Err(_)) => {}
+                Err(_) => data = None,
+            }
+        }
+        Some((response.status().as_u16(), data))
+    };
+    tokio::join!(receive, respond).0
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_response_has_one_meaning_however_it_arrives(
+        parts in proptest::collection::vec(
+            "(HTTP/1.1 (100|103|101|200|204) OK\r\n)?(content-length: [0-9]\r\n|transfer-encoding: chunked\r\n)?\
+             (\r\n)?([1-4]\r\n[ -~]{3}\r\n|0\r\n\r\n|[ -~]{0,5})?",
+            1..5,
+        ),
+        cuts: Vec<proptest::sample::Index>,
+    ) {
+        let text = parts.concat().into_bytes();
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|ends| &text[ends[0]..ends[1]]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let split = runtime.block_on(outcome(pieces.filter(|piece| !piece.is_empty())));
+        proptest::prop_assert_eq!(split, runtime.block_on(outcome([&*text])));
+    }
 }

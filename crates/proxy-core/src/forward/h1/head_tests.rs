@@ -123,7 +123,8 @@ proptest! {
     #[test]
     fn header_lines_in_any_order_never_panic(
         lines in proptest::collection::vec(
-            "(content-length|transfer-encoding|connection|x): ?(chunked|close|[0-9]{0,21}|[ -~]{0,9})(,5)?\r?\n",
+            "(content-length|transfer-encoding|connection|x): ?\
+             (chunked|close|[0-9]{0,21}|[ -~]{0,9})(,5)?\r?\n",
             0..6,
         ),
     ) {
