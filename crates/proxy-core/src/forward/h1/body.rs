@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::{chunked::ChunkedDecoder, error::ParseError, head::Framing};
+use super::{chunked::ChunkedDecoder, error::ParseError, head::Framing, receive::take};
 
 /// Decodes one body. It keeps no data, only where it is.
 #[derive(Debug)]
@@ -65,16 +65,6 @@ impl BodyDecoder {
             Kind::Ended => SizeHint::with_exact(0),
             Kind::Chunked(_) | Kind::UntilClose => SizeHint::default(),
         }
-    }
-}
-
-/// Takes up to `limit` bytes off `input`, without copying them.
-pub(super) fn take(input: &mut Bytes, limit: u64) -> Option<Bytes> {
-    let length = usize::try_from(limit).unwrap_or(usize::MAX).min(input.len());
-    match length {
-        0 => None,
-        _ if length == input.len() => Some(std::mem::take(input)),
-        _ => Some(input.split_to(length)),
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use super::{body::take, error::ParseError, head::MAX_HEADERS};
+use super::{error::ParseError, head::MAX_HEADERS, receive::take};
 
 /// The most bytes that one chunk's extensions, or all trailers, may have.
 const MAX_EXTENSIONS: u16 = 4 * 1024;

@@ -18,7 +18,7 @@ use super::{
     encode,
     error::{Error, SendError},
     head::{self, Framing, ResponseHead},
-    receive::Receiver,
+    receive::{Receiver, take},
     send::{Output, Upload},
 };
 use crate::{
@@ -193,7 +193,7 @@ impl Connection {
             };
             let may_be_complete = self.append(received);
             while may_be_complete && let Some((head, length)) = head::parse(&self.input, method, spare)? {
-                let _head = super::body::take(&mut self.input, length as u64);
+                let _head = take(&mut self.input, length as u64);
                 if head.framing != Framing::Interim {
                     return Poll::Ready(Ok(head));
                 }

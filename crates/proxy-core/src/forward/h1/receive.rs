@@ -47,6 +47,16 @@ impl Receiver {
     }
 }
 
+/// Takes up to `limit` bytes off what was received, without copying them.
+pub(super) fn take(input: &mut Bytes, limit: u64) -> Option<Bytes> {
+    let length = usize::try_from(limit).unwrap_or(usize::MAX).min(input.len());
+    match length {
+        0 => None,
+        _ if length == input.len() => Some(std::mem::take(input)),
+        _ => Some(input.split_to(length)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
