@@ -56,18 +56,23 @@ impl Body {
 
     /// Wraps a body that is read off a connection. `on_end` runs once it was read to its end; if the body
     /// fails or is dropped before, `on_end` is dropped.
-    pub(crate) fn received(body: Incoming, on_end: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn received(body: Incoming, on_end: Option<OnEnd>) -> Self {
         if body.is_end_stream() {
-            on_end();
+            if let Some(on_end) = on_end {
+                on_end();
+            }
             return Self::empty();
         }
-        Self(BodyKind::Received(ReceivedBody { body, on_end: Some(Box::new(on_end)) }))
+        Self(BodyKind::Received(ReceivedBody { body, on_end }))
     }
 }
 
+/// What runs once a body was read to its end.
+pub(crate) type OnEnd = Box<dyn FnOnce() + Send>;
+
 struct ReceivedBody {
     body: Incoming,
-    on_end: Option<Box<dyn FnOnce() + Send>>,
+    on_end: Option<OnEnd>,
 }
 
 impl ReceivedBody {
@@ -90,12 +95,6 @@ impl ReceivedBody {
 impl fmt::Debug for ReceivedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.body.fmt(f)
-    }
-}
-
-impl From<Incoming> for Body {
-    fn from(body: Incoming) -> Self {
-        Self(BodyKind::Received(ReceivedBody { body, on_end: None }))
     }
 }
 

@@ -8,14 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use session_key::HostScheme;
 use tower::Service;
 
 use crate::{
     refusal::{PlainRefusals, Refusal, RefusalContext, Refusals},
-    response_future::ResponseFuture,
+    response_future::{EitherFuture, ResponseFuture},
     route_hosts::{HostRoute, RouteHosts},
 };
 
@@ -99,7 +98,7 @@ where
 {
     type Response = Response<ResB>;
     type Error = S::Error;
-    type Future = ResponseFuture<Either<S::Future, W::Future>>;
+    type Future = ResponseFuture<EitherFuture<S::Future, W::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.session.poll_ready(context) {
@@ -119,10 +118,10 @@ where
         }
         match route {
             HostRoute::Unknown => self.refuse(&Refusal::UnknownHost, &request),
-            HostRoute::Site => ResponseFuture::called(Either::Right(self.site.call(request))),
+            HostRoute::Site => ResponseFuture::called(EitherFuture::right(self.site.call(request))),
             HostRoute::Session(route) => {
                 request.extensions_mut().insert(route);
-                ResponseFuture::called(Either::Left(self.session.call(request)))
+                ResponseFuture::called(EitherFuture::left(self.session.call(request)))
             }
         }
     }

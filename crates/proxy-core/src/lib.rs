@@ -50,7 +50,7 @@ pub use request_head::RequestHead;
 pub use request_kind::RequestKind;
 pub use resolve::{Resolve, ResolveLayer};
 pub use resolver::{Connecting, Connector, HostPolicy, ResolveError, Resolver, Upstream};
-pub use response_future::ResponseFuture;
+pub use response_future::{EitherFuture, ResponseFuture};
 pub use route_hosts::{HostRoute, RouteHosts};
 pub use route_key::RouteKey;
 pub use same_origin::{SameOrigin, SameOriginLayer};

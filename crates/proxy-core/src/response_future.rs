@@ -38,6 +38,38 @@ where
     }
 }
 
+pin_project! {
+    /// The future of a service that calls one of two services.
+    pub struct EitherFuture<F, G> {
+        #[pin]
+        inner: Either<F, G>,
+    }
+}
+
+impl<F, G> EitherFuture<F, G> {
+    pub(crate) fn left(future: F) -> Self {
+        Self { inner: Either::Left(future) }
+    }
+
+    pub(crate) fn right(future: G) -> Self {
+        Self { inner: Either::Right(future) }
+    }
+}
+
+impl<F, G> fmt::Debug for EitherFuture<F, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EitherFuture")
+    }
+}
+
+impl<F: Future, G: Future<Output = F::Output>> Future for EitherFuture<F, G> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().inner.poll(context)
+    }
+}
+
 impl<F: Future> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")

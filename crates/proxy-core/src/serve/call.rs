@@ -20,7 +20,7 @@ use tower::{Service, util::Oneshot};
 
 use super::connection_state::{ConnectionHandle, Responding};
 use crate::{
-    body::{Body, BodyError},
+    body::{Body, BodyError, OnEnd},
     peer_addr::PeerAddr,
     refusal::{Refusal, RefusalContext},
     response_future::ResponseFuture,
@@ -55,10 +55,8 @@ where
         } else if !request.body().is_end_stream() {
             receiving = Some(self.connection.receive());
         }
-        let mut request = request.map(|body| match receiving {
-            Some(receiving) => Body::received(body, move || drop(receiving)),
-            None => body.into(),
-        });
+        let on_end = receiving.map(|receiving| Box::new(move || drop(receiving)) as OnEnd);
+        let mut request = request.map(|body| Body::received(body, on_end));
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(PeerAddr(peer));
         }

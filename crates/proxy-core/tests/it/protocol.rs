@@ -137,7 +137,7 @@ async fn an_http2_request_in_pieces_is_forwarded_as_one_http1_request() {
     let (received, mut heads) = tokio::sync::mpsc::unbounded_channel();
     let session = session(move |request: http::Request<hyper::body::Incoming>| {
         received.send(request.headers().clone()).unwrap();
-        async { http::Response::new(Body::from(request.into_body())) }
+        async { http::Response::new(Body::new(request.into_body())) }
     })
     .await;
     let proxy = TestProxy::start(session).await;

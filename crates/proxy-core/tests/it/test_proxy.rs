@@ -302,7 +302,7 @@ where
 
 /// Starts a session's server that sends back each request's body.
 pub(crate) async fn echo_session() -> SocketAddr {
-    session(|request| async { Response::new(Body::from(request.into_body())) }).await
+    session(|request| async { Response::new(Body::new(request.into_body())) }).await
 }
 
 /// Starts a session's server that sends these bytes to every request. Returns the heads that it receives.
