@@ -14,6 +14,8 @@ MACHETE := .tools/bin/cargo-machete
 MACHETE_VERSION := 0.9.2
 SEMVER_CHECKS := .tools/bin/cargo-semver-checks
 SEMVER_CHECKS_VERSION := 0.51.0
+EXTERNAL_TYPES := .tools/bin/cargo-check-external-types
+EXTERNAL_TYPES_VERSION := 0.5.0
 ACTIONLINT := .tools/bin/actionlint
 ACTIONLINT_VERSION := 1.7.12
 ZIZMOR := .tools/zizmor/bin/zizmor
@@ -47,7 +49,7 @@ dev: tools web ## work on the site: sessions in every state, in memory, and Vite
 	@exec node web/scripts/dev.mjs
 
 .PHONY: test
-test: tools web opencode haproxy journey-deps homelab-deps ## install what the tests need, and run them all: Rust, web, browser
+test: tools web opencode haproxy journey-deps homelab-deps $(EXTERNAL_TYPES) ## install what the tests need, and run them all: Rust, web, browser
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it real_opencode -- --ignored
@@ -87,9 +89,10 @@ unused: $(MACHETE) ## dependencies that no code uses
 	$(MACHETE) --skip-target-dir
 
 .PHONY: api
-api: $(SEMVER_CHECKS) ## breaks of the public API of the crates that are fit to publish
+api: $(SEMVER_CHECKS) $(EXTERNAL_TYPES) ## the public API of the crates to publish: breaks, other crates' types
 	@cargo fetch --locked --quiet
 	scripts/check-api.sh $(SEMVER_CHECKS)
+	scripts/check-external-types.sh $(EXTERNAL_TYPES)
 
 # Neither asks the network; shellcheck is left out because not every machine has it.
 .PHONY: workflows
@@ -166,13 +169,15 @@ $(MACHETE): TOOL = cargo-machete
 $(MACHETE): VERSION = $(MACHETE_VERSION)
 $(SEMVER_CHECKS): TOOL = cargo-semver-checks
 $(SEMVER_CHECKS): VERSION = $(SEMVER_CHECKS_VERSION)
-# Its own release profile takes far longer to build, for a tool that runs for seconds.
-$(SEMVER_CHECKS): export CARGO_PROFILE_RELEASE_LTO = off
-$(SEMVER_CHECKS): export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-$(SEMVER_CHECKS): export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
+$(EXTERNAL_TYPES): TOOL = cargo-check-external-types
+$(EXTERNAL_TYPES): VERSION = $(EXTERNAL_TYPES_VERSION)
+# Optimized code takes longer to build, for tools that run for seconds.
+$(SEMVER_CHECKS) $(EXTERNAL_TYPES): export CARGO_PROFILE_RELEASE_LTO = off
+$(SEMVER_CHECKS) $(EXTERNAL_TYPES): export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+$(SEMVER_CHECKS) $(EXTERNAL_TYPES): export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
 $(OHA): TOOL = oha
 $(OHA): VERSION = $(OHA_VERSION)
-$(DENY) $(MACHETE) $(SEMVER_CHECKS) $(OHA): Makefile
+$(DENY) $(MACHETE) $(SEMVER_CHECKS) $(EXTERNAL_TYPES) $(OHA): Makefile
 	@if ! "$@" --version 2>/dev/null | grep -q "\b$(VERSION)$$"; then \
 	  echo "Installing $(TOOL) $(VERSION) into .tools (once)"; \
 	  cargo install --locked --quiet --root .tools "$(TOOL)@$(VERSION)"; \
