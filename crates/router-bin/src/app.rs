@@ -23,7 +23,7 @@ use crate::{
     health::HealthState,
     metrics::Metrics,
     own_github_token::OwnGithubToken,
-    refusals::RouterRefusals,
+    refusals::{RouterRefusals, ServeRefusals},
     request_id::RequestIds,
     resolver::PortAccess,
     site::Site,
@@ -193,6 +193,12 @@ impl App {
             ids: RequestIds::new(),
             runtime: Handle::current(),
         }
+    }
+
+    /// Returns how `serve` refuses requests.
+    #[must_use]
+    pub fn serve_refusals(&self) -> Arc<dyn Refusals> {
+        Arc::new(ServeRefusals { refusals: self.refusals.clone(), ids: RequestIds::new() })
     }
 
     /// Returns the state of the health listener's routes.

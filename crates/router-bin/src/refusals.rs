@@ -13,7 +13,7 @@ use session_key::{Identity, SessionRoute, Target};
 use crate::{
     audit::Audit,
     metrics::{Metrics, RouteKind},
-    request_id,
+    request_id::{self, RequestIds, X_REQUEST_ID},
 };
 
 /// The router's refusals. A browser that opens a session which is not running is redirected to the session's
@@ -53,6 +53,28 @@ impl Refusals for RouterRefusals {
             _ if is_person => page(refusal),
             _ => json(refusal, request_id::of(context.extensions)),
         }
+    }
+}
+
+/// The refusals of `serve`, which refuses a request in front of the layers that give it an id and log it.
+pub(crate) struct ServeRefusals {
+    /// Makes the responses.
+    pub(crate) refusals: Arc<dyn Refusals>,
+    /// Makes ids for the requests.
+    pub(crate) ids: RequestIds,
+}
+
+impl Refusals for ServeRefusals {
+    fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body> {
+        let id = self.ids.next();
+        tracing::info!(request.id = id.as_str(), code = describe(refusal).0, "request refused");
+        let mut extensions = context.extensions.clone();
+        extensions.insert(id.clone());
+        let mut context = *context;
+        context.extensions = &extensions;
+        let mut response = self.refusals.refuse(refusal, &context);
+        response.headers_mut().insert(X_REQUEST_ID, id.into_value());
+        response
     }
 }
 

@@ -31,7 +31,8 @@ impl RequestIds {
         Self { run: rand::random(), next: Arc::default() }
     }
 
-    fn next(&self) -> RequestId {
+    /// Returns the next id.
+    pub(crate) fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = (u64::from(self.run) << 32) | u64::from(number);
         let mut digits = [0; 16];
@@ -50,6 +51,11 @@ impl RequestId {
     /// Returns the id as text.
     pub(crate) fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
+    }
+
+    /// Returns the id as the header's value.
+    pub(crate) fn into_value(self) -> HeaderValue {
+        self.0
     }
 }
 

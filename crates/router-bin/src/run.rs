@@ -137,7 +137,7 @@ async fn serve<S: HttpService>(
     let settings = ServeSettings::new()
         .with_shutdown_delay(config.shutdown_delay)
         .with_drain(config.drain_timeout)
-        .with_refusals(app.refusals.clone());
+        .with_refusals(app.serve_refusals());
     // Before the sessions are known, they would all be answered with 404. Until then, connections wait.
     if app.ending.run_until_cancelled(app.manager.ready()).await.is_none() {
         return Ok(());

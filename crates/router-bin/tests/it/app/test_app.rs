@@ -86,7 +86,7 @@ impl TestApp {
         let attach = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let attach_port = attach.local_addr().expect("an address").port();
         let (service, attach_service) = app.services(&config, vec![port, health_port, attach_port]);
-        let settings = ServeSettings::new().with_refusals(app.refusals.clone());
+        let settings = ServeSettings::new().with_refusals(app.serve_refusals());
         let (ending, shutdown, manager) = (app.ending.clone(), app.shutdown.clone(), app.manager.clone());
         let release_held = app.release_held.clone();
         tasks.spawn(serve(listener, service, settings.clone(), std::future::pending()));

@@ -85,7 +85,7 @@ impl TestCluster {
         let app = App::new(&config, backend.clone(), backend.clone(), clock, scheme).expect("an app");
         let service = app.service(&config, vec![port]);
         let (manager, stop) = (app.manager.clone(), CancellationToken::new());
-        let settings = ServeSettings::new().with_refusals(app.refusals.clone());
+        let settings = ServeSettings::new().with_refusals(app.serve_refusals());
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, service, settings, std::future::pending()));
         let stopped = stop.clone();
