@@ -1,7 +1,7 @@
 //! Sessions as Pods and PersistentVolumeClaims of a Kubernetes cluster.
 //!
-//! - what is there: `watcher` (list and watch) → `cache` (the newest version of each object) → `store`, with
-//!   a `cached_session` for each session
+//! - what is there: `watcher` (list and watch) of `watched` objects → `cache` (the newest version of each) →
+//!   `store`, with a `cached_session` for each session
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
 //! - what users store for their sessions: `user_secrets`; images before they are needed: `image_puller`
@@ -42,6 +42,7 @@ mod store;
 pub mod testing;
 mod usage;
 mod user_secrets;
+mod watched;
 mod watcher;
 
 pub use backend::KubernetesBackend;

@@ -24,6 +24,7 @@ use super::{
     objects::names::MANAGED_BY,
     session,
     store::{Store, WatchSource},
+    watched::Watched,
 };
 use crate::backoff::Backoff;
 
@@ -45,23 +46,23 @@ trait Cached: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Se
     fn delete(&self, store: &Store);
 }
 
-impl Cached for PersistentVolumeClaim {
+impl Cached for Watched<PersistentVolumeClaim> {
     fn apply(self, store: &Store) {
-        store.apply_pvc(self);
+        store.apply_pvc(self.0);
     }
 
     fn delete(&self, store: &Store) {
-        store.delete_pvc(self);
+        store.delete_pvc(&self.0);
     }
 }
 
-impl Cached for Pod {
+impl Cached for Watched<Pod> {
     fn apply(self, store: &Store) {
-        store.apply_pod(self);
+        store.apply_pod(self.0);
     }
 
     fn delete(&self, store: &Store) {
-        store.delete_pod(self);
+        store.delete_pod(&self.0);
     }
 }
 
@@ -78,8 +79,8 @@ impl Cached for Event {
 pub(super) async fn watch_all(client: Client, namespace: String, store: Arc<Store>) {
     let managed = || Selector::Labels(format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
     let about = |kind: &str| Selector::Fields(format!("involvedObject.kind={kind}"));
-    let pvcs = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
-    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
+    let pvcs = Api::<Watched<PersistentVolumeClaim>>::namespaced(client.clone(), &namespace);
+    let pods = Api::<Watched<Pod>>::namespaced(client.clone(), &namespace);
     let events = Api::<Event>::namespaced(client, &namespace);
     let (pod_events, pvc_events) = (about("Pod"), about("PersistentVolumeClaim"));
     // The API server has no watch cache of Events, so it does not stream their lists well.
