@@ -68,8 +68,8 @@ async fn follow(ctx: &Context, hash: SessionHash, endpoint: &Endpoint, sender: &
         if let Some(password) = &endpoint.password
             && Instant::now() >= next_try
         {
-            // Whoever answered once does so again soon.
-            let answered = follow_agent(address, password, &mut known, sender).await;
+            // Whoever answered once does so again soon. On the heap, since most sessions may have no agent.
+            let answered = Box::pin(follow_agent(address, password, &mut known, sender)).await;
             retry = if answered { POLL_INTERVAL } else { (retry * 2).min(MAX_RETRY) };
             next_try = Instant::now() + retry;
         }

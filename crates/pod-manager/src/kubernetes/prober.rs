@@ -112,7 +112,8 @@ async fn probe(ctx: &Context, hash: SessionHash, container: RunningContainer, ha
     let mut left = limit;
     loop {
         let (time, requests) = (left.min(PROBE_TIMEOUT), check.requests());
-        if timeout(time, check.wait_healthy()).await.is_ok() {
+        // On the heap, so that a probe that waits for its password is small.
+        if timeout(time, Box::pin(check.wait_healthy())).await.is_ok() {
             break;
         }
         // A clone may take any time, and while many sessions start, the turn of this one may not have come.
@@ -206,7 +207,8 @@ async fn read_password(ctx: &Context, hash: SessionHash) -> Option<Password> {
     let mut missing_since: Option<Instant> = None;
     loop {
         let permit = ctx.password_permits.acquire().await;
-        let error = match ctx.api.server_secret(hash).await {
+        // On the heap, so that a probe that waits for its turn is small.
+        let error = match Box::pin(ctx.api.server_secret(hash)).await {
             Ok(secret) => match password_of(&secret) {
                 Some(password) => return Some(password),
                 None => ApiError::NotFound,

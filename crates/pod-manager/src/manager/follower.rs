@@ -67,8 +67,9 @@ impl Follower {
         let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX);
         loop {
             let begun = Instant::now();
-            let error = match self.manager.opencode.events(&self.endpoint).await {
-                Ok(stream) => self.follow(stream).await,
+            // On the heap while it happens, so that a follower that waits is small.
+            let error = match Box::pin(self.manager.opencode.events(&self.endpoint)).await {
+                Ok(stream) => Box::pin(self.follow(stream)).await,
                 Err(error) => error,
             };
             if begun.elapsed() >= GOOD_STREAM {

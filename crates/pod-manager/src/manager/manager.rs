@@ -30,6 +30,10 @@ use crate::{
 /// How many openings a receiver of [`Manager::openings`] may leave unread.
 const UNREAD_OPENINGS: usize = 256;
 
+/// How many monitors make their first request to a session that ran before this process at once. A router
+/// that starts finds all of them at once, and each request takes tens of kilobytes.
+const CONCURRENT_TAKEOVERS: usize = 256;
+
 /// How many followers ask opencode for everything at once. Each may read a megabyte.
 const CONCURRENT_RELOADS: usize = 8;
 
@@ -58,6 +62,8 @@ pub struct Manager {
     pub(super) ready: watch::Sender<bool>,
     pub(super) openings: broadcast::Sender<Opening>,
     pub(super) follow_stats: FollowStats,
+    /// Held while a monitor makes its first request to a session that was open before.
+    pub(super) takeover_permits: Semaphore,
     /// Held while a follower asks opencode for everything, so that a start does not ask all at once.
     pub(super) reload_permits: Semaphore,
     /// Held while a client of the user is sent the state of a session.
@@ -133,6 +139,7 @@ impl Manager {
             ready: watch::Sender::new(false),
             openings: broadcast::Sender::new(UNREAD_OPENINGS),
             follow_stats: FollowStats::default(),
+            takeover_permits: Semaphore::new(CONCURRENT_TAKEOVERS),
             reload_permits: Semaphore::new(CONCURRENT_RELOADS),
             state_locks: KeyedMutex::default(),
         })

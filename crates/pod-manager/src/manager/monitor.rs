@@ -59,13 +59,26 @@ impl RunMonitor {
             deliver_error: None,
             probe_error_logged: false,
         };
-        let run = async {
+        // On the heap: the futures around it would each need its memory once more.
+        let run = Box::pin(async {
             if is_awaited {
                 sleep(HEAD_START).await;
             }
+            Box::pin(monitor.take_over()).await;
             join3(monitor.work(), follower.run(), ports).await;
-        };
+        });
         token.run_until_cancelled(run).await;
+    }
+
+    /// Makes the first request to a session that was open before this process started. Its owner waits for
+    /// nothing, so it waits for its turn; until then nothing else is asked either.
+    async fn take_over(&mut self) {
+        if self.is_open() {
+            let manager = self.manager.clone();
+            // The sender of permits is never closed.
+            let _permit = manager.takeover_permits.acquire().await;
+            self.deliver().await;
+        }
     }
 
     async fn work(&mut self) {
@@ -91,7 +104,7 @@ impl RunMonitor {
         let opened = |(run, status): (RunState, Arc<SessionStatus>)| {
             Some(elapsed(run.opened_at?, answered_at(&status)))
         };
-        let was_open = self.entry.run(&self.endpoint).and_then(opened).is_some();
+        let was_open = self.is_open();
         self.deliver_within_timeout().await;
         let run = self.entry.run(&self.endpoint).filter(|_| !was_open);
         let sent_prompt = run.as_ref().is_some_and(|(run, _)| run.prompted_at.is_some());
@@ -106,7 +119,7 @@ impl RunMonitor {
     /// opened without.
     async fn deliver_within_timeout(&mut self) {
         let begun = Instant::now();
-        while !self.deliver().await {
+        while !self.delivered && !self.deliver().await {
             if begun.elapsed() >= self.manager.settings.deliver_timeout {
                 let error =
                     self.deliver_error.as_deref().unwrap_or("the leader has not sent the first prompt");
@@ -255,6 +268,11 @@ impl RunMonitor {
         }
     }
 
+    /// Returns whether the session is open to its owner.
+    fn is_open(&self) -> bool {
+        self.entry.run(&self.endpoint).is_some_and(|(run, _)| run.opened_at.is_some())
+    }
+
     fn is_idle(&self) -> bool {
         self.idle_time_left() == Some(Duration::ZERO)
     }
@@ -285,5 +303,21 @@ impl RunMonitor {
             Some(left) => interval.min(left.max(settings.min_probe_interval)),
             None => interval,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_monitor_that_waits_is_small() {
+        // There are thousands. A request's future alone is larger than this.
+        let sizes = [future_size(RunMonitor::work), future_size(Follower::run)];
+        assert!(sizes.iter().all(|size| *size <= 1024), "{sizes:?}");
     }
 }

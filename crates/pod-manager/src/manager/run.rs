@@ -52,14 +52,14 @@ impl Manager {
                 let is_awaited =
                     matches!(&event, WatchEvent::Applied(status) if self.waiting.awaits(status.session.hash));
                 let runs = self.index.apply(&event, self.clock.now(), is_first, &self.subscriptions);
+                if is_first {
+                    self.ready.send_replace(true);
+                }
                 for run in runs {
                     let (manager, stop) = (self.clone(), stop.clone());
                     monitors.spawn(async move {
                         stop.run_until_cancelled(RunMonitor::run(manager, run, is_awaited)).await;
                     });
-                }
-                if is_first {
-                    self.ready.send_replace(true);
                 }
             }
             tracing::warn!("backend watch ended; watching again");
