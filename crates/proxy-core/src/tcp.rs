@@ -8,7 +8,7 @@ use std::{
 };
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
 /// How many bytes are rather copied than written from where they are.
 const SMALL: usize = 1024;
@@ -37,11 +37,11 @@ pub(crate) fn poll_write_slices(
 
 /// Sends small writes at once, and detects within minutes that the other end has vanished (a closed laptop, a
 /// lost node) even if there is nothing to send.
-pub(crate) fn configure(stream: &TcpStream) {
+pub(crate) fn configure<'s>(socket: impl Into<SockRef<'s>>) {
+    let socket = socket.into();
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
-    let configured =
-        stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    let configured = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
     if let Err(error) = configured {
         tracing::debug!(%error, "setting socket options failed");
     }

@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::Service;
 
 use super::{
+    listener::ConfiguredListener,
     load::Load,
     server::{self, Accepted, Server},
     settings::ServeSettings,
@@ -128,7 +129,7 @@ impl Workers {
             let (server, stop, peers) = (server.clone(), stop.clone(), peers.clone());
             let make_service = make_service.clone();
             accepting.push(AbortOnDropHandle::new(worker.runtime.spawn(async move {
-                let listener = TcpListener::from_std(listener)?;
+                let listener = ConfiguredListener::new(TcpListener::from_std(listener)?);
                 let service = make_service(index);
                 let acceptor = Acceptor { server, service, index, peers };
                 acceptor.run(listener, received, &stop).await;
@@ -207,7 +208,7 @@ where
 {
     async fn run(
         mut self,
-        mut listener: TcpListener,
+        mut listener: ConfiguredListener,
         mut received: mpsc::UnboundedReceiver<HandedOver>,
         stop: &CancellationToken,
     ) {
