@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -54,6 +54,8 @@ where
             return ResponseFuture::refused(refusals.refuse(&refusal, &RefusalContext::from(&request)));
         } else if !request.body().is_end_stream() {
             receiving = Some(self.connection.receive());
+        } else if is_last(request.headers()) {
+            self.connection.set_last_request();
         }
         let on_end = receiving.map(|receiving| Box::new(move || drop(receiving)) as OnEnd);
         let mut request = request.map(|body| Body::received(body, on_end));
@@ -81,6 +83,14 @@ where
             }
         }
     }
+}
+
+/// Whether the client sends no further request (RFC 9112 §9.6).
+fn is_last(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).into_iter();
+    options
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 type Called<S> = Either<<S as Service<Request<Body>>>::Future, Oneshot<S, Request<Body>>>;
@@ -151,5 +161,28 @@ impl HttpBody for ServedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_option_close_says_that_a_request_is_the_last() {
+        for (values, expected) in [
+            (&["close"] as &[&'static str], true),
+            (&["keep-alive, Close "], true),
+            (&["TE", "close,TE"], true),
+            (&[], false),
+            (&["keep-alive"], false),
+            (&["closed", "not close"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONNECTION, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_last(&headers), expected, "{headers:?}");
+        }
     }
 }

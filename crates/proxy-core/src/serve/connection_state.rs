@@ -57,6 +57,8 @@ struct ConnectionState {
     request_received: AtomicBool,
     /// Whether the connection may have become a tunnel.
     is_tunnel: AtomicBool,
+    /// Whether the client sends nothing after the request that was received last.
+    is_last_request: AtomicBool,
     /// Whether something happened since the deadline's last look.
     active: AtomicBool,
     /// Whether a response is being made or sent (HTTP/1.1).
@@ -76,6 +78,7 @@ impl ConnectionHandle {
             shared,
             request_received: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
+            is_last_request: AtomicBool::new(false),
             active: AtomicBool::new(false),
             responding: AtomicBool::new(false),
             receiving: AtomicBool::new(false),
@@ -112,6 +115,15 @@ impl ConnectionHandle {
 
     pub(super) fn is_tunnel(&self) -> bool {
         self.0.is_tunnel.load(Relaxed)
+    }
+
+    /// Notes that the client sends nothing after the request that was received last.
+    pub(super) fn set_last_request(&self) {
+        self.0.is_last_request.store(true, Relaxed);
+    }
+
+    pub(super) fn is_last_request(&self) -> bool {
+        self.0.is_last_request.load(Relaxed)
     }
 
     /// Waits for the first request. Only the connection's own task may wait: nothing else wakes it.

@@ -19,7 +19,8 @@ use super::connection_state::ConnectionHandle;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A stream whose shutdown waits until the client has closed its side, too, and reads what is still sent. The
-/// kernel would answer those bytes with a reset, and the client could lose the end of the response by it.
+/// kernel would answer those bytes with a reset, and the client could lose the end of the response by it. It
+/// does not wait for a client that has said that it sends nothing more.
 pub(super) struct LingeringStream<Io> {
     stream: Io,
     handle: ConnectionHandle,
@@ -57,8 +58,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<Io> {
         if this.end.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
-        if this.handle.is_tunnel() {
-            // Its other direction goes on.
+        // The other direction of a tunnel goes on.
+        if this.handle.is_tunnel() || this.handle.is_last_request() {
             return Poll::Ready(Ok(()));
         }
         let end = this.end.get_or_insert_with(|| Box::pin(sleep(LINGER)));
@@ -83,5 +84,31 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<Io> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
+    use super::*;
+    use crate::serve::{connection_state::Shared, settings::ServeSettings};
+
+    #[tokio::test]
+    async fn a_shutdown_waits_for_the_client_unless_it_sends_nothing_more() {
+        for is_last in [false, true] {
+            let handle = ConnectionHandle::new(Arc::new(Shared::new(ServeSettings::new())), None, None);
+            if is_last {
+                handle.set_last_request();
+            }
+            let (stream, client) = duplex(64);
+            let mut stream = LingeringStream::new(stream, handle);
+            assert_eq!(stream.shutdown().now_or_never().is_some(), is_last);
+            drop(client);
+            assert!(stream.shutdown().now_or_never().is_some());
+        }
     }
 }

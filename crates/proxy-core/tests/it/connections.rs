@@ -11,7 +11,7 @@ use http::{Request, Response};
 use proxy_core::{Body, ServeSettings, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::Notify,
 };
 
@@ -204,4 +204,23 @@ async fn a_connection_that_is_closed_is_not_reset_while_its_client_sends() {
     let mut response = Vec::new();
     within("the end", client.read_to_end(&mut response)).await.expect("an end without a reset");
     assert!(response.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&response));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_answered_early_is_read_although_it_is_the_last_request() {
+    let listener = listen().await;
+    let address = listener.local_addr().unwrap();
+    let service =
+        tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from("no"))) });
+    tokio::spawn(serve(listener, service, ServeSettings::new(), std::future::pending()));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let request = head("POST /", "Connection: close\r\nContent-Length: 1000000\r\n") + "the first bytes";
+    within("a part of the upload", client.write_all(request.as_bytes())).await.unwrap();
+    let mut response = String::new();
+    within("the response", client.read_to_string(&mut response)).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("no"), "{response}");
+    for _ in 0..50 {
+        client.write_all(b"more bytes").await.expect("a connection without a reset");
+        tokio::task::yield_now().await;
+    }
 }
