@@ -126,6 +126,8 @@ impl ChunkedDecoder {
                 self.push(byte)?;
                 TrailerStart
             }
+            // The parser would take it for the end of the line.
+            (TrailerStart | Trailer, b'\n') => return Err(ParseError::Chunk),
             (TrailerStart | Trailer, _) => {
                 self.push(byte)?;
                 if byte == b'\r' { TrailerLf } else { Trailer }
