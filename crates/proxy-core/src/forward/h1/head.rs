@@ -113,7 +113,13 @@ fn framing(
     match status.as_u16() {
         101 => return Ok((Framing::Upgrade, true)),
         100..=199 => return Ok((Framing::Interim, true)),
-        204 | 304 => return Ok((Framing::Length(0), true)),
+        204 => {
+            // Whoever announces a body that must not follow may send it, too, as the next response.
+            let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+                || headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length != "0");
+            return Ok((Framing::Length(0), !has_body));
+        }
+        304 => return Ok((Framing::Length(0), true)),
         _ if method == Method::HEAD => return Ok((Framing::Length(0), true)),
         200..=299 if method == Method::CONNECT => return Ok((Framing::Upgrade, true)),
         _ => {}
