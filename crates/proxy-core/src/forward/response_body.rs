@@ -121,17 +121,27 @@ async fn relay(mut pooled: PooledConnection, sender: mpsc::Sender<Result<Frame<B
         let Ok(frame) = frame else { return };
         let Some(frame) = frame else { break };
         let has_failed = frame.is_err();
-        let mut sending = pin!(sender.send(frame));
-        let sent = poll_fn(|context| {
-            let _sent = connection.poll_upload(context);
-            sending.as_mut().poll(context)
-        })
-        .await;
+        let mut upload_error = None;
+        let sent = {
+            let mut sending = pin!(sender.send(frame));
+            poll_fn(|context| {
+                if let Poll::Ready(Err(error)) = connection.poll_upload(context) {
+                    upload_error = Some(error);
+                }
+                sending.as_mut().poll(context)
+            })
+            .await
+        };
         if has_failed || sent.is_err() {
             return;
         }
         if connection.has_received() {
             break;
+        }
+        if let Some(error) = upload_error {
+            // The session may wait for the rest of the upload for ever.
+            let _sent = sender.send(Err(error)).await;
+            return;
         }
     }
     drop(sender);
@@ -154,5 +164,76 @@ impl HttpBody for RelayedBody {
         let mut frame = ready!(self.0.poll_recv(context));
         trailers::scrub(&mut frame);
         Poll::Ready(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Mutex, time::Duration};
+
+    use futures_util::stream;
+    use http::Request;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::{
+        Connector, UpstreamStream,
+        forward::{
+            pool::{Pool, PoolKey},
+            settings::ForwardSettings,
+        },
+    };
+
+    struct Once(Mutex<Option<DuplexStream>>);
+
+    impl Connector for Once {
+        fn connect(&self) -> crate::Connecting {
+            let stream = self.0.lock().unwrap().take().unwrap();
+            Box::pin(async { Ok(UpstreamStream::new(stream)) })
+        }
+    }
+
+    async fn connect() -> (PooledConnection, DuplexStream) {
+        let (stream, session) = duplex(64 * 1024);
+        let key = PoolKey { address: ([127, 0, 0, 1], 1).into(), pool: 0, has_connector: true };
+        let upstream = Pool::new(&ForwardSettings::default()).upstream(key);
+        (upstream.connect(Some(&Once(Mutex::new(Some(stream))))).await.unwrap(), session)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_fails_fails_the_response_though_nobody_reads_it() {
+        let (mut pooled, mut session) = connect().await;
+        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
+        let upload = stream::once(async { failed.await.map(|()| Frame::data(Bytes::new())) });
+        let request = Request::post("/").body(Body::new(StreamBody::new(upload))).unwrap();
+        let respond = async {
+            session.read_exact(&mut [0; 10]).await.unwrap();
+            session.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\na").await.unwrap();
+        };
+        let (response, ()) = tokio::join!(pooled.connection.send(request, None), respond);
+        response.unwrap();
+        let mut body = receive(pooled);
+        for data in [b"b", b"c"] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            session.write_all(data).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        // By now, one frame waits for the other to be read.
+        drop(fail);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let received = async {
+            loop {
+                match body.frame().await {
+                    Some(Ok(_)) => {}
+                    end => return end.map(|frame| frame.map(drop).map_err(|_| io::ErrorKind::Other)),
+                }
+            }
+        };
+        let end = timeout(Duration::from_secs(1), received).await.unwrap();
+        assert_eq!(end, Some(Err(io::ErrorKind::Other)));
     }
 }
