@@ -5,13 +5,15 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::task::unconstrained;
 
 use super::{
     body::BodyDecoder,
@@ -147,8 +149,10 @@ impl Connection {
 
     /// Whether an idle connection is still open, as far as is known without a system call.
     pub(crate) fn is_open(&mut self) -> bool {
-        if self.is_idle() && self.poll_receive(&mut Context::from_waker(Waker::noop())).is_ready() {
-            self.keep_alive = false;
+        if self.is_idle() {
+            // Unconstrained, because to a task that is about to yield every stream would seem open.
+            let receive = unconstrained(poll_fn(|context| self.poll_receive(context)));
+            self.keep_alive = receive.now_or_never().is_none();
         }
         self.is_idle()
     }

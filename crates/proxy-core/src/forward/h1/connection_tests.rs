@@ -112,6 +112,17 @@ async fn interim_responses_are_skipped() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_to_yield_sees_that_a_connection_was_closed() {
+    let (mut connection, session) = pair(1024);
+    drop(session);
+    // From then on, tokio's streams are pending.
+    while tokio::task::coop::has_budget_remaining() {
+        tokio::task::consume_budget().await;
+    }
+    assert!(matches!(connection.send(get(), None).await, Err(SendError::Unsent(_))));
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again_and_keeps_no_buffer() {
     let (mut connection, mut session) = pair(64 * 1024);
     for _ in 0..3 {
