@@ -18,7 +18,7 @@ use tokio::task::unconstrained;
 use super::{
     body::BodyDecoder,
     encode,
-    error::{Error, SendError},
+    error::{Error, ParseError, SendError},
     head::{self, Framing, ResponseHead},
     receive::{Receiver, take},
     send::{Output, Upload},
@@ -81,7 +81,10 @@ impl Connection {
         self.keep_alive = false;
         // The response's headers take their place, instead of another allocation.
         parts.headers.clear();
-        let head = poll_fn(|context| match self.poll_head(context, &parts.method, &mut parts.headers) {
+        let spare = &mut parts.headers;
+        // A session could send interim responses for ever.
+        let mut interim = head::MAX_LENGTH;
+        let head = poll_fn(|context| match self.poll_head(context, &parts.method, spare, &mut interim) {
             Poll::Ready(result) => Poll::Ready(result.map_err(SendError::Failed)),
             Poll::Pending => self.timer.poll(context, progress).map(|()| Err(SendError::TimedOut)),
         })
@@ -183,6 +186,7 @@ impl Connection {
         context: &mut Context<'_>,
         method: &Method,
         spare: &mut HeaderMap,
+        interim: &mut usize,
     ) -> Poll<Result<ResponseHead, Error>> {
         if let Poll::Ready(Err(error)) = self.poll_upload(context) {
             return Poll::Ready(Err(error));
@@ -202,6 +206,7 @@ impl Connection {
                     return Poll::Ready(Ok(head));
                 }
                 tracing::trace!(status = head.status.as_u16(), "interim response");
+                *interim = interim.checked_sub(length).ok_or(ParseError::HeadTooLarge)?;
                 if self.input.is_empty() {
                     break;
                 }

@@ -112,6 +112,22 @@ async fn interim_responses_are_skipped() {
 }
 
 #[tokio::test]
+async fn interim_responses_are_bounded() {
+    let (mut connection, mut session) = pair(1024);
+    let respond = async move {
+        read_until(&mut session, "\r\n\r\n").await;
+        let interim = b"HTTP/1.1 102 Processing\r\n\r\n";
+        for _ in 0..=head::MAX_LENGTH / interim.len() {
+            let _written = session.write_all(interim).await;
+        }
+        let _written = session.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+    };
+    let (result, ()) = tokio::join!(connection.send(get(), None), respond);
+    let Err(SendError::Failed(error)) = result else { panic!("{result:?}") };
+    assert!(error.is_parse(), "{error}");
+}
+
+#[tokio::test]
 async fn a_task_that_is_to_yield_sees_that_a_connection_was_closed() {
     let (mut connection, session) = pair(1024);
     drop(session);
