@@ -6,6 +6,8 @@
 mod body;
 mod chunked;
 mod connection;
+#[cfg(test)]
+mod differential_tests;
 mod encode;
 mod error;
 mod head;
