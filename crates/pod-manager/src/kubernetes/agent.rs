@@ -35,6 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest line that is read: 64 ports with their names fit.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
+/// How much of an agent's answer is read at once. Each running session has such a buffer.
+const BUFFER_BYTES: usize = 1024;
 /// How often the reported ports are looked at while no agent answers.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest pause before a missing agent is looked for again.
@@ -131,7 +133,7 @@ async fn request_ports(address: SocketAddr, token: &str) -> Option<BufReader<Tcp
     let opening = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
         stream.write_all(request.as_bytes()).await.ok()?;
-        let mut reader = BufReader::new(stream);
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, stream);
         if !read_line(&mut reader).await?.starts_with("HTTP/1.1 200 ") {
             return None;
         }
