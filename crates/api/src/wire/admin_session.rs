@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::session::{Reason, State};
 
 /// Any user's session as an administrator sees it: nothing that leads to its contents.
+// The fields repeat those of `Session`, so that a field added there does not appear here unseen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AdminSession {
