@@ -5,7 +5,7 @@ use std::{fmt, time::SystemTime};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 
 use crate::{
@@ -82,51 +82,44 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut root = Registry::default();
         let registry = root.sub_registry_with_prefix("opencode_cloudflare_operator");
-        let cloudflare_calls = Family::<Call, Counter>::default();
-        let kubernetes_calls = Family::<Call, Counter>::default();
-        let passes = Family::<Pass, Counter>::default();
-        let counts = Family::<Kind, Gauge>::default();
-        let [conflicts, failing, backoff, last_success] =
-            [(); 4].map(|()| Family::<HalfLabel, Gauge>::default());
-        let (skipped_claims, leader) = (Gauge::default(), Gauge::default());
-        registry.register(
+        let cloudflare_calls = register(
+            registry,
             "cloudflare_calls",
             "Calls of Cloudflare's API, by kind and outcome (an HTTP status, timeout or unreachable)",
-            cloudflare_calls.clone(),
         );
-        registry.register(
+        let kubernetes_calls = register(
+            registry,
             "kubernetes_calls",
             "Writes to the API server, by kind and outcome (an HTTP status, timeout or unreachable)",
-            kubernetes_calls.clone(),
         );
-        registry.register(
+        let passes = register(
+            registry,
             "passes",
             "Reconciliations of each half (kubernetes, cloudflare), by outcome (ok, or the reason of a failure)",
-            passes.clone(),
         );
-        registry.register(
+        let counts = register(
+            registry,
             "objects",
             "Sessions, and what is published for them, by kind: sessions, routes, hosts, records, rules",
-            counts.clone(),
         );
-        registry.register(
+        let skipped_claims = register(
+            registry,
             "skipped_claims",
             "Claims with the sessions' label that publish nothing, because name and label disagree",
-            skipped_claims.clone(),
         );
-        registry.register(
+        let conflicts = register(
+            registry,
             "conflicts",
             "What is not as desired because it belongs to somebody else, by half",
-            conflicts.clone(),
         );
-        registry.register("failing", "1 while the last reconciliation of a half failed", failing.clone());
-        registry.register("backoff_seconds", "The present pause after failures, by half", backoff.clone());
-        registry.register(
+        let failing = register(registry, "failing", "1 while the last reconciliation of a half failed");
+        let backoff = register(registry, "backoff_seconds", "The present pause after failures, by half");
+        let last_success = register(
+            registry,
             "last_success_timestamp_seconds",
             "When a reconciliation of a half last succeeded, in seconds since 1970; 0: never",
-            last_success.clone(),
         );
-        registry.register("leader", "1 if this process writes; the others wait", leader.clone());
+        let leader = register(registry, "leader", "1 if this process writes; the others wait");
         registry.register(
             "build",
             "The operator's version",
@@ -198,6 +191,13 @@ impl CallObserver for Metrics {
     fn record(&self, call: &'static str, outcome: &str) {
         self.cloudflare_calls.get_or_create_owned(&Call { call, outcome: outcome.to_owned() }).inc();
     }
+}
+
+/// Registers a metric that is zero.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 fn to_gauge(count: usize) -> i64 {

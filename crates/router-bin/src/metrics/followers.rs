@@ -6,8 +6,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::register::register;
+
 /// The metrics of the followers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FollowerMetrics {
     connected: Gauge,
     reconnects: Counter,
@@ -18,17 +20,16 @@ pub(super) struct FollowerMetrics {
 impl FollowerMetrics {
     /// Registers the metrics, all zero.
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        let Self { connected, reconnects, events, lost } = &metrics;
-        registry.register("followers", "Event streams of sessions that are open", connected.clone());
-        registry.register(
-            "follower_reconnects",
-            "Event streams of sessions that were opened again",
-            reconnects.clone(),
-        );
-        registry.register("followed_events", "Events that sessions sent", events.clone());
-        registry.register("lost_events", "Events of sessions that were too large to be kept", lost.clone());
-        metrics
+        Self {
+            connected: register(registry, "followers", "Event streams of sessions that are open"),
+            reconnects: register(
+                registry,
+                "follower_reconnects",
+                "Event streams of sessions that were opened again",
+            ),
+            events: register(registry, "followed_events", "Events that sessions sent"),
+            lost: register(registry, "lost_events", "Events of sessions that were too large to be kept"),
+        }
     }
 
     /// Sets the metrics to what the manager counted.

@@ -6,6 +6,7 @@ mod followers;
 mod held_request;
 mod labels;
 mod process;
+mod register;
 
 use std::{
     fmt,
@@ -25,6 +26,7 @@ use self::{
     followers::FollowerMetrics,
     labels::{CLASSES, Outcome, Request, Route, StageLabel, Status},
     process::ProcessMetrics,
+    register::register,
 };
 
 pub(crate) use self::labels::stage_name;
@@ -63,73 +65,51 @@ impl Metrics {
     pub fn new(now: SystemTime) -> Self {
         let mut root = Registry::default();
         let registry = root.sub_registry_with_prefix("opencode_router");
-        let requests = Family::<Request, Counter>::default();
-        let in_flight = Family::<Route, Gauge>::default();
+        let requests: Family<Request, Counter> =
+            register(registry, "requests", "Requests answered, by route and status");
+        let in_flight: Family<Route, Gauge> = register(
+            registry,
+            "requests_in_flight",
+            "Requests whose response is not complete; tunnels count until their handshake",
+        );
+        let panics = register(registry, "panics", "Requests whose handler panicked");
+        let limit_refusals =
+            register(registry, "limit_refusals", "Requests refused because their user has reached a limit");
+        let sessions = register(registry, "sessions", "Sessions of all users, by status");
+        let starts = register(registry, "session_starts", "Session starts that finished, by outcome");
         let stages = Family::<StageLabel, Histogram>::new_with_constructor(|| {
             Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
         });
-        let (panics, limit_refusals) = (Counter::default(), Counter::default());
-        let (sessions, starts) = (Family::default(), Family::default());
-        let spans = Family::<Outcome, Counter>::default();
-        let (wakes, held_ended) =
-            (Family::<Outcome, Counter>::default(), Family::<Outcome, Counter>::default());
-        let held = Gauge::default();
-        let attaches = Family::<Outcome, Counter>::default();
-        let (stream_reconnects, stream_states) = (Counter::default(), Counter::default());
-        let (leader, conflicts) = (Gauge::default(), Counter::default());
-        registry.register("requests", "Requests answered, by route and status", requests.clone());
-        registry.register(
-            "requests_in_flight",
-            "Requests whose response is not complete; tunnels count until their handshake",
-            in_flight.clone(),
-        );
-        registry.register("panics", "Requests whose handler panicked", panics.clone());
-        registry.register(
-            "limit_refusals",
-            "Requests refused because their user has reached a limit",
-            limit_refusals.clone(),
-        );
-        registry.register("sessions", "Sessions of all users, by status", sessions.clone());
-        registry.register("session_starts", "Session starts that finished, by outcome", starts.clone());
         registry.register("start_stage_seconds", "Duration of each stage of a session start", stages.clone());
-        registry.register(
-            "wakes",
-            "Starts that requests to stopped sessions caused, by outcome",
-            wakes.clone(),
-        );
-        registry.register("requests_held", "Requests that wait until their session runs", held.clone());
-        registry.register(
+        let wakes: Family<Outcome, Counter> =
+            register(registry, "wakes", "Starts that requests to stopped sessions caused, by outcome");
+        let held = register(registry, "requests_held", "Requests that wait until their session runs");
+        let held_ended: Family<Outcome, Counter> = register(
+            registry,
             "held_requests",
             "Requests that waited until their session ran, by what became of them",
-            held_ended.clone(),
         );
-        registry.register(
-            "reaps",
-            "1 if this router is the leader, which stops idle sessions",
-            leader.clone(),
-        );
-        registry.register(
+        let leader = register(registry, "reaps", "1 if this router is the leader, which stops idle sessions");
+        let conflicts = register(
+            registry,
             "session_conflicts",
             "Sessions that were reported under another owner than before; they are served to nobody",
-            conflicts.clone(),
         );
-        registry.register(
-            "attach_requests",
-            "Requests to attach hosts, by what became of their token",
-            attaches.clone(),
-        );
-        registry.register(
+        let attaches: Family<Outcome, Counter> =
+            register(registry, "attach_requests", "Requests to attach hosts, by what became of their token");
+        let stream_reconnects = register(
+            registry,
             "event_stream_reconnects",
             "Event streams of sessions that clients opened again, with the id of their last event",
-            stream_reconnects.clone(),
         );
-        registry.register(
+        let stream_states = register(
+            registry,
             "event_stream_states",
             "Clients that were sent the state, because the events that they missed were not kept",
-            stream_states.clone(),
         );
         let followers = FollowerMetrics::register(registry);
-        registry.register("trace_spans", "Spans that ended, by what became of them", spans.clone());
+        let spans: Family<Outcome, Counter> =
+            register(registry, "trace_spans", "Spans that ended, by what became of them");
         registry.register(
             "build",
             "The router's version",

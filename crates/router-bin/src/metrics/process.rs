@@ -10,8 +10,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::register::register;
+
 /// Memory, CPU time and open files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ProcessMetrics {
     memory: Gauge,
     cpu: Counter<f64, AtomicU64>,
@@ -21,19 +23,14 @@ pub(super) struct ProcessMetrics {
 impl ProcessMetrics {
     /// Registers the metrics of a process that started at `start`.
     pub(super) fn register(root: &mut Registry, start: SystemTime) -> Self {
-        let metrics = Self::default();
         let registry = root.sub_registry_with_prefix("process");
-        registry.register("resident_memory_bytes", "Resident memory", metrics.memory.clone());
-        registry.register("cpu_seconds", "CPU time used", metrics.cpu.clone());
-        registry.register("open_fds", "Open file descriptors", metrics.files.clone());
-        let start_time: Gauge<f64, AtomicU64> = Gauge::default();
+        let memory = register(registry, "resident_memory_bytes", "Resident memory");
+        let cpu = register(registry, "cpu_seconds", "CPU time used");
+        let files = register(registry, "open_fds", "Open file descriptors");
+        let start_time: Gauge<f64, AtomicU64> =
+            register(registry, "start_time_seconds", "Start time of the process, in seconds since 1970");
         start_time.set(start.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
-        registry.register(
-            "start_time_seconds",
-            "Start time of the process, in seconds since 1970",
-            start_time,
-        );
-        metrics
+        Self { memory, cpu, files }
     }
 
     /// Reads the process's figures from /proc. On systems other than Linux they stay zero.
