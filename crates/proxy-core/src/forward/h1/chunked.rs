@@ -1,6 +1,6 @@
 //! Decodes a chunked body (RFC 9112 §7.1).
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
@@ -76,7 +76,7 @@ impl ChunkedDecoder {
 
     /// Consumes everything but data.
     fn skip(&mut self, input: &mut Bytes) -> Result<(), ParseError> {
-        let mut length = 0;
+        let mut length = 0_u64;
         for &byte in &**input {
             if matches!(self.state, State::Data | State::Trailers | State::Ended) {
                 break;
@@ -84,7 +84,8 @@ impl ChunkedDecoder {
             self.state = self.step(byte)?;
             length += 1;
         }
-        input.advance(length);
+        // Not `advance`, which would keep the buffer of an input that is used up.
+        let _skipped = take(input, length);
         Ok(())
     }
 

@@ -103,6 +103,17 @@ fn the_end_is_known_with_the_last_data() {
 }
 
 #[test]
+fn input_that_was_used_up_is_released() {
+    for text in ["1\r\na\r\n", "1\r\na\r\n0\r\n\r\n", "0\r\nx: 1\r\n\r\n", "1;a"] {
+        let owner = std::sync::Arc::<[u8]>::from(text.as_bytes());
+        let mut input = Bytes::from_owner(owner.clone());
+        let mut decoder = ChunkedDecoder::default();
+        while decoder.decode(&mut input).unwrap().is_some() {}
+        assert_eq!(std::sync::Arc::strong_count(&owner), 1, "{text:?}");
+    }
+}
+
+#[test]
 fn data_before_an_error_is_returned() {
     let mut decoder = ChunkedDecoder::default();
     let mut input = Bytes::from_static(b"1\r\naXX");
