@@ -35,11 +35,7 @@ pub(super) struct Entry {
     pub(super) hash: SessionHash,
     pub(super) owner: Identity,
     view: ArcSwapOption<View>,
-    /// The newest activity, in milliseconds since 1970.
-    touched: AtomicU64,
-    /// How many requests have asked for the route.
-    routes: AtomicU64,
-    closing: AtomicBool,
+    marks: RequestMarks,
     /// Whether a deletion is pending.
     deleting: watch::Sender<bool>,
     /// Notified when the view changes.
@@ -51,6 +47,18 @@ pub(super) struct Entry {
     pub(super) feed: Feed,
     /// The latest events, for clients that reconnect.
     pub(super) events: EventRing,
+}
+
+/// What each request writes. Apart from the rest, which requests only read: a core that writes takes the
+/// cache line from the others.
+#[derive(Default)]
+#[repr(align(128))]
+struct RequestMarks {
+    /// The newest activity, in milliseconds since 1970.
+    touched: AtomicU64,
+    /// How many requests have asked for the route.
+    routes: AtomicU64,
+    closing: AtomicBool,
 }
 
 /// A run that was reported for the first time.
@@ -67,9 +75,7 @@ impl Entry {
             hash,
             owner,
             view: ArcSwapOption::empty(),
-            touched: AtomicU64::new(0),
-            routes: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
+            marks: RequestMarks::default(),
             deleting: watch::Sender::new(false),
             changed: Notify::new(),
             attach_tokens: watch::Sender::default(),
@@ -91,8 +97,8 @@ impl Entry {
 
     /// Counts a request, and calls `decide` with the view and whether the session is about to be stopped.
     pub(super) fn count_route<T>(&self, decide: impl FnOnce(Option<&View>, bool) -> T) -> T {
-        self.routes.fetch_add(1, Ordering::SeqCst);
-        let closing = self.closing.load(Ordering::SeqCst);
+        self.marks.routes.fetch_add(1, Ordering::SeqCst);
+        let closing = self.marks.closing.load(Ordering::SeqCst);
         decide(self.view.load().as_deref(), closing)
     }
 
@@ -103,12 +109,16 @@ impl Entry {
 
     /// Returns how many requests have been counted.
     pub(super) fn routes(&self) -> u64 {
-        self.routes.load(Ordering::SeqCst)
+        self.marks.routes.load(Ordering::SeqCst)
     }
 
     pub(super) fn touch(&self, at: SystemTime) {
         let millis = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        self.touched.fetch_max(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::SeqCst);
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        // Most requests of a busy session find their millisecond recorded.
+        if self.marks.touched.load(Ordering::SeqCst) < millis {
+            self.marks.touched.fetch_max(millis, Ordering::SeqCst);
+        }
     }
 
     /// Returns the newest activity: recorded here, or written to the backend by anyone.
@@ -212,7 +222,7 @@ impl Entry {
         subscriptions: &Subscriptions,
     ) -> bool {
         self.update(now, subscriptions, |state| {
-            self.closing.store(true, Ordering::SeqCst);
+            self.marks.closing.store(true, Ordering::SeqCst);
             let closes = self.routes() == routes;
             state.set_closing(closes);
             closes
@@ -251,7 +261,7 @@ impl Entry {
     }
 
     fn touched(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.touched.load(Ordering::SeqCst))
+        UNIX_EPOCH + Duration::from_millis(self.marks.touched.load(Ordering::SeqCst))
     }
 
     /// Changes the state and publishes what follows, under one lock, so that views are published in order.
@@ -270,7 +280,7 @@ impl Entry {
     /// Publishes what follows from the state, and notifies subscribers if the view changed. The newest
     /// activity is published along with it, and is no reason by itself.
     fn publish(&self, state: &mut EntryState, now: SystemTime, subscriptions: &Subscriptions) {
-        self.closing.store(state.is_closing(), Ordering::SeqCst);
+        self.marks.closing.store(state.is_closing(), Ordering::SeqCst);
         let deleting = state.is_deleting();
         self.deleting.send_if_modified(|was| std::mem::replace(was, deleting) != deleting);
         let mut view = state.view();

@@ -183,7 +183,12 @@ impl Manager {
         self.route_with(user, hash, |endpoint, _| endpoint.clone())
     }
 
-    pub(super) fn route_with<T>(
+    /// Does the same, but calls `read` with the endpoint and the view: a clone shares its reference counts
+    /// with all requests of the session, and cores contend for them.
+    ///
+    /// # Errors
+    /// Those of [`route`](Self::route).
+    pub fn route_with<T>(
         &self,
         user: &Identity,
         hash: SessionHash,

@@ -157,7 +157,7 @@ struct Forwarder {
 impl Forwarder {
     async fn forward(&self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let Some(upstream) = parts.extensions.remove::<Upstream>() else {
+        let Some(mut upstream) = parts.extensions.remove::<Upstream>() else {
             return self.refuse(&Refusal::NotFound, &RefusalContext::from(&parts));
         };
         let Some(host) = host_of(&mut parts) else {
@@ -178,10 +178,10 @@ impl Forwarder {
             peer: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
             host: &host,
             proto: self.settings.public_proto,
-            authorization: upstream.authorization.as_ref(),
+            authorization: upstream.authorization.take(),
         };
         let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE).cloned());
-        request::scrub(&mut parts.headers, &self.settings.cookies, &own_headers);
+        request::scrub(&mut parts.headers, &self.settings.cookies, own_headers);
         let names = match upstream.host {
             HostPolicy::Public => None,
             HostPolicy::Localhost => {

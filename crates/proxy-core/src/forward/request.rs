@@ -20,11 +20,11 @@ pub(super) struct OwnHeaders<'a> {
     pub(super) peer: Option<SocketAddr>,
     pub(super) host: &'a HeaderValue,
     pub(super) proto: &'static str,
-    pub(super) authorization: Option<&'a HeaderValue>,
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 /// Removes the headers that the session must not see, and adds the router's own.
-pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: &OwnHeaders<'_>) {
+pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: OwnHeaders<'_>) {
     let peer = own.peer.and_then(|peer| value_of(peer.ip().to_canonical()));
     // One walk decides which of the steps below are needed: most requests need few.
     let mut unwanted = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn scrub(headers: &mut HeaderMap, cookies: &Cookies, own: &OwnHeaders
     // Exactly one, even if no `HostRouter` comes before `Forward`.
     headers.insert(header::HOST, own.host.clone());
     if let Some(authorization) = own.authorization {
-        headers.insert(header::AUTHORIZATION, authorization.clone());
+        headers.insert(header::AUTHORIZATION, authorization);
     }
 }
 
