@@ -90,7 +90,7 @@ impl App {
         let refusals = Arc::new(RouterRefusals {
             site_origin: config.names.site_origin(&scheme),
             audit: audit.clone(),
-            metrics: metrics.clone(),
+            counts: metrics.request_counts(),
             wake: config.wake,
         });
         let defaults = ManagerSettings::default();
@@ -190,7 +190,6 @@ impl App {
                 self.audit.clone(),
                 self.metrics.clone(),
             ),
-            ids: RequestIds::new(),
             runtime: Handle::current(),
         }
     }

@@ -24,7 +24,9 @@ use crate::{metrics::Metrics, request_id::RequestId};
 /// Answers a panic with 500, counts it and logs it.
 #[derive(Debug, Clone)]
 pub(crate) struct CatchPanic<S> {
-    metrics: Arc<Metrics>,
+    /// In an `Arc` of its own, which is cloned with each request: cores would contend for the one that all
+    /// parts of the router share.
+    metrics: Arc<Arc<Metrics>>,
     inner: S,
 }
 
@@ -32,7 +34,7 @@ impl<S> CatchPanic<S> {
     /// Wraps a service; panics are counted in `metrics`.
     #[must_use]
     pub(crate) fn new(inner: S, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, inner }
+        Self { metrics: Arc::new(metrics), inner }
     }
 }
 
@@ -64,7 +66,7 @@ pin_project! {
         #[pin]
         called: Option<F>,
         panic: Option<Box<dyn Any + Send>>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<Arc<Metrics>>,
         id: Option<RequestId>,
     }
 }

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Level, instrument::Instrumented};
 
 use crate::{
     ending_events::EndingEvents,
-    metrics::{InFlight, Metrics, RouteKind},
+    metrics::{InFlight, Metrics, RequestCounts, RouteKind},
     request_id,
     telemetry::{RequestSpan, RequestTracer},
 };
@@ -36,6 +36,7 @@ pub(crate) struct ObserveLayer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    counts: Arc<RequestCounts>,
     metrics: Arc<Metrics>,
     traces: Option<RequestTracer>,
     shutdown: CancellationToken,
@@ -43,8 +44,9 @@ struct Shared {
 }
 
 impl ObserveLayer {
-    /// Returns a layer that counts in `metrics`, makes spans with `traces`, and ends event streams when
-    /// `shutdown` is cancelled. With `debug_headers`, it logs the names of each request's headers.
+    /// Returns a layer that counts in `metrics`, with counts of its own, makes spans with `traces`, and ends
+    /// event streams when `shutdown` is cancelled. With `debug_headers`, it logs the names of each request's
+    /// headers.
     #[must_use]
     pub(crate) fn new(
         metrics: Arc<Metrics>,
@@ -52,7 +54,8 @@ impl ObserveLayer {
         shutdown: CancellationToken,
         debug_headers: bool,
     ) -> Self {
-        Self(Arc::new(Shared { metrics, traces, shutdown, debug_headers }))
+        let counts = metrics.request_counts();
+        Self(Arc::new(Shared { counts, metrics, traces, shutdown, debug_headers }))
     }
 }
 
@@ -100,7 +103,7 @@ where
         }
         let trace = self.shared.traces.as_ref().map(|traces| Box::new(traces.start(&mut request, kind)));
         let observation = Observation {
-            in_flight: self.shared.metrics.start_request(kind),
+            in_flight: self.shared.counts.start(kind),
             shared: self.shared.clone(),
             is_session,
             logged: tracing::enabled!(Level::DEBUG).then(|| (Instant::now(), request.method().clone())),
@@ -122,10 +125,10 @@ struct Observation {
 
 impl Observation {
     fn end(self, response: Response<Body>) -> Response<Body> {
-        let InFlight { metrics, kind } = &self.in_flight;
-        metrics.record_response(*kind, response.status());
+        let InFlight { counts, kind } = &self.in_flight;
+        counts.record_response(*kind, response.status());
         if response.extensions().get() == Some(&ErrorCode(LIMIT_REACHED)) {
-            metrics.record_limit_refusal();
+            self.shared.metrics.record_limit_refusal();
         }
         if let Some((started, method)) = self.logged {
             let (route, status, latency) = (kind.as_str(), response.status().as_u16(), started.elapsed());

@@ -12,7 +12,7 @@ use session_key::{Identity, SessionRoute, Target};
 
 use crate::{
     audit::Audit,
-    metrics::{Metrics, RouteKind},
+    metrics::{RequestCounts, RouteKind},
     request_id::{self, RequestIds, X_REQUEST_ID},
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct RouterRefusals {
     /// Records refused requests.
     pub(crate) audit: Arc<Audit>,
     /// Counts requests for unknown hosts, which no other layer sees.
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) counts: Arc<RequestCounts>,
     /// Whether requests start sessions that are stopped. The page that a browser is redirected to then leads
     /// to the address that was requested.
     pub(crate) wake: bool,
@@ -35,7 +35,7 @@ impl Refusals for RouterRefusals {
     fn refuse(&self, refusal: &Refusal, context: &RefusalContext<'_>) -> Response<Body> {
         self.audit(refusal, context);
         if matches!(refusal, Refusal::UnknownHost) {
-            self.metrics.record_response(RouteKind::UnknownHost, refusal.status());
+            self.counts.record_response(RouteKind::UnknownHost, refusal.status());
         }
         let is_person = is_navigation(context.method, context.headers);
         let kind = RequestKind::of(context.method, context.headers);

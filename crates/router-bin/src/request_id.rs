@@ -17,10 +17,10 @@ use tower::Service;
 /// The header that carries the id: inwards to the API, which puts it into its errors, and back to the client.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Makes ids of a number that differs between runs of the router, and a counter.
+/// Makes ids of a random number, which differs between runs and stacks of the router, and a counter.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestIds {
-    run: u32,
+    prefix: u32,
     next: Arc<AtomicU32>,
 }
 
@@ -28,13 +28,13 @@ impl RequestIds {
     /// Returns a new sequence of ids.
     #[must_use]
     pub(crate) fn new() -> Self {
-        Self { run: rand::random(), next: Arc::default() }
+        Self { prefix: rand::random(), next: Arc::default() }
     }
 
     /// Returns the next id.
     pub(crate) fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = (u64::from(self.run) << 32) | u64::from(number);
+        let id = (u64::from(self.prefix) << 32) | u64::from(number);
         let mut digits = [0; 16];
         for (place, digit) in digits.iter_mut().rev().enumerate() {
             *digit = b"0123456789abcdef"[(id >> (4 * place)) as usize & 15];

@@ -2,8 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use http::HeaderValue;
 use opencode_session_agent::is_dev_port;
-use pod_manager::manager::{Manager, RouteError, ViewState};
+use pod_manager::{
+    Endpoint, Password,
+    manager::{Manager, RouteError, View, ViewState},
+};
 use proxy_core::{Activity, HostPolicy, RecordActivity, ResolveError, Resolver, Upstream};
 use session_key::{Identity, SessionRoute, Target};
 
@@ -77,10 +81,11 @@ impl Resolver for SessionResolver {
         match route.target {
             // Who attaches has the owner's identity: a token was checked before.
             Target::Opencode | Target::Attach => {
-                let endpoint = self.manager.route(user, route.hash).map_err(resolve_error)?;
-                let authorization =
-                    endpoint.password.as_ref().map(|password| password.authorization().clone());
-                Ok(Upstream::new(endpoint.address).with_authorization(authorization))
+                let upstream = |endpoint: &Endpoint, _: &View| {
+                    let authorization = endpoint.password.as_ref().map(Password::authorization).map(copy);
+                    Upstream::new(endpoint.address).with_authorization(authorization)
+                };
+                self.manager.route_with(user, route.hash, upstream).map_err(resolve_error)
             }
             Target::Port(port) => self.dev_server(route, port, user),
         }
@@ -91,6 +96,14 @@ impl RecordActivity for SessionResolver {
     fn touch(&self, route: &SessionRoute, _: Activity) {
         self.manager.touch(route.hash);
     }
+}
+
+/// Copies a value. A clone would share its reference count with all requests of the session, and so between
+/// cores.
+fn copy(value: &HeaderValue) -> HeaderValue {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }
 
 /// Converts the manager's error. A program may retry: soon if the session is starting, later if it is

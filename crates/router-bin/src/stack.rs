@@ -87,8 +87,6 @@ pub struct StackParts {
     pub release_held: CancellationToken,
     /// Checks attach tokens.
     pub(crate) gate: Arc<AttachGate>,
-    /// Numbers the requests.
-    pub(crate) ids: RequestIds,
     /// Runs the API and the site, and starts sessions.
     pub runtime: Handle,
 }
@@ -111,8 +109,10 @@ impl<S> HttpService for S where
 }
 
 /// Returns the service of the public listeners, for all host names, and that of the attach listener, which
-/// serves attach hosts only: no sign-in is in front of it. Each stack has its own connections to sessions.
+/// serves attach hosts only: no sign-in is in front of it.
 pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
+    // Each stack has its own ids, counts and connections, so that cores do not contend for them.
+    let ids = RequestIds::new();
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
     let logs = Arc::new(SessionEventLogs { manager: parts.manager.clone(), metrics: parts.metrics.clone() });
@@ -165,8 +165,8 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     let public = HostRouter::new(parts.scheme.clone(), session, site).with_refusals(refusals.clone());
     let attach = HostRouter::new(parts.scheme, attach, unknown).with_refusals(refusals);
     (
-        identified(CatchPanic::new(public, parts.metrics.clone()), parts.ids.clone()),
-        identified(CatchPanic::new(attach, parts.metrics), parts.ids),
+        identified(CatchPanic::new(public, parts.metrics.clone()), ids.clone()),
+        identified(CatchPanic::new(attach, parts.metrics), ids),
     )
 }
 

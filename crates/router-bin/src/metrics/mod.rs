@@ -1,12 +1,13 @@
 //! The metrics, as OpenMetrics text.
 //!
-//! A request costs two atomic additions: the counters of all routes and statuses are created in advance.
+//! What each request counts is in `requests`, which cores do not contend for.
 
 mod followers;
 mod held_request;
 mod labels;
 mod process;
 mod register;
+mod requests;
 
 use std::{
     fmt,
@@ -14,7 +15,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::StatusCode;
 use pod_manager::{Following, Stage};
 use prometheus_client::{
     encoding::text::encode,
@@ -24,23 +24,24 @@ use prometheus_client::{
 
 use self::{
     followers::FollowerMetrics,
-    labels::{CLASSES, Outcome, Request, Route, StageLabel, Status},
+    labels::{Outcome, StageLabel, Status},
     process::ProcessMetrics,
     register::register,
+    requests::RequestMetrics,
 };
 
 pub(crate) use self::labels::stage_name;
 pub use self::{
     held_request::HeldRequest,
     labels::{AttachOutcome, HeldOutcome, RouteKind, SpanOutcome},
+    requests::{InFlight, RequestCounts},
 };
 
 /// The router's metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [[Counter; CLASSES.len()]; RouteKind::ALL.len()],
-    in_flight: [Gauge; RouteKind::ALL.len()],
+    requests: RequestMetrics,
     panics: Counter,
     limit_refusals: Counter,
     sessions: Family<Status, Gauge>,
@@ -65,13 +66,7 @@ impl Metrics {
     pub fn new(now: SystemTime) -> Self {
         let mut root = Registry::default();
         let registry = root.sub_registry_with_prefix("opencode_router");
-        let requests: Family<Request, Counter> =
-            register(registry, "requests", "Requests answered, by route and status");
-        let in_flight: Family<Route, Gauge> = register(
-            registry,
-            "requests_in_flight",
-            "Requests whose response is not complete; tunnels count until their handshake",
-        );
+        let requests = RequestMetrics::register(registry);
         let panics = register(registry, "panics", "Requests whose handler panicked");
         let limit_refusals =
             register(registry, "limit_refusals", "Requests refused because their user has reached a limit");
@@ -117,11 +112,7 @@ impl Metrics {
         );
         let process = ProcessMetrics::register(&mut root, now);
         Self {
-            requests: RouteKind::ALL.map(|kind| {
-                CLASSES.map(|status| requests.get_or_create_owned(&Request { route: kind.as_str(), status }))
-            }),
-            in_flight: RouteKind::ALL
-                .map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
+            requests,
             spans: SpanOutcome::ALL
                 .map(|outcome| spans.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
             held_ended: HeldOutcome::ALL
@@ -149,16 +140,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a request as in flight until the returned guard is dropped.
-    pub fn start_request(self: &Arc<Self>, kind: RouteKind) -> InFlight {
-        self.in_flight[kind as usize].inc();
-        InFlight { metrics: Arc::clone(self), kind }
-    }
-
-    /// Counts a response.
-    pub fn record_response(&self, kind: RouteKind, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        self.requests[kind as usize][class].inc();
+    /// Returns counts of requests for one stack, which add to the metrics.
+    pub fn request_counts(&self) -> Arc<RequestCounts> {
+        self.requests.add_counts()
     }
 
     /// Counts a session start that finished.
@@ -232,22 +216,10 @@ impl Metrics {
         }
         self.leader.set(i64::from(is_leader));
         self.conflicts.inc_by(conflicts.saturating_sub(self.conflicts.get()));
+        self.requests.update();
         self.process.measure();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
-    }
-}
-
-/// A request in flight; dropping it ends the request.
-#[derive(Debug)]
-pub struct InFlight {
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) kind: RouteKind,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.metrics.in_flight[self.kind as usize].dec();
     }
 }
