@@ -21,6 +21,10 @@ use session_key::{HostScheme, Identity, SessionRoute};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, layer::util::Stack, service_fn};
 
+/// What the router uses as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct OneSession(SocketAddr);
 
 impl Resolver for OneSession {

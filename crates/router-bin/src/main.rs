@@ -9,6 +9,10 @@ use std::{
 use clap::Parser as _;
 use router_bin::{cli::Arguments, config::Config, logging, run};
 
+/// A request allocates some twenty times; docs/benchmarks.md says what this allocator saves.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code for a wrong configuration.
 const EXIT_CONFIG: u8 = 2;
 /// The exit code for any other failure.
