@@ -7,6 +7,8 @@ mod body;
 mod chunked;
 mod connection;
 #[cfg(test)]
+mod differential_cases;
+#[cfg(test)]
 mod differential_tests;
 mod encode;
 mod error;
