@@ -19,22 +19,20 @@ use pin_project_lite::pin_project;
 use proxy_core::Body;
 use tower::Service;
 
-use crate::{metrics::Metrics, request_id::RequestId};
+use crate::{metrics::RequestCounts, request_id::RequestId};
 
 /// Answers a panic with 500, counts it and logs it.
 #[derive(Debug, Clone)]
 pub(crate) struct CatchPanic<S> {
-    /// In an `Arc` of its own, which is cloned with each request: cores would contend for the one that all
-    /// parts of the router share.
-    metrics: Arc<Arc<Metrics>>,
+    counts: Arc<RequestCounts>,
     inner: S,
 }
 
 impl<S> CatchPanic<S> {
-    /// Wraps a service; panics are counted in `metrics`.
+    /// Wraps a service; panics are counted in `counts`.
     #[must_use]
-    pub(crate) fn new(inner: S, metrics: Arc<Metrics>) -> Self {
-        Self { metrics: Arc::new(metrics), inner }
+    pub(crate) fn new(inner: S, counts: Arc<RequestCounts>) -> Self {
+        Self { counts, inner }
     }
 }
 
@@ -51,11 +49,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (metrics, id) = (self.metrics.clone(), request.extensions().get().cloned());
+        let (counts, id) = (self.counts.clone(), request.extensions().get().cloned());
         // Unwind safe: requests share only state behind locks, and a layer keeps nothing of a request.
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
-            Ok(called) => CatchPanicFuture { called: Some(called), panic: None, metrics, id },
-            Err(panic) => CatchPanicFuture { called: None, panic: Some(panic), metrics, id },
+            Ok(called) => CatchPanicFuture { called: Some(called), panic: None, counts, id },
+            Err(panic) => CatchPanicFuture { called: None, panic: Some(panic), counts, id },
         }
     }
 }
@@ -66,7 +64,7 @@ pin_project! {
         #[pin]
         called: Option<F>,
         panic: Option<Box<dyn Any + Send>>,
-        metrics: Arc<Arc<Metrics>>,
+        counts: Arc<RequestCounts>,
         id: Option<RequestId>,
     }
 }
@@ -87,12 +85,12 @@ where
             None => this.panic.take(),
         };
         let id = this.id.as_ref().map(RequestId::as_str).unwrap_or_default();
-        Poll::Ready(Ok(internal_error(panic.as_deref(), id, this.metrics)))
+        Poll::Ready(Ok(internal_error(panic.as_deref(), id, this.counts)))
     }
 }
 
-fn internal_error(panic: Option<&(dyn Any + Send)>, id: &str, metrics: &Metrics) -> Response<Body> {
-    metrics.record_panic();
+fn internal_error(panic: Option<&(dyn Any + Send)>, id: &str, counts: &RequestCounts) -> Response<Body> {
+    counts.record_panic();
     let message = panic.and_then(|panic| match panic.downcast_ref::<&str>() {
         Some(message) => Some(*message),
         None => panic.downcast_ref::<String>().map(String::as_str),
@@ -111,7 +109,10 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
-    use crate::request_id::{RequestIds, X_REQUEST_ID, identified};
+    use crate::{
+        metrics::Metrics,
+        request_id::{RequestIds, X_REQUEST_ID, identified},
+    };
 
     #[tokio::test]
     async fn a_panic_is_answered_and_counted_and_the_next_request_is_served() {
@@ -121,9 +122,9 @@ mod tests {
         async fn in_future(_: Request<Body>) -> Result<Response<Body>, Infallible> {
             panic!("in the future")
         }
-        let metrics = Arc::new(Metrics::new(UNIX_EPOCH));
-        let in_call = CatchPanic::new(service_fn(in_call), metrics.clone());
-        let in_future = CatchPanic::new(service_fn(in_future), metrics.clone());
+        let metrics = Metrics::new(UNIX_EPOCH);
+        let in_call = CatchPanic::new(service_fn(in_call), metrics.request_counts());
+        let in_future = CatchPanic::new(service_fn(in_future), metrics.request_counts());
         let (in_call, in_future) =
             (identified(in_call, RequestIds::new()), identified(in_future, RequestIds::new()));
         for _ in 0..2 {

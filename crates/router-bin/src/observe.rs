@@ -44,17 +44,17 @@ struct Shared {
 }
 
 impl ObserveLayer {
-    /// Returns a layer that counts in `metrics`, with counts of its own, makes spans with `traces`, and ends
-    /// event streams when `shutdown` is cancelled. With `debug_headers`, it logs the names of each request's
-    /// headers.
+    /// Returns a layer that counts in `counts`, and rare events in `metrics`, makes spans with `traces`, and
+    /// ends event streams when `shutdown` is cancelled. With `debug_headers`, it logs the names of each
+    /// request's headers.
     #[must_use]
     pub(crate) fn new(
+        counts: Arc<RequestCounts>,
         metrics: Arc<Metrics>,
         traces: Option<RequestTracer>,
         shutdown: CancellationToken,
         debug_headers: bool,
     ) -> Self {
-        let counts = metrics.request_counts();
         Self(Arc::new(Shared { counts, metrics, traces, shutdown, debug_headers }))
     }
 }

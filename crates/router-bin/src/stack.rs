@@ -112,13 +112,18 @@ impl<S> HttpService for S where
 /// serves attach hosts only: no sign-in is in front of it.
 pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     // Each stack has its own ids, counts and connections, so that cores do not contend for them.
-    let ids = RequestIds::new();
+    let (ids, counts) = (RequestIds::new(), parts.metrics.request_counts());
     let refusals = parts.refusals;
     let resolver = Arc::new(SessionResolver::new(parts.manager.clone(), parts.ports));
     let logs = Arc::new(SessionEventLogs { manager: parts.manager.clone(), metrics: parts.metrics.clone() });
     let identify = IdentifyLayer::new(parts.identity).with_refusals(refusals.clone());
-    let observe =
-        ObserveLayer::new(parts.metrics.clone(), parts.traces, parts.shutdown.clone(), parts.debug_headers);
+    let observe = ObserveLayer::new(
+        counts.clone(),
+        parts.metrics.clone(),
+        parts.traces,
+        parts.shutdown.clone(),
+        parts.debug_headers,
+    );
     let forward =
         ForwardSettings { public_proto: parts.proto, cookies: parts.cookies, ..ForwardSettings::default() };
 
@@ -165,8 +170,8 @@ pub fn stack(parts: StackParts) -> (impl HttpService, impl HttpService) {
     let public = HostRouter::new(parts.scheme.clone(), session, site).with_refusals(refusals.clone());
     let attach = HostRouter::new(parts.scheme, attach, unknown).with_refusals(refusals);
     (
-        identified(CatchPanic::new(public, parts.metrics.clone()), ids.clone()),
-        identified(CatchPanic::new(attach, parts.metrics), ids),
+        identified(CatchPanic::new(public, counts.clone()), ids.clone()),
+        identified(CatchPanic::new(attach, counts), ids),
     )
 }
 

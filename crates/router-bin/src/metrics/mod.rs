@@ -42,7 +42,6 @@ pub use self::{
 pub struct Metrics {
     registry: Registry,
     requests: RequestMetrics,
-    panics: Counter,
     limit_refusals: Counter,
     sessions: Family<Status, Gauge>,
     starts: Family<Outcome, Counter>,
@@ -67,7 +66,6 @@ impl Metrics {
         let mut root = Registry::default();
         let registry = root.sub_registry_with_prefix("opencode_router");
         let requests = RequestMetrics::register(registry);
-        let panics = register(registry, "panics", "Requests whose handler panicked");
         let limit_refusals =
             register(registry, "limit_refusals", "Requests refused because their user has reached a limit");
         let sessions = register(registry, "sessions", "Sessions of all users, by status");
@@ -125,7 +123,6 @@ impl Metrics {
             attaches: AttachOutcome::ALL
                 .map(|outcome| attaches.get_or_create_owned(&Outcome { outcome: outcome.as_str() })),
             registry: root,
-            panics,
             limit_refusals,
             stream_reconnects,
             stream_states,
@@ -183,11 +180,6 @@ impl Metrics {
     /// Counts a request to an attach host.
     pub fn record_attach(&self, outcome: AttachOutcome) {
         self.attaches[outcome as usize].inc();
-    }
-
-    /// Counts a panic of a request handler.
-    pub fn record_panic(&self) {
-        self.panics.inc();
     }
 
     /// Counts spans of traces.

@@ -25,6 +25,7 @@ use super::{
 pub(super) struct RequestMetrics {
     requests: [[Counter; CLASSES.len()]; RouteKind::ALL.len()],
     in_flight: [Gauge; RouteKind::ALL.len()],
+    panics: Counter,
     counts: Mutex<Vec<Arc<RequestCounts>>>,
 }
 
@@ -44,6 +45,7 @@ impl RequestMetrics {
             }),
             in_flight: RouteKind::ALL
                 .map(|kind| in_flight.get_or_create_owned(&Route { route: kind.as_str() })),
+            panics: register(registry, "panics", "Requests whose handler panicked"),
             counts: Mutex::default(),
         }
     }
@@ -58,14 +60,17 @@ impl RequestMetrics {
     /// Sets the metrics to what was counted.
     pub(super) fn update(&self) {
         let all = self.counts.lock();
+        let raise = |counter: &Counter, count: &dyn Fn(&RequestCounts) -> &AtomicU64| {
+            let sum: u64 = all.iter().map(|counts| count(counts).load(Ordering::Relaxed)).sum();
+            counter.inc_by(sum.saturating_sub(counter.get()));
+        };
         for (kind, (requests, in_flight)) in self.requests.iter().zip(&self.in_flight).enumerate() {
             for (class, counter) in requests.iter().enumerate() {
-                let sum: u64 =
-                    all.iter().map(|counts| counts.answered[kind][class].load(Ordering::Relaxed)).sum();
-                counter.inc_by(sum.saturating_sub(counter.get()));
+                raise(counter, &|counts| &counts.answered[kind][class]);
             }
             in_flight.set(all.iter().map(|counts| counts.in_flight[kind].load(Ordering::Relaxed)).sum());
         }
+        raise(&self.panics, &|counts| &counts.panics);
     }
 }
 
@@ -75,6 +80,7 @@ impl RequestMetrics {
 pub struct RequestCounts {
     answered: [[AtomicU64; CLASSES.len()]; RouteKind::ALL.len()],
     in_flight: [AtomicI64; RouteKind::ALL.len()],
+    panics: AtomicU64,
 }
 
 impl RequestCounts {
@@ -88,6 +94,11 @@ impl RequestCounts {
     pub fn record_response(&self, kind: RouteKind, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.answered[kind as usize][class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a panic of a request handler.
+    pub fn record_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
     }
 }
 
