@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 /// The most that is read onto the stack, and copied from there.
 const SMALL: usize = 8 * 1024;
 /// The most that is read at a time.
-const LARGE: usize = 64 * 1024;
+const LARGE: usize = 128 * 1024;
 
 /// Reads from a stream. It adapts to how much arrives at a time.
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
-    /// Whether the last read filled its buffer, so that there probably is more.
+    /// Whether the last read filled the small buffer at least, so that there probably is more.
     is_busy: bool,
 }
 
@@ -33,11 +33,10 @@ impl Receiver {
         if self.is_busy {
             let mut buffer = BytesMut::with_capacity(LARGE);
             let read = pin!(stream.read_buf(&mut buffer)).poll(context);
-            self.is_busy = matches!(read, Poll::Ready(Ok(LARGE)));
-            let length = ready!(read)?;
+            self.is_busy = ready!(read)? > SMALL;
             // A large buffer is not kept for few bytes.
-            let is_small = length <= SMALL;
-            return Poll::Ready(Ok(if is_small { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }));
+            let bytes = if self.is_busy { buffer.freeze() } else { Bytes::copy_from_slice(&buffer) };
+            return Poll::Ready(Ok(bytes));
         }
         let mut array = [MaybeUninit::uninit(); SMALL];
         let mut buffer = ReadBuf::uninit(&mut array);
@@ -76,11 +75,14 @@ mod tests {
         let (mut stream, mut other) = duplex(1024 * 1024);
         let mut receiver = Receiver::default();
         assert_eq!(receive(&mut receiver, &mut stream), None);
-        let sent: Vec<u8> = (0..200_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let sent: Vec<u8> = (0..400_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         other.write_all(&sent).now_or_never().unwrap().unwrap();
         let pieces: Vec<_> = std::iter::from_fn(|| receive(&mut receiver, &mut stream)).collect();
-        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [SMALL, LARGE, LARGE, 60_736]);
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [SMALL, LARGE, LARGE, 129_664]);
         assert_eq!(pieces.concat(), sent);
+        // A sender that is slower than the reader does not make it read small pieces in between.
+        other.write_all(&sent[..LARGE]).now_or_never().unwrap().unwrap();
+        assert_eq!(receive(&mut receiver, &mut stream).unwrap(), sent[..LARGE]);
         drop(other);
         assert_eq!(receive(&mut receiver, &mut stream).unwrap(), "");
     }
