@@ -29,7 +29,7 @@ version() {
   manifest "$1" Cargo.toml | sed -n 's/^version = "\(.*\)"$/\1/p'
 }
 
-# baseline CRATE VERSION: prints the commit to compare with, or nothing if there is none.
+# baseline CRATE VERSION: prints the commit to compare with; prints nothing if no such commit exists.
 baseline() {
   local tag commit found=
   if tag=$(git describe --tags --abbrev=0 --match "$1-v*" 2>/dev/null); then

@@ -139,7 +139,7 @@ async fn relay(mut pooled: PooledConnection, sender: mpsc::Sender<Result<Frame<B
             break;
         }
         if let Some(error) = upload_error {
-            // The session may wait for the rest of the upload for ever.
+            // The session may wait indefinitely for the rest of the upload.
             let _sent = sender.send(Err(error)).await;
             return;
         }
@@ -217,6 +217,7 @@ mod tests {
         let (response, ()) = tokio::join!(pooled.connection.send(request, None), respond);
         response.unwrap();
         let mut body = receive(pooled);
+        // The clock is paused: a sleep ends once every other task waits, however long that takes.
         for data in [b"b", b"c"] {
             tokio::time::sleep(Duration::from_millis(1)).await;
             session.write_all(data).await.unwrap();

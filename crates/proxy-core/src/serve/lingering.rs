@@ -58,7 +58,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<Io> {
         if this.end.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
-        // The other direction of a tunnel goes on.
+        // The other direction of a tunnel continues.
         if this.handle.is_tunnel() || this.handle.is_last_request() {
             return Poll::Ready(Ok(()));
         }

@@ -82,7 +82,7 @@ impl Connection {
         // The response's headers take their place, instead of another allocation.
         parts.headers.clear();
         let spare = &mut parts.headers;
-        // A session could send interim responses for ever.
+        // Without a limit, a session could send interim responses indefinitely.
         let mut interim = head::MAX_LENGTH;
         let head = poll_fn(|context| match self.poll_head(context, &parts.method, spare, &mut interim) {
             Poll::Ready(result) => Poll::Ready(result.map_err(SendError::Failed)),
