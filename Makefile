@@ -53,7 +53,7 @@ test: tools web opencode haproxy journey-deps homelab-deps $(EXTERNAL_TYPES) ## 
 	cargo test --locked --workspace --all-features --no-run
 	tests/cluster/with control-plane $(CLUSTER_OR_WITHOUT) cargo test --locked --workspace --all-features
 	cargo test --locked -p pod-manager --all-features --test it real_opencode -- --ignored
-	node --test scripts/*.test.mjs scripts/*/*.test.mjs
+	node --test scripts/*.test.mjs scripts/*/*.test.mjs tests/cluster/lib/*.test.mjs
 	cd web && npm test
 	PROXY_BIN="$(abspath $(TARGET))/debug/examples/proxy" tests/h2spec/run $(CLUSTER_OR_WITHOUT)
 	ROUTER_BIN="$(abspath $(TARGET))/debug/opencode-router" OPERATOR_BIN="$(abspath $(TARGET))/debug/opencode-cloudflare-operator" \

@@ -42,11 +42,18 @@ await_part() {
 
 # Supervises the parts until this process gets a signal, or the command `$1` fails.
 keep() {
-  local verb part
+  local verb part piece line=
   [ -p "$state/$control_name" ] || mkfifo "$state/$control_name"
   exec {control}<>"$state/$control_name"
   while "$@"; do
-    if read -r -t 0.3 verb part <&"$control" && [ -n "${part:+${commands[$part]:-}}" ]; then
+    # A read whose time ends in the middle of a line has consumed what it returns: the rest follows later.
+    if IFS= read -r -t 0.3 piece <&"$control"; then
+      read -r verb part <<<"$line$piece"
+      line=
+    else
+      verb='' part='' line+=$piece
+    fi
+    if [ -n "${part:+${commands[$part]:-}}" ]; then
       say "$verb $part"
       case $verb in
         start) unset "held[$part]" ;;
