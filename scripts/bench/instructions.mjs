@@ -24,6 +24,7 @@ Counts the instructions per request of the example proxy (crates/proxy-core/exam
   --annotate[=LINES]  show the functions that cost most, for each depth (default: 40)
   --inclusive         with --annotate: a function's cost includes the functions that it calls
   --connections=N     keep-alive connections, each with one request under way (default: 1)
+  --reconnect         a connection for each request; --connections are open at a time
   --requests=N        requests of a batch (default: 400); the cheapest of five batches counts, after one to warm up
   --profile=NAME      cargo's profile (default: profiling; bench is as the images are built, and builds longer)
   --binary=FILE       a program that is built already
@@ -43,6 +44,7 @@ const { values: options } = parseArgs({
     annotate: { type: "string" },
     inclusive: { type: "boolean" },
     connections: { type: "string", default: "1" },
+    reconnect: { type: "boolean" },
     requests: { type: "string", default: "400" },
     profile: { type: "string", default: "profiling" },
     binary: { type: "string" },
@@ -75,7 +77,7 @@ async function count(depth, upstream) {
   const folder = options.keep ?? scratchFolder();
   mkdirSync(folder, { recursive: true });
   const binary = build(depth);
-  const load = { connections, count: requests };
+  const load = { connections, count: requests, reconnect: options.reconnect };
   const common = { folder, name: depth };
   if (depth === "router") {
     const { port, env } = await routerSettings("router");

@@ -76,13 +76,16 @@ function onOneConnection(port, bytes, count) {
   });
 }
 
-/** Sends `count` requests in all, on `connections` keep-alive connections. */
-export async function send(port, { host, headers = [], connections, count }) {
+/** Sends `count` requests in all, on `connections` keep-alive connections, or each on one of its own. */
+export async function send(port, { host, headers = [], connections, count, reconnect = false }) {
+  const connection = `Connection: ${reconnect ? "close" : "keep-alive"}`;
   const bytes = Buffer.from(
-    ["GET / HTTP/1.1", `Host: ${host}`, "Connection: keep-alive", ...BROWSER, ...headers, "", ""].join(
-      "\r\n",
-    ),
+    ["GET / HTTP/1.1", `Host: ${host}`, connection, ...BROWSER, ...headers, "", ""].join("\r\n"),
   );
   const each = Math.ceil(count / connections);
-  await Promise.all(Array.from({ length: connections }, () => onOneConnection(port, bytes, each)));
+  const client = async () => {
+    if (!reconnect) return onOneConnection(port, bytes, each);
+    for (let sent = 0; sent < each; sent++) await onOneConnection(port, bytes, 1);
+  };
+  await Promise.all(Array.from({ length: connections }, client));
 }
