@@ -80,6 +80,8 @@ impl Server {
     {
         let Accepted { connection, peer, permit, load } = accepted;
         let handle = ConnectionHandle::new(self.shared.clone(), permit, load);
+        // The connection's future contains and moves it several times.
+        let service = Box::new(service);
         self.shared.tasks.spawn(connection::run(connection, peer, service, handle))
     }
 
