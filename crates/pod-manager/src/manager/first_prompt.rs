@@ -1,6 +1,10 @@
 //! Delivers the first prompt to an opencode that has just started, exactly once, and picks the conversation
 //! that the session's page shows.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use crate::{
     backend::{BackendError, SessionBackend},
     model::{Endpoint, Session},
@@ -9,6 +13,8 @@ use crate::{
 
 /// In how many of the newest conversations the first prompt is searched for.
 const SEARCHED_CONVERSATIONS: usize = 20;
+/// Between two requests for a prompt that opencode is storing.
+const STORE_INTERVAL: Duration = Duration::from_millis(25);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliverError {
@@ -19,7 +25,8 @@ pub(super) enum DeliverError {
 }
 
 /// Makes sure that a conversation exists, and that the first prompt (if there is one that was not sent yet)
-/// is in one. Returns the conversation to show.
+/// is in one. Returns the conversation to show. It waits for opencode to store the prompt, but not for longer
+/// than `store_timeout`.
 ///
 /// It may be cancelled at any point, also by the end of the router, and called again: the prompt has the same
 /// ids each time, so that opencode takes it for the same message; and it is searched for in the existing
@@ -30,6 +37,7 @@ pub(super) async fn deliver(
     session: &Session,
     first_prompt_sent: bool,
     endpoint: &Endpoint,
+    store_timeout: Duration,
 ) -> Result<Conversation, DeliverError> {
     match session.initial_message.as_deref().filter(|_| !first_prompt_sent) {
         None => match opencode.conversations(endpoint, 1).await?.pop() {
@@ -40,6 +48,7 @@ pub(super) async fn deliver(
             let ids = MessageIds::of(session);
             let conversation = conversation_for_prompt(opencode, endpoint, &ids).await?;
             opencode.send_prompt(endpoint, &conversation.id, &ids, message).await?;
+            wait_stored(opencode, endpoint, &conversation.id, &ids, store_timeout).await?;
             backend.mark_first_prompt_sent(session.hash).await?;
             Ok(conversation)
         }
@@ -57,6 +66,37 @@ pub(super) async fn delivered_by_leader(
         return Ok(None);
     }
     Ok(opencode.conversations(endpoint, 1).await?.pop())
+}
+
+/// Waits until opencode has stored the prompt. Its page lists the messages, and opens its event stream
+/// afterwards: a prompt that was stored in between would be missing there until the page is loaded again.
+///
+/// opencode reports only in its event stream that it could not store a prompt, so the wait ends after
+/// `timeout`.
+async fn wait_stored(
+    opencode: &OpencodeClient,
+    endpoint: &Endpoint,
+    conversation: &str,
+    ids: &MessageIds,
+    timeout: Duration,
+) -> Result<(), OpencodeError> {
+    let begun = Instant::now();
+    loop {
+        match opencode.has_prompt(endpoint, conversation, ids).await {
+            Ok(true) => return Ok(()),
+            Ok(false) if begun.elapsed() < timeout => sleep(STORE_INTERVAL).await,
+            // opencode may have ended before it stored the prompt.
+            Err(error @ (OpencodeError::Unreachable(_) | OpencodeError::Timeout)) => return Err(error),
+            answer => {
+                tracing::warn!(
+                    conversation,
+                    ?answer,
+                    "opencode does not show the first prompt; not waiting longer"
+                );
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Returns the conversation that has the first prompt; otherwise the newest one if it is empty, since an

@@ -148,9 +148,17 @@ impl RunMonitor {
         let sends = session.initial_message.is_some() && !sent;
         let is_leader = manager.is_leader();
         let delivery = if is_leader {
-            first_prompt::deliver(&manager.opencode, &*manager.backend, session, sent, &self.endpoint)
-                .await
-                .map(Some)
+            let timeout = manager.settings.store_timeout;
+            first_prompt::deliver(
+                &manager.opencode,
+                &*manager.backend,
+                session,
+                sent,
+                &self.endpoint,
+                timeout,
+            )
+            .await
+            .map(Some)
         } else {
             first_prompt::delivered_by_leader(&manager.opencode, session, sent, &self.endpoint).await
         };

@@ -29,6 +29,9 @@ pub struct ManagerSettings {
     pub deliver_timeout: Duration,
     /// Between two attempts to open the first conversation.
     pub deliver_interval: Duration,
+    /// How long an opencode that has accepted the first prompt may take to store it before the session is
+    /// opened to its owner.
+    pub store_timeout: Duration,
     /// How often activity is collected, and state that the backend never confirmed is dropped.
     pub sweep_interval: Duration,
     /// Subscribers are notified of activity alone this often at most.
@@ -74,6 +77,7 @@ impl Default for ManagerSettings {
             min_probe_interval: Duration::from_secs(1),
             deliver_timeout: Duration::from_secs(20),
             deliver_interval: Duration::from_millis(500),
+            store_timeout: Duration::from_secs(10),
             sweep_interval: Duration::from_secs(2),
             activity_notify_interval: Duration::from_secs(10),
             activity_write_interval: Duration::from_secs(60),

@@ -26,6 +26,6 @@ pub use backend::MemoryBackend;
 pub use faults::{BackendCommand, Restart};
 
 pub use crate::{
-    opencode::fake::{FakeOpencode, Message},
+    opencode::fake::{FakeOpencode, Message, Storing},
     publisher::UNREAD_CHANGES,
 };

@@ -106,12 +106,19 @@ impl OpencodeClient {
         conversation: &str,
         ids: &MessageIds,
     ) -> Result<bool, OpencodeError> {
-        let path = format!("/session/{conversation}/message/{}", ids.message);
-        match self.get(endpoint, &path).await {
-            Ok(_) => Ok(true),
-            Err(OpencodeError::Status(StatusCode::NOT_FOUND)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.message(endpoint, conversation, ids).await?.is_some())
+    }
+
+    /// Returns whether the conversation has the message with its text. opencode stores the parts of a message
+    /// after the message.
+    pub(crate) async fn has_prompt(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &str,
+        ids: &MessageIds,
+    ) -> Result<bool, OpencodeError> {
+        let message = self.message(endpoint, conversation, ids).await?.unwrap_or_default();
+        Ok(message["parts"].as_array().is_some_and(|parts| !parts.is_empty()))
     }
 
     /// Returns whether the conversation has no message.
@@ -124,7 +131,7 @@ impl OpencodeClient {
         messages.as_array().map(Vec::is_empty).ok_or(OpencodeError::Unexpected("not a list of messages"))
     }
 
-    /// Sends a message. opencode has stored it when this returns, and works on it by itself.
+    /// Sends a message. opencode answers at once, and stores it and works on it afterwards.
     pub(crate) async fn send_prompt(
         &self,
         endpoint: &Endpoint,
@@ -208,6 +215,20 @@ impl OpencodeClient {
     pub(crate) async fn events(&self, endpoint: &Endpoint) -> Result<EventStream, OpencodeError> {
         let request = self.request(endpoint, Method::GET, "/global/event", None);
         Box::pin(http::event_stream(request, LIMITS.time)).await.map(EventStream::new)
+    }
+
+    async fn message(
+        &self,
+        endpoint: &Endpoint,
+        conversation: &str,
+        ids: &MessageIds,
+    ) -> Result<Option<Value>, OpencodeError> {
+        let path = format!("/session/{conversation}/message/{}", ids.message);
+        match self.get(endpoint, &path).await {
+            Ok(message) => Ok(Some(message)),
+            Err(OpencodeError::Status(StatusCode::NOT_FOUND)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn get(&self, endpoint: &Endpoint, path: &str) -> Result<Value, OpencodeError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_manager::{
     BackendError, Credentials, ManagerSettings, Phase, SessionBackend, Stage, ViewState, manager::Opening,
-    memory::BackendCommand, memory::Restart,
+    memory::BackendCommand, memory::Restart, memory::Storing,
 };
 use session_key::SessionHash;
 
@@ -103,6 +103,34 @@ async fn a_router_that_crashed_between_sending_and_recording_sends_no_second_pro
         test.wait_for(hash, |view| view.state == ViewState::Running && view.status.first_prompt_sent).await;
         assert_eq!(messages(&test), [MESSAGE], "opencode has the prompt once");
     }
+}
+
+#[tokio::test]
+async fn a_session_is_not_open_before_its_first_prompt_is_stored() {
+    for storing in [Storing::Nothing, Storing::Message] {
+        let test = TestManager::new().await;
+        test.opencode.set_storing(storing);
+        let hash = create(&test).await;
+        test.eventually("opencode is asked for the prompt", || test.opencode.message_requests() >= 3).await;
+        let view = test.view(hash);
+        assert_eq!((view.state, view.status.first_prompt_sent), (ViewState::Creating, false), "{storing:?}");
+        assert!(test.manager.route(&alice(), hash).is_err(), "{storing:?}");
+        test.opencode.set_storing(Storing::All);
+        test.wait_for(hash, |view| view.state == ViewState::Running && view.status.first_prompt_sent).await;
+        assert_eq!((messages(&test), test.opencode.prompts()), (vec![MESSAGE.to_owned()], 1), "{storing:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_opened_though_its_first_prompt_is_never_stored() {
+    let test =
+        TestManager::with(ManagerSettings { store_timeout: Duration::from_millis(30), ..fast_settings() })
+            .await;
+    test.opencode.set_storing(Storing::Nothing);
+    let hash = create(&test).await;
+    let view = test.wait_state(hash, ViewState::Running).await;
+    assert_ne!(view.landing_path.as_deref(), Some("/"), "its conversation is shown");
+    assert_eq!(test.opencode.prompts(), 1);
 }
 
 #[tokio::test]

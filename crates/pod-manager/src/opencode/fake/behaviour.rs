@@ -19,9 +19,34 @@ pub(super) struct Behaviour {
     pub(super) unresponsive: bool,
     pub(super) status: Option<u16>,
     pub(super) drop_prompt_responses: bool,
+    pub(super) storing: Storing,
+    /// The prompts that are not stored yet.
+    accepted: Vec<Prompt>,
+    /// How often a single message was asked for.
+    pub(super) message_requests: usize,
     /// Header lines of every response.
     pub(super) extra_headers: String,
     pub(super) prompts: usize,
+}
+
+/// A prompt that was accepted.
+struct Prompt {
+    /// The place of its conversation among all.
+    at: usize,
+    id: String,
+    part: (String, String),
+}
+
+/// How much of a prompt is stored when the request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Storing {
+    /// Nothing.
+    Nothing,
+    /// The message without its parts.
+    Message,
+    /// The whole prompt.
+    #[default]
+    All,
 }
 
 /// A conversation, which opencode calls a session.
@@ -56,21 +81,38 @@ impl Behaviour {
 
     fn prompt(&mut self, conversation: &str, body: &Value) -> (u16, Value) {
         self.prompts += 1;
-        let Some(conversation) = self.conversations.iter_mut().find(|one| one.id == conversation) else {
+        let Some(at) = self.conversations.iter().position(|one| one.id == conversation) else {
             return (404, json!({ "name": "NotFoundError" }));
         };
         let (Some(id), Some(part)) = (body["messageID"].as_str(), body["parts"][0]["id"].as_str()) else {
             return (400, json!({ "name": "BadRequest" }));
         };
-        let text = body["parts"][0]["text"].as_str().unwrap_or_default().to_owned();
-        let at = conversation.messages.iter().position(|message| message.id == id).unwrap_or_else(|| {
-            conversation.messages.push(Message { id: id.to_owned(), parts: Vec::new(), is_answer: false });
-            conversation.messages.len() - 1
-        });
-        let parts = &mut conversation.messages[at].parts;
-        parts.retain(|(other, _)| other != part);
-        parts.push((part.to_owned(), text));
+        let text = body["parts"][0]["text"].as_str().unwrap_or_default();
+        self.accepted.push(Prompt { at, id: id.to_owned(), part: (part.to_owned(), text.to_owned()) });
+        self.store();
         (204, Value::Null)
+    }
+
+    /// Stores as much of the accepted prompts as is set.
+    pub(super) fn store(&mut self) {
+        if self.storing == Storing::Nothing {
+            return;
+        }
+        for Prompt { at, id, part } in &self.accepted {
+            let messages = &mut self.conversations[*at].messages;
+            let at = messages.iter().position(|message| message.id == *id).unwrap_or_else(|| {
+                messages.push(Message { id: id.clone(), parts: Vec::new(), is_answer: false });
+                messages.len() - 1
+            });
+            if self.storing == Storing::All {
+                let parts = &mut messages[at].parts;
+                parts.retain(|(other, _)| *other != part.0);
+                parts.push(part.clone());
+            }
+        }
+        if self.storing == Storing::All {
+            self.accepted.clear();
+        }
     }
 
     /// Answers a request: its status, and its body as JSON; a text is opencode's page.
@@ -108,6 +150,7 @@ impl Behaviour {
                     let parts: Vec<_> = message.parts.iter().map(part).collect();
                     json!({ "info": { "id": message.id, "role": role, "time": { "created": 1 } }, "parts": parts })
                 };
+                self.message_requests += rest.len();
                 match rest.first() {
                     None => (200, conversation.messages.iter().map(info).collect()),
                     Some(id) => match conversation.messages.iter().find(|message| message.id == *id) {

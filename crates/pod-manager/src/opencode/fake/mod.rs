@@ -17,7 +17,7 @@ use self::{
 };
 use crate::model::Password;
 
-pub use self::behaviour::Message;
+pub use self::behaviour::{Message, Storing};
 
 /// The routes of opencode that the router calls, on a loopback port. They behave as those of opencode 1.18.
 ///
@@ -180,6 +180,19 @@ impl FakeOpencode {
     /// Sets whether prompts are accepted but not answered.
     pub fn drop_prompt_responses(&self, drop: bool) {
         self.server.behaviour.lock().drop_prompt_responses = drop;
+    }
+
+    /// Sets how much of a prompt is stored, also of those that were accepted before.
+    pub fn set_storing(&self, storing: Storing) {
+        let mut behaviour = self.server.behaviour.lock();
+        behaviour.storing = storing;
+        behaviour.store();
+    }
+
+    /// Returns how often a single message was asked for.
+    #[must_use]
+    pub fn message_requests(&self) -> usize {
+        self.server.behaviour.lock().message_requests
     }
 
     /// Adds these headers to every response from now on.
