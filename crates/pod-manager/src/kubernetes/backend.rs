@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use session_key::SessionHash;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -82,11 +82,14 @@ async fn run(ctx: Arc<Context>, queue: mpsc::UnboundedReceiver<SessionHash>) {
     let watches = watcher::watch_all(ctx.client.clone(), ctx.settings.namespace.clone(), ctx.store.clone());
     let reconcile = async {
         // Until all objects are known, changes wait in the queue.
+        let started = Instant::now();
         ctx.store.wait_synced().await;
         let first_snapshot = async {
+            let listed = Instant::now();
             if timeout(FIRST_PROBES_TIMEOUT, ctx.store.wait_probed()).await.is_err() {
                 tracing::info!("not all running sessions answer yet");
             }
+            tracing::info!(lists = ?(listed - started), first_probes = ?listed.elapsed(), "sessions known");
             ctx.ready.send_replace(true);
         };
         tokio::join!(first_snapshot, controller::reconcile_loop(ctx.clone(), queue));

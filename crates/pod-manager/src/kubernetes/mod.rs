@@ -1,7 +1,7 @@
 //! Sessions as Pods and PersistentVolumeClaims of a Kubernetes cluster.
 //!
-//! - what is there: `watcher` (list and watch) of `watched` objects → `cache` (the newest version of each) →
-//!   `store`, with a `cached_session` for each session
+//! - what is there: `watcher` (list and watch) of `watched` objects, by `watch_events` as `protobuf` or JSON
+//!   → `cache` (the newest version of each) → `store`, with a `cached_session` for each session
 //! - what it means: `session`, `desired` (the claim's annotations) and `status`
 //! - what to do: `reconcile` (pure), `controller` (the work queue), `commands` (what users ask for)
 //! - what users store for their sessions: `user_secrets`; images before they are needed: `image_puller`
@@ -33,6 +33,7 @@ mod logs;
 pub mod objects;
 mod pod_metrics;
 mod prober;
+mod protobuf;
 pub mod reconcile;
 pub mod session;
 pub mod settings;
@@ -42,6 +43,7 @@ mod store;
 pub mod testing;
 mod usage;
 mod user_secrets;
+mod watch_events;
 mod watched;
 mod watcher;
 

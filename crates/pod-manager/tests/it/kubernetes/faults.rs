@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use http::{Request, Response};
+use http::{
+    HeaderValue, Request, Response,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::client::Body;
@@ -22,6 +25,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
 const GONE: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (2)","reason":"Expired","code":410}"#;
+/// The same code as a field of a message.
+const GONE_CODE: &[u8] = &[6 << 3, 0x9a, 0x03];
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The faults that a test injects.
 pub(crate) struct Faults {
@@ -36,6 +42,8 @@ pub(crate) struct Faults {
     held: watch::Sender<usize>,
     /// Watch events are held.
     holds_events: watch::Sender<bool>,
+    /// The API server is asked for JSON, whatever the router accepts.
+    json_only: AtomicBool,
     /// When the router is killed.
     crash: Mutex<Option<Crash>>,
     crashed: watch::Sender<bool>,
@@ -68,6 +76,7 @@ impl Default for Faults {
             holds_lists: watch::Sender::new(false),
             held: watch::Sender::new(0),
             holds_events: watch::Sender::new(false),
+            json_only: AtomicBool::new(false),
             crash: Mutex::default(),
             crashed: watch::Sender::new(false),
         }
@@ -93,6 +102,11 @@ impl Faults {
     /// Holds watch events, or releases them.
     pub(crate) fn hold_events(&self, hold: bool) {
         self.holds_events.send_replace(hold);
+    }
+
+    /// Answers everything as JSON.
+    pub(crate) fn answer_json(&self) {
+        self.json_only.store(true, Ordering::SeqCst);
     }
 
     /// Waits until so many lists are or were held.
@@ -154,7 +168,11 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if self.faults.json_only.load(Ordering::SeqCst) {
+            request.headers_mut().remove(ACCEPT);
+        }
+        let accept = request.headers().get(ACCEPT).cloned().unwrap_or(JSON);
         let query = request.uri().query().unwrap_or_default();
         let is_watch = query.contains("watch=");
         let is_list = query.contains("sendInitialEvents=") || (!is_watch && query.contains("limit="));
@@ -181,12 +199,13 @@ where
             && !is_list
             && let Some(how) = *faults.too_old.lock()
         {
-            let (status, text) = match how {
-                TooOld::ByEvent => (200, event()),
-                TooOld::ByStatus => (410, GONE.to_owned()),
+            let (status, content_type, text) = match how {
+                TooOld::ByEvent => (200, accept.clone(), expired_event(&accept)),
+                TooOld::ByStatus => (410, JSON, Bytes::from(GONE)),
             };
-            let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
-            let gone = Response::builder().status(status).body(body.boxed_unsync()).expect("a response");
+            let body = Full::new(text).map_err(|never| match never {});
+            let gone = Response::builder().status(status).header(CONTENT_TYPE, content_type);
+            let gone = gone.body(body.boxed_unsync()).expect("a response");
             return std::future::ready(Ok(gone)).boxed();
         }
         let answer = self.inner.call(request);
@@ -198,21 +217,40 @@ where
             }
             let (parts, body) = answer.into_parts();
             let body = body.map_err(Into::into);
-            let body = if is_watch { expiring(body, &faults) } else { body.boxed_unsync() };
+            let body =
+                if is_watch { expiring(body, &faults, expired_event(&accept)) } else { body.boxed_unsync() };
             Ok(Response::from_parts(parts, body))
         }
         .boxed()
     }
 }
 
-fn event() -> String {
-    format!("{{\"type\":\"ERROR\",\"object\":{GONE}}}\n")
+/// Returns the event of a watch that expires, in the format that the router accepts.
+fn expired_event(accept: &HeaderValue) -> Bytes {
+    if accept == JSON {
+        return format!("{{\"type\":\"ERROR\",\"object\":{GONE}}}\n").into();
+    }
+    let reason = field(4, b"Expired");
+    let status = [&field(2, b"Failure"), &field(3, b"too old resource version: 1 (2)"), &reason, GONE_CODE];
+    let kind = [field(1, b"v1"), field(2, b"Status")].concat();
+    let object = [b"k8s\0".to_vec(), field(1, &kind), field(2, &status.concat())].concat();
+    let event = [field(1, b"ERROR"), field(2, &field(1, &object))].concat();
+    let length = u32::try_from(event.len()).expect("a short event");
+    [&length.to_be_bytes()[..], &event].concat().into()
+}
+
+/// Returns a field of a message.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    assert!(number < 16 && value.len() < 128, "one byte is enough for each");
+    let length = u8::try_from(value.len()).expect("it is short");
+    [&[number << 3 | 2, length], value].concat()
 }
 
 /// Returns the watch's events until it expires.
 fn expiring(
     body: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
     faults: &Faults,
+    last: Bytes,
 ) -> UnsyncBoxBody<Bytes, BoxError> {
     let mut expired = faults.expired.subscribe();
     let ended = Arc::new(AtomicBool::new(false));
@@ -223,8 +261,8 @@ fn expiring(
         }
         end.store(true, Ordering::SeqCst);
     };
-    let last = stream::once(async move { ended.load(Ordering::SeqCst) })
-        .filter_map(|ended| async move { ended.then(|| Ok(Bytes::from(event()))) });
+    let last = stream::once(async move { ended.load(Ordering::SeqCst).then_some(Ok(last)) });
+    let last = last.filter_map(std::future::ready);
     let holds = faults.holds_events.clone();
     let in_time = move |data| {
         let mut holds = holds.subscribe();

@@ -116,6 +116,32 @@ async fn a_watch_that_is_cut_loses_no_change_and_keeps_no_deleted_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_without_protobuf_shows_the_same_sessions() {
+    let Some(test) = TestCluster::new().await else { return };
+    let links = [Link::new().await, Link::new().await];
+    links[1].faults.answer_json();
+    let backends = links.each_ref().map(|link| backend(&test, link));
+    let [stays, stops] = [(); 2].map(|()| test.session());
+    let mut probes = backends.each_ref().map(|backend| WatchProbe::new(&**backend, TEST_TIMEOUT));
+    for session in [&stays, &stops] {
+        running(&backends[0], &mut probes[0], session).await;
+    }
+    backends[1].stop(stops.hash, StopReason::Requested).await.expect("stop");
+    for probe in &mut probes {
+        probe.wait_running(stays.hash).await;
+        probe.wait_stopped(stops.hash).await;
+    }
+    let ends: Vec<_> =
+        probes.iter().map(|probe| (probe.status(stays.hash), probe.status(stops.hash))).collect();
+    let endpoints = ends.iter().map(|(stays, _)| stays.map(|seen| &seen.phase)).collect::<Vec<_>>();
+    assert_eq!(endpoints[0], endpoints[1]);
+    assert_eq!(ends[0].1, ends[1].1);
+    for backend in backends {
+        backend.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_session_of_all_is_removed_too() {
     let Some(test) = TestCluster::new().await else { return };
     let link = Link::new().await;
