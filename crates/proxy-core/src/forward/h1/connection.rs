@@ -29,6 +29,9 @@ use crate::{
     upstream_stream::UpstreamStream,
 };
 
+/// How many pieces of an upload are sent before the response is looked for.
+const MAX_PIECES: usize = 16;
+
 /// A connection that sends one request at a time. Dropping it closes it.
 pub(crate) struct Connection {
     stream: UpstreamStream,
@@ -233,7 +236,10 @@ impl Connection {
     /// Sends the request as far as the session accepts it. Fails only if the client does: a session that
     /// accepts no more may have responded already, or be about to.
     pub(crate) fn poll_upload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.has_sent() {
+        for _ in 0..MAX_PIECES {
+            if self.has_sent() {
+                return Poll::Ready(Ok(()));
+            }
             // Before anything is written, so that the head is sent with the beginning of the body.
             let next = self.upload.as_mut().map(|upload| upload.poll_next(context, &mut self.output));
             match next {
@@ -253,7 +259,8 @@ impl Connection {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Ok(()))
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn stop_sending(&mut self) {

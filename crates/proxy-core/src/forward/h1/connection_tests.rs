@@ -297,6 +297,26 @@ async fn a_response_is_received_though_the_upload_cannot_be_sent() {
 }
 
 #[tokio::test]
+async fn a_response_is_received_though_the_upload_never_pauses() {
+    let (stream, mut session) = duplex(1024);
+    let stream = UpstreamStream::new(tokio::io::join(stream, tokio::io::sink()));
+    let mut connection = Connection::new(stream, TIMEOUT);
+    let endless = stream::repeat_with(|| Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"piece"))));
+    let request = Request::post("/").body(Body::new(StreamBody::new(endless))).unwrap();
+    let respond = tokio::spawn(async move {
+        session.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+        session
+    });
+    let receive = async {
+        let response = connection.send(request, None).await.unwrap();
+        (response.status(), body(&mut connection).await.unwrap().0)
+    };
+    let (status, body) = tokio::time::timeout(TIMEOUT, receive).await.unwrap();
+    assert_eq!((status.as_u16(), body.as_str()), (413, "no"));
+    respond.await.unwrap();
+}
+
+#[tokio::test]
 async fn an_upload_waits_for_a_session_that_does_not_read() {
     let (mut connection, _session) = pair(1024);
     static PIECE: [u8; 1000] = [b'a'; 1000];
