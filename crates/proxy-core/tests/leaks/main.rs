@@ -30,8 +30,9 @@ const ROUND: usize = 12;
 /// Growth of the heap in a round that is not a leak: tables and queues that keep their size. A round has some
 /// 900 connections, so a leak of twenty bytes by each is more.
 const HEAP_NOISE: usize = 16 << 10;
-/// Growth of resident memory in all rounds after the first: the allocator keeps pages.
-const RESIDENT_NOISE: usize = 16 << 20;
+/// Growth of resident memory in a round that is not a leak: the allocator keeps pages. A leak of 2.3 KiB by
+/// each connection is more.
+const RESIDENT_NOISE: usize = 2 << 20;
 
 /// Held by each test: they count what the whole process holds.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -57,10 +58,12 @@ async fn connections_that_fail_leave_nothing_behind() -> Result<(), Box<dyn std:
         heap.push(ALLOCATOR.allocated());
         resident.push(resident_memory());
     }
-    // Memory that each round adds is a leak; the first round fills caches.
-    let grown: Vec<_> = heap.windows(2).map(|rounds| rounds[1].saturating_sub(rounds[0])).collect();
-    assert!(grown[1..].iter().min() < Some(&HEAP_NOISE), "the heap grew by {grown:?} bytes in the rounds");
-    assert!(resident[3] < resident[0] + RESIDENT_NOISE, "resident memory after each round: {resident:?}");
+    // Memory that each round adds is a leak. A single round may add more: the first one fills caches, and the
+    // allocator keeps what the busiest moment needed, in whichever round that is.
+    let grown =
+        |after: &[usize]| after.windows(2).map(|rounds| rounds[1].saturating_sub(rounds[0])).skip(1).min();
+    assert!(grown(&heap) < Some(HEAP_NOISE), "bytes of the heap after each round: {heap:?}");
+    assert!(grown(&resident) < Some(RESIDENT_NOISE), "resident memory after each round: {resident:?}");
     Ok(())
 }
 
