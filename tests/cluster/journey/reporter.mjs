@@ -1,5 +1,5 @@
-// A reporter for Node.js's test runner: each promise is a sentence with its time, as in tests/cluster/smoke. What
-// is broken is also appended to the file that TEST_BROKEN names, for the run's last lines.
+// A reporter for Node.js's test runner: each promise is a sentence with its time, as in tests/cluster/smoke.
+// What is broken is also appended to the file that TEST_BROKEN names, for the run's last lines.
 
 import { appendFileSync } from "node:fs";
 
