@@ -61,7 +61,7 @@ pub(super) struct Entry {
     pub(super) value: Vec<u8>,
 }
 
-/// A time; without seconds, there is none.
+/// A point in time. An unset time may be sent as a message without `seconds`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Time {
     #[prost(int64, optional, tag = "1")]
