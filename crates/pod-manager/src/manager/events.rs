@@ -9,6 +9,7 @@ use futures_util::{
 };
 use session_key::{Identity, SessionHash};
 use tokio::{sync::mpsc, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{entry::Entry, event_ring::client_id, manager::Manager};
 use crate::{
@@ -95,9 +96,13 @@ impl SessionEvents {
                 }
             }
         };
-        let sending = stream::once(send).filter_map(|()| ready(None));
-        let received = stream::poll_fn(move |context| receiver.poll_recv(context));
-        stream::select(received, sending).boxed()
+        // A task of its own: a client that does not read must not make others wait longer than that.
+        let sending = AbortOnDropHandle::new(tokio::spawn(send));
+        stream::poll_fn(move |context| {
+            let _aborted_with_the_stream = &sending;
+            receiver.poll_recv(context)
+        })
+        .boxed()
     }
 
     /// Sends the state until the receiver is dropped.

@@ -13,5 +13,6 @@ mod local;
 mod races;
 mod real_opencode;
 pub(crate) mod resume;
+mod session_events;
 mod test_manager;
 mod wake;
