@@ -1,5 +1,6 @@
 // opencode's page in a cluster with two routers: after a break it misses nothing, whichever router it
-// reaches.
+// reaches. Its conversation is longer than what the page loads at first (20 messages), and than what a router
+// asks for at once (50).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +8,7 @@ import { screenshot } from "../../journey/fixtures/browser.mjs";
 import { eventually, gate } from "../../journey/fixtures/gate.mjs";
 import * as opencode from "../../journey/fixtures/opencode-page.mjs";
 import * as site from "../../journey/fixtures/site.mjs";
-import { inPod, kubectl, routers, routersLog } from "./cluster.mjs";
+import { inPod, kubectl, request, routers, routersLog } from "./cluster.mjs";
 import { as, startWorld, stepper } from "./world.mjs";
 
 const ANN = "ann@example.com";
@@ -36,13 +37,20 @@ test("opencode's page survives the loss of a router", { timeout: 600_000 }, asyn
       world = await startWorld({ replicas: 2 });
       await readyRouters();
       world.git.make("widgets");
-      hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "main" });
-      await world.runs(hash, ANN);
+      hash = await world.create(ANN, { repoUrl: world.git.url("widgets"), branch: "main", initialMessage: "Begin" });
+      const { url } = await world.runs(hash, ANN);
       const host = site.hostOf(hash, world.front);
+      const messages = `${new URL(url).pathname.replace(/^.*(?=\/session\/)/, "")}/message`;
+      for (let n = 1; n <= 30; n++) {
+        const prompt = { parts: [{ type: "text", text: `Before ${n}` }] };
+        const { status, text } = await request({ host: "127.0.0.1", port: world.front.port }, host, "POST", messages, { ...as(ANN), body: prompt });
+        assert.equal(status, 200, text);
+      }
       page = await world.page(ANN, host);
       drawsAnswers = opencode.drawsAnswers(page);
       await page.goto(`${world.front.url}/session/${hash}`);
       await opencode.waitForSession(page, host);
+      await opencode.waitForAnswer(page, "Answer to: Before 30");
       page.on("load", () => loads++);
     });
 

@@ -70,9 +70,9 @@ impl SessionEvents {
             .boxed()
     }
 
-    /// Returns events that contain the state of every conversation that changed since the event with this id;
-    /// only of the newest conversation, if the id says no time. What can't be read from the session is left
-    /// out.
+    /// Returns events that contain the state of every conversation that changed since the event with this id,
+    /// with the messages that may have changed; if the id says no time, of the newest conversation only, with
+    /// all messages that are read. What can't be read from the session is left out.
     #[must_use]
     pub fn state(&self, last: &str) -> BoxStream<'static, Bytes> {
         let (sender, mut receiver) = mpsc::channel(16);
@@ -123,7 +123,10 @@ impl SessionEvents {
                 let (messages, next) = {
                     let _permit = manager.reload_permits.acquire().await;
                     let page = manager.opencode.page(endpoint, conversation, cursor.as_deref()).await?;
-                    (state.messages(conversation, &page), page.next_since(since).map(str::to_owned))
+                    (
+                        state.messages(conversation, page.changed_since(since)),
+                        page.next_since(since).map(str::to_owned),
+                    )
                 };
                 for event in messages {
                     send(event).await?;

@@ -28,7 +28,7 @@ const MAX_PAGES: usize = 8;
 const MAX_CURSOR: usize = 512;
 /// How much longer ago a client may have been up to date than its last event says: clocks and requests are
 /// not exact.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// A conversation that may have changed.
 #[derive(Debug, Clone)]
@@ -58,9 +58,28 @@ impl Page {
         let oldest = self.messages.first()?["info"]["time"]["created"].as_u64()?;
         self.next.as_deref().filter(|_| oldest >= since)
     }
+
+    /// Returns the messages that may have changed since then: from the first prompt on whose turn was not over.
+    /// All of them without a time. A page shows a part of a long conversation, so earlier ones could be out of
+    /// place there.
+    pub(crate) fn changed_since(&self, since: Option<SystemTime>) -> &[Value] {
+        let Some(since) = since.map(millis) else { return &self.messages };
+        let is_prompt = |message: &Value| message["info"]["role"] == "user";
+        let time = |message: &Value, name| message["info"]["time"][name].as_u64();
+        let newest_answer = self.messages.iter().rposition(|message| !is_prompt(message));
+        let first = self.messages.iter().enumerate().position(|(at, message)| {
+            let completed = time(message, "completed");
+            time(message, "created").is_none_or(|created| created >= since)
+                || completed.is_some_and(|completed| completed >= since)
+                || (completed.is_none() && Some(at) == newest_answer)
+        });
+        let Some(first) = first else { return &[] };
+        let prompt = self.messages[..=first].iter().rposition(is_prompt);
+        &self.messages[prompt.unwrap_or_default()..]
+    }
 }
 
-/// Returns when a client was up to date whose last event has this id: a minute before the event was made.
+/// Returns when a client was up to date whose last event has this id: ten seconds before the event was made.
 /// opencode's ids have the 36 lowest bits of the time.
 pub(crate) fn up_to_date_at(event_time: u64, now: SystemTime) -> SystemTime {
     let age = (millis(now).wrapping_sub(event_time >> 12)) & ((1 << 36) - 1);
@@ -163,9 +182,9 @@ impl StateEvents<'_> {
     }
 
     /// Returns the messages with their parts.
-    pub(crate) fn messages(&self, conversation: &ChangedConversation, page: &Page) -> Vec<Bytes> {
+    pub(crate) fn messages(&self, conversation: &ChangedConversation, messages: &[Value]) -> Vec<Bytes> {
         let mut events = Vec::new();
-        for message in &page.messages {
+        for message in messages {
             let properties = json!({ "sessionID": conversation.id, "info": message["info"] });
             events.push(self.event(conversation, "message.updated", &properties));
             for part in message["parts"].as_array().into_iter().flatten().filter(|part| is_stored(part)) {

@@ -48,8 +48,7 @@ fn state_is_what_opencode_would_send_for_changes() {
     let unfinished = json!({ "id": "prt_3", "type": "text", "text": "", "time": { "start": 1 } });
     let info = json!({ "id": "msg_1", "role": "assistant", "time": { "created": 1 } });
     let message = json!({ "info": info, "parts": [part, tool, unfinished] });
-    let page = Page { messages: vec![message], next: None };
-    let messages: Vec<_> = events().messages(&conversation, &page).into_iter().map(parse).collect();
+    let messages: Vec<_> = events().messages(&conversation, &[message]).into_iter().map(parse).collect();
     let kinds: Vec<_> = messages.iter().map(|event| event["payload"]["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["message.updated", "message.part.updated", "message.part.updated"]);
     assert_eq!(messages[0]["payload"]["properties"], json!({ "sessionID": "ses_1", "info": info }));
@@ -61,7 +60,8 @@ fn state_is_what_opencode_would_send_for_changes() {
 fn whatever_the_session_answers_gives_events() {
     for message in [json!(null), json!([]), json!({ "info": 7, "parts": { "a": 1 } }), json!("x")] {
         let page = Page { messages: vec![message], next: Some("c".into()) };
-        assert!(!events().messages(&conversation(), &page).is_empty());
+        let changed = page.changed_since(Some(now()));
+        assert!(!events().messages(&conversation(), changed).is_empty());
         assert_eq!(page.next_since(Some(now())), None);
     }
     let odd = ChangedConversation { id: "ses_1".into(), info: json!(null) };
@@ -75,6 +75,44 @@ fn older_messages_are_asked_for_until_the_client_was_up_to_date() {
     assert_eq!(page.next_since(Some(now())), Some("c"));
     assert_eq!(page.next_since(Some(now() + Duration::from_secs(1))), None);
     assert_eq!(page.next_since(None), None);
+}
+
+#[test]
+fn messages_of_turns_that_were_over_are_left_out() {
+    // Times in seconds: created, and completed if it is an answer that is.
+    let prompt = |id: &str, created: u64| json!({ "info": { "id": id, "role": "user", "time": { "created": created * 1000 } } });
+    let answer = |id: &str, created: u64, completed: Option<u64>| {
+        let time = json!({ "created": created * 1000, "completed": completed.map(|at| at * 1000) });
+        json!({ "info": { "id": id, "role": "assistant", "time": time } })
+    };
+    let changed = |messages: &[Value], since: Option<u64>| {
+        let page = Page { messages: messages.to_vec(), next: None };
+        let since = since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        let ids = page
+            .changed_since(since)
+            .iter()
+            .map(|message| message["info"]["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>().join(" ")
+    };
+    let over = [prompt("p1", 10), answer("a1", 11, Some(20)), prompt("p2", 30), answer("a2", 31, Some(50))];
+    for (since, expected) in [
+        (None, "p1 a1 p2 a2"),
+        (Some(15), "p1 a1 p2 a2"),
+        (Some(25), "p2 a2"),
+        (Some(50), "p2 a2"),
+        (Some(51), ""),
+    ] {
+        assert_eq!(changed(&over, since), expected, "since {since:?}");
+    }
+    // An answer that is being written was begun long ago. One whose agent was killed is never completed.
+    let killed = answer("a1", 11, None);
+    let working = [prompt("p1", 10), killed.clone(), prompt("p2", 30), answer("a2", 31, None)];
+    assert_eq!(changed(&working, Some(100)), "p2 a2");
+    // A prompt can be sent while the agent works, and waits.
+    let waiting = [prompt("p1", 10), killed, prompt("p2", 30)];
+    assert_eq!(changed(&waiting, Some(20)), "p1 a1 p2");
+    assert_eq!(changed(&waiting, Some(100)), "p1 a1 p2");
+    assert_eq!(changed(&[], Some(1)), "");
 }
 
 #[tokio::test]
