@@ -59,9 +59,9 @@ impl Page {
         self.next.as_deref().filter(|_| oldest >= since)
     }
 
-    /// Returns the messages that may have changed since then: from the first prompt on whose turn was not over.
-    /// All of them without a time. A page shows a part of a long conversation, so earlier ones could be out of
-    /// place there.
+    /// Returns the messages that may have changed since then: from the first prompt on whose turn was not
+    /// over. All of them without a time. A page shows only a part of a long conversation, and earlier
+    /// messages would be out of place there.
     pub(crate) fn changed_since(&self, since: Option<SystemTime>) -> &[Value] {
         let Some(since) = since.map(millis) else { return &self.messages };
         let is_prompt = |message: &Value| message["info"]["role"] == "user";
