@@ -114,7 +114,8 @@ impl SessionEvents {
         let send = async |event| sender.send(event).await.map_err(|_| OpencodeError::Unexpected("nobody"));
         let changed = {
             let _permit = manager.reload_permits.acquire().await;
-            manager.opencode.changed_conversations(endpoint, &self.scope, since).await?
+            let statuses = manager.opencode.statuses(endpoint, &self.scope).await?;
+            manager.opencode.changed_conversations(endpoint, &self.scope, since, &statuses).await?
         };
         for conversation in &changed {
             send(state.conversation(conversation)).await?;
@@ -137,7 +138,7 @@ impl SessionEvents {
                 }
             }
         }
-        // Asked for last: an agent that ends meanwhile is seen as idle, or its end is an event that follows.
+        // Asked for once more: an agent that ends meanwhile is seen as idle, or its end is an event that follows.
         let statuses = manager.opencode.statuses(endpoint, &self.scope).await?;
         for conversation in &changed {
             send(state.status(conversation, &statuses)).await?;

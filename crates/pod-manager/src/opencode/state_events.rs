@@ -26,8 +26,8 @@ const PAGE_SIZES: [usize; 4] = [50, 12, 3, 1];
 /// How many times older messages of a conversation are asked for.
 const MAX_PAGES: usize = 8;
 const MAX_CURSOR: usize = 512;
-/// How much longer ago a client may have been up to date than its last event says: clocks and requests are
-/// not exact.
+/// How much longer ago a client may have been up to date than its last event says: an event may overtake
+/// another. Clocks do not matter, since the times of events and of messages are both opencode's.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// A conversation that may have changed.
@@ -93,12 +93,14 @@ fn millis(time: SystemTime) -> u64 {
 
 impl OpencodeClient {
     /// Returns the conversations, child conversations included, that changed since then, the newest first;
-    /// without a time, the one that changed last.
+    /// without a time, the one that changed last. `statuses` are those of [`statuses`](Self::statuses): while an
+    /// agent works, its conversation has the time at which its latest step began.
     pub(crate) async fn changed_conversations(
         &self,
         endpoint: &Endpoint,
         scope: &EventScope,
         since: Option<SystemTime>,
+        statuses: &Value,
     ) -> Result<Vec<ChangedConversation>, OpencodeError> {
         let mut request = self
             .request(endpoint, Method::GET, "/session", None)
@@ -112,7 +114,8 @@ impl OpencodeClient {
         let (limit, since) = since.map_or((1, 0), |since| (MAX_CONVERSATIONS, millis(since)));
         let changed = list.into_iter().filter_map(|info| {
             let id = info["id"].as_str().filter(|id| valid_id("ses_", id))?.to_owned();
-            (info["time"]["updated"].as_u64()? >= since).then_some(ChangedConversation { id, info })
+            let is_changed = info["time"]["updated"].as_u64()? >= since || statuses.get(&id).is_some();
+            is_changed.then_some(ChangedConversation { id, info })
         });
         Ok(changed.take(limit).collect())
     }

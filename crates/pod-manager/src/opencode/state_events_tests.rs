@@ -125,11 +125,21 @@ async fn only_conversations_that_changed_are_returned() {
         { "id": "ses_4" },
     ]);
     let answer = list.to_string();
-    for (since, expected) in [(Some(2), &["ses_1", "ses_2"][..]), (None, &["ses_1"]), (Some(4), &[])] {
+    let (idle, working) = (json!({}), json!({ "ses_3": { "type": "busy" }, "ses_5": { "type": "busy" } }));
+    for (since, statuses, expected) in [
+        (Some(2), &idle, &["ses_1", "ses_2"][..]),
+        (None, &idle, &["ses_1"]),
+        (Some(4), &idle, &[]),
+        // A step that takes long began before.
+        (Some(4), &working, &["ses_3"]),
+        (None, &working, &["ses_1"]),
+        (Some(4), &json!("hostile"), &[]),
+    ] {
         let server = TestServer::start(Response::ok("application/json", &answer)).await;
         let since = since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
         let (client, endpoint) = (OpencodeClient::new(), server.endpoint());
-        let changed = client.changed_conversations(&endpoint, &EventScope::Global, since).await.unwrap();
+        let changed =
+            client.changed_conversations(&endpoint, &EventScope::Global, since, statuses).await.unwrap();
         let changed: Vec<_> = changed.into_iter().map(|changed| changed.id).collect();
         assert_eq!(changed, expected);
     }
