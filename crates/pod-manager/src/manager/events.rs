@@ -138,7 +138,7 @@ impl SessionEvents {
                 }
             }
         }
-        // Asked for once more: an agent that ends meanwhile is seen as idle, or its end is an event that follows.
+        // Asked for again: an agent that ends meanwhile is seen as idle, or its end is an event that follows.
         let statuses = manager.opencode.statuses(endpoint, &self.scope).await?;
         for conversation in &changed {
             send(state.status(conversation, &statuses)).await?;

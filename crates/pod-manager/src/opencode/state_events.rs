@@ -93,8 +93,8 @@ fn millis(time: SystemTime) -> u64 {
 
 impl OpencodeClient {
     /// Returns the conversations, child conversations included, that changed since then, the newest first;
-    /// without a time, the one that changed last. `statuses` are those of [`statuses`](Self::statuses): while an
-    /// agent works, its conversation has the time at which its latest step began.
+    /// without a time, the one that changed last. `statuses` are those of [`statuses`](Self::statuses): while
+    /// an agent works, its conversation has the time at which its latest step began.
     pub(crate) async fn changed_conversations(
         &self,
         endpoint: &Endpoint,
