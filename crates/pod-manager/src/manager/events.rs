@@ -125,7 +125,7 @@ impl SessionEvents {
                     let _permit = manager.reload_permits.acquire().await;
                     let page = manager.opencode.page(endpoint, conversation, cursor.as_deref()).await?;
                     (
-                        state.messages(conversation, page.changed_since(since)),
+                        state.messages(conversation, &page.changed_since(since)),
                         page.next_since(since).map(str::to_owned),
                     )
                 };
@@ -138,7 +138,7 @@ impl SessionEvents {
                 }
             }
         }
-        // Asked for again: an agent that ends meanwhile is seen as idle, or its end is an event that follows.
+        // Read again: an agent that ends meanwhile is idle here, or its end is an event that follows.
         let statuses = manager.opencode.statuses(endpoint, &self.scope).await?;
         for conversation in &changed {
             send(state.status(conversation, &statuses)).await?;

@@ -59,11 +59,11 @@ impl Page {
         self.next.as_deref().filter(|_| oldest >= since)
     }
 
-    /// Returns the messages that may have changed since then: from the first prompt on whose turn was not
-    /// over. All of them without a time. A page shows only a part of a long conversation, and earlier
+    /// Returns the messages that may have changed since then, after the prompt that the first of them
+    /// answers. All messages without a time. A page shows only a part of a long conversation, and other
     /// messages would be out of place there.
-    pub(crate) fn changed_since(&self, since: Option<SystemTime>) -> &[Value] {
-        let Some(since) = since.map(millis) else { return &self.messages };
+    pub(crate) fn changed_since(&self, since: Option<SystemTime>) -> Vec<&Value> {
+        let Some(since) = since.map(millis) else { return self.messages.iter().collect() };
         let is_prompt = |message: &Value| message["info"]["role"] == "user";
         let time = |message: &Value, name| message["info"]["time"][name].as_u64();
         let newest_answer = self.messages.iter().rposition(|message| !is_prompt(message));
@@ -73,9 +73,10 @@ impl Page {
                 || completed.is_some_and(|completed| completed >= since)
                 || (completed.is_none() && Some(at) == newest_answer)
         });
-        let Some(first) = first else { return &[] };
-        let prompt = self.messages[..=first].iter().rposition(is_prompt);
-        &self.messages[prompt.unwrap_or_default()..]
+        let (before, changed) = self.messages.split_at(first.unwrap_or(self.messages.len()));
+        let is_answer = changed.first().is_some_and(|message| !is_prompt(message));
+        let prompt = before.iter().rfind(|message| is_answer && is_prompt(message));
+        prompt.into_iter().chain(changed).collect()
     }
 }
 
@@ -185,7 +186,7 @@ impl StateEvents<'_> {
     }
 
     /// Returns the messages with their parts.
-    pub(crate) fn messages(&self, conversation: &ChangedConversation, messages: &[Value]) -> Vec<Bytes> {
+    pub(crate) fn messages(&self, conversation: &ChangedConversation, messages: &[&Value]) -> Vec<Bytes> {
         let mut events = Vec::new();
         for message in messages {
             let properties = json!({ "sessionID": conversation.id, "info": message["info"] });

@@ -48,7 +48,7 @@ fn state_is_what_opencode_would_send_for_changes() {
     let unfinished = json!({ "id": "prt_3", "type": "text", "text": "", "time": { "start": 1 } });
     let info = json!({ "id": "msg_1", "role": "assistant", "time": { "created": 1 } });
     let message = json!({ "info": info, "parts": [part, tool, unfinished] });
-    let messages: Vec<_> = events().messages(&conversation, &[message]).into_iter().map(parse).collect();
+    let messages: Vec<_> = events().messages(&conversation, &[&message]).into_iter().map(parse).collect();
     let kinds: Vec<_> = messages.iter().map(|event| event["payload"]["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["message.updated", "message.part.updated", "message.part.updated"]);
     assert_eq!(messages[0]["payload"]["properties"], json!({ "sessionID": "ses_1", "info": info }));
@@ -61,7 +61,7 @@ fn whatever_the_session_answers_gives_events() {
     for message in [json!(null), json!([]), json!({ "info": 7, "parts": { "a": 1 } }), json!("x")] {
         let page = Page { messages: vec![message], next: Some("c".into()) };
         let changed = page.changed_since(Some(now()));
-        assert!(!events().messages(&conversation(), changed).is_empty());
+        assert!(!events().messages(&conversation(), &changed).is_empty());
         assert_eq!(page.next_since(Some(now())), None);
     }
     let odd = ChangedConversation { id: "ses_1".into(), info: json!(null) };
@@ -78,7 +78,7 @@ fn older_messages_are_asked_for_until_the_client_was_up_to_date() {
 }
 
 #[test]
-fn messages_of_turns_that_were_over_are_left_out() {
+fn messages_that_the_client_has_are_left_out() {
     // Times in seconds: created, and completed if it is an answer that is.
     let prompt = |id: &str, created: u64| json!({ "info": { "id": id, "role": "user", "time": { "created": created * 1000 } } });
     let answer = |id: &str, created: u64, completed: Option<u64>| {
@@ -88,10 +88,8 @@ fn messages_of_turns_that_were_over_are_left_out() {
     let changed = |messages: &[Value], since: Option<u64>| {
         let page = Page { messages: messages.to_vec(), next: None };
         let since = since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-        let ids = page
-            .changed_since(since)
-            .iter()
-            .map(|message| message["info"]["id"].as_str().unwrap().to_owned());
+        let messages = page.changed_since(since);
+        let ids = messages.iter().map(|message| message["info"]["id"].as_str().unwrap());
         ids.collect::<Vec<_>>().join(" ")
     };
     let over = [prompt("p1", 10), answer("a1", 11, Some(20)), prompt("p2", 30), answer("a2", 31, Some(50))];
@@ -108,6 +106,11 @@ fn messages_of_turns_that_were_over_are_left_out() {
     let killed = answer("a1", 11, None);
     let working = [prompt("p1", 10), killed.clone(), prompt("p2", 30), answer("a2", 31, None)];
     assert_eq!(changed(&working, Some(100)), "p2 a2");
+    // A turn of many steps: the client has the earlier ones, or its page has not loaded them.
+    let long =
+        [prompt("p1", 10), answer("a1", 11, Some(20)), answer("a2", 20, Some(40)), answer("a3", 40, None)];
+    assert_eq!(changed(&long, Some(50)), "p1 a3");
+    assert_eq!(changed(&long[1..], Some(50)), "a3");
     // A prompt can be sent while the agent works, and waits.
     let waiting = [prompt("p1", 10), killed, prompt("p2", 30)];
     assert_eq!(changed(&waiting, Some(20)), "p1 a1 p2");
